@@ -1,0 +1,380 @@
+-- workspaced: the whole schema, and its data dictionary.
+--
+-- Conventions
+--   * Ids are UUIDs (version 7) as 16-byte blobs: `SELECT hex(id)` shows them.
+--   * Instants are INTEGER milliseconds since 1970-01-01T00:00:00Z. No default and no statement
+--     reads the clock: the transaction hands its `now` to whatever it writes.
+--   * Tables are STRICT. A state is CHECKed where it is stored. Tables whose rows may carry a
+--     caller's JSON keep their rowid: a b-tree of such rows would have a poor fan-out.
+--   * `tenant_id` stands on every row that a tenant owns, children included, so that no query
+--     needs a join to keep tenants apart.
+--   * What customers can be billed for is never deleted: workspaces, projects and computers are
+--     marked with `deleted_at`; every unique rule and list index covers live rows only.
+--   * Columns named `*_count` are kept by the triggers at the end of this file, in the same
+--     transaction as the row that they count.
+--   * The file's version is `PRAGMA user_version`; src/store/upgrade.rs holds the steps up to it.
+
+-- An organization: the boundary of authorization and of billing.
+CREATE TABLE tenants (
+    id              BLOB PRIMARY KEY CHECK (length(id) = 16),
+    name            TEXT NOT NULL,
+    slug            TEXT NOT NULL UNIQUE,
+    plan            TEXT NOT NULL DEFAULT 'self-hosted',
+    credits_granted INTEGER NOT NULL DEFAULT 0,      -- whole credits; balance = granted - spent
+    workspace_count INTEGER NOT NULL DEFAULT 0,      -- live workspaces
+    project_count   INTEGER NOT NULL DEFAULT 0,      -- live projects
+    computer_count  INTEGER NOT NULL DEFAULT 0,      -- live computers, whatever their status
+    created_at      INTEGER NOT NULL,
+    updated_at      INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- One credential. The secret itself is shown once and never stored.
+CREATE TABLE api_keys (
+    id               BLOB PRIMARY KEY CHECK (length(id) = 16),
+    tenant_id        BLOB NOT NULL REFERENCES tenants (id),
+    -- NULL: the whole organization. Otherwise nothing outside this workspace is reachable.
+    workspace_id     BLOB REFERENCES workspaces (id),
+    -- Set on delegated keys: such a key reaches only computers of this end user.
+    external_user_id TEXT,
+    name             TEXT NOT NULL,
+    key_type         TEXT NOT NULL CHECK (key_type IN ('user', 'admin', 'platform')),
+    purpose          TEXT,
+    -- The operator of this installation: may create organizations and post corrections.
+    operator         INTEGER NOT NULL DEFAULT 0 CHECK (operator IN (0, 1)),
+    scopes           TEXT NOT NULL DEFAULT '[]',     -- JSON list; empty = everything the key's reach allows
+    secret_hash      BLOB NOT NULL UNIQUE CHECK (length(secret_hash) = 32),  -- SHA-256 of the secret
+    key_prefix       TEXT NOT NULL,                  -- first 12 characters, for display
+    last4            TEXT NOT NULL,
+    rate_limit_rpm   INTEGER,                        -- requests a minute; NULL = the server's default
+    status           TEXT NOT NULL CHECK (status IN ('active', 'disabled', 'revoked')),
+    expires_at       INTEGER,
+    last_used_at     INTEGER,                        -- written lazily, about once a minute
+    created_at       INTEGER NOT NULL,
+    updated_at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+-- GET /api-keys, in order of creation.
+CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at, id) WHERE status <> 'revoked';
+
+-- A tenant's customer. The five settings columns hold what PUT /settings sets; NULL = no cap.
+CREATE TABLE workspaces (
+    id                        BLOB PRIMARY KEY CHECK (length(id) = 16),
+    tenant_id                 BLOB NOT NULL REFERENCES tenants (id),
+    name                      TEXT NOT NULL,
+    slug                      TEXT NOT NULL,
+    external_workspace_id     TEXT,                  -- the caller's own id, unique per tenant
+    external_user_id          TEXT,                  -- attribution only, never grants access
+    description               TEXT,
+    metadata                  TEXT NOT NULL DEFAULT '{}',   -- JSON object
+    is_default                INTEGER NOT NULL DEFAULT 0 CHECK (is_default IN (0, 1)),
+    max_computers             INTEGER CHECK (max_computers >= 0),
+    max_computer_size         TEXT CHECK (max_computer_size IN ('small', 'medium', 'large')),
+    default_computer_size     TEXT NOT NULL DEFAULT 'small'
+                              CHECK (default_computer_size IN ('xs', 'small', 'medium', 'large', 'xl')),
+    default_auto_stop_seconds INTEGER NOT NULL DEFAULT 0
+                              CHECK (default_auto_stop_seconds BETWEEN 0 AND 2592000),  -- 0 = never
+    allowed_template_types    TEXT NOT NULL DEFAULT '[]',   -- JSON list; empty = all
+    project_count             INTEGER NOT NULL DEFAULT 0,
+    computer_count            INTEGER NOT NULL DEFAULT 0,
+    created_at                INTEGER NOT NULL,
+    updated_at                INTEGER NOT NULL,
+    deleted_at                INTEGER
+) STRICT;
+CREATE UNIQUE INDEX workspaces_slug ON workspaces (tenant_id, slug) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX workspaces_external ON workspaces (tenant_id, external_workspace_id)
+    WHERE deleted_at IS NULL AND external_workspace_id IS NOT NULL;
+CREATE UNIQUE INDEX workspaces_one_default ON workspaces (tenant_id) WHERE is_default = 1;
+-- The list order of the API: default first, then by age.
+CREATE INDEX workspaces_listed ON workspaces (tenant_id, is_default DESC, created_at, id)
+    WHERE deleted_at IS NULL;
+-- "Is a live workspace of this name there already?" on every create.
+CREATE INDEX workspaces_name ON workspaces (tenant_id, name) WHERE deleted_at IS NULL;
+
+-- An app, site or campaign inside a workspace.
+CREATE TABLE projects (
+    id                  BLOB PRIMARY KEY CHECK (length(id) = 16),
+    tenant_id           BLOB NOT NULL REFERENCES tenants (id),
+    workspace_id        BLOB NOT NULL REFERENCES workspaces (id),
+    external_project_id TEXT,                        -- the caller's own id, unique per workspace
+    name                TEXT NOT NULL,
+    slug                TEXT NOT NULL,
+    description         TEXT,
+    metadata            TEXT NOT NULL DEFAULT '{}',
+    -- Made when a computer names no project; goes with its workspace when that is deleted.
+    is_default          INTEGER NOT NULL DEFAULT 0 CHECK (is_default IN (0, 1)),
+    computer_count      INTEGER NOT NULL DEFAULT 0,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+    deleted_at          INTEGER
+) STRICT;
+CREATE UNIQUE INDEX projects_slug ON projects (workspace_id, slug) WHERE deleted_at IS NULL;
+CREATE UNIQUE INDEX projects_external ON projects (workspace_id, external_project_id)
+    WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
+CREATE UNIQUE INDEX projects_one_default ON projects (workspace_id)
+    WHERE is_default = 1 AND deleted_at IS NULL;
+CREATE INDEX projects_of_workspace ON projects (workspace_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX projects_of_tenant ON projects (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+
+-- A machine. Its row is the present state; compute_events is the history that is billed.
+CREATE TABLE computers (
+    id                  BLOB PRIMARY KEY CHECK (length(id) = 16),
+    tenant_id           BLOB NOT NULL REFERENCES tenants (id),
+    workspace_id        BLOB NOT NULL REFERENCES workspaces (id),
+    project_id          BLOB NOT NULL REFERENCES projects (id),
+    name                TEXT NOT NULL,
+    slug                TEXT NOT NULL,               -- the label in its host names
+    template_type       TEXT NOT NULL,
+    size                TEXT NOT NULL CHECK (size IN ('xs', 'small', 'medium', 'large', 'xl')),
+    status              TEXT NOT NULL CHECK (status IN
+                        ('provisioning', 'starting', 'running', 'stopping', 'stopped', 'error', 'destroyed')),
+    -- Who moves it: the built-in driver, or an outside agent that reports compute events.
+    driver              TEXT NOT NULL DEFAULT 'simulated' CHECK (driver IN ('simulated', 'external')),
+    visibility          TEXT NOT NULL DEFAULT 'public' CHECK (visibility IN ('public', 'tenant', 'key')),
+    metadata            TEXT NOT NULL DEFAULT '{}',
+    selected_apps       TEXT NOT NULL DEFAULT '[]',
+    settings            TEXT NOT NULL DEFAULT '{}',
+    external_user_id    TEXT,
+    external_project_id TEXT,
+    auto_stop_seconds   INTEGER NOT NULL DEFAULT 0 CHECK (auto_stop_seconds BETWEEN 0 AND 2592000),
+    -- The one instant at which the built-in driver has something to do, whatever the status:
+    -- provisioning, starting -> running; stopping -> stopped; running -> idle auto-stop. NULL = never.
+    due_at              INTEGER,
+    created_at          INTEGER NOT NULL,
+    updated_at          INTEGER NOT NULL,
+    started_at          INTEGER,                     -- last entry into `running`
+    stopped_at          INTEGER,                     -- last entry into `stopped`
+    deleted_at          INTEGER
+) STRICT;
+CREATE UNIQUE INDEX computers_slug ON computers (tenant_id, slug) WHERE deleted_at IS NULL;
+-- Lists are newest first.
+CREATE INDEX computers_of_tenant ON computers (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX computers_of_workspace ON computers (workspace_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+CREATE INDEX computers_of_project ON computers (project_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
+-- Stats: counts by status and size without touching a row.
+CREATE INDEX computers_stats ON computers (workspace_id, status, size) WHERE deleted_at IS NULL;
+-- The driver's agenda.
+CREATE INDEX computers_due ON computers (due_at) WHERE due_at IS NOT NULL;
+
+-- What usage and bills are computed from: append-only, never updated, never deleted.
+-- A row says: from `at` on, until the next row of the same computer, it is in this state. It carries
+-- the complete state, so that no later change to a computer, project or rate can re-price the past.
+-- Rows without a computer are corrections: a signed amount for a workspace, with reason and actor.
+CREATE TABLE compute_events (
+    seq           INTEGER PRIMARY KEY,               -- arrival order; at equal `at` the later one holds
+    event_id      TEXT,                              -- the reporter's id, unique per tenant; NULL = our own
+    tenant_id     BLOB NOT NULL,
+    workspace_id  BLOB NOT NULL,
+    project_id    BLOB,
+    computer_id   BLOB,
+    type          TEXT NOT NULL,                     -- computer.running, computer.resized, usage.adjusted, ...
+    at            INTEGER NOT NULL CHECK (at >= 0),  -- effective from this instant
+    recorded_at   INTEGER NOT NULL,                  -- when the service learned of it
+    status        TEXT,
+    billable      INTEGER NOT NULL CHECK (billable IN (0, 1)),  -- 1 exactly when status is running
+    size          TEXT,
+    rate          INTEGER NOT NULL CHECK (rate >= 0),           -- credits per hour of that size at that time
+    -- Which parts of the state this row itself is about: 1 status + 2 size + 4 place. The others were
+    -- carried over from the event before it, and a late report may show that they were different; a
+    -- row with 0 at the same instant then says so (src/usage/history.rs).
+    stated        INTEGER NOT NULL DEFAULT 7 CHECK (stated BETWEEN 0 AND 7),
+    amount_micros INTEGER,                           -- corrections: signed micro-credits
+    reason        TEXT,                              -- corrections: why
+    actor         TEXT,                              -- corrections: who, as in the audit log
+    CHECK (CASE WHEN computer_id IS NULL
+        THEN type = 'usage.adjusted' AND billable = 0 AND rate = 0 AND project_id IS NULL AND status IS NULL
+             AND size IS NULL AND amount_micros IS NOT NULL AND reason IS NOT NULL AND actor IS NOT NULL
+        ELSE amount_micros IS NULL AND project_id IS NOT NULL AND status IS NOT NULL AND size IS NOT NULL
+             AND billable = (status = 'running')
+        END)
+) STRICT;
+-- The history of one computer, and the event before or after a given one.
+CREATE INDEX compute_events_of_computer ON compute_events (computer_id, at, seq) WHERE computer_id IS NOT NULL;
+-- A report that is delivered twice counts once.
+CREATE UNIQUE INDEX compute_events_once ON compute_events (tenant_id, event_id) WHERE event_id IS NOT NULL;
+-- Corrections of a tenant, of one of its workspaces, in a period.
+CREATE INDEX compute_events_corrections ON compute_events (tenant_id, workspace_id, at, seq) WHERE computer_id IS NULL;
+
+-- The domain under which previews of an organization, a workspace or a project are shown.
+CREATE TABLE preview_domains (
+    scope       TEXT NOT NULL CHECK (scope IN ('organization', 'workspace', 'project')),
+    owner_id    BLOB NOT NULL,                       -- id of the tenant, workspace or project
+    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    domain      TEXT NOT NULL,                       -- lower-case ASCII host name
+    dns_status  TEXT NOT NULL CHECK (dns_status IN ('pending', 'verified', 'failed')),  -- last good answer
+    records     TEXT NOT NULL DEFAULT '[]',          -- JSON: what the last check found, record by record
+    last_error  TEXT,                                -- why the last check could not ask; NULL = it could
+    checked_at  INTEGER,
+    verified_at INTEGER,
+    updated_at  INTEGER NOT NULL,
+    PRIMARY KEY (scope, owner_id)
+) STRICT;
+-- A domain belongs to one tenant.
+CREATE INDEX preview_domains_by_name ON preview_domains (domain, tenant_id);
+
+-- Replies kept for 24 h so that a repeated request is answered, not executed again. Written in the
+-- transaction of the mutation itself: a crash cannot separate the two.
+CREATE TABLE idempotency (
+    key_id       BLOB NOT NULL,                      -- the API key that asked
+    request      BLOB NOT NULL CHECK (length(request) = 32),   -- SHA-256 of method, path and Idempotency-Key
+    body_hash    BLOB NOT NULL CHECK (length(body_hash) = 32), -- SHA-256 of the payload
+    status       INTEGER NOT NULL,                   -- HTTP status of the stored reply
+    body         BLOB NOT NULL,
+    -- 1: the reply holds a secret; the body is encrypted under the caller's Idempotency-Key.
+    sealed       INTEGER NOT NULL CHECK (sealed IN (0, 1)),
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (key_id, request)
+) STRICT;
+CREATE INDEX idempotency_age ON idempotency (created_at);
+
+-- Who did what. Append-only; `seq` is also the id of the event in live streams.
+CREATE TABLE audit_log (
+    seq           INTEGER PRIMARY KEY,
+    tenant_id     BLOB NOT NULL,
+    workspace_id  BLOB,
+    at            INTEGER NOT NULL,
+    actor_type    TEXT NOT NULL CHECK (actor_type IN ('api_key', 'system', 'operator')),
+    actor_id      BLOB,                              -- id of the API key
+    actor_label   TEXT,                              -- its display prefix at that time
+    ip_address    TEXT,
+    request_id    TEXT,
+    type          TEXT NOT NULL,                     -- workspace.created, computer.running, ...
+    resource_type TEXT NOT NULL,
+    resource_id   BLOB NOT NULL,
+    before        TEXT,                              -- JSON of the resource before, where there was one
+    after         TEXT                               -- JSON of the resource after, where there is one
+) STRICT;
+CREATE INDEX audit_log_of_tenant ON audit_log (tenant_id, seq);
+CREATE INDEX audit_log_of_workspace ON audit_log (workspace_id, seq) WHERE workspace_id IS NOT NULL;
+
+-- ---------------------------------------------------------------------------------------------
+-- Counters. Limits are checked against them and lists show them, so they must cost the same at
+-- ten rows and at a million; being triggers, no code path can forget them.
+
+CREATE TRIGGER workspaces_created AFTER INSERT ON workspaces BEGIN
+    UPDATE tenants SET workspace_count = workspace_count + 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER workspaces_deleted AFTER UPDATE OF deleted_at ON workspaces
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    UPDATE tenants SET workspace_count = workspace_count - 1 WHERE id = new.tenant_id;
+END;
+
+CREATE TRIGGER projects_created AFTER INSERT ON projects BEGIN
+    UPDATE workspaces SET project_count = project_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET project_count = project_count + 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER projects_deleted AFTER UPDATE OF deleted_at ON projects
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    UPDATE workspaces SET project_count = project_count - 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET project_count = project_count - 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER projects_moved AFTER UPDATE OF workspace_id ON projects
+    WHEN old.workspace_id <> new.workspace_id BEGIN
+    UPDATE workspaces SET project_count = project_count - 1 WHERE id = old.workspace_id;
+    UPDATE workspaces SET project_count = project_count + 1 WHERE id = new.workspace_id;
+END;
+
+CREATE TRIGGER computers_created AFTER INSERT ON computers BEGIN
+    UPDATE projects SET computer_count = computer_count + 1 WHERE id = new.project_id;
+    UPDATE workspaces SET computer_count = computer_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET computer_count = computer_count + 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER computers_deleted AFTER UPDATE OF deleted_at ON computers
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    UPDATE projects SET computer_count = computer_count - 1 WHERE id = new.project_id;
+    UPDATE workspaces SET computer_count = computer_count - 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET computer_count = computer_count - 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER computers_moved AFTER UPDATE OF workspace_id, project_id ON computers
+    WHEN new.deleted_at IS NULL
+     AND (old.workspace_id <> new.workspace_id OR old.project_id <> new.project_id) BEGIN
+    UPDATE projects SET computer_count = computer_count - 1 WHERE id = old.project_id;
+    UPDATE projects SET computer_count = computer_count + 1 WHERE id = new.project_id;
+    UPDATE workspaces SET computer_count = computer_count - 1 WHERE id = old.workspace_id;
+    UPDATE workspaces SET computer_count = computer_count + 1 WHERE id = new.workspace_id;
+END;
+
+-- ---------------------------------------------------------------------------------------------
+-- The meter: what makes a month by the hour cost the same at a hundred events and at ten million.
+--
+-- Think of an electricity meter per workspace. Computers that run give the workspace a *flow*: how
+-- many run, and what they cost together (credits per hour). An event changes the flow at an instant
+-- and consumes nothing by itself; consumption is flow times time. So what is stored is the change
+-- of the flow, which is one small number however long the interval that the event ends or begins,
+-- and an interval that is still open needs no row and no hourly job.
+--
+-- All three tables hold the same five columns, each for a span of time with a start and an end:
+--
+--     running     sum of the changes of the running count within the span
+--     running_ms  what these changes have added by the end: sum of change x (end - at)
+--     rate        sum of the changes of the rate, credits per hour
+--     credit_ms   what these changes have added by the end, in rate x ms: 3 600 000 = one credit
+--     micros      corrections dated within the span, signed micro-credits
+--
+-- With the flow at the start of a span, a span of length T consumes exactly
+--
+--     running_before x T + running_ms      and      rate_before x T + credit_ms + corrections
+--
+-- and hands `running_before + running` on to the next span. Spans without a change have no row.
+--
+--     meter_eras   one row per 720 hours: ten years are 122 rows, read before the window
+--     meter_hours  one row per hour:      721 rows are a month by the hour
+--     meter_steps  one row per change:    span from the start of its hour to the change itself, so
+--                                         that one look-up reads the meter at any millisecond
+--
+-- Everything here can be dropped and is then rebuilt from compute_events, row for row the same
+-- (src/usage/rebuild.sql; `workspaced verify` proves it on a live database). A late event changes
+-- its own hour and the hour of that computer's next event; the order of arrival leaves no trace.
+
+-- One change of a workspace's flow, or one correction; `seq` is that of the event. A computer that
+-- moves while running makes two: minus in the old workspace, plus in the new one.
+CREATE TABLE meter_steps (
+    workspace_id BLOB NOT NULL,
+    at           INTEGER NOT NULL,
+    seq          INTEGER NOT NULL,
+    running      INTEGER NOT NULL,
+    running_ms   INTEGER NOT NULL,
+    rate         INTEGER NOT NULL,
+    credit_ms    INTEGER NOT NULL,
+    micros       INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, at, seq)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meter_hours (
+    workspace_id BLOB NOT NULL,
+    hour         INTEGER NOT NULL,                   -- its start, a multiple of 3 600 000
+    running      INTEGER NOT NULL,
+    running_ms   INTEGER NOT NULL,
+    rate         INTEGER NOT NULL,
+    credit_ms    INTEGER NOT NULL,
+    micros       INTEGER NOT NULL,
+    steps        INTEGER NOT NULL,                   -- rows of meter_steps in it; the row goes with the last
+    PRIMARY KEY (workspace_id, hour)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE meter_eras (
+    workspace_id BLOB NOT NULL,
+    era          INTEGER NOT NULL,                   -- its start, a multiple of 2 592 000 000
+    running      INTEGER NOT NULL,
+    running_ms   INTEGER NOT NULL,
+    rate         INTEGER NOT NULL,
+    credit_ms    INTEGER NOT NULL,
+    micros       INTEGER NOT NULL,
+    steps        INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, era)
+) STRICT, WITHOUT ROWID;
+
+-- Which computers ever ran in which workspace: where a breakdown, an explanation or a tenant's
+-- report begins to look. Follows from compute_events too.
+CREATE TABLE metered_computers (
+    tenant_id    BLOB NOT NULL,
+    workspace_id BLOB NOT NULL,
+    computer_id  BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, workspace_id, computer_id)
+) STRICT, WITHOUT ROWID;
+
+-- Dated changes of the rates that this installation has heard of, so that one that is configured
+-- after its date starts when it is heard of and never re-prices the past (src/usage/rates.rs).
+CREATE TABLE rate_changes (
+    effective_from INTEGER PRIMARY KEY,
+    heard_at       INTEGER NOT NULL,
+    applied_at     INTEGER                           -- when running computers were re-priced
+) STRICT;

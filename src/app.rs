@@ -1,0 +1,37 @@
+//! What every handler can reach, made once at start. There are no process globals.
+
+use std::sync::Arc;
+
+use crate::catalog::Catalog;
+use crate::config::Config;
+use crate::domains::Dns;
+use crate::http::Auth;
+use crate::store::Store;
+
+/// The running service. Cheap to clone.
+#[derive(Clone)]
+pub struct App {
+    /// The database.
+    pub store: Store,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// Sizes, rates and templates.
+    pub catalog: Arc<Catalog>,
+    /// The credential check.
+    pub auth: Arc<Auth>,
+    /// Looks preview domains up.
+    pub dns: Arc<Dns>,
+}
+
+impl App {
+    /// Puts the parts together.
+    pub fn new(store: Store, config: Config) -> App {
+        App {
+            store,
+            catalog: Arc::new(Catalog::new(&config.file)),
+            auth: Arc::default(),
+            dns: Arc::new(Dns::new(config.dns_resolver)),
+            config: Arc::new(config),
+        }
+    }
+}

@@ -1,0 +1,506 @@
+//! The command line: subcommands, each a thin call into the library.
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use axum::serve::ListenerExt;
+use clap::{Args, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::api_keys::{self, DEV_KEY, KeyType, NewKey};
+use crate::app::App;
+use crate::audit::Actor;
+use crate::clock::{Clock, Timestamp};
+use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
+use crate::error::{Error, Fields};
+use crate::ids::{ApiKeyId, TenantId, parse_uuid};
+use crate::store::{self, OpenError, Store, WriteTx};
+use crate::{http, jobs, tenants, text};
+
+/// The Workspaces API on your own machine: one binary, one SQLite file
+#[derive(Parser)]
+#[command(
+    name = "workspaced",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, workspaced serves. The first start prints the address and a key, once."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and the admin page (the default)
+    Serve(Box<ServeArgs>),
+    /// Create and list organizations; may run beside the service
+    #[command(subcommand)]
+    Tenants(TenantsCommand),
+    /// Create, list and revoke API keys; may run beside the service
+    #[command(subcommand)]
+    Keys(KeysCommand),
+    /// Print the version
+    Version,
+}
+
+#[derive(Subcommand)]
+enum TenantsCommand {
+    /// Create an organization with its default workspace and its first key, which is printed once
+    Create {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Name of the organization, 1 to 120 characters
+        #[arg(long)]
+        name: String,
+        /// Its slug; derived from the name when left out
+        #[arg(long)]
+        slug: Option<String>,
+        /// Whole credits that it starts with
+        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+        credits: i64,
+    },
+    /// List the organizations
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+}
+
+#[derive(Subcommand)]
+enum KeysCommand {
+    /// Create an API key, which is printed once
+    Create(KeyArgs),
+    /// List the API keys, without their secrets
+    List {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Only those of this organization, by slug
+        #[arg(long)]
+        tenant: Option<String>,
+    },
+    /// Take an API key out of use for good
+    Revoke {
+        #[command(flatten)]
+        data: DataArgs,
+        /// Id of the key, as `keys list` shows it
+        id: String,
+    },
+}
+
+#[derive(Args)]
+struct KeyArgs {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Name of the key
+    #[arg(long)]
+    name: String,
+    /// Organization, by slug; may be left out where there is only one
+    #[arg(long)]
+    tenant: Option<String>,
+    /// What it may do (workspaces:read, computers:*, ...); repeat for more, leave out for everything
+    #[arg(long = "scope", value_name = "SCOPE")]
+    scopes: Vec<String>,
+    /// May act on the installation itself: create organizations, post corrections
+    #[arg(long)]
+    operator: bool,
+    /// When it ends, RFC 3339
+    #[arg(long, value_name = "TIME")]
+    expires_at: Option<String>,
+}
+
+/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong.
+enum Failure {
+    Usage(String),
+    Fatal(String),
+}
+
+impl From<OpenError> for Failure {
+    fn from(e: OpenError) -> Self {
+        Failure::Fatal(e.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        let detail = e
+            .internal_detail()
+            .map(|d| format!(" ({d})"))
+            .unwrap_or_default();
+        let text = format!("{}{detail}", e.message());
+        if e.status().is_client_error() {
+            Failure::Usage(text)
+        } else {
+            Failure::Fatal(text)
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Failure::Fatal(e.to_string())
+    }
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve),
+        Some(Command::Serve(args)) => serve(&args),
+        Some(Command::Tenants(TenantsCommand::Create {
+            data,
+            name,
+            slug,
+            credits,
+        })) => create_tenant(&data, &name, slug, credits),
+        Some(Command::Tenants(TenantsCommand::List { data })) => list_tenants(&data),
+        Some(Command::Keys(KeysCommand::Create(args))) => create_key(args),
+        Some(Command::Keys(KeysCommand::List { data, tenant })) => {
+            list_keys(&data, tenant.as_deref())
+        }
+        Some(Command::Keys(KeysCommand::Revoke { data, id })) => revoke_key(&data, &id),
+        Some(Command::Version) => {
+            println!("workspaced {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure::Usage(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::from(2)
+        }
+        Err(Failure::Fatal(text)) => {
+            eprintln!("error: {text}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// serve
+
+/// How long requests that are under way at a stop may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+fn serve(args: &ServeArgs) -> Result<(), Failure> {
+    let config = args.check().map_err(Failure::Usage)?;
+    start_log(args)?;
+    let (lock, file) = store::lock_data_dir(&args.data.data_dir)?;
+    let store = Store::open(&file, Clock::System, config.readers)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .build()?;
+    let served = runtime.block_on(serve_until_signal(args, store.clone(), config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    store.close();
+    drop(lock);
+    served
+}
+
+fn start_log(args: &ServeArgs) -> Result<(), Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).map_err(|e| {
+        Failure::Usage(format!(
+            "--log {:?}: {e}; allowed are error, warn, info, debug, trace",
+            args.log
+        ))
+    })?;
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match args.log_format {
+        LogFormat::Text => log.init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (dev, file) = (config.dev, config.file.clone());
+    let key = store.write(move |tx| first_start(tx, &file, dev)).await?;
+    let app = App::new(store, config);
+
+    let listener = TcpListener::bind(args.listen).await.map_err(|e| {
+        Failure::Fatal(format!(
+            "--listen {}: {e}; choose another address or port",
+            args.listen
+        ))
+    })?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
+    welcome(address, key.as_deref());
+
+    let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let listener = listener.tap_io(|stream| {
+        // Replies are written whole: waiting to fill a packet only delays them.
+        let _ = stream.set_nodelay(true);
+    });
+    let mut draining = stopped.clone();
+    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
+        let _ = draining.changed().await;
+    });
+    let mut server = tokio::spawn(server.into_future());
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut server => {
+            return Err(Failure::Fatal(format!("the server ended: {ended:?}")));
+        }
+    }
+    tracing::info!("stopping: no new requests, those under way are finished");
+    let _ = stop.send(true);
+    if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+        tracing::warn!("some requests took too long and were cut off");
+        server.abort();
+    }
+    let _ = jobs.await;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Makes what a new installation needs. Returns the key to be shown, if there is one to show: the
+/// first one, the fixed one of development mode, or a new one where nobody could act otherwise.
+fn first_start(
+    tx: &WriteTx<'_>,
+    file: &ConfigFile,
+    dev: bool,
+) -> crate::error::Result<Option<String>> {
+    let first = tenants::all(tx)?.first().map(|tenant| tenant.0);
+    let Some(tenant) = first else {
+        let fixed = dev.then_some(DEV_KEY);
+        let key = NewKey {
+            fixed,
+            ..NewKey::operator()
+        };
+        let new = tenants::insert(
+            tx,
+            file,
+            Actor::Operator,
+            "Default organization",
+            "default",
+            0,
+            key,
+        )?;
+        return Ok(Some(new.key.secret().to_owned()));
+    };
+    api_keys::set_dev_key(tx, tenant, dev)?;
+    if dev {
+        return Ok(Some(DEV_KEY.to_owned()));
+    }
+    let operator: bool = tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE operator = 1 AND status = 'active'
+             AND (expires_at IS NULL OR expires_at > ?1))",
+        [tx.now()],
+        |row| row.get(0),
+    )?;
+    if operator {
+        return Ok(None);
+    }
+    Ok(Some(
+        api_keys::insert(tx, tenant, NewKey::operator())?
+            .secret()
+            .to_owned(),
+    ))
+}
+
+/// What the person who started it needs; the last line tells programs that it is ready.
+fn welcome(address: SocketAddr, key: Option<&str>) {
+    if let Some(key) = key {
+        let note = if key == DEV_KEY {
+            "development mode: everybody knows this key"
+        } else {
+            "the key is shown this once"
+        };
+        println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
+        println!("  API         http://{address}/api/v1");
+        println!("  Admin page  http://{address}/admin");
+        println!("  API docs    http://{address}/docs\n");
+        println!("  export MIOSA_BASE_URL=http://{address}");
+        println!("  export MIOSA_API_KEY={key}\n");
+    }
+    println!("listening on http://{address}");
+}
+
+// ---------------------------------------------------------------------------------------------
+// tenants, keys
+
+/// Opens the database for a short command, beside a running service if there is one. The lock is
+/// held meanwhile if nobody else has it, so that a service cannot start in between.
+fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
+    let file = data.data_dir.join("workspaced.db");
+    if !file.exists() {
+        return Err(Failure::Usage(format!(
+            "--data-dir {}: there is no database yet; start the service once, or name another directory",
+            data.data_dir.display()
+        )));
+    }
+    let lock = store::lock_data_dir(&data.data_dir)
+        .ok()
+        .map(|(lock, _)| lock);
+    Ok((lock, Store::open(&file, Clock::System, 1)?))
+}
+
+fn with_store<T>(
+    data: &DataArgs,
+    f: impl FnOnce(&Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (_lock, store) = open(data)?;
+    let result = f(&store);
+    store.close();
+    result
+}
+
+fn create_tenant(
+    data: &DataArgs,
+    name: &str,
+    slug: Option<String>,
+    credits: i64,
+) -> Result<(), Failure> {
+    let mut fields = Fields::default();
+    let name = text::name(&mut fields, "--name", Some(name));
+    let slug = slug.unwrap_or_else(|| text::slugify(&name, "organization"));
+    text::slug(&mut fields, "--slug", &slug);
+    fields.finish()?;
+    let file = data
+        .config
+        .as_deref()
+        .map_or(Ok(ConfigFile::default()), ConfigFile::load)
+        .map_err(Failure::Usage)?;
+    with_store(data, |store| {
+        let key = NewKey {
+            key_type: KeyType::Admin,
+            ..NewKey::named("first key")
+        };
+        let new = store.write_blocking(move |tx| {
+            tenants::insert(tx, &file, Actor::Operator, &name, &slug, credits, key)
+        })?;
+        println!("organization       {}", new.id);
+        println!("default workspace  {}", new.default_workspace);
+        println!("export MIOSA_API_KEY={}", new.key.secret());
+        Ok(())
+    })
+}
+
+fn list_tenants(data: &DataArgs) -> Result<(), Failure> {
+    with_store(data, |store| {
+        println!(
+            "{:36}  {:20}  {:>10}  {:>9}  NAME",
+            "ID", "SLUG", "WORKSPACES", "COMPUTERS"
+        );
+        for (id, name, slug, workspaces, computers) in store.read_blocking(tenants::all)? {
+            println!("{id}  {slug:20}  {workspaces:>10}  {computers:>9}  {name}");
+        }
+        Ok(())
+    })
+}
+
+/// The organization with this slug, or the only one.
+fn tenant_of(store: &Store, slug: Option<&str>) -> Result<TenantId, Failure> {
+    let all = store.read_blocking(tenants::all)?;
+    let names = || {
+        all.iter()
+            .map(|t| t.2.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    match slug {
+        Some(slug) => all
+            .iter()
+            .find(|t| t.2 == slug)
+            .map(|t| t.0)
+            .ok_or_else(|| {
+                Failure::Usage(format!(
+                    "--tenant {slug}: there is no such organization; there are {}",
+                    names()
+                ))
+            }),
+        None if all.len() == 1 => Ok(all[0].0),
+        None => Err(Failure::Usage(format!("--tenant: name one of {}", names()))),
+    }
+}
+
+fn create_key(args: KeyArgs) -> Result<(), Failure> {
+    let expires_at = match args.expires_at.as_deref().map(|t| (t, Timestamp::parse(t))) {
+        None => None,
+        Some((_, Some(at))) => Some(at),
+        Some((given, None)) => {
+            return Err(Failure::Usage(format!(
+                "--expires-at {given}: allowed is RFC 3339, such as 2027-01-31T00:00:00Z"
+            )));
+        }
+    };
+    with_store(&args.data, |store| {
+        let tenant = tenant_of(store, args.tenant.as_deref())?;
+        let base = if args.operator {
+            NewKey::operator()
+        } else {
+            NewKey::named("")
+        };
+        let mut fields = Fields::default();
+        let name = text::name(&mut fields, "--name", Some(&args.name));
+        fields.finish()?;
+        let key = NewKey {
+            name,
+            scopes: args.scopes,
+            expires_at,
+            ..base
+        };
+        let new = store.write_blocking(move |tx| api_keys::insert(tx, tenant, key))?;
+        println!("export MIOSA_API_KEY={}", new.secret());
+        Ok(())
+    })
+}
+
+fn list_keys(data: &DataArgs, tenant: Option<&str>) -> Result<(), Failure> {
+    with_store(data, |store| {
+        let tenant = tenant
+            .map(|slug| tenant_of(store, Some(slug)))
+            .transpose()?;
+        println!(
+            "{:36}  {:12}  {:8}  {:8}  {:20}  NAME",
+            "ID", "PREFIX", "TYPE", "STATUS", "LAST USED"
+        );
+        for key in store.read_blocking(move |tx| api_keys::all(tx, tenant))? {
+            let kind = if key.operator {
+                "operator"
+            } else {
+                key.key_type.as_str()
+            };
+            let used = key.last_used_at.map_or("never".into(), Timestamp::rfc3339);
+            println!(
+                "{}  {:12}  {kind:8}  {:8}  {used:20}  {}",
+                key.id, key.key_prefix, key.status, key.name
+            );
+        }
+        Ok(())
+    })
+}
+
+fn revoke_key(data: &DataArgs, id: &str) -> Result<(), Failure> {
+    let key = parse_uuid(id)
+        .map(ApiKeyId)
+        .ok_or_else(|| Failure::Usage(format!("{id}: is not the id of a key; see `keys list`")))?;
+    with_store(data, |store| {
+        if store.write_blocking(move |tx| api_keys::set_revoked(tx, key))? {
+            println!("revoked {id}");
+            Ok(())
+        } else {
+            Err(Failure::Usage(format!(
+                "{id}: there is no such key; see `keys list`"
+            )))
+        }
+    })
+}

@@ -1,0 +1,486 @@
+//! Changing a computer: name and manners, size, place; and the end of it.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
+use super::lifecycle::{Change, record, save, touch};
+use super::{Anything, ComputerTwice, Record, SELECT, Status, changed, find};
+use crate::app::App;
+use crate::audit::Actor;
+use crate::catalog::Size;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Caller, Mutation, Patch, PathId, Reply};
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::json::Object;
+use crate::limits::{self, Growth};
+use crate::projects::{self, Project};
+use crate::store::WriteTx;
+use crate::{text, workspaces};
+
+/// `PATCH /computers/{id}`: what is left out stays as it is.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct Update {
+    /// New name
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Patch<String>,
+    /// Replaces all metadata; null empties it
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Patch<Object>,
+    /// public, tenant or key
+    #[schema(value_type = Option<super::create::Visibility>)]
+    pub visibility: Option<String>,
+    /// Idle seconds after which it stops; 0 = never
+    #[schema(minimum = 0, maximum = 2592000)]
+    pub auto_stop_seconds: Option<i64>,
+    /// New end user; null clears it
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub external_user_id: Patch<String>,
+    /// New id of the caller's for its project; null clears it
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub external_project_id: Patch<String>,
+    /// Only the workspace that it is in; moving is `POST /computers/{id}/move`
+    pub workspace_id: Option<WorkspaceId>,
+}
+
+/// `POST /computers/{id}/resize`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct Resize {
+    /// The new size
+    #[schema(value_type = Size, required = true, nullable = false)]
+    pub size: Option<String>,
+}
+
+/// `POST /computers/{id}/move`. `host_id` and `region`, which mean another kind of move elsewhere,
+/// are accepted and change nothing here.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct Move {
+    /// The workspace to move to
+    pub workspace_id: Option<WorkspaceId>,
+    /// A project there, by id; its default project if left out
+    pub project_id: Option<ProjectId>,
+    /// A project there, by slug
+    pub project_slug: Option<String>,
+    /// Ignored
+    pub host_id: Option<String>,
+    /// Ignored
+    pub region: Option<String>,
+}
+
+/// `PATCH /computers/{id}/auto-stop`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct SetAutoStop {
+    /// Idle seconds after which it stops; 0 = never
+    #[schema(required = true, nullable = false, minimum = 0, maximum = 2592000)]
+    pub seconds: Option<i64>,
+    /// Another name of the same
+    pub auto_stop_seconds: Option<i64>,
+}
+
+/// The idle auto-stop of a computer.
+#[derive(Serialize, ToSchema)]
+pub struct AutoStop {
+    computer_id: ComputerId,
+    seconds: i64,
+    enabled: bool,
+    auto_stop_seconds: i64,
+    auto_stop_at: Option<crate::clock::Timestamp>,
+}
+
+impl AutoStop {
+    fn of(c: &Record) -> Self {
+        AutoStop {
+            computer_id: c.id,
+            seconds: c.auto_stop_seconds,
+            enabled: c.auto_stop_seconds > 0,
+            auto_stop_seconds: c.auto_stop_seconds,
+            auto_stop_at: c.due_at.filter(|_| c.status == Status::Running),
+        }
+    }
+}
+
+/// A computer that is gone.
+#[derive(Serialize, ToSchema)]
+pub struct Destroyed {
+    deleted: bool,
+    success: bool,
+    id: ComputerId,
+    status: Status,
+}
+
+/// `PATCH /computers/{id}`
+pub async fn update(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<Update>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let after = updated(caller, before.clone(), input?)?;
+            store_change(tx, &app, caller, &before, after)?;
+            Ok(Reply::ok(changed(tx, &app, id)?))
+        })
+        .await
+}
+
+fn updated(caller: &Caller, mut c: Record, input: Update) -> Result<Record> {
+    let mut fields = Fields::default();
+    if input.name != Patch::Absent {
+        c.name = text::name(&mut fields, "name", input.name.value().map(String::as_str));
+    }
+    if input.workspace_id.is_some_and(|id| id != c.workspace_id) {
+        fields.push(
+            "workspace_id",
+            "cannot be changed here; use POST /api/v1/computers/{id}/move",
+        );
+    }
+    if input.visibility.is_some() {
+        c.visibility = one_of(
+            &mut fields,
+            "visibility",
+            input.visibility,
+            &["public", "tenant", "key"],
+        );
+    }
+    check_auto_stop(&mut fields, "auto_stop_seconds", input.auto_stop_seconds);
+    text::metadata(&mut fields, "metadata", input.metadata.value());
+    text::external_id(
+        &mut fields,
+        "external_user_id",
+        input.external_user_id.value().map(String::as_str),
+    );
+    text::external_id(
+        &mut fields,
+        "external_project_id",
+        input.external_project_id.value().map(String::as_str),
+    );
+    fields.finish()?;
+    c.metadata = input
+        .metadata
+        .apply(Some(c.metadata))
+        .unwrap_or_else(Object::empty);
+    c.external_user_id = input.external_user_id.apply(c.external_user_id);
+    c.external_project_id = input.external_project_id.apply(c.external_project_id);
+    c.auto_stop_seconds = input.auto_stop_seconds.unwrap_or(c.auto_stop_seconds);
+    // A delegated key cannot give a computer away to another end user.
+    if caller
+        .only_user()
+        .is_some_and(|user| c.external_user_id.as_deref() != Some(user))
+    {
+        return Err(Error::forbidden());
+    }
+    Ok(c)
+}
+
+/// Stores a change of what is not metered. It is an activity.
+fn store_change(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    before: &Record,
+    mut after: Record,
+) -> Result<Record> {
+    touch(tx, app, &mut after);
+    after.updated_at = tx.now();
+    save(tx, &after)?;
+    record(
+        tx,
+        Actor::Key(caller),
+        "computer.updated",
+        Some(before),
+        &after,
+    )?;
+    Ok(after)
+}
+
+/// `POST /computers/{id}/resize`
+pub async fn resize(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<Resize>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let mut fields = Fields::default();
+            let size = match input?.size.as_deref() {
+                Some(text) => parse_size(&mut fields, text),
+                None => {
+                    fields.push("size", "can't be blank");
+                    None
+                }
+            };
+            fields.finish()?;
+            let size = size.unwrap_or(before.size);
+            if size != before.size {
+                let workspace = workspaces::reach(tx, caller, before.workspace_id)?;
+                // Only what grows is checked: a computer over a lowered cap may still shrink.
+                let sizes: &[Size] = if size > before.size { &[size] } else { &[] };
+                let growth = Growth {
+                    workspace: 0,
+                    tenant: 0,
+                    sizes,
+                    templates: &[],
+                };
+                limits::check(tx, &app.config.file, &workspace, &growth)?;
+                let mut after = Record {
+                    size,
+                    ..before.clone()
+                };
+                touch(tx, &app, &mut after);
+                Change {
+                    kind: "computer.resized",
+                    at: tx.now(),
+                    actor: Actor::Key(caller),
+                }
+                .apply(tx, &app, Some(&before), after)?;
+            }
+            Ok(Reply::ok(ComputerTwice::new(changed(tx, &app, id)?)))
+        })
+        .await
+}
+
+/// `POST /computers/{id}/move`
+pub async fn move_to(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<Move>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let input = input?;
+            let somewhere = input.workspace_id.is_some()
+                || input.project_id.is_some()
+                || input.project_slug.is_some();
+            if somewhere {
+                let (workspace, project) = target(tx, &app, caller, &before, &input)?;
+                put_into(tx, &app, caller, &before, &workspace, project.as_ref())?;
+            } else if input.host_id.is_none() && input.region.is_none() {
+                return Err(Error::field(
+                    "workspace_id",
+                    "can't be blank: name the workspace to move to",
+                ));
+            }
+            Ok(Reply::ok(ComputerTwice::new(changed(tx, &app, id)?)))
+        })
+        .await
+}
+
+/// Where a move goes. No project: the computer stays in its own where the workspace is the same.
+fn target(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    computer: &Record,
+    input: &Move,
+) -> Result<(workspaces::Record, Option<Project>)> {
+    let workspace = match (input.workspace_id, input.project_id) {
+        (Some(id), _) => id,
+        (None, Some(project)) => projects::reach(tx, caller, project)?.workspace_id,
+        (None, None) => computer.workspace_id,
+    };
+    let workspace = workspaces::reach(tx, caller, workspace)?;
+    let here = workspace.view.id;
+    let project = if let Some(id) = input.project_id {
+        Some(project_in(tx, caller, here, id)?)
+    } else if let Some(slug) = &input.project_slug {
+        Some(projects::find_by_slug(tx, here, slug)?.ok_or_else(|| Error::not_found("project"))?)
+    } else if here == computer.workspace_id {
+        None
+    } else {
+        Some(projects::default_or_create(
+            tx,
+            &app.config.file,
+            caller,
+            &workspace.view,
+        )?)
+    };
+    Ok((workspace, project))
+}
+
+/// Moves a computer, running or not: usage splits at this instant, history stays where it was.
+fn put_into(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    before: &Record,
+    workspace: &workspaces::Record,
+    project: Option<&Project>,
+) -> Result<()> {
+    let Some(project) = project.filter(|p| p.id != before.project_id) else {
+        return Ok(());
+    };
+    if workspace.view.id != before.workspace_id {
+        let growth = Growth {
+            workspace: 1,
+            tenant: 0,
+            sizes: &[before.size],
+            templates: std::slice::from_ref(&before.template_type),
+        };
+        limits::check(tx, &app.config.file, workspace, &growth)?;
+    }
+    let mut after = Record {
+        workspace_id: workspace.view.id,
+        project_id: project.id,
+        external_project_id: project.external_project_id.clone(),
+        ..before.clone()
+    };
+    touch(tx, app, &mut after);
+    Change {
+        kind: "computer.moved",
+        at: tx.now(),
+        actor: Actor::Key(caller),
+    }
+    .apply(tx, app, Some(before), after)
+}
+
+/// The live computers that a condition on `c` finds, oldest first.
+fn all(tx: &WriteTx<'_>, condition: &str, id: &dyn rusqlite::ToSql) -> Result<Vec<Record>> {
+    let sql = format!(
+        "{} WHERE {condition} AND c.deleted_at IS NULL ORDER BY c.created_at, c.id",
+        *SELECT
+    );
+    Ok(tx
+        .prepare_cached(&sql)?
+        .query_map([id], Record::from_row)?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Takes the computers of a project that has just been put into `target` there too, under the
+/// limits of that workspace.
+///
+/// # Errors
+/// 422 when a limit of the target refuses; the caller's transaction undoes all of it.
+pub fn follow_project(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    project: ProjectId,
+    target: &workspaces::Record,
+) -> Result<()> {
+    let computers = all(tx, "c.project_id = ?1", &project)?;
+    let sizes: Vec<Size> = computers.iter().map(|c| c.size).collect();
+    let templates: Vec<String> = computers
+        .iter()
+        .map(|c| c.template_type.clone())
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let count = i64::try_from(computers.len()).unwrap_or(i64::MAX);
+    let growth = Growth {
+        workspace: count,
+        tenant: 0,
+        sizes: &sizes,
+        templates: &templates,
+    };
+    limits::check(tx, &app.config.file, target, &growth)?;
+    for before in computers {
+        let after = Record {
+            workspace_id: target.view.id,
+            ..before.clone()
+        };
+        Change {
+            kind: "computer.moved",
+            at: tx.now(),
+            actor: Actor::Key(caller),
+        }
+        .apply(tx, app, Some(&before), after)?;
+    }
+    Ok(())
+}
+
+/// `DELETE /computers/{id}`
+pub async fn delete(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, _| {
+            let before = find(tx, caller, id)?;
+            destroy(tx, &app, caller, &before)?;
+            Ok(Reply::ok(Destroyed {
+                deleted: true,
+                success: true,
+                id,
+                status: Status::Destroyed,
+            }))
+        })
+        .await
+}
+
+fn destroy(tx: &WriteTx<'_>, app: &App, caller: &Caller, before: &Record) -> Result<()> {
+    let after = Record {
+        status: Status::Destroyed,
+        ..before.clone()
+    };
+    Change {
+        kind: Status::Destroyed.event(),
+        at: tx.now(),
+        actor: Actor::Key(caller),
+    }
+    .apply(tx, app, Some(before), after)
+}
+
+/// Deletes every computer of a workspace.
+///
+/// # Errors
+/// When the store fails.
+pub fn delete_all_in(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    workspace: WorkspaceId,
+) -> Result<()> {
+    all(tx, "c.workspace_id = ?1", &workspace)?
+        .iter()
+        .try_for_each(|c| destroy(tx, app, caller, c))
+}
+
+/// `GET /computers/{id}/auto-stop`
+pub async fn auto_stop(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(id): PathId<ComputerId>,
+) -> Result<Json<AutoStop>> {
+    let computer = app.store.read(move |tx| find(tx, &caller, id)).await?;
+    Ok(Json(AutoStop::of(&computer)))
+}
+
+/// `PATCH /computers/{id}/auto-stop`
+pub async fn set_auto_stop(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<SetAutoStop>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let input = input?;
+            let mut fields = Fields::default();
+            let seconds = input.seconds.or(input.auto_stop_seconds);
+            if seconds.is_none() {
+                fields.push("seconds", "can't be blank; 0 = never");
+            }
+            check_auto_stop(&mut fields, "seconds", seconds);
+            fields.finish()?;
+            let after = Record {
+                auto_stop_seconds: seconds.unwrap_or(0),
+                ..before.clone()
+            };
+            let after = store_change(tx, &app, caller, &before, after)?;
+            Ok(Reply::ok(AutoStop::of(&after)))
+        })
+        .await
+}

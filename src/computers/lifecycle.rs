@@ -1,0 +1,329 @@
+//! The life of a computer: what moves it, and when.
+//!
+//! The built-in driver has no process behind it. A computer that is on its way somewhere carries
+//! the instant at which it arrives (`due_at`); [`run_due`] takes every one whose instant has come
+//! there, *dated at that instant*. So a transition or an auto-stop that fell due while the service
+//! was down is caught up at the next start as if it had been up (USAGE U14, U15).
+
+use axum::extract::State;
+use axum::response::Response;
+use rusqlite::{OptionalExtension, named_params};
+use serde_json::json;
+
+use super::{Anything, Moved, Record, Status, changed, find};
+use crate::app::App;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::http::{Caller, Mutation, PathId, Reply};
+use crate::ids::ComputerId;
+use crate::json;
+use crate::store::{Tx, WriteTx};
+use crate::usage;
+
+/// A change of what is metered: status, size, place. Writes the row, the compute event and the
+/// audit entry, in one transaction.
+pub struct Change<'a> {
+    /// What happened: `computer.running`, `computer.resized`, ...
+    pub kind: &'static str,
+    /// When; moved up to the computer's last event if the clock has stepped back (USAGE U13).
+    pub at: Timestamp,
+    /// Who.
+    pub actor: Actor<'a>,
+}
+
+impl Change<'_> {
+    /// Takes a computer from `before` to `after`; `None` before a creation. Where the status
+    /// changes, the instants that go with it and what the driver does next are set here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn apply(
+        self,
+        tx: &WriteTx<'_>,
+        app: &App,
+        before: Option<&Record>,
+        mut after: Record,
+    ) -> Result<()> {
+        let at = usage::append(
+            tx,
+            &usage::Event {
+                event_id: None,
+                tenant_id: after.tenant_id,
+                workspace_id: after.workspace_id,
+                project_id: after.project_id,
+                computer_id: after.id,
+                kind: self.kind,
+                at: self.at,
+                status: after.status,
+                size: after.size,
+                rate: app.catalog.hardware(after.size).rate,
+            },
+        )?;
+        if before.is_none_or(|before| before.status != after.status) {
+            match after.status {
+                Status::Running => after.started_at = Some(at),
+                Status::Stopped => after.stopped_at = Some(at),
+                _ => {}
+            }
+            after.due_at = due(app, &after, at);
+        }
+        after.updated_at = at;
+        save(tx, &after)?;
+        record(tx, self.actor, self.kind, before, &after)
+    }
+}
+
+/// When the built-in driver takes a computer further, if it came to its status, or was last active,
+/// at `at`. An external computer is never moved from here.
+pub(super) fn due(app: &App, computer: &Record, at: Timestamp) -> Option<Timestamp> {
+    let next = computer
+        .status
+        .next(&app.config.delays, computer.auto_stop_seconds)?;
+    (!computer.external_driver).then(|| at.plus_ms(next.1))
+}
+
+/// An activity: the idle time of a running computer starts again.
+pub(super) fn touch(tx: &WriteTx<'_>, app: &App, computer: &mut Record) {
+    if computer.status == Status::Running {
+        computer.due_at = due(app, computer, tx.now());
+    }
+}
+
+/// Writes what may change of a row. `name` and the like come with it.
+pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
+    tx.prepare_cached(
+        "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
+             status = :status, visibility = :visibility, metadata = :metadata, external_user_id = :user,
+             external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
+             updated_at = :updated, started_at = :started, stopped_at = :stopped, deleted_at = :deleted
+         WHERE id = :id AND tenant_id = :tenant",
+    )?
+    .execute(named_params! {
+        ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
+        ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
+        ":external_project": c.external_project_id, ":auto_stop": c.auto_stop_seconds, ":due": c.due_at,
+        ":updated": c.updated_at, ":started": c.started_at, ":stopped": c.stopped_at,
+        ":deleted": (c.status == Status::Destroyed).then_some(c.updated_at),
+        ":id": c.id, ":tenant": c.tenant_id,
+    })?;
+    if c.due_at.is_some() {
+        tx.agenda_changed();
+    }
+    Ok(())
+}
+
+/// The audit entry of a computer: what is not derived from the catalogue.
+pub(super) fn record(
+    tx: &WriteTx<'_>,
+    actor: Actor<'_>,
+    kind: &'static str,
+    before: Option<&Record>,
+    after: &Record,
+) -> Result<()> {
+    let shown = |c: &Record| {
+        json!({
+            "name": c.name, "slug": c.slug, "status": c.status, "size": c.size, "workspace_id": c.workspace_id,
+            "project_id": c.project_id, "visibility": c.visibility, "auto_stop_seconds": c.auto_stop_seconds,
+            "external_user_id": c.external_user_id, "metadata": c.metadata,
+        })
+    };
+    audit::record(
+        tx,
+        &Entry {
+            actor,
+            tenant_id: after.tenant_id,
+            workspace_id: Some(after.workspace_id),
+            kind,
+            resource: after.id.0,
+            before: before.map(shown).as_ref(),
+            after: (after.status != Status::Destroyed)
+                .then(|| shown(after))
+                .as_ref(),
+        },
+    )
+}
+
+/// Takes computers whose instant has come to where they are going, in the order in which they fell
+/// due, at most `limit` of them. Returns how many; 0 = nothing is due.
+///
+/// # Errors
+/// When the store fails.
+pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
+    for done in 0..limit {
+        let next: Option<(ComputerId, Timestamp)> = tx
+            .prepare_cached(
+                "SELECT id, due_at FROM computers WHERE due_at <= ?1 ORDER BY due_at, id LIMIT 1",
+            )?
+            .query_row([tx.now()], |row| Ok((row.get(0)?, row.get(1)?)))
+            .optional()?;
+        let Some((id, at)) = next else {
+            return Ok(done);
+        };
+        let computer = super::load(tx, id)?;
+        let step = computer
+            .and_then(|c| Some((c.status.next(&app.config.delays, c.auto_stop_seconds)?.0, c)));
+        match step {
+            Some((status, before)) if !before.external_driver => {
+                let after = Record {
+                    status,
+                    ..before.clone()
+                };
+                Change {
+                    kind: status.event(),
+                    at,
+                    actor: Actor::System,
+                }
+                .apply(tx, app, Some(&before), after)?;
+            }
+            // Nothing to do after all; without this the row would be found for ever.
+            _ => {
+                tx.prepare_cached("UPDATE computers SET due_at = NULL WHERE id = ?1")?
+                    .execute([id])?;
+            }
+        }
+    }
+    Ok(limit)
+}
+
+/// When [`run_due`] next has something to do.
+///
+/// # Errors
+/// When the store fails.
+pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    let sql = "SELECT due_at FROM computers WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1";
+    Ok(tx
+        .prepare_cached(sql)?
+        .query_row([], |row| row.get(0))
+        .optional()?)
+}
+
+// ---------------------------------------------------------------------------------------------
+// start, stop, restart
+
+#[derive(Clone, Copy)]
+enum Verb {
+    Start,
+    Stop,
+    Restart,
+}
+
+/// `POST /computers/{id}/start`
+pub async fn start(
+    app: State<App>,
+    id: PathId<ComputerId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
+    act(app, id, request, Verb::Start).await
+}
+
+/// `POST /computers/{id}/stop`
+pub async fn stop(
+    app: State<App>,
+    id: PathId<ComputerId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
+    act(app, id, request, Verb::Stop).await
+}
+
+/// `POST /computers/{id}/restart`
+pub async fn restart(
+    app: State<App>,
+    id: PathId<ComputerId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
+    act(app, id, request, Verb::Restart).await
+}
+
+async fn act(
+    State(app): State<App>,
+    PathId(id): PathId<ComputerId>,
+    request: Mutation<Anything>,
+    verb: Verb,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            input?;
+            let message = perform(tx, &app, caller, before, verb)?;
+            Ok(Reply::ok(Moved {
+                computer: changed(tx, &app, id)?,
+                success: true,
+                message,
+            }))
+        })
+        .await
+}
+
+fn perform(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    before: Record,
+    verb: Verb,
+) -> Result<String> {
+    use Status::{Error as Broken, Provisioning, Running, Starting, Stopped, Stopping};
+    if before.external_driver {
+        return Err(Error::conflict(
+            "RESOURCE_STATE",
+            "an agent outside reports what this computer does (driver external); start and stop it there",
+        ));
+    }
+    let target = match (verb, before.status) {
+        // Already there or on the way: success that changes nothing (CONTRACT §4.7).
+        (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
+            let message = format!("computer is {}", before.status);
+            let mut touched = before;
+            touch(tx, app, &mut touched);
+            save(tx, &touched)?;
+            return Ok(message);
+        }
+        (Verb::Start, Stopped | Broken) | (Verb::Restart, Running) => Starting,
+        (Verb::Stop, Running) => Stopping,
+        (_, Provisioning | Starting) => {
+            return Err(refused(
+                "COMPUTER_STARTING",
+                "computer is still starting; try again when it runs",
+                &before,
+            ));
+        }
+        (Verb::Restart, Stopped | Broken) => {
+            return Err(refused(
+                "TARGET_NOT_RUNNING",
+                "computer is not running; start it instead",
+                &before,
+            ));
+        }
+        _ => {
+            let text = format!("computer is {}; wait until that is over", before.status);
+            return Err(refused("RESOURCE_STATE", text, &before));
+        }
+    };
+    let after = Record {
+        status: target,
+        ..before.clone()
+    };
+    Change {
+        kind: target.event(),
+        at: tx.now(),
+        actor: Actor::Key(caller),
+    }
+    .apply(tx, app, Some(&before), after)?;
+    Ok(format!("computer is {target}"))
+}
+
+fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {
+    let allowed: &[&str] = match computer.status {
+        Status::Running => &["stop", "restart", "resize", "move", "clone", "delete"],
+        Status::Stopped => &["start", "resize", "move", "clone", "delete"],
+        Status::Error => &["start", "resize", "move", "clone", "delete"],
+        _ => &["resize", "move", "clone", "delete"],
+    };
+    Error::conflict(code, message)
+        .with_details(json!({ "status": computer.status, "allowed": allowed }))
+}
+
+/// A row's `settings` and `selected_apps` as text, for inserts.
+pub(super) fn apps_text(apps: &[String]) -> Result<String> {
+    json::text(&apps)
+}

@@ -1,0 +1,265 @@
+//! `Idempotency-Key`: the same request again gets the same reply again, for 24 hours.
+//!
+//! The reply is stored in the transaction of the mutation itself, so a crash cannot separate the
+//! two, and a duplicate that arrives while the first one runs waits behind it in the writer's
+//! queue and then finds its reply. Replies of 2xx and 4xx are stored; 5xx are not, since a repeat
+//! is what they ask for. A reply that holds a secret (a new API key) is stored encrypted under the
+//! caller's own Idempotency-Key, of which only a hash is stored.
+
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use chacha20poly1305::aead::{Aead, KeyInit};
+use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
+use rusqlite::OptionalExtension;
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+
+use super::auth::Caller;
+use super::extract::Mutation;
+use crate::clock::{DAY_MS, Timestamp};
+use crate::error::{Error, Result};
+use crate::store::WriteTx;
+
+/// How long a reply is kept.
+pub const KEEP_MS: i64 = DAY_MS;
+const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+
+/// What identifies a repeated request.
+pub struct Idempotency {
+    /// SHA-256 of method, path with query, and key.
+    request: [u8; 32],
+    /// SHA-256 of the body.
+    body: [u8; 32],
+    /// Encrypts a stored secret; never stored itself.
+    seal: [u8; 32],
+}
+
+/// The header, checked; `None` when it was not sent.
+pub(super) fn from_headers(parts: &Parts, body: &[u8]) -> Result<Option<Idempotency>> {
+    let Some(value) = parts.headers.get(HEADER) else {
+        return Ok(None);
+    };
+    let key = value.as_bytes();
+    if key.is_empty() || key.len() > 255 {
+        return Err(Error::field(
+            "Idempotency-Key",
+            "must have 1 to 255 characters",
+        ));
+    }
+    let hash = |label: &str| {
+        let mut h = Sha256::new();
+        for part in [
+            label.as_bytes(),
+            parts.method.as_str().as_bytes(),
+            target(parts).as_bytes(),
+            key,
+        ] {
+            h.update((part.len() as u64).to_be_bytes());
+            h.update(part);
+        }
+        h.finalize().into()
+    };
+    Ok(Some(Idempotency {
+        request: hash("request"),
+        seal: hash("seal"),
+        body: Sha256::digest(body).into(),
+    }))
+}
+
+fn target(parts: &Parts) -> &str {
+    // Inside a nested router the URI is cut; the original one is what the client sent.
+    let uri = parts
+        .extensions
+        .get::<axum::extract::OriginalUri>()
+        .map_or(&parts.uri, |o| &o.0);
+    uri.path_and_query().map_or("", |p| p.as_str())
+}
+
+/// What a mutation answers.
+pub struct Reply<R> {
+    status: StatusCode,
+    body: R,
+    secret: bool,
+}
+
+impl<R> Reply<R> {
+    /// 200.
+    pub fn ok(body: R) -> Self {
+        Reply {
+            status: StatusCode::OK,
+            body,
+            secret: false,
+        }
+    }
+
+    /// 201.
+    pub fn created(body: R) -> Self {
+        Reply {
+            status: StatusCode::CREATED,
+            body,
+            secret: false,
+        }
+    }
+
+    /// The body shows a secret that must not lie in the database in the clear.
+    pub fn secret(mut self) -> Self {
+        self.secret = true;
+        self
+    }
+}
+
+/// A reply as bytes, as stored.
+struct Raw {
+    status: u16,
+    body: Vec<u8>,
+    replayed: bool,
+}
+
+impl<T: Send + 'static> Mutation<T> {
+    /// Runs `f` in a write transaction, once per Idempotency-Key.
+    ///
+    /// `f` gets the body as a `Result`, to be asked for after the resource has been found.
+    ///
+    /// # Errors
+    /// What `f` returns; 409 `IDEMPOTENCY_PAYLOAD_MISMATCH` when the key came with another body.
+    pub async fn run<R, F>(self, f: F) -> Result<Response>
+    where
+        R: Serialize + Send + 'static,
+        F: FnOnce(&WriteTx<'_>, &Caller, Result<T>) -> Result<Reply<R>> + Send + 'static,
+    {
+        let Mutation {
+            app,
+            caller,
+            body,
+            idempotency,
+        } = self;
+        let Some(key) = idempotency else {
+            let reply = app.store.write(move |tx| f(tx, &caller, body)).await?;
+            return Ok((reply.status, axum::Json(reply.body)).into_response());
+        };
+        let raw = app
+            .store
+            .write(move |tx| match stored(tx, &caller, &key)? {
+                Some(raw) => Ok(raw),
+                None => first_time(tx, &caller, &key, || f(tx, &caller, body)),
+            })
+            .await?;
+        let status = StatusCode::from_u16(raw.status).map_err(Error::internal)?;
+        let mut response = (status, [(CONTENT_TYPE, "application/json")], raw.body).into_response();
+        if raw.replayed {
+            response
+                .headers_mut()
+                .insert(REPLAYED, HeaderValue::from_static("true"));
+        }
+        Ok(response)
+    }
+}
+
+fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option<Raw>> {
+    let row = tx
+        .prepare_cached(
+            "SELECT body_hash, status, body, sealed, created_at FROM idempotency
+             WHERE key_id = ?1 AND request = ?2 AND created_at > ?3",
+        )?
+        .query_row(
+            (caller.key_id(), key.request, tx.now().plus_ms(-KEEP_MS)),
+            |row| {
+                Ok((
+                    row.get::<_, [u8; 32]>(0)?,
+                    row.get(1)?,
+                    row.get::<_, Vec<u8>>(2)?,
+                    row.get::<_, bool>(3)?,
+                    row.get(4)?,
+                ))
+            },
+        )
+        .optional()?;
+    let Some((body_hash, status, body, sealed, created_at)) = row else {
+        return Ok(None);
+    };
+    if body_hash != key.body {
+        return Err(Error::conflict(
+            "IDEMPOTENCY_PAYLOAD_MISMATCH",
+            "this Idempotency-Key was used with another payload; send the same payload, or a new key",
+        ));
+    }
+    let body = if sealed {
+        cipher(key)
+            .decrypt(&nonce(created_at), body.as_ref())
+            .map_err(Error::internal)?
+    } else {
+        body
+    };
+    Ok(Some(Raw {
+        status,
+        body,
+        replayed: true,
+    }))
+}
+
+fn first_time<R: Serialize>(
+    tx: &WriteTx<'_>,
+    caller: &Caller,
+    key: &Idempotency,
+    f: impl FnOnce() -> Result<Reply<R>>,
+) -> Result<Raw> {
+    let (status, body, secret) = match tx.nested(f) {
+        Ok(reply) => (
+            reply.status,
+            serde_json::to_vec(&reply.body).map_err(Error::internal)?,
+            reply.secret,
+        ),
+        Err(e) if e.status().is_client_error() => (
+            e.status(),
+            e.body(caller.request_id()).to_string().into_bytes(),
+            false,
+        ),
+        Err(e) => return Err(e),
+    };
+    let kept = if secret {
+        cipher(key)
+            .encrypt(&nonce(tx.now()), body.as_ref())
+            .map_err(Error::internal)?
+    } else {
+        body.clone()
+    };
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    )?
+    .execute((caller.key_id(), key.request, key.body, status.as_u16(), kept, secret, tx.now()))?;
+    Ok(Raw {
+        status: status.as_u16(),
+        body,
+        replayed: false,
+    })
+}
+
+fn cipher(key: &Idempotency) -> ChaCha20Poly1305 {
+    ChaCha20Poly1305::new(&Key::from(key.seal))
+}
+
+/// The instant of the reply: after a day the same request may be executed again, and one cipher
+/// key must never encrypt two texts under one nonce.
+fn nonce(created_at: Timestamp) -> Nonce {
+    let mut nonce = Nonce::default();
+    nonce[..8].copy_from_slice(&created_at.0.to_be_bytes());
+    nonce
+}
+
+/// Forgets replies that are past their time; at most `limit` a pass. Returns how many went.
+///
+/// # Errors
+/// When the store fails.
+pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
+    let gone = tx
+        .prepare_cached(
+            "DELETE FROM idempotency WHERE rowid IN
+             (SELECT rowid FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)",
+        )?
+        .execute((tx.now().plus_ms(-KEEP_MS), limit))?;
+    Ok(gone)
+}

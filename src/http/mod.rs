@@ -1,0 +1,317 @@
+//! HTTP: the route table, and what every request passes on its way to it and back.
+//!
+//! [`router`] is the whole service. [`edge`] is the one place that makes request ids, asks for the
+//! key, writes error bodies, sets the headers that every reply has, and logs.
+
+mod auth;
+mod extract;
+mod idempotency;
+pub mod openapi;
+mod paging;
+pub mod routes;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+
+use crate::app::App;
+use crate::clock::Stopwatch;
+use crate::error::{Carried, Error};
+
+pub use auth::{Auth, Caller, Key, covers};
+pub use extract::{Mutation, Params, Patch, PathId};
+pub use idempotency::{Reply, purge as purge_idempotency};
+pub use paging::{List, Page, PageQuery};
+
+/// Bytes of a request body that are read unless a route says otherwise.
+pub const MAX_BODY: usize = 1 << 20;
+/// Where the API lives.
+pub const BASE: &str = "/api/v1";
+
+/// The whole service over `app`.
+pub fn router(app: App) -> Router {
+    let mut api = Router::new();
+    for route in routes::table() {
+        api = api.route(
+            route.path,
+            route.handler.layer(axum::Extension(route.access)),
+        );
+    }
+    let ids = Arc::new(RequestIds::new(&app));
+    Router::new()
+        .nest(BASE, api.clone())
+        // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
+        .nest("/api/v1/api/v1", api)
+        .merge(crate::admin::router())
+        .fallback(no_route)
+        .method_not_allowed_fallback(|| async { Error::method_not_allowed() })
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(
+            |panic: Box<dyn std::any::Any + Send>| {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("panic");
+                Error::internal(format!("panic in a handler: {text}")).into_response()
+            },
+        ))
+        .layer(from_fn_with_state((app.clone(), ids), edge))
+        .with_state(app)
+}
+
+/// Request ids: `req_`, something of this start, a running number.
+struct RequestIds {
+    start: i64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(app: &App) -> Self {
+        RequestIds {
+            start: app.store.now().0,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> Arc<str> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("req_{:x}{n:08x}", self.start).into()
+    }
+}
+
+async fn edge(
+    State((app, ids)): State<(App, Arc<RequestIds>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let watch = Stopwatch::start();
+    let request_id = ids.next();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let ip = request
+        .extensions()
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
+    let mut key = None;
+
+    let in_api = path == BASE
+        || path
+            .strip_prefix(BASE)
+            .is_some_and(|rest| rest.starts_with('/'));
+    let mut response = if in_api {
+        match app.auth.identify(&app.store, request.headers()).await {
+            Ok(found) => {
+                key = Some(found.clone());
+                let identity = auth::Identity {
+                    key: found,
+                    request_id: request_id.clone(),
+                    ip,
+                };
+                request.extensions_mut().insert(identity);
+                next.run(request).await
+            }
+            Err(e) => e.into_response(),
+        }
+    } else {
+        next.run(request).await
+    };
+
+    let mut failure = None;
+    if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
+        write_error(&mut response, &error, &request_id);
+        failure = error.internal_detail().map(ToOwned::to_owned);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert("x-request-id", value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if in_api {
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+    }
+    log(
+        &request_id,
+        method.as_str(),
+        &path,
+        response.status(),
+        &watch,
+        key.as_ref().map(|k| &*k.prefix),
+        ip,
+        failure,
+    );
+    response
+}
+
+/// The one error body, in place of the empty one that [`Error`] travels with.
+fn write_error(response: &mut Response, error: &Error, request_id: &str) {
+    *response.body_mut() = error.body(request_id).to_string().into();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.remove(axum::http::header::CONTENT_LENGTH);
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one line of log, its fields side by side"
+)]
+fn log(
+    request_id: &str,
+    method: &str,
+    path: &str,
+    status: StatusCode,
+    watch: &Stopwatch,
+    key: Option<&str>,
+    ip: Option<IpAddr>,
+    failure: Option<String>,
+) {
+    let (status, us) = (status.as_u16(), watch.micros());
+    let ip = ip.map(tracing::field::display);
+    match failure {
+        Some(detail) => tracing::error!(
+            request_id,
+            method,
+            path,
+            status,
+            us,
+            key,
+            ip,
+            detail,
+            "request failed"
+        ),
+        None => tracing::info!(request_id, method, path, status, us, key, ip, "request"),
+    }
+}
+
+/// First path segments of the hosted platform's other products (CONTRACT §7.13, §12).
+const OTHER_PRODUCTS: &[&str] = &[
+    "sandboxes",
+    "deployments",
+    "databases",
+    "volumes",
+    "storage",
+    "functions",
+    "cron-jobs",
+    "opencomputers",
+    "service-accounts",
+    "ai",
+    "agents",
+    "connectors",
+    "integrations",
+    "channels",
+    "billing",
+    "dashboard",
+    "overview",
+    "analytics",
+    "admin",
+    "command-center",
+    "bill-to",
+    "tokens",
+    "sse",
+    "auth",
+    "settings",
+    "environments",
+    "runs",
+    "ssh-keys",
+    "snapshots",
+    "mcp",
+    "jobs",
+    "domains",
+    "inbox",
+    "members",
+    "invites",
+    "workspace-invites",
+    "limits",
+    "external-users",
+    "quotas",
+    "webhooks",
+    "event-subscriptions",
+    "event-deliveries",
+    "events",
+];
+/// The same below `/computers/{id}`, `/workspaces/{id}` and `/projects/{id}`.
+const OTHER_PARTS: &[&str] = &[
+    "exec",
+    "files",
+    "desktop",
+    "screenshot",
+    "terminal",
+    "pty",
+    "services",
+    "domains",
+    "network-policy",
+    "ports",
+    "env",
+    "logs",
+    "inbox",
+    "osa",
+    "volumes",
+    "apps",
+    "urls",
+    "embed",
+    "vnc-credentials",
+    "viewer-password",
+    "stream-token",
+    "snapshots",
+    "checkpoints",
+    "connectors",
+    "agent",
+    "cua",
+    "config",
+    "runtime-env",
+    "policy",
+    "members",
+    "invites",
+    "computer-templates",
+    "environments",
+    "shared-variables",
+    "apply-template",
+    "project-templates",
+    "project-capabilities",
+    "activity",
+    "inventory",
+    "cleanup",
+    "transfer",
+    "summary",
+];
+
+async fn no_route(uri: Uri) -> Error {
+    let path = uri.path();
+    let rest = path.trim_start_matches(BASE).trim_start_matches('/');
+    let mut segments = rest.split('/');
+    let first = segments.next().unwrap_or("");
+    let part = segments.nth(1).unwrap_or("");
+    let other = if OTHER_PRODUCTS.contains(&first) {
+        Some(first)
+    } else if matches!(first, "computers" | "workspaces" | "projects")
+        && OTHER_PARTS.contains(&part)
+    {
+        Some(part)
+    } else {
+        None
+    };
+    match other {
+        Some(feature) => Error::no_route(format!(
+            "{feature} is a feature of the hosted platform that is not part of this server; /openapi.json lists what is"
+        )),
+        None => Error::no_route(
+            "there is no such route on this server; /openapi.json lists what there is",
+        ),
+    }
+}

@@ -1,0 +1,167 @@
+//! Lists: `{data, total}`, whole unless a page is asked for (CONTRACT §2.3).
+
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::error::{Fields, Result};
+
+/// A list of the API: exactly two keys, since one client refuses a third (CONTRACT §2.2).
+#[derive(Serialize, ToSchema, Debug)]
+pub struct List<T> {
+    /// The rows of this page.
+    pub data: Vec<T>,
+    /// How many there are before paging.
+    pub total: i64,
+}
+
+/// How a part of a list is asked for: `page` with `page_size` (or `per_page`), or `limit` with
+/// `offset`. Nothing given: everything.
+#[derive(Deserialize, IntoParams, Debug, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct PageQuery {
+    /// Page number from 1; goes with `page_size`
+    #[param(value_type = Option<i64>, minimum = 1)]
+    pub page: Option<String>,
+    /// Rows per page, 1 to 100 (20 when only `page` is given)
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub page_size: Option<String>,
+    /// Another name of `page_size`
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub per_page: Option<String>,
+    /// Rows at the most, 1 to 100; goes with `offset`
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub limit: Option<String>,
+    /// Rows to skip
+    #[param(value_type = Option<i64>, minimum = 0)]
+    pub offset: Option<String>,
+}
+
+/// LIMIT and OFFSET of a statement.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// Rows at the most; -1 = all.
+    pub limit: i64,
+    /// Rows to skip.
+    pub offset: i64,
+}
+
+impl PageQuery {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// 422 naming each parameter that is out of range, or a mix of both ways.
+    pub fn page(&self) -> Result<Page> {
+        let mut fields = Fields::default();
+        let mut number = |name: &'static str, text: &Option<String>, min: i64, max: i64| {
+            let text = text.as_ref()?;
+            match text.parse::<i64>() {
+                Ok(n) if (min..=max).contains(&n) => Some(n),
+                _ => {
+                    let most = if max == i64::MAX {
+                        String::new()
+                    } else {
+                        format!(" to {max}")
+                    };
+                    fields.push(name, format!("must be a whole number from {min}{most}"));
+                    None
+                }
+            }
+        };
+        let page = number("page", &self.page, 1, i64::MAX);
+        let size = number("page_size", &self.page_size, 1, 100);
+        let per_page = number("per_page", &self.per_page, 1, 100);
+        let limit = number("limit", &self.limit, 1, 100);
+        let offset = number("offset", &self.offset, 0, i64::MAX);
+        if (page.is_some() || size.is_some() || per_page.is_some())
+            && (limit.is_some() || offset.is_some())
+        {
+            fields.push(
+                "limit",
+                "cannot be combined with page; use page and page_size, or limit and offset",
+            );
+        }
+        fields.finish()?;
+        let size = size.or(per_page);
+        Ok(match (page, size) {
+            (None, None) => Page {
+                limit: limit.unwrap_or(-1),
+                offset: offset.unwrap_or(0),
+            },
+            (page, size) => {
+                let size = size.unwrap_or(20);
+                Page {
+                    limit: size,
+                    offset: (page.unwrap_or(1) - 1).saturating_mul(size),
+                }
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(query: &[(&str, &str)]) -> Result<Page> {
+        let object: serde_json::Map<_, _> = query
+            .iter()
+            .map(|(k, v)| ((*k).to_string(), serde_json::Value::from(*v)))
+            .collect();
+        serde_json::from_value::<PageQuery>(object.into())
+            .unwrap()
+            .page()
+    }
+
+    #[test]
+    fn both_ways_of_paging() {
+        assert_eq!(
+            page(&[]).unwrap(),
+            Page {
+                limit: -1,
+                offset: 0
+            }
+        );
+        assert_eq!(
+            page(&[("page", "3"), ("per_page", "10")]).unwrap(),
+            Page {
+                limit: 10,
+                offset: 20
+            }
+        );
+        assert_eq!(
+            page(&[("page", "2")]).unwrap(),
+            Page {
+                limit: 20,
+                offset: 20
+            }
+        );
+        assert_eq!(
+            page(&[("limit", "5"), ("offset", "7")]).unwrap(),
+            Page {
+                limit: 5,
+                offset: 7
+            }
+        );
+        assert_eq!(
+            page(&[("page", "9223372036854775807"), ("page_size", "100")])
+                .unwrap()
+                .offset,
+            i64::MAX
+        );
+        for bad in [
+            [("page", "0")],
+            [("page_size", "101")],
+            [("limit", "x")],
+            [("offset", "-1")],
+            [("page", "")],
+        ] {
+            assert_eq!(
+                page(&bad).unwrap_err().code(),
+                "VALIDATION_FAILED",
+                "{bad:?}"
+            );
+        }
+        assert!(page(&[("page", "1"), ("limit", "5")]).is_err());
+    }
+}

@@ -1,0 +1,246 @@
+//! The route table: the index of the API, and the one source of the router, of the scope checks
+//! and of the OpenAPI document. To add an endpoint, add a line here and a handler in its resource.
+
+use axum::handler::Handler;
+use axum::http::Method;
+use axum::routing::{MethodFilter, MethodRouter, on};
+use utoipa::openapi::path::Parameter;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{IntoParams, ToSchema};
+
+use super::MAX_BODY;
+use super::openapi::{Components, schema_ref};
+use super::paging::{List, PageQuery};
+use crate::app::App;
+use crate::{actions, api_keys, catalog, computers, domains, projects, tenants, workspaces};
+
+/// Who may use a route, whatever the key's scopes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Reach {
+    /// Any key; rows outside the key's workspace or end user are out of reach.
+    Any,
+    /// Keys of the whole organization only.
+    Tenant,
+    /// Operator keys of this installation only.
+    Operator,
+}
+
+/// What a request must bring along; rides in its extensions.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The scope that covers this route; `None` = any key.
+    pub scope: Option<&'static str>,
+    /// Who may use it.
+    pub reach: Reach,
+    /// The path names a row, whose existence and tenant are checked before the scope.
+    pub by_id: bool,
+    /// Bytes of body that are read.
+    pub max_body: usize,
+}
+
+/// One endpoint.
+pub struct Route {
+    /// The method.
+    pub method: Method,
+    /// The path below [`super::BASE`], in the syntax of both axum and OpenAPI.
+    pub path: &'static str,
+    /// One line of documentation.
+    pub summary: &'static str,
+    /// Who may use it.
+    pub access: Access,
+    pub(super) handler: MethodRouter<App>,
+    pub(super) params: Vec<fn() -> Vec<Parameter>>,
+    pub(super) body: Option<SchemaFn>,
+    pub(super) replies: Vec<(u16, SchemaFn)>,
+}
+
+/// Adds a type and what it refers to, and returns the reference.
+pub(super) type SchemaFn = fn(&mut Components) -> RefOr<Schema>;
+
+impl Route {
+    fn new<H, T>(method: Method, path: &'static str, handler: H, summary: &'static str) -> Self
+    where
+        H: Handler<T, App>,
+        T: 'static,
+    {
+        // HEAD comes with GET.
+        let filter = MethodFilter::try_from(method.clone()).unwrap_or(MethodFilter::GET);
+        Route {
+            handler: on(filter, handler),
+            access: Access {
+                scope: None,
+                reach: Reach::Any,
+                by_id: path.contains("{id}"),
+                max_body: MAX_BODY,
+            },
+            method,
+            path,
+            summary,
+            params: Vec::new(),
+            body: None,
+            replies: Vec::new(),
+        }
+    }
+
+    fn scope(mut self, scope: &'static str) -> Self {
+        self.access.scope = Some(scope);
+        self
+    }
+
+    fn reach(mut self, reach: Reach) -> Self {
+        self.access.reach = reach;
+        self
+    }
+
+    fn query<P: IntoParams>(mut self) -> Self {
+        self.params
+            .push(|| P::into_params(|| Some(utoipa::openapi::path::ParameterIn::Query)));
+        self
+    }
+
+    fn paged(self) -> Self {
+        self.query::<PageQuery>()
+    }
+
+    fn body<B: ToSchema>(mut self) -> Self {
+        self.body = Some(schema_ref::<B>);
+        self
+    }
+
+    fn ok<R: ToSchema>(mut self) -> Self {
+        self.replies.push((200, schema_ref::<R>));
+        self
+    }
+
+    fn created<R: ToSchema>(mut self) -> Self {
+        self.replies.push((201, schema_ref::<R>));
+        self
+    }
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident;)*) => {$(
+        fn $name<H: Handler<T, App>, T: 'static>(path: &'static str, handler: H, summary: &'static str) -> Route {
+            Route::new(Method::$method, path, handler, summary)
+        }
+    )*};
+}
+methods! { get GET; post POST; put PUT; patch PATCH; delete DELETE; }
+
+/// Every endpoint below [`super::BASE`].
+#[rustfmt::skip]
+pub fn table() -> Vec<Route> {
+    use Reach::{Operator, Tenant};
+    use catalog::{CatalogReply, Empty, Pricing, Region, ComputeRegion, SizeRow, Template};
+    use computers::{AutoStop, Computer, ComputerTwice, Destroyed, Moved};
+    use domains::DomainStatus;
+    use projects::Project;
+    use tenants::TenantView;
+    use workspaces::{Deleted, Stats, Workspace, SettingsReply};
+    vec![
+        // --- workspaces (the API page) ---
+        get("/workspaces", workspaces::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().ok::<List<Workspace>>(),
+        post("/workspaces", workspaces::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>(),
+        get("/workspaces/{id}", workspaces::show, "Get a workspace").scope("workspaces:read").ok::<Workspace>(),
+        patch("/workspaces/{id}", workspaces::update, "Update a workspace").scope("workspaces:write").body::<workspaces::Update>().ok::<Workspace>(),
+        delete("/workspaces/{id}", workspaces::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").query::<workspaces::DeleteQuery>().ok::<Deleted>(),
+        get("/workspaces/{id}/settings", workspaces::settings, "Read limits and defaults").scope("workspaces:read").ok::<SettingsReply>(),
+        put("/workspaces/{id}/settings", workspaces::update_settings, "Set limits and defaults").scope("workspaces:write").body::<workspaces::UpdateSettings>().ok::<SettingsReply>(),
+        get("/workspaces/{id}/computers", computers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
+        get("/workspaces/{id}/projects", projects::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
+        get("/workspaces/{id}/stats", workspaces::stats, "Computer counts and resource totals").scope("workspaces:read").ok::<Stats>(),
+        // U: get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").query::<usage::SeriesQuery>().ok::<usage::Series>(),
+        get("/workspaces/{id}/preview-domain", domains::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
+        put("/workspaces/{id}/preview-domain", domains::workspace::set, "Set the preview domain").scope("workspaces:write").body::<domains::Set>().ok::<DomainStatus>(),
+        delete("/workspaces/{id}/preview-domain", domains::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").ok::<DomainStatus>(),
+        get("/workspaces/{id}/preview-domain/verify", domains::workspace::verify, "Check DNS readiness").scope("workspaces:read").ok::<DomainStatus>(),
+        get("/workspaces/{id}/sandboxes", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
+        get("/workspaces/{id}/deployments", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
+        get("/workspaces/{id}/databases", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
+
+        // --- projects ---
+        get("/projects", projects::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().ok::<List<Project>>(),
+        post("/projects", projects::create, "Create a project").scope("projects:write").body::<projects::Create>().created::<Project>().ok::<projects::Reused>(),
+        get("/projects/{id}", projects::show, "Get a project").scope("projects:read").ok::<Project>(),
+        patch("/projects/{id}", projects::update, "Update a project").scope("projects:write").body::<projects::Update>().ok::<Project>(),
+        delete("/projects/{id}", projects::delete, "Delete an empty project").scope("projects:write").ok::<Deleted>(),
+        post("/projects/{id}/move", projects::move_to, "Move a project and its computers to another workspace").scope("projects:write").body::<projects::Move>().ok::<Project>(),
+        get("/projects/{id}/preview-domain", domains::project::show, "Read the preview domain").scope("projects:read").ok::<DomainStatus>(),
+        put("/projects/{id}/preview-domain", domains::project::set, "Set the preview domain").scope("projects:write").body::<domains::Set>().ok::<DomainStatus>(),
+        delete("/projects/{id}/preview-domain", domains::project::clear, "Clear the preview domain and inherit again").scope("projects:write").ok::<DomainStatus>(),
+        get("/projects/{id}/preview-domain/verify", domains::project::verify, "Check DNS readiness").scope("projects:read").ok::<DomainStatus>(),
+
+        // --- computers ---
+        get("/computers", computers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
+        post("/computers", computers::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::Create>().created::<Computer>(),
+        get("/computers/{id}", computers::show, "Get a computer").scope("computers:read").ok::<Computer>(),
+        patch("/computers/{id}", computers::update, "Update a computer").scope("computers:write").body::<computers::Update>().ok::<Computer>(),
+        put("/computers/{id}", computers::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::Update>().ok::<Computer>(),
+        delete("/computers/{id}", computers::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>(),
+        post("/computers/{id}/start", computers::start, "Start a computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
+        post("/computers/{id}/stop", computers::stop, "Stop a computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
+        post("/computers/{id}/restart", computers::restart, "Restart a running computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
+        post("/computers/{id}/resize", computers::resize, "Change the size").scope("computers:write").body::<computers::Resize>().ok::<ComputerTwice>(),
+        patch("/computers/{id}/resize", computers::resize, "Change the size (as POST)").scope("computers:write").body::<computers::Resize>().ok::<ComputerTwice>(),
+        post("/computers/{id}/clone", computers::clone, "Make another computer like this one").scope("computers:write").body::<computers::CloneRequest>().created::<ComputerTwice>(),
+        post("/computers/{id}/move", computers::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::Move>().ok::<ComputerTwice>(),
+        get("/computers/{id}/auto-stop", computers::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>(),
+        patch("/computers/{id}/auto-stop", computers::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::SetAutoStop>().ok::<AutoStop>(),
+        // U: get("/computers/{id}/metrics", usage::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<usage::MetricsQuery>().ok::<usage::Metrics>(),
+
+        // --- usage and credits of the organization ---
+        // U: get("/usage", usage::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<usage::RollupQuery>().ok::<usage::Rollup>(),
+        // U: get("/usage/summary", usage::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<usage::SummaryQuery>().ok::<usage::Summary>(),
+        // U: get("/usage/sessions", usage::sessions, "Uninterrupted running intervals").scope("usage:read").query::<usage::SessionsQuery>().ok::<usage::Sessions>(),
+        // U: get("/credits/balance", usage::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<usage::Balance>(),
+        // U: get("/credits/transactions", usage::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<usage::Transactions>(),
+        // U: get("/credits/usage", usage::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<usage::CreditsUsage>(),
+
+        // --- the organization and who asks ---
+        get("/whoami", tenants::whoami, "Who this key is").ok::<tenants::Whoami>(),
+        get("/platform/tenants", tenants::list, "List organizations that this key sees").ok::<List<TenantView>>(),
+        post("/platform/tenants", tenants::create, "Create an organization with its first key").reach(Operator).body::<tenants::Create>().created::<tenants::Created>(),
+        get("/platform/tenants/current", tenants::current, "The organization of this key").ok::<TenantView>(),
+        post("/platform/tenants/{id}/switch", tenants::switch, "Always refused: a key belongs to one organization").body::<computers::Anything>(),
+        put("/tenants/{id}", tenants::rename, "Rename the organization").scope("tenant:admin").reach(Tenant).body::<tenants::Rename>().ok::<TenantView>(),
+        get("/tenant/plan", tenants::plan, "Ceilings of the organization and what is used").ok::<tenants::Plan>(),
+        get("/tenant/preview-domain", domains::organization::show, "Read the organization's preview domain").scope("workspaces:read").reach(Tenant).ok::<DomainStatus>(),
+        put("/tenant/preview-domain", domains::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::Set>().ok::<DomainStatus>(),
+        delete("/tenant/preview-domain", domains::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>(),
+        post("/tenant/preview-domain/verify", domains::organization::verify, "Check DNS readiness").scope("tenant:admin").reach(Tenant).body::<computers::Anything>().ok::<DomainStatus>(),
+
+        // --- API keys ---
+        get("/api-keys", api_keys::list, "List API keys").scope("keys:admin").paged().ok::<List<api_keys::KeyView>>(),
+        post("/api-keys", api_keys::create, "Create an API key; its secret is shown once").scope("keys:admin").body::<api_keys::Create>().created::<api_keys::NewKeyReply>(),
+        post("/api-keys/scoped", api_keys::create_scoped, "Create a key for one end user").scope("keys:admin").body::<api_keys::CreateScoped>().created::<api_keys::NewKeyReply>(),
+        get("/api-keys/{id}", api_keys::show, "Get an API key").scope("keys:admin").ok::<api_keys::KeyReply>(),
+        patch("/api-keys/{id}", api_keys::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
+        post("/api-keys/{id}/rotate", api_keys::rotate, "Replace the secret; the old one stops working").scope("keys:admin").body::<computers::Anything>().ok::<api_keys::NewKeyReply>(),
+        delete("/api-keys/{id}", api_keys::revoke, "Revoke an API key").scope("keys:admin").ok::<api_keys::Revoked>(),
+
+        // --- what there is to run ---
+        get("/compute/sizes", catalog::sizes, "Sizes").ok::<List<SizeRow>>(),
+        get("/compute/regions", catalog::compute_regions, "Regions").ok::<List<ComputeRegion>>(),
+        get("/compute/templates", catalog::templates, "Templates").ok::<List<Template>>(),
+        get("/compute/templates/{name}", catalog::template, "One template").ok::<catalog::TemplateReply>(),
+        get("/compute/catalog", catalog::catalog, "Products, templates and sizes").ok::<CatalogReply>(),
+        get("/compute/pricing", catalog::pricing, "Rates by size").ok::<Pricing>(),
+        get("/settings/compute-pricing", catalog::pricing, "Rates by size").ok::<Pricing>(),
+        get("/regions", catalog::regions, "Regions").ok::<List<Region>>(),
+        get("/regions/{name}", catalog::region, "One region").ok::<Region>(),
+        get("/templates", catalog::templates_legacy, "Templates").ok::<catalog::Templates>(),
+
+        // --- action authority (CONTRACT §12.5) ---
+        get("/actions/catalog", actions::catalog, "Capabilities that tools may ask for").ok::<List<actions::Capability>>(),
+        post("/actions/authorize", actions::authorize, "May this key use a capability?").body::<actions::Authorize>().ok::<actions::AuthorizeReply>(),
+
+        // --- lists of other products, which clients read on the way (CONTRACT §12.11) ---
+        get("/sandboxes", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/deployments", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/databases", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/volumes", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/storage/buckets", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/functions", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        get("/cron-jobs", catalog::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+    ]
+}

@@ -1,0 +1,44 @@
+//! workspaced: the Workspaces API on one machine, from one SQLite file.
+//!
+//! Where things are, in the order in which a request meets them:
+//!
+//! | module | what |
+//! |---|---|
+//! | [`cli`] | subcommands; `serve` starts everything and stops it gracefully |
+//! | [`config`] | every flag, variable and key of the configuration file; the only reader of the environment |
+//! | [`http`] | the route table ([`http::routes`]) on one screen; request ids, keys and scopes, extractors, idempotency, paging, the OpenAPI document |
+//! | [`tenants`], [`api_keys`], [`workspaces`], [`projects`], [`computers`], [`domains`], [`catalog`], [`actions`] | one resource each: shapes, look-ups, SQL, handlers, in that order |
+//! | [`limits`] | the one function that says whether a workspace may grow |
+//! | [`usage`] | compute events, the meter, and every number that is billed |
+//! | [`audit`] | who changed what |
+//! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
+//! | [`jobs`] | background work: a static table and one loop |
+//! | [`admin`] | health, documents and the embedded pages |
+//! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |
+//!
+//! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
+//! configuration from [`config`]. `clippy.toml` closes the other doors.
+
+pub mod actions;
+pub mod admin;
+pub mod api_keys;
+pub mod app;
+pub mod audit;
+pub mod catalog;
+pub mod cli;
+pub mod clock;
+pub mod computers;
+pub mod config;
+pub mod domains;
+pub mod error;
+pub mod http;
+pub mod ids;
+pub mod jobs;
+pub mod json;
+pub mod limits;
+pub mod projects;
+pub mod store;
+pub mod tenants;
+pub mod text;
+pub mod usage;
+pub mod workspaces;

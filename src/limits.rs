@@ -1,0 +1,268 @@
+//! Limits: the organization's ceilings over the workspace's caps.
+//!
+//! [`check`] is the one function that says whether a workspace may grow. Whoever adds, enlarges or
+//! brings in a computer calls it inside the write transaction that does so; writes run one after
+//! another, so two of them cannot both take the last place.
+
+use rusqlite::params;
+use serde::Serialize;
+use serde_json::json;
+use utoipa::ToSchema;
+
+use crate::catalog::Size;
+use crate::config::{ConfigFile, Limits};
+use crate::error::{Error, Fields, Result};
+use crate::ids::TenantId;
+use crate::store::Tx;
+use crate::workspaces::{Record, Settings};
+
+/// What is about to come into a workspace.
+pub struct Growth<'a> {
+    /// Computers that the workspace gains.
+    pub workspace: i64,
+    /// Computers that the organization gains: 0 for a move inside it.
+    pub tenant: i64,
+    /// Their sizes, each once; empty where none grows.
+    pub sizes: &'a [Size],
+    /// Their templates, each once; empty where none is new to the workspace.
+    pub templates: &'a [String],
+}
+
+struct Tenant {
+    limits: Limits,
+    workspaces: i64,
+    projects: i64,
+    computers: i64,
+}
+
+fn tenant(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<Tenant> {
+    Ok(tx
+        .prepare_cached("SELECT slug, workspace_count, project_count, computer_count FROM tenants WHERE id = ?1")?
+        .query_row(params![id], |row| {
+            Ok(Tenant {
+                limits: file.limits_of(&row.get::<_, String>(0)?),
+                workspaces: row.get(1)?,
+                projects: row.get(2)?,
+                computers: row.get(3)?,
+            })
+        })?)
+}
+
+/// Whether `workspace` may take this growth.
+///
+/// # Errors
+/// 422 `VALIDATION_FAILED` on `size` or `template_type`; 422 `LIMIT_EXCEEDED` for a number.
+pub fn check(
+    tx: &Tx<'_>,
+    file: &ConfigFile,
+    workspace: &Record,
+    growth: &Growth<'_>,
+) -> Result<()> {
+    let settings = &workspace.settings;
+    let tenant = tenant(tx, file, workspace.view.tenant_id)?;
+    let mut fields = Fields::default();
+    for (cap, whose) in [
+        (settings.max_computer_size, "workspace"),
+        (tenant.limits.max_computer_size, "organization"),
+    ] {
+        if let Some((cap, size)) =
+            cap.and_then(|cap| Some((cap, growth.sizes.iter().max().filter(|s| **s > cap)?)))
+        {
+            fields.push(
+                "size",
+                format!("{size} is larger than the {whose}'s max_computer_size {cap}"),
+            );
+        }
+    }
+    let allowed = &settings.allowed_template_types;
+    if let Some(template) = growth
+        .templates
+        .iter()
+        .find(|t| !allowed.is_empty() && !allowed.contains(t))
+    {
+        let list = allowed.join(", ");
+        fields.push(
+            "template_type",
+            format!("{template} is not allowed in this workspace; allowed are {list}"),
+        );
+    }
+    fields.finish()?;
+
+    let current = workspace.view.computer_count;
+    if let Some(max) = exceeded(settings.max_computers, current, growth.workspace) {
+        let name = &workspace.view.name;
+        return Err(Error::limit(
+            format!(
+                "the workspace {name:?} has {current} computer(s) and its max_computers is {max}; delete or move a \
+                 computer, or raise max_computers with PUT /api/v1/workspaces/{}/settings",
+                workspace.view.id
+            ),
+            details(
+                "max_computers",
+                "workspace",
+                max,
+                current,
+                "workspace settings",
+            ),
+        ));
+    }
+    if let Some(max) = exceeded(tenant.limits.max_computers, tenant.computers, growth.tenant) {
+        return Err(ceiling("max_computers", "computer", max, tenant.computers));
+    }
+    Ok(())
+}
+
+/// Whether the organization may have one more workspace.
+///
+/// # Errors
+/// 422 `LIMIT_EXCEEDED`.
+pub fn check_workspaces(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<()> {
+    let tenant = tenant(tx, file, id)?;
+    match exceeded(tenant.limits.max_workspaces, tenant.workspaces, 1) {
+        Some(max) => Err(ceiling(
+            "max_workspaces",
+            "workspace",
+            max,
+            tenant.workspaces,
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Whether the organization may have one more project.
+///
+/// # Errors
+/// 422 `LIMIT_EXCEEDED`.
+pub fn check_projects(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<()> {
+    let tenant = tenant(tx, file, id)?;
+    match exceeded(tenant.limits.max_projects, tenant.projects, 1) {
+        Some(max) => Err(ceiling("max_projects", "project", max, tenant.projects)),
+        None => Ok(()),
+    }
+}
+
+/// The cap, if `more` on top of `current` goes over it. What does not grow is never refused, so a
+/// cap may be lowered below present use.
+fn exceeded(max: Option<i64>, current: i64, more: i64) -> Option<i64> {
+    max.filter(|max| more > 0 && current + more > *max)
+}
+
+fn ceiling(limit: &str, what: &str, max: i64, current: i64) -> Error {
+    Error::limit(
+        format!(
+            "the organization has {current} {what}(s) and its {limit} is {max}; delete a {what}, or have the \
+             operator raise {limit} in the configuration of this server"
+        ),
+        details(limit, "tenant", max, current, "server configuration"),
+    )
+}
+
+fn details(limit: &str, scope: &str, max: i64, current: i64, source: &str) -> serde_json::Value {
+    json!({ "limit": limit, "scope": scope, "max": max, "current": current, "source": source })
+}
+
+/// A setting as it holds, and where it comes from: `workspace`, `organization` or `default`.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct Sourced<T> {
+    /// What holds; null = no limit.
+    pub value: T,
+    /// Who set it.
+    pub source: &'static str,
+}
+
+/// The settings of a workspace under the ceilings of its organization.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct Effective {
+    /// The smaller of both caps.
+    pub max_computers: Sourced<Option<i64>>,
+    /// The smaller of both caps.
+    pub max_computer_size: Sourced<Option<Size>>,
+    /// Size of a computer that names none.
+    pub default_computer_size: Sourced<Size>,
+    /// Idle seconds until new computers stop; 0 = never.
+    pub default_auto_stop_seconds: Sourced<i64>,
+    /// Templates that may be used; empty = all.
+    pub allowed_template_types: Sourced<Vec<String>>,
+    /// Computers that may still be created here; null = any number.
+    pub headroom_computers: Option<i64>,
+    /// Computers beyond the cap, after it was lowered.
+    pub over_limit: i64,
+}
+
+/// What holds for a workspace.
+///
+/// # Errors
+/// When the store fails.
+pub fn effective(tx: &Tx<'_>, file: &ConfigFile, record: &Record) -> Result<Effective> {
+    let tenant = tenant(tx, file, record.view.tenant_id)?;
+    let (own, initial) = (&record.settings, Settings::initial());
+    let count = record.view.computer_count;
+    let room = |max: Option<i64>, current: i64| max.map(|max| max - current);
+    let left = smaller(
+        room(own.max_computers, count),
+        room(tenant.limits.max_computers, tenant.computers),
+    )
+    .value;
+    Ok(Effective {
+        max_computers: smaller(own.max_computers, tenant.limits.max_computers),
+        max_computer_size: smaller(own.max_computer_size, tenant.limits.max_computer_size),
+        default_computer_size: sourced(own.default_computer_size, initial.default_computer_size),
+        default_auto_stop_seconds: sourced(
+            own.default_auto_stop_seconds,
+            initial.default_auto_stop_seconds,
+        ),
+        allowed_template_types: sourced(
+            own.allowed_template_types.clone(),
+            initial.allowed_template_types,
+        ),
+        headroom_computers: left.map(|left| left.max(0)),
+        over_limit: own.max_computers.map_or(0, |max| (count - max).max(0)),
+    })
+}
+
+fn smaller<T: Ord + Copy>(workspace: Option<T>, organization: Option<T>) -> Sourced<Option<T>> {
+    match (workspace, organization) {
+        (Some(own), Some(ceiling)) if ceiling < own => Sourced {
+            value: organization,
+            source: "organization",
+        },
+        (Some(_), _) => Sourced {
+            value: workspace,
+            source: "workspace",
+        },
+        (None, Some(_)) => Sourced {
+            value: organization,
+            source: "organization",
+        },
+        (None, None) => Sourced {
+            value: None,
+            source: "default",
+        },
+    }
+}
+
+fn sourced<T: PartialEq>(value: T, initial: T) -> Sourced<T> {
+    let source = if value == initial {
+        "default"
+    } else {
+        "workspace"
+    };
+    Sourced { value, source }
+}
+
+/// The ceilings of an organization and what is used of each: `(name, ceiling, used)`.
+///
+/// # Errors
+/// When the store fails.
+pub fn ceilings(
+    tx: &Tx<'_>,
+    file: &ConfigFile,
+    id: TenantId,
+) -> Result<[(&'static str, Option<i64>, i64); 3]> {
+    let t = tenant(tx, file, id)?;
+    Ok([
+        ("max_workspaces", t.limits.max_workspaces, t.workspaces),
+        ("max_projects", t.limits.max_projects, t.projects),
+        ("max_computers", t.limits.max_computers, t.computers),
+    ])
+}

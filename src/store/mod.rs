@@ -1,0 +1,233 @@
+//! The store: one SQLite file, one writer, a fixed number of readers.
+//!
+//! Guaranteed here:
+//! * There are two ways in, [`Store::read`] and [`Store::write`]. The closure's `Ok` commits, its
+//!   `Err` rolls back; a panic rolls back too and becomes a 500.
+//! * A write that was answered `Ok` is on disk (`synchronous=FULL`). Writes that wait at the same
+//!   time share one commit, each in its own savepoint, so that one refusal undoes itself alone.
+//! * A full queue answers 503 and nothing has happened. Once queued, a write runs to its end even
+//!   if the client has left.
+//! * Readers never wait for the writer and share no lock with it; each read sees one snapshot.
+//!
+//! Dangerous here: a closure runs on the writer's own thread. It must not block on anything but
+//! the database, and must only use the transaction that it is given.
+
+mod open;
+mod readers;
+mod tx;
+mod upgrade;
+mod writer;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::Sender;
+use tokio::sync::{Notify, oneshot, watch};
+
+use crate::clock::{Clock, Timestamp};
+use crate::error::{Error, Result};
+
+pub use open::{OpenError, lock_data_dir};
+pub use tx::{Tx, WriteTx};
+pub use upgrade::{SCHEMA, VERSION};
+
+/// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
+const READ_QUEUE: usize = 4096;
+/// How many writes may wait for the writer.
+const WRITE_QUEUE: usize = 4096;
+
+/// The open database. Cheap to clone.
+#[derive(Clone)]
+pub struct Store(Arc<Inner>);
+
+struct Inner {
+    path: PathBuf,
+    clock: Clock,
+    readers: Sender<readers::Job>,
+    writer: Sender<writer::Message>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    signals: Arc<Signals>,
+}
+
+/// What the rest of the program hears of commits, before the callers get their answers.
+#[derive(Default)]
+pub struct Signals {
+    /// Moves when API keys or organizations changed: what was remembered about keys is void.
+    keys: AtomicU64,
+    /// A computer has something to do at a new instant.
+    pub agenda: Notify,
+    /// The last `seq` of the audit log that is committed.
+    pub audit: watch::Sender<i64>,
+}
+
+impl Signals {
+    /// Changes whenever API keys or organizations changed.
+    pub fn keys_generation(&self) -> u64 {
+        self.keys.load(Ordering::Acquire)
+    }
+}
+
+impl Store {
+    /// Opens (or creates, or upgrades) the database file and starts the threads.
+    ///
+    /// # Errors
+    /// When the file is not ours, is newer than this program, or cannot be used in WAL mode.
+    pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Store, OpenError> {
+        let signals = Arc::new(Signals::default());
+        let writer_conn = open::writer(path)?;
+        upgrade::upgrade(&writer_conn, path)?;
+        let (writer, writer_thread) =
+            writer::start(writer_conn, clock.clone(), signals.clone(), WRITE_QUEUE);
+        let (reader, mut threads) =
+            readers::start(open::pool(path, readers)?, readers, READ_QUEUE)?;
+        threads.push(writer_thread);
+        Ok(Store(Arc::new(Inner {
+            path: path.to_owned(),
+            clock,
+            readers: reader,
+            writer,
+            threads: Mutex::new(threads),
+            signals,
+        })))
+    }
+
+    /// Runs `f` in a read transaction on one of the readers.
+    ///
+    /// # Errors
+    /// What `f` returns; 503 when too many reads wait.
+    pub async fn read<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.queue_read(f)?.await.map_err(|_| dropped())?
+    }
+
+    /// Runs `f` in a write transaction and returns when it is durable.
+    ///
+    /// # Errors
+    /// What `f` returns; 503 when too many writes wait, 503 or 507 when the storage fails.
+    pub async fn write<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.queue_write(f)?.await.map_err(|_| dropped())?
+    }
+
+    /// [`Store::read`] for threads outside the runtime, such as the command line.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub fn read_blocking<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.queue_read(f)?.blocking_recv().map_err(|_| dropped())?
+    }
+
+    /// [`Store::write`] for threads outside the runtime, such as the command line.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_blocking<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        self.queue_write(f)?
+            .blocking_recv()
+            .map_err(|_| dropped())?
+    }
+
+    fn queue_read<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, receive) = oneshot::channel();
+        let job = readers::job(self.0.clock.clone(), f, answer);
+        self.0.readers.try_send(job).map_err(|_| busy())?;
+        Ok(receive)
+    }
+
+    fn queue_write<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, receive) = oneshot::channel();
+        let job = writer::Message::Job(writer::job(f, answer));
+        self.0.writer.try_send(job).map_err(|_| busy())?;
+        Ok(receive)
+    }
+
+    /// The instant that the next transaction would be stamped with.
+    pub fn now(&self) -> Timestamp {
+        self.0.clock.now()
+    }
+
+    /// The clock behind [`Store::now`].
+    pub fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
+    /// What is heard of commits.
+    pub fn signals(&self) -> &Signals {
+        &self.0.signals
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Finishes what is queued, moves the WAL into the database file and ends the threads.
+    /// Later calls of `read` and `write` answer 503.
+    pub fn close(&self) {
+        let threads =
+            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(|e| e.into_inner()));
+        if threads.is_empty() {
+            return;
+        }
+        // Readers first: the writer's last checkpoint then finds nobody in the WAL.
+        for _ in 1..threads.len() {
+            let _ = self.0.readers.send(readers::Job::Stop);
+        }
+        let mut threads = threads.into_iter();
+        let writer = threads.next_back();
+        threads.for_each(|t| drop(t.join()));
+        let _ = self.0.writer.send(writer::Message::Stop);
+        writer.map(JoinHandle::join);
+    }
+}
+
+fn busy() -> Error {
+    Error::unavailable(
+        "too many requests are waiting for the database; nothing was changed, try again",
+        1,
+    )
+}
+
+fn dropped() -> Error {
+    Error::unavailable(
+        "the database is busy or the server is stopping; nothing was changed, try again",
+        2,
+    )
+}
+
+/// Turns a panic inside a transaction into an error for the log, so that one bad request cannot
+/// take a database thread down.
+fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|panic| {
+        let text = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("panic");
+        Err(Error::internal(format!("panic in a transaction: {text}")))
+    })
+}

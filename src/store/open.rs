@@ -1,0 +1,123 @@
+//! Opening: the data directory, its lock, the pragmas.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags};
+
+/// Why a database could not be opened; the text is for the person who started the program.
+#[derive(Debug)]
+pub struct OpenError(pub String);
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+impl From<rusqlite::Error> for OpenError {
+    fn from(e: rusqlite::Error) -> Self {
+        OpenError(format!("the database cannot be used: {e}"))
+    }
+}
+
+/// Waits this long for another process (the command line beside the service) to finish a write.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Page cache of the writer, KiB. Readers get less, since each has its own.
+const WRITER_CACHE_KIB: i64 = 8192;
+const READER_CACHE_KIB: i64 = 2048;
+/// Compiled statements kept per connection; more than the program has.
+const STATEMENTS: usize = 256;
+/// A WAL that was reset is cut to this size, bytes.
+const WAL_KEEP_BYTES: i64 = 16 << 20;
+
+/// Makes the data directory (mode 0700) and takes its lock, which lasts as long as the returned
+/// file is open. The lock belongs to the process: it goes with a crash.
+///
+/// # Errors
+/// When the directory cannot be made, or another process serves it.
+pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
+    let say = |what: &str, e: &dyn fmt::Display| {
+        OpenError(format!("--data-dir {}: {what}: {e}", dir.display()))
+    };
+    if !dir.exists() {
+        let mut builder = fs::DirBuilder::new();
+        builder.recursive(true);
+        #[cfg(unix)]
+        std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+        builder
+            .create(dir)
+            .map_err(|e| say("cannot be created", &e))?;
+    }
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let lock = options
+        .open(dir.join("workspaced.lock"))
+        .map_err(|e| say("cannot be written", &e))?;
+    match lock.try_lock() {
+        Ok(()) => Ok((lock, dir.join("workspaced.db"))),
+        Err(TryLockError::WouldBlock) => Err(OpenError(format!(
+            "--data-dir {}: another workspaced is running on this directory; stop it, or choose another directory",
+            dir.display()
+        ))),
+        Err(TryLockError::Error(e)) => Err(say("cannot be locked", &e)),
+    }
+}
+
+/// Pragmas are per connection, so every connection comes through here; the timeout first, since
+/// the others may already have to wait.
+fn pragmas(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
+    conn.busy_timeout(BUSY_TIMEOUT)?;
+    conn.pragma_update(None, "synchronous", "FULL")?;
+    conn.pragma_update(None, "foreign_keys", true)?;
+    conn.pragma_update(None, "trusted_schema", false)?;
+    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    conn.pragma_update(None, "cache_size", -cache_kib)?;
+    conn.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(())
+}
+
+/// The one connection that writes.
+pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
+    let conn = Connection::open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
+    pragmas(&conn, WRITER_CACHE_KIB).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
+    let mode: String = conn
+        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
+        .map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
+    if mode != "wal" {
+        return Err(OpenError(format!(
+            "{}: write-ahead logging cannot be used here (SQLite answered {mode:?}); put the data directory on a local disk",
+            path.display()
+        )));
+    }
+    conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
+    Ok(conn)
+}
+
+/// The connections that read. `query_only` makes a write through them an error.
+pub(super) fn pool(path: &Path, size: usize) -> Result<Pool<SqliteConnectionManager>, OpenError> {
+    let manager = SqliteConnectionManager::file(path)
+        .with_flags(OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+        .with_init(|conn| {
+            pragmas(conn, READER_CACHE_KIB)?;
+            conn.pragma_update(None, "query_only", true)
+        });
+    let size = u32::try_from(size).unwrap_or(1).max(1);
+    Pool::builder()
+        .max_size(size)
+        .min_idle(Some(size))
+        // A reader keeps its connection for ever: no check on each use, no retirement.
+        .test_on_check_out(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .build(manager)
+        .map_err(|e| OpenError(format!("{}: {e}", path.display())))
+}

@@ -1,0 +1,64 @@
+//! The readers: a fixed number of threads over the pool, each with one connection for good.
+
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Sender, bounded};
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::open::OpenError;
+use super::tx::Tx;
+use crate::clock::Clock;
+use crate::error::Result;
+
+/// What a reader thread is told.
+pub(super) enum Job {
+    Run(Box<dyn FnOnce(&Connection) + Send>),
+    Stop,
+}
+
+/// `f` in a read transaction; the answer goes to `answer`.
+pub(super) fn job<T, F>(clock: Clock, f: F, answer: oneshot::Sender<Result<T>>) -> Job
+where
+    T: Send + 'static,
+    F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+{
+    Job::Run(Box::new(move |conn| {
+        if answer.is_closed() {
+            return; // The client has left while this waited: reading for nobody helps nobody.
+        }
+        let _ = answer.send(super::guard(|| read(conn, &clock, f)));
+    }))
+}
+
+fn read<T>(conn: &Connection, clock: &Clock, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+    conn.prepare_cached("BEGIN")?.execute([])?;
+    let result = super::guard(|| f(&Tx::new(conn, clock.now())));
+    conn.prepare_cached("ROLLBACK")?.execute([])?;
+    result
+}
+
+pub(super) fn start(
+    pool: Pool<SqliteConnectionManager>,
+    count: usize,
+    queue: usize,
+) -> Result<(Sender<Job>, Vec<JoinHandle<()>>), OpenError> {
+    let (sender, receiver) = bounded::<Job>(queue);
+    let threads = (0..count.max(1)).map(|n| {
+        let receiver = receiver.clone();
+        let conn = pool
+            .get()
+            .map_err(|e| OpenError(format!("no connection for reader {n}: {e}")))?;
+        std::thread::Builder::new()
+            .name(format!("reader-{n}"))
+            .spawn(move || {
+                while let Ok(Job::Run(job)) = receiver.recv() {
+                    job(&conn);
+                }
+            })
+            .map_err(|e| OpenError(format!("no thread for reader {n}: {e}")))
+    });
+    Ok((sender, threads.collect::<Result<_, _>>()?))
+}

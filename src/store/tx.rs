@@ -1,0 +1,161 @@
+//! Transactions: a connection, the one `now`, and for writers new ids and what to tell after commit.
+
+use std::cell::{Cell, RefCell};
+use std::ops::Deref;
+
+use rusqlite::Connection;
+use uuid::{ContextV7, Uuid};
+
+use crate::clock::Timestamp;
+
+/// A read transaction: one snapshot at one instant.
+pub struct Tx<'a> {
+    conn: &'a Connection,
+    now: Timestamp,
+}
+
+impl<'a> Tx<'a> {
+    pub(super) fn new(conn: &'a Connection, now: Timestamp) -> Self {
+        Tx { conn, now }
+    }
+
+    /// The instant of this transaction. All that it writes carries the same one.
+    pub fn now(&self) -> Timestamp {
+        self.now
+    }
+}
+
+impl Deref for Tx<'_> {
+    type Target = Connection;
+    fn deref(&self) -> &Connection {
+        self.conn
+    }
+}
+
+/// A write transaction (a savepoint of the shared one).
+pub struct WriteTx<'a> {
+    tx: Tx<'a>,
+    ids: &'a ContextV7,
+    pub(super) effects: RefCell<Effects>,
+}
+
+/// What a committed write has to make known.
+#[derive(Default, Clone, Copy)]
+pub(super) struct Effects {
+    pub keys: bool,
+    pub agenda: bool,
+    pub audit: Option<i64>,
+}
+
+impl Effects {
+    pub(super) fn merge(&mut self, other: Effects) {
+        self.keys |= other.keys;
+        self.agenda |= other.agenda;
+        self.audit = self.audit.max(other.audit);
+    }
+}
+
+impl<'a> WriteTx<'a> {
+    pub(super) fn new(conn: &'a Connection, now: Timestamp, ids: &'a ContextV7) -> Self {
+        WriteTx {
+            tx: Tx::new(conn, now),
+            ids,
+            effects: RefCell::default(),
+        }
+    }
+
+    /// A new UUID of version 7, later than every earlier one of this process at the same instant.
+    pub fn new_id<T: From<Uuid>>(&self) -> T {
+        let ms = u64::try_from(self.now().0).unwrap_or(0);
+        let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
+        T::from(Uuid::new_v7(uuid::Timestamp::from_unix(
+            self.ids,
+            ms / 1000,
+            nanos,
+        )))
+    }
+
+    /// `N` random bytes from the operating system.
+    ///
+    /// # Errors
+    /// When the operating system has none to give.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the one legal site: secrets come from the store"
+    )]
+    pub fn random<const N: usize>(&self) -> crate::error::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        getrandom::fill(&mut bytes)
+            .map_err(|e| crate::error::Error::internal(format!("no randomness: {e}")))?;
+        Ok(bytes)
+    }
+
+    /// API keys or organizations change with this commit.
+    pub fn keys_changed(&self) {
+        self.effects.borrow_mut().keys = true;
+    }
+
+    /// A computer is due at a new instant with this commit.
+    pub fn agenda_changed(&self) {
+        self.effects.borrow_mut().agenda = true;
+    }
+
+    /// This commit appends up to this row of the audit log.
+    pub fn audited(&self, seq: i64) {
+        self.effects.borrow_mut().merge(Effects {
+            audit: Some(seq),
+            ..Effects::default()
+        });
+    }
+
+    /// Runs `f` in a savepoint of its own: its `Err` undoes what it did, and nothing else.
+    ///
+    /// # Errors
+    /// What `f` returns, or the failure to undo.
+    pub fn nested<T>(
+        &self,
+        f: impl FnOnce() -> crate::error::Result<T>,
+    ) -> crate::error::Result<T> {
+        let before = *self.effects.borrow();
+        savepoint(self.conn, "nested", || {
+            let result = f();
+            if result.is_err() {
+                *self.effects.borrow_mut() = before;
+            }
+            result
+        })
+    }
+}
+
+impl<'a> Deref for WriteTx<'a> {
+    type Target = Tx<'a>;
+    fn deref(&self) -> &Tx<'a> {
+        &self.tx
+    }
+}
+
+/// `f` between SAVEPOINT and RELEASE; ROLLBACK TO on `Err`.
+pub(super) fn savepoint<T>(
+    conn: &Connection,
+    name: &str,
+    f: impl FnOnce() -> crate::error::Result<T>,
+) -> crate::error::Result<T> {
+    conn.prepare_cached(&format!("SAVEPOINT {name}"))?
+        .execute([])?;
+    let result = f();
+    // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
+    if !conn.is_autocommit() {
+        if result.is_err() {
+            conn.prepare_cached(&format!("ROLLBACK TO {name}"))?
+                .execute([])?;
+        }
+        conn.prepare_cached(&format!("RELEASE {name}"))?
+            .execute([])?;
+    }
+    result
+}
+
+thread_local! {
+    /// Pages in the WAL after the last commit of this thread; set by SQLite's hook.
+    pub(super) static WAL_PAGES: Cell<u32> = const { Cell::new(0) };
+}

@@ -1,0 +1,62 @@
+//! The schema's version and the steps up to it.
+//!
+//! A new file gets `schema.sql`; an older one is taken there by the steps, all in one transaction.
+//! A test proves that both ways end at the same schema. A newer file is refused.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::open::OpenError;
+
+/// The whole current schema.
+pub const SCHEMA: &str = include_str!("../../schema.sql");
+
+/// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
+const STEPS: &[&str] = &[];
+
+/// The version of [`SCHEMA`].
+pub const VERSION: i64 = STEPS.len() as i64 + 1;
+
+/// Marks a file as ours ("wksp"), so that another program's database is not touched.
+const APPLICATION_ID: i64 = 0x776b_7370;
+
+/// Brings the database to [`VERSION`].
+///
+/// # Errors
+/// When the file is another program's, or was written by a newer version of this one.
+pub(super) fn upgrade(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    conn.execute_batch("BEGIN IMMEDIATE")?;
+    let done = upgrade_in_transaction(conn, path);
+    conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
+    done
+}
+
+fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+    let pragma =
+        |name: &str| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    let version = pragma("user_version")?;
+    if tables == 0 {
+        conn.execute_batch(SCHEMA)?;
+        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    } else if pragma("application_id")? != APPLICATION_ID {
+        return Err(OpenError(format!(
+            "{}: this is not a workspaced database; it was left as it is",
+            path.display()
+        )));
+    } else if version > VERSION || version < 1 {
+        return Err(OpenError(format!(
+            "{}: the database has schema version {version}, this program knows up to {VERSION}; \
+             use the newer workspaced that wrote it. Nothing was changed",
+            path.display()
+        )));
+    } else {
+        let first = usize::try_from(version - 1).unwrap_or(usize::MAX);
+        for step in STEPS.iter().skip(first) {
+            conn.execute_batch(step)?;
+        }
+    }
+    conn.pragma_update(None, "user_version", VERSION)?;
+    Ok(())
+}

@@ -1,0 +1,198 @@
+//! The writer: one thread, one connection, shared durable commits.
+//!
+//! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint, and answered
+//! after the one commit. While that commit is on its way to the disk the next callers gather, so
+//! throughput grows with concurrency by itself; nobody is ever made to wait for company.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+use uuid::ContextV7;
+
+use super::Signals;
+use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
+use crate::clock::Clock;
+use crate::error::{Error, Result};
+
+/// Writes that share one commit at the most: bounds how long the first of them waits.
+const BATCH: usize = 256;
+/// Pages in the WAL (4 KiB each) from which on they are copied into the database file.
+const CHECKPOINT_PAGES: u32 = 1000;
+/// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
+/// can start over. Without this a WAL under steady reads only ever grows.
+const RESTART_PAGES: u32 = 4000;
+/// How long it insists. A long read must not hold up every write.
+const RESTART_PATIENCE: Duration = Duration::from_millis(20);
+
+pub(super) enum Message {
+    Job(Job),
+    Stop,
+}
+
+/// Runs in its savepoint and says how to answer once the commit is known.
+pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
+/// Gets `None` when the commit succeeded, else why it did not.
+type Answer = Box<dyn FnOnce(Option<&rusqlite::Error>)>;
+
+pub(super) fn job<T, F>(f: F, answer: oneshot::Sender<Result<T>>) -> Job
+where
+    T: Send + 'static,
+    F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+{
+    Box::new(move |tx| {
+        let result = savepoint(tx, "job", || super::guard(|| f(tx)));
+        if result.is_err() {
+            *tx.effects.borrow_mut() = Effects::default();
+        }
+        Box::new(move |failure| {
+            let result = match failure {
+                // What f refused stays refused whatever became of the commit.
+                Some(why) if result.is_ok() => Err(Error::of_sqlite(why)),
+                _ => result,
+            };
+            let _ = answer.send(result);
+        })
+    })
+}
+
+pub(super) fn start(
+    conn: Connection,
+    clock: Clock,
+    signals: Arc<Signals>,
+    queue: usize,
+) -> (Sender<Message>, JoinHandle<()>) {
+    let (sender, receiver) = bounded(queue);
+    let run = move || {
+        Writer {
+            conn,
+            clock,
+            signals,
+            ids: ContextV7::new(),
+        }
+        .run(&receiver)
+    };
+    let thread = std::thread::Builder::new().name("writer".into()).spawn(run);
+    // Without its only writer the program cannot do anything: the one place where dying is right.
+    #[expect(clippy::expect_used, reason = "at start, before any request")]
+    (
+        sender,
+        thread.expect("the operating system gives a thread for the writer"),
+    )
+}
+
+struct Writer {
+    conn: Connection,
+    clock: Clock,
+    signals: Arc<Signals>,
+    ids: ContextV7,
+}
+
+impl Writer {
+    fn run(self, receiver: &Receiver<Message>) {
+        self.conn.wal_hook(Some(|_, pages| {
+            WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
+            Ok(())
+        }));
+        while let Ok(Message::Job(first)) = receiver.recv() {
+            let stop = self.batch(first, receiver);
+            self.checkpoint();
+            if stop {
+                break;
+            }
+        }
+        // Leave one file behind, so that copying the database after a stop copies everything.
+        if let Err(e) = self
+            .conn
+            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
+        {
+            tracing::warn!(error = %e, "last checkpoint failed; the WAL keeps the data");
+        }
+    }
+
+    /// Runs `first` and whoever waits by now; true when the last of them asked to stop.
+    fn batch(&self, first: Job, receiver: &Receiver<Message>) -> bool {
+        let mut answers = Vec::new();
+        let mut effects = Effects::default();
+        let mut stop = false;
+        let result = (|| -> rusqlite::Result<()> {
+            let mut next = Some(first);
+            // If this fails nobody has run: `first` is dropped, and its caller told to try again.
+            self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            let now = self.clock.now();
+            while let Some(job) = next.take() {
+                let tx = WriteTx::new(&self.conn, now, &self.ids);
+                answers.push(job(&tx));
+                effects.merge(*tx.effects.borrow());
+                if self.conn.is_autocommit() {
+                    // The engine gave up the whole transaction (disk full, I/O): all of it is undone.
+                    return Err(rusqlite::Error::SqliteFailure(
+                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                        Some("the transaction was rolled back".into()),
+                    ));
+                }
+                if answers.len() < BATCH {
+                    match receiver.try_recv() {
+                        Ok(Message::Job(job)) => next = Some(job),
+                        Ok(Message::Stop) => stop = true,
+                        Err(_) => {}
+                    }
+                }
+            }
+            self.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
+        })();
+        if let Err(e) = &result {
+            tracing::error!(error = %e, writes = answers.len(), "commit failed; nothing of it was kept");
+            if !self.conn.is_autocommit() {
+                let _ = self.conn.execute_batch("ROLLBACK");
+            }
+        } else {
+            self.tell(effects);
+        }
+        let failure = result.err();
+        for answer in answers {
+            answer(failure.as_ref());
+        }
+        stop
+    }
+
+    /// Before the callers are answered: whoever is told "revoked" finds the key revoked.
+    fn tell(&self, effects: Effects) {
+        if effects.keys {
+            self.signals.keys.fetch_add(1, Ordering::AcqRel);
+        }
+        if effects.agenda {
+            self.signals.agenda.notify_one();
+        }
+        if let Some(seq) = effects.audit {
+            self.signals.audit.send_replace(seq);
+        }
+    }
+
+    /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
+    fn checkpoint(&self) {
+        let pages = WAL_PAGES.get();
+        if pages < CHECKPOINT_PAGES {
+            return;
+        }
+        let mode = if pages < RESTART_PAGES {
+            "PASSIVE"
+        } else {
+            "RESTART"
+        };
+        let patience = |d| self.conn.busy_timeout(d);
+        let done = patience(RESTART_PATIENCE).and_then(|()| {
+            self.conn
+                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                    row.get::<_, i64>(0)
+                })
+        });
+        if let Err(e) = done.and_then(|_| patience(super::open::BUSY_TIMEOUT)) {
+            tracing::warn!(error = %e, "checkpoint failed");
+        }
+    }
+}

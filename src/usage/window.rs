@@ -1,0 +1,259 @@
+//! Which period a question is about, and the buckets that it is cut into (USAGE §1 "window" and
+//! "bucket", U20–U24).
+
+use jiff::tz::TimeZone;
+
+use super::meter::floor;
+use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::error::{Error, Fields, Result};
+
+/// Longest period between `from` and `to`.
+const MAX_PERIOD_MS: i64 = 400 * DAY_MS;
+/// Most buckets of one reply.
+const MAX_BUCKETS: usize = 10_000;
+
+/// The size of a bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Granularity {
+    Hour,
+    Day,
+}
+
+impl Granularity {
+    pub(super) fn parse(text: Option<&str>) -> Result<Self> {
+        match text {
+            None | Some("hour") => Ok(Granularity::Hour),
+            Some("day") => Ok(Granularity::Day),
+            Some(_) => Err(Error::field("granularity", "must be one of: hour, day")),
+        }
+    }
+
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Granularity::Hour => "hour",
+            Granularity::Day => "day",
+        }
+    }
+}
+
+/// A time zone that buckets are aligned to.
+#[derive(Clone, Debug)]
+pub(super) struct Zone {
+    name: String,
+    /// `None` = UTC, where aligning is a division.
+    zone: Option<TimeZone>,
+}
+
+impl Zone {
+    /// Reads an IANA name; absent = UTC.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self> {
+        let Some(text) = text else { return Ok(Zone { name: "UTC".into(), zone: None }) };
+        let zone = TimeZone::get(text)
+            .ok()
+            .filter(|zone| zone.iana_name().is_some())
+            .ok_or_else(|| Error::field("tz", "is not an IANA time zone; examples are UTC, Europe/Budapest, Asia/Kathmandu"))?;
+        let name = zone.iana_name().unwrap_or(text).to_owned();
+        Ok(Zone { zone: (name != "UTC").then_some(zone), name })
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Milliseconds that local clocks are ahead of UTC.
+    fn offset(zone: &TimeZone, at: i64) -> i64 {
+        jiff::Timestamp::from_millisecond(at).map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
+    }
+
+    /// Start of the bucket that `at` lies in.
+    fn start(&self, at: i64, granularity: Granularity) -> i64 {
+        match (&self.zone, granularity) {
+            (None, Granularity::Hour) => floor(at, HOUR_MS),
+            (None, Granularity::Day) => floor(at, DAY_MS),
+            (Some(zone), Granularity::Day) => Zone::day(zone, at, 0).filter(|start| *start <= at).unwrap_or(at),
+            (Some(zone), Granularity::Hour) => {
+                let offset = Zone::offset(zone, at);
+                let start = floor(at + offset, HOUR_MS) - offset;
+                // A change of the clock inside this hour begins it anew.
+                if Zone::offset(zone, start) == offset {
+                    return start;
+                }
+                let day = Zone::day(zone, at, 0).unwrap_or(start).min(start);
+                let mut last = day;
+                while let Some(next) = Some(self.next(last, granularity)).filter(|next| *next <= at) {
+                    last = next;
+                }
+                last
+            }
+        }
+    }
+
+    /// Start of the bucket after the one that starts at `start`.
+    fn next(&self, start: i64, granularity: Granularity) -> i64 {
+        match (&self.zone, granularity) {
+            (None, Granularity::Hour) => start + HOUR_MS,
+            (None, Granularity::Day) => start + DAY_MS,
+            (Some(zone), Granularity::Day) => {
+                // A day that a zone skipped (Samoa, 2011-12-30) has no instant of its own.
+                (1..=3).filter_map(|n| Zone::day(zone, start, n)).find(|next| *next > start).unwrap_or(start + DAY_MS)
+            }
+            (Some(zone), Granularity::Hour) => {
+                let offset = Zone::offset(zone, start);
+                let next = floor(start + offset, HOUR_MS) + HOUR_MS - offset;
+                if Zone::offset(zone, next - 1) == offset {
+                    return next;
+                }
+                // The clock changes in the middle of a local hour: on to the next full one after that.
+                let changed = Zone::offset(zone, next - 1);
+                let next = floor(next - 1 + changed, HOUR_MS) + HOUR_MS - changed;
+                if next > start { next } else { start + HOUR_MS }
+            }
+        }
+    }
+
+    /// First instant of the local day of `at`, `later` days on (a day may start at 01:00, as in
+    /// Santiago on 2026-09-06).
+    fn day(zone: &TimeZone, at: i64, later: i64) -> Option<i64> {
+        let local = jiff::Timestamp::from_millisecond(at).ok()?.to_zoned_datetime(zone.clone());
+        let mut date = local.date();
+        for _ in 0..later {
+            date = date.tomorrow().ok()?;
+        }
+        let start = date.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).ok()?;
+        Some(start.timestamp().as_millisecond())
+    }
+}
+
+/// The parameters of a period, as they came.
+#[derive(Default)]
+pub(super) struct Asked<'a> {
+    pub window: Option<&'a str>,
+    pub granularity: Option<&'a str>,
+    pub from: Option<&'a str>,
+    pub to: Option<&'a str>,
+    pub tz: Option<&'a str>,
+}
+
+/// A period and its buckets.
+#[derive(Debug)]
+pub(super) struct Window {
+    /// `24h`, `7d`, `30d`, or `custom`.
+    pub name: &'static str,
+    pub granularity: Granularity,
+    pub zone: Zone,
+    /// The first instant, inclusive.
+    pub start: i64,
+    /// The last instant, exclusive.
+    pub end: i64,
+    /// The instant of the question: nothing after it is known.
+    pub as_of: i64,
+    /// Aligned starts of the buckets, and the aligned end of the last one.
+    pub edges: Vec<i64>,
+}
+
+impl Window {
+    /// Checks the parameters against each other and cuts the buckets.
+    ///
+    /// # Errors
+    /// 422 that names every parameter that is wrong and what is allowed.
+    pub(super) fn new(asked: &Asked<'_>, as_of: Timestamp) -> Result<Window> {
+        let mut fields = Fields::default();
+        let mut held = |result: Result<()>, name: &'static str| {
+            if let Err(e) = result {
+                let text = e.message().strip_prefix(name).unwrap_or(e.message()).trim().to_owned();
+                fields.push(name, text);
+            }
+        };
+        let granularity = Granularity::parse(asked.granularity);
+        let zone = Zone::parse(asked.tz);
+        let period = if asked.from.is_some() || asked.to.is_some() {
+            Err(())
+        } else {
+            named(asked.window, as_of).map_err(|e| held(Err(e), "window"))
+        };
+        held(granularity.as_ref().map(drop).map_err(copy), "granularity");
+        held(zone.as_ref().map(drop).map_err(copy), "tz");
+        let period = match period {
+            Err(()) if asked.from.is_some() || asked.to.is_some() => custom(asked, as_of, &mut fields),
+            other => other.ok(),
+        };
+        fields.finish()?;
+        let (granularity, zone) = (granularity?, zone?);
+        let (name, start, end) = period.ok_or_else(|| Error::internal("a period without a mistake in it"))?;
+        let mut edges = vec![zone.start(start, granularity)];
+        let mut last = edges[0];
+        while last < end {
+            if edges.len() > MAX_BUCKETS {
+                return Err(Error::field("granularity", format!("gives more than {MAX_BUCKETS} buckets; use day, or a shorter period")));
+            }
+            last = zone.next(last, granularity);
+            edges.push(last);
+        }
+        Ok(Window { name, granularity, zone, start, end, as_of: as_of.0, edges })
+    }
+
+    /// The one bucket of an aligned period that `at` lies in, up to `as_of`.
+    pub(super) fn bucket(at: Timestamp, granularity: Granularity, zone: Zone, as_of: Timestamp) -> Window {
+        let start = zone.start(at.0, granularity);
+        let end = zone.next(start, granularity);
+        Window { name: "custom", granularity, zone, start, end, as_of: as_of.0, edges: vec![start, end] }
+    }
+
+    /// A period without buckets of its own.
+    pub(super) fn whole(start: i64, end: i64, as_of: Timestamp) -> Window {
+        let zone = Zone { name: "UTC".into(), zone: None };
+        Window { name: "custom", granularity: Granularity::Day, zone, start, end, as_of: as_of.0, edges: vec![start, end] }
+    }
+
+    /// Where the meter is read: the edges, cut at the window and at what is known.
+    pub(super) fn cuts(&self) -> Vec<i64> {
+        let (first, last) = (self.start.min(self.as_of), self.end.min(self.as_of));
+        self.edges.iter().map(|edge| (*edge).clamp(first, last)).collect()
+    }
+
+    /// The buckets: aligned start, and whether only a part of it is shown.
+    pub(super) fn buckets(&self) -> impl Iterator<Item = (Timestamp, bool)> + '_ {
+        let known = self.end.min(self.as_of);
+        self.edges.windows(2).map(move |edge| (Timestamp(edge[0]), edge[0] < self.start || edge[1] > known))
+    }
+}
+
+fn copy(e: &Error) -> Error {
+    Error::field("", e.message())
+}
+
+type Period = (&'static str, i64, i64);
+
+fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period> {
+    let (name, length) = match window {
+        None | Some("24h") => ("24h", DAY_MS),
+        Some("7d") => ("7d", 7 * DAY_MS),
+        Some("30d") => ("30d", 30 * DAY_MS),
+        Some(_) => return Err(Error::field("window", "must be one of: 24h, 7d, 30d")),
+    };
+    Ok((name, as_of.0 - length, as_of.0))
+}
+
+fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
+    if asked.window.is_some() {
+        fields.push("window", "cannot be combined with from and to; use one or the other");
+    }
+    let mut instant = |name: &'static str, text: Option<&str>| match text.map(Timestamp::parse) {
+        Some(None) => {
+            fields.push(name, "must be an RFC 3339 time such as 2026-05-10T00:00:00Z");
+            None
+        }
+        other => other.flatten(),
+    };
+    let (from, to) = (instant("from", asked.from), instant("to", asked.to));
+    if asked.from.is_none() {
+        fields.push("from", "can't be blank where to is given");
+    }
+    let (from, to) = (from?, if asked.to.is_some() { to? } else { as_of });
+    if from >= to {
+        fields.push("from", "must be before to");
+    } else if to.0 - from.0 > MAX_PERIOD_MS {
+        fields.push("to", "must be at most 400 days after from");
+    }
+    Some(("custom", from.0, to.0))
+}
