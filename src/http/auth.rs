@@ -338,6 +338,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
                     "only an operator key of this installation may do this",
                 ));
             }
+            Reach::Shared if caller.key.external_user_id.is_some() => return Err(Error::forbidden()),
             Reach::Tenant
                 if caller.key.workspace_id.is_some() || caller.key.external_user_id.is_some() =>
             {

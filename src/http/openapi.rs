@@ -116,6 +116,7 @@ fn operation_id(route: &Route) -> String {
 fn access_text(route: &Route) -> Option<String> {
     let reach = match route.access.reach {
         Reach::Any => None,
+        Reach::Shared => Some("Not for keys that are limited to an end user."),
         Reach::Tenant => Some("Not for keys that are limited to a workspace or an end user."),
         Reach::Operator => Some("For operator keys of this installation only."),
     };

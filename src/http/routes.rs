@@ -19,6 +19,8 @@ use crate::{actions, api_keys, catalog, computers, domains, projects, tenants, w
 pub enum Reach {
     /// Any key; rows outside the key's workspace or end user are out of reach.
     Any,
+    /// As [`Reach::Any`], but not for keys that act for one end user: what concerns others too.
+    Shared,
     /// Keys of the whole organization only.
     Tenant,
     /// Operator keys of this installation only.
@@ -130,7 +132,7 @@ methods! { get GET; post POST; put PUT; patch PATCH; delete DELETE; }
 /// Every endpoint below [`super::BASE`].
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
-    use Reach::{Operator, Tenant};
+    use Reach::{Operator, Shared, Tenant};
     use catalog::{CatalogReply, Empty, Pricing, Region, ComputeRegion, SizeRow, Template};
     use computers::{AutoStop, Computer, ComputerTwice, Destroyed, Moved};
     use domains::DomainStatus;
@@ -142,33 +144,33 @@ pub fn table() -> Vec<Route> {
         get("/workspaces", workspaces::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().ok::<List<Workspace>>(),
         post("/workspaces", workspaces::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>(),
         get("/workspaces/{id}", workspaces::show, "Get a workspace").scope("workspaces:read").ok::<Workspace>(),
-        patch("/workspaces/{id}", workspaces::update, "Update a workspace").scope("workspaces:write").body::<workspaces::Update>().ok::<Workspace>(),
-        delete("/workspaces/{id}", workspaces::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").query::<workspaces::DeleteQuery>().ok::<Deleted>(),
+        patch("/workspaces/{id}", workspaces::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>(),
+        delete("/workspaces/{id}", workspaces::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>(),
         get("/workspaces/{id}/settings", workspaces::settings, "Read limits and defaults").scope("workspaces:read").ok::<SettingsReply>(),
-        put("/workspaces/{id}/settings", workspaces::update_settings, "Set limits and defaults").scope("workspaces:write").body::<workspaces::UpdateSettings>().ok::<SettingsReply>(),
+        put("/workspaces/{id}/settings", workspaces::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).body::<workspaces::UpdateSettings>().ok::<SettingsReply>(),
         get("/workspaces/{id}/computers", computers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
         get("/workspaces/{id}/projects", projects::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
-        get("/workspaces/{id}/stats", workspaces::stats, "Computer counts and resource totals").scope("workspaces:read").ok::<Stats>(),
-        // U: get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").query::<usage::SeriesQuery>().ok::<usage::Series>(),
+        get("/workspaces/{id}/stats", workspaces::stats, "Computer counts and resource totals").scope("workspaces:read").reach(Shared).ok::<Stats>(),
+        // U: get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<usage::SeriesQuery>().ok::<usage::Series>(),
         get("/workspaces/{id}/preview-domain", domains::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
-        put("/workspaces/{id}/preview-domain", domains::workspace::set, "Set the preview domain").scope("workspaces:write").body::<domains::Set>().ok::<DomainStatus>(),
-        delete("/workspaces/{id}/preview-domain", domains::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").ok::<DomainStatus>(),
-        get("/workspaces/{id}/preview-domain/verify", domains::workspace::verify, "Check DNS readiness").scope("workspaces:read").ok::<DomainStatus>(),
+        put("/workspaces/{id}/preview-domain", domains::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::Set>().ok::<DomainStatus>(),
+        delete("/workspaces/{id}/preview-domain", domains::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
+        get("/workspaces/{id}/preview-domain/verify", domains::workspace::verify, "Check DNS readiness").scope("workspaces:read").reach(Shared).ok::<DomainStatus>(),
         get("/workspaces/{id}/sandboxes", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
         get("/workspaces/{id}/deployments", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
         get("/workspaces/{id}/databases", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
 
         // --- projects ---
         get("/projects", projects::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().ok::<List<Project>>(),
-        post("/projects", projects::create, "Create a project").scope("projects:write").body::<projects::Create>().created::<Project>().ok::<projects::Reused>(),
+        post("/projects", projects::create, "Create a project").scope("projects:write").reach(Shared).body::<projects::Create>().created::<Project>().ok::<projects::Reused>(),
         get("/projects/{id}", projects::show, "Get a project").scope("projects:read").ok::<Project>(),
-        patch("/projects/{id}", projects::update, "Update a project").scope("projects:write").body::<projects::Update>().ok::<Project>(),
-        delete("/projects/{id}", projects::delete, "Delete an empty project").scope("projects:write").ok::<Deleted>(),
-        post("/projects/{id}/move", projects::move_to, "Move a project and its computers to another workspace").scope("projects:write").body::<projects::Move>().ok::<Project>(),
+        patch("/projects/{id}", projects::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>(),
+        delete("/projects/{id}", projects::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>(),
+        post("/projects/{id}/move", projects::move_to, "Move a project and its computers to another workspace").scope("projects:write").reach(Shared).body::<projects::Move>().ok::<Project>(),
         get("/projects/{id}/preview-domain", domains::project::show, "Read the preview domain").scope("projects:read").ok::<DomainStatus>(),
-        put("/projects/{id}/preview-domain", domains::project::set, "Set the preview domain").scope("projects:write").body::<domains::Set>().ok::<DomainStatus>(),
-        delete("/projects/{id}/preview-domain", domains::project::clear, "Clear the preview domain and inherit again").scope("projects:write").ok::<DomainStatus>(),
-        get("/projects/{id}/preview-domain/verify", domains::project::verify, "Check DNS readiness").scope("projects:read").ok::<DomainStatus>(),
+        put("/projects/{id}/preview-domain", domains::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::Set>().ok::<DomainStatus>(),
+        delete("/projects/{id}/preview-domain", domains::project::clear, "Clear the preview domain and inherit again").scope("projects:write").reach(Shared).ok::<DomainStatus>(),
+        get("/projects/{id}/preview-domain/verify", domains::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).ok::<DomainStatus>(),
 
         // --- computers ---
         get("/computers", computers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
@@ -210,13 +212,13 @@ pub fn table() -> Vec<Route> {
         post("/tenant/preview-domain/verify", domains::organization::verify, "Check DNS readiness").scope("tenant:admin").reach(Tenant).body::<computers::Anything>().ok::<DomainStatus>(),
 
         // --- API keys ---
-        get("/api-keys", api_keys::list, "List API keys").scope("keys:admin").paged().ok::<List<api_keys::KeyView>>(),
-        post("/api-keys", api_keys::create, "Create an API key; its secret is shown once").scope("keys:admin").body::<api_keys::Create>().created::<api_keys::NewKeyReply>(),
-        post("/api-keys/scoped", api_keys::create_scoped, "Create a key for one end user").scope("keys:admin").body::<api_keys::CreateScoped>().created::<api_keys::NewKeyReply>(),
-        get("/api-keys/{id}", api_keys::show, "Get an API key").scope("keys:admin").ok::<api_keys::KeyReply>(),
-        patch("/api-keys/{id}", api_keys::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
-        post("/api-keys/{id}/rotate", api_keys::rotate, "Replace the secret; the old one stops working").scope("keys:admin").body::<computers::Anything>().ok::<api_keys::NewKeyReply>(),
-        delete("/api-keys/{id}", api_keys::revoke, "Revoke an API key").scope("keys:admin").ok::<api_keys::Revoked>(),
+        get("/api-keys", api_keys::list, "List API keys").scope("keys:admin").reach(Shared).paged().ok::<List<api_keys::KeyView>>(),
+        post("/api-keys", api_keys::create, "Create an API key; its secret is shown once").scope("keys:admin").reach(Shared).body::<api_keys::Create>().created::<api_keys::NewKeyReply>(),
+        post("/api-keys/scoped", api_keys::create_scoped, "Create a key for one end user").scope("keys:admin").reach(Shared).body::<api_keys::CreateScoped>().created::<api_keys::NewKeyReply>(),
+        get("/api-keys/{id}", api_keys::show, "Get an API key").scope("keys:admin").reach(Shared).ok::<api_keys::KeyReply>(),
+        patch("/api-keys/{id}", api_keys::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").reach(Shared).body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
+        post("/api-keys/{id}/rotate", api_keys::rotate, "Replace the secret; the old one stops working").scope("keys:admin").reach(Shared).body::<computers::Anything>().ok::<api_keys::NewKeyReply>(),
+        delete("/api-keys/{id}", api_keys::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>(),
 
         // --- what there is to run ---
         get("/compute/sizes", catalog::sizes, "Sizes").ok::<List<SizeRow>>(),

@@ -87,6 +87,13 @@ fn pragmas(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
 
 /// The one connection that writes.
 pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
+    // Created with its mode rather than changed to it: there is no moment at which others can read
+    // it. SQLite gives the WAL the mode of the database.
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     let conn = Connection::open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     pragmas(&conn, WRITER_CACHE_KIB).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     let mode: String = conn

@@ -2,4 +2,9 @@
 
 mod harness;
 
+mod computers;
 mod workspaces;
+mod idempotency;
+mod keys;
+mod store;
+mod surface;
