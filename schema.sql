@@ -55,6 +55,18 @@ CREATE TABLE api_keys (
 -- GET /api-keys, in order of creation.
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at, id) WHERE status <> 'revoked';
 
+-- Who is signed in on the admin page: an API key exchanged for a cookie. The token is never stored.
+CREATE TABLE sessions (
+    token_hash  BLOB PRIMARY KEY CHECK (length(token_hash) = 32),    -- SHA-256 of the cookie's token
+    key_id      BLOB NOT NULL REFERENCES api_keys (id),
+    -- The secret that was signed in with: rotating the key ends the session.
+    secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL                     -- moves on with use, up to 7 days after the start
+) STRICT, WITHOUT ROWID;
+CREATE INDEX sessions_of_key ON sessions (key_id, created_at);
+CREATE INDEX sessions_age ON sessions (expires_at);
+
 -- A tenant's customer. The five settings columns hold what PUT /settings sets; NULL = no cap.
 CREATE TABLE workspaces (
     id                        BLOB PRIMARY KEY CHECK (length(id) = 16),
@@ -315,7 +327,7 @@ END;
 --
 -- and hands `running_before + running` on to the next span. Spans without a change have no row.
 --
---     meter_eras   one row per 720 hours: ten years are 122 rows, read before the window
+--     meter_eras   one row per two weeks: ten years are 261 rows, read before the window
 --     meter_hours  one row per hour:      721 rows are a month by the hour
 --     meter_steps  one row per change:    span from the start of its hour to the change itself, so
 --                                         that one look-up reads the meter at any millisecond
@@ -352,7 +364,7 @@ CREATE TABLE meter_hours (
 
 CREATE TABLE meter_eras (
     workspace_id BLOB NOT NULL,
-    era          INTEGER NOT NULL,                   -- its start, a multiple of 2 592 000 000
+    era          INTEGER NOT NULL,                   -- its start, a multiple of 1 209 600 000
     running      INTEGER NOT NULL,
     running_ms   INTEGER NOT NULL,
     rate         INTEGER NOT NULL,
@@ -371,10 +383,13 @@ CREATE TABLE metered_computers (
     PRIMARY KEY (tenant_id, workspace_id, computer_id)
 ) STRICT, WITHOUT ROWID;
 
--- Dated changes of the rates that this installation has heard of, so that one that is configured
--- after its date starts when it is heard of and never re-prices the past (src/usage/rates.rs).
-CREATE TABLE rate_changes (
-    effective_from INTEGER PRIMARY KEY,
-    heard_at       INTEGER NOT NULL,
-    applied_at     INTEGER                           -- when running computers were re-priced
-) STRICT;
+-- The tariff: what an hour of a size costs, since when. Rows of the past are never touched; rows
+-- ahead of the clock follow the configuration file. Computers that run across a change get an event
+-- `computer.repriced` at its instant (src/usage/rates.rs).
+CREATE TABLE rates (
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    rate           INTEGER NOT NULL CHECK (rate >= 0),          -- credits per hour
+    applied        INTEGER NOT NULL CHECK (applied IN (0, 1)),  -- running computers have been re-priced
+    PRIMARY KEY (size, effective_from)
+) STRICT, WITHOUT ROWID;

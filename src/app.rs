@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
+use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domains::Dns;
+use crate::events::Streams;
 use crate::http::Auth;
+use crate::sessions::SignIns;
 use crate::store::Store;
 
 /// The running service. Cheap to clone.
@@ -21,12 +24,21 @@ pub struct App {
     pub auth: Arc<Auth>,
     /// Looks preview domains up.
     pub dns: Arc<Dns>,
+    /// Failed sign-ins by address.
+    pub sign_ins: Arc<SignIns>,
+    /// The live event streams that are open.
+    pub streams: Arc<Streams>,
+    /// When the service started.
+    pub started_at: Timestamp,
 }
 
 impl App {
     /// Puts the parts together.
     pub fn new(store: Store, config: Config) -> App {
         App {
+            sign_ins: Arc::default(),
+            streams: Arc::default(),
+            started_at: store.now(),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),
             auth: Arc::default(),

@@ -1,13 +1,20 @@
 //! The audit log: who changed what, written in the transaction of the change itself.
 
-use serde::Serialize;
+use axum::Json;
+use axum::extract::State;
+use rusqlite::{Row, named_params};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::error::Result;
-use crate::http::Caller;
-use crate::ids::{TenantId, WorkspaceId};
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Caller, Params};
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::json;
-use crate::store::WriteTx;
+use crate::store::{Tx, WriteTx};
 
 /// Who did it.
 pub enum Actor<'a> {
@@ -73,4 +80,285 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
     ))?;
     tx.audited(tx.last_insert_rowid());
     Ok(())
+}
+
+// ---------------------------------------------------------------------------------------------
+// Reading
+
+/// Rows of one page at the most, and when `limit` is left out.
+const MAX_LIMIT: i64 = 100;
+/// Rows that one page looks through at the most. A filter that matches little then answers a short
+/// page with a cursor to go on from, instead of reading years.
+const LOOK_THROUGH: i64 = 20_000;
+
+/// `GET /audit-log`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct ListQuery {
+    /// Rows at the most, 1 to 100
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub limit: Option<String>,
+    /// `next_cursor` of the page before: older rows than those
+    pub cursor: Option<String>,
+    /// Another name of `cursor`
+    pub after: Option<String>,
+    /// Another name of `cursor`
+    pub before: Option<String>,
+    /// Only this type, such as computer.stopped; `*` stands for any text
+    pub r#type: Option<String>,
+    /// Another name of `type`
+    pub action: Option<String>,
+    /// Only what this API key did
+    #[param(value_type = Option<Uuid>)]
+    pub actor_id: Option<String>,
+    /// Only this kind of resource: workspace, project, computer, api_key, organization, ...
+    pub resource_type: Option<String>,
+    /// Another name of `resource_type`
+    pub resource: Option<String>,
+    /// Only this resource
+    #[param(value_type = Option<Uuid>)]
+    pub resource_id: Option<String>,
+    /// Only what happened in this workspace
+    #[param(value_type = Option<Uuid>)]
+    pub workspace_id: Option<String>,
+    /// Only from here on, inclusive; RFC 3339
+    pub since: Option<String>,
+    /// Only up to here, exclusive; RFC 3339
+    pub until: Option<String>,
+}
+
+/// A page of the audit log, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct Page {
+    /// The rows.
+    data: Vec<AuditRow>,
+    /// Send it as `cursor` for older rows; null when there are none.
+    next_cursor: Option<String>,
+}
+
+/// One change, under all the names that clients look for.
+#[derive(Serialize, ToSchema)]
+pub struct AuditRow {
+    /// Its number; the id of the event in live streams too.
+    id: String,
+    tenant_id: TenantId,
+    workspace_id: Option<WorkspaceId>,
+    /// The API key; null for the service itself and for the command line.
+    actor_id: Option<ApiKeyId>,
+    /// api_key, system or operator.
+    actor_type: String,
+    /// First characters of the key at that time.
+    actor_label: Option<String>,
+    /// What happened: workspace.created, computer.running, ...
+    r#type: String,
+    /// The same.
+    action: String,
+    /// Kind of the resource.
+    resource: String,
+    /// The same.
+    resource_type: String,
+    resource_id: Uuid,
+    metadata: AuditMetadata,
+    ip_address: Option<String>,
+    /// The request that did it.
+    request_id: Option<String>,
+    ts: Timestamp,
+    inserted_at: Timestamp,
+    created_at: Timestamp,
+}
+
+/// The resource on both sides of the change.
+#[derive(Serialize, ToSchema)]
+pub struct AuditMetadata {
+    #[schema(value_type = Option<Object>)]
+    before: Option<Box<RawValue>>,
+    #[schema(value_type = Option<Object>)]
+    after: Option<Box<RawValue>>,
+}
+
+impl AuditRow {
+    fn from_row(row: &Row<'_>) -> Result<Self> {
+        let object = |name: &str| -> Result<Option<Box<RawValue>>> {
+            let text: Option<String> = row.get(name)?;
+            text.map(RawValue::from_string)
+                .transpose()
+                .map_err(Error::internal)
+        };
+        let (kind, resource): (String, String) = (row.get("type")?, row.get("resource_type")?);
+        let at = row.get("at")?;
+        Ok(AuditRow {
+            id: row.get::<_, i64>("seq")?.to_string(),
+            tenant_id: row.get("tenant_id")?,
+            workspace_id: row.get("workspace_id")?,
+            actor_id: row.get("actor_id")?,
+            actor_type: row.get("actor_type")?,
+            actor_label: row.get("actor_label")?,
+            r#type: kind.clone(),
+            action: kind,
+            resource: resource.clone(),
+            resource_type: resource,
+            resource_id: Uuid::from_bytes(row.get("resource_id")?),
+            metadata: AuditMetadata {
+                before: object("before")?,
+                after: object("after")?,
+            },
+            ip_address: row.get("ip_address")?,
+            request_id: row.get("request_id")?,
+            ts: at,
+            inserted_at: at,
+            created_at: at,
+        })
+    }
+}
+
+/// [`ListQuery`], checked.
+struct Filter {
+    limit: i64,
+    below: i64,
+    kind: Option<String>,
+    actor: Option<Uuid>,
+    resource_type: Option<String>,
+    resource: Option<Uuid>,
+    workspace: Option<Uuid>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl ListQuery {
+    fn check(self) -> Result<Filter> {
+        let mut fields = Fields::default();
+        let limit = match self.limit.as_deref().map(str::parse) {
+            None => MAX_LIMIT,
+            Some(Ok(n)) if (1..=MAX_LIMIT).contains(&n) => n,
+            Some(_) => {
+                fields.push(
+                    "limit",
+                    format!("must be a whole number from 1 to {MAX_LIMIT}"),
+                );
+                MAX_LIMIT
+            }
+        };
+        let cursor = self.cursor.or(self.after).or(self.before);
+        let below = match cursor.as_deref().map(str::parse) {
+            None => i64::MAX,
+            Some(Ok(seq)) if seq >= 0 => seq,
+            Some(_) => {
+                fields.push("cursor", "must be the next_cursor of a page of this list");
+                0
+            }
+        };
+        let kind = self.r#type.or(self.action);
+        // It becomes a GLOB pattern, of which only the star is meant.
+        let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'*');
+        if kind
+            .as_deref()
+            .is_some_and(|kind| kind.len() > 64 || !kind.bytes().all(word))
+        {
+            fields.push(
+                "type",
+                "must be a type such as computer.stopped or computer.*",
+            );
+        }
+        let mut id = |name: &'static str, text: Option<String>| {
+            let text = text?;
+            let id = parse_uuid(&text);
+            if id.is_none() {
+                fields.push(name, "is not a valid UUID");
+            }
+            id
+        };
+        let actor = id("actor_id", self.actor_id);
+        let resource = id("resource_id", self.resource_id);
+        let workspace = id("workspace_id", self.workspace_id);
+        let mut instant = |name: &'static str, text: Option<String>| {
+            let text = text?;
+            let at = Timestamp::parse(&text.replace(' ', "+"));
+            if at.is_none() {
+                fields.push(
+                    name,
+                    "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+                );
+            }
+            at
+        };
+        let (since, until) = (instant("since", self.since), instant("until", self.until));
+        fields.finish()?;
+        Ok(Filter {
+            limit,
+            below,
+            kind,
+            actor,
+            resource_type: self.resource_type.or(self.resource),
+            resource,
+            workspace,
+            since,
+            until,
+        })
+    }
+}
+
+/// `GET /audit-log`
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    query: Params<ListQuery>,
+) -> Result<Json<Page>> {
+    let filter = query.get()?.check()?;
+    // A key of one end user has no part in what others did.
+    if caller.only_user().is_some() {
+        return Err(Error::forbidden());
+    }
+    Ok(Json(
+        app.store.read(move |tx| page(tx, &caller, &filter)).await?,
+    ))
+}
+
+fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
+    let workspace = match (caller.only_workspace(), filter.workspace) {
+        (Some(only), Some(asked)) if only.0 != asked => return Err(Error::forbidden()),
+        (only, asked) => only.or(asked.map(WorkspaceId)),
+    };
+    // The newest rows below the cursor, by the index of the workspace or of the organization.
+    let place = if workspace.is_some() {
+        "workspace_id = :workspace AND tenant_id = :tenant"
+    } else {
+        "tenant_id = :tenant AND :workspace IS NULL"
+    };
+    let sql = format!(
+        "WITH newest AS (SELECT * FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT :look)
+         SELECT * FROM newest WHERE (:kind IS NULL OR type GLOB :kind) AND (:actor IS NULL OR actor_id = :actor)
+             AND (:resource_type IS NULL OR resource_type = :resource_type)
+             AND (:resource IS NULL OR resource_id = :resource)
+             AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
+         ORDER BY seq DESC LIMIT :limit"
+    );
+    let blob = |id: Option<Uuid>| id.map(Uuid::into_bytes);
+    let mut statement = tx.prepare_cached(&sql)?;
+    let mut rows = statement.query(named_params! {
+        ":tenant": caller.tenant_id(), ":workspace": workspace, ":below": filter.below, ":look": LOOK_THROUGH,
+        ":kind": filter.kind, ":actor": blob(filter.actor), ":resource_type": filter.resource_type,
+        ":resource": blob(filter.resource), ":since": filter.since, ":until": filter.until,
+        ":limit": filter.limit,
+    })?;
+    let mut data = Vec::new();
+    while let Some(row) = rows.next()? {
+        data.push(AuditRow::from_row(row)?);
+    }
+    let next_cursor = match data.last() {
+        Some(last) if i64::try_from(data.len()).is_ok_and(|n| n == filter.limit) => Some(last.id.clone()),
+        // Short: either all was looked at, or as much as one page may look at.
+        _ => tx
+            .prepare_cached(&format!(
+                "SELECT seq FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT 1 OFFSET :look - 1"
+            ))?
+            .query(named_params! {
+                ":tenant": caller.tenant_id(), ":workspace": workspace, ":below": filter.below, ":look": LOOK_THROUGH,
+            })?
+            .next()?
+            .map(|row| row.get::<_, i64>(0))
+            .transpose()?
+            .map(|seq| seq.to_string()),
+    };
+    Ok(Page { data, next_cursor })
 }

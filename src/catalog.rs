@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use crate::app::App;
 use crate::clock::Timestamp;
-use crate::config::{ConfigFile, SizeConfig};
+use crate::config::{ConfigFile, RateChange, SizeConfig};
 use crate::error::{Error, Result};
 use crate::http::{Caller, List};
 
@@ -107,6 +107,8 @@ pub struct Hardware {
 #[derive(Debug)]
 pub struct Catalog {
     sizes: BTreeMap<Size, Hardware>,
+    /// Dated changes of rates, credits per hour.
+    rates: BTreeMap<(Size, i64), i64>,
     /// Names of the templates, the first one being the default.
     pub templates: Vec<String>,
 }
@@ -141,8 +143,17 @@ impl Catalog {
                     };
                     (size, hardware)
                 });
+        let change = |change: &RateChange, size| {
+            Some(((size, change.effective_from.0), change.of(size)?.into()))
+        };
+        let rates = file.rates.iter().flat_map(|c| {
+            Size::ALL
+                .into_iter()
+                .filter_map(move |size| change(c, size))
+        });
         Catalog {
             sizes: sizes.collect(),
+            rates: rates.collect(),
             templates: file
                 .templates
                 .clone()
@@ -153,6 +164,20 @@ impl Catalog {
     /// The hardware of a size.
     pub fn hardware(&self, size: Size) -> Hardware {
         self.sizes[&size]
+    }
+
+    /// Credits per hour of a size at an instant, by the configuration (USAGE U17).
+    pub fn rate_at(&self, size: Size, at: i64) -> i64 {
+        let dated = self.rates.range((size, i64::MIN)..=(size, at)).next_back();
+        dated.map_or(self.sizes[&size].rate, |(_, rate)| *rate)
+    }
+
+    /// The changes of rates that lie ahead: size, instant, credits per hour.
+    pub fn announced(&self, now: i64) -> Vec<(Size, i64, i64)> {
+        let ahead = self.rates.iter().filter(|((_, from), _)| *from > now);
+        ahead
+            .map(|((size, from), rate)| (*size, *from, *rate))
+            .collect()
     }
 
     /// The template of a computer that names none.
@@ -275,6 +300,7 @@ pub struct Pricing {
 
 impl App {
     fn size_rows(&self) -> Vec<SizeRow> {
+        let now = self.store.now().0;
         let row = |size| {
             let h = self.catalog.hardware(size);
             SizeRow {
@@ -285,8 +311,8 @@ impl App {
                 cpu: h.vcpus,
                 memory_mb: h.memory_mb,
                 disk_gb: h.disk_gb,
-                price_hour: h.rate,
-                credits_per_hour: h.rate,
+                price_hour: self.catalog.rate_at(size, now),
+                credits_per_hour: self.catalog.rate_at(size, now),
             }
         };
         Size::ALL.into_iter().map(row).collect()
@@ -371,9 +397,10 @@ pub async fn catalog(State(app): State<App>, _: Caller) -> Json<CatalogReply> {
 
 /// `GET /compute/pricing`
 pub async fn pricing(State(app): State<App>, _: Caller) -> Json<Pricing> {
+    let now = app.store.now().0;
     let rates = Size::ALL
         .into_iter()
-        .map(|size| (size.as_str(), app.catalog.hardware(size).rate))
+        .map(|size| (size.as_str(), app.catalog.rate_at(size, now)))
         .collect();
     Json(Pricing {
         unit: "credit",

@@ -20,7 +20,7 @@ use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::{Error, Fields};
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::store::{self, OpenError, Store, WriteTx};
-use crate::{http, jobs, tenants, text};
+use crate::{http, jobs, tenants, text, usage};
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
@@ -47,6 +47,16 @@ enum Command {
     /// Create, list and revoke API keys; may run beside the service
     #[command(subcommand)]
     Keys(KeysCommand),
+    /// Recompute all usage from the raw events and compare; may run beside the service
+    Verify {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Drop the meter and build it anew from the raw events; may run beside the service
+    RebuildUsage {
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Print the version
     Version,
 }
@@ -64,7 +74,7 @@ enum TenantsCommand {
         #[arg(long)]
         slug: Option<String>,
         /// Whole credits that it starts with
-        #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
+        #[arg(long, allow_negative_numbers = true, default_value_t = 0, value_parser = clap::value_parser!(i64).range(0..))]
         credits: i64,
     },
     /// List the organizations
@@ -167,6 +177,8 @@ pub fn main() -> ExitCode {
             list_keys(&data, tenant.as_deref())
         }
         Some(Command::Keys(KeysCommand::Revoke { data, id })) => revoke_key(&data, &id),
+        Some(Command::Verify { data }) => verify(&data),
+        Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -231,6 +243,7 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let (dev, file) = (config.dev, config.file.clone());
     let key = store.write(move |tx| first_start(tx, &file, dev)).await?;
     let app = App::new(store, config);
+    let streams = app.streams.clone();
 
     let listener = TcpListener::bind(args.listen).await.map_err(|e| {
         Failure::Fatal(format!(
@@ -262,6 +275,7 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     }
     tracing::info!("stopping: no new requests, those under way are finished");
     let _ = stop.send(true);
+    streams.stop();
     if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
         tracing::warn!("some requests took too long and were cut off");
         server.abort();
@@ -361,6 +375,23 @@ fn with_store<T>(
     let result = f(&store);
     store.close();
     result
+}
+
+/// Prints what was compared; exit code 1 where anything differs.
+fn verify(data: &DataArgs) -> Result<(), Failure> {
+    let found = with_store(data, |store| Ok(store.read_blocking(usage::verify)?))?;
+    if found.ok {
+        println!("{found}");
+        Ok(())
+    } else {
+        Err(Failure::Fatal(found.to_string()))
+    }
+}
+
+fn rebuild_usage(data: &DataArgs) -> Result<(), Failure> {
+    let rows = with_store(data, |store| Ok(store.write_blocking(usage::rebuild)?))?;
+    println!("{rows} meter rows built");
+    verify(data)
 }
 
 fn create_tenant(

@@ -9,6 +9,7 @@ use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Size;
+use crate::clock::Timestamp;
 
 /// Where the data lives; shared by every subcommand.
 #[derive(Args, Clone, Debug)]
@@ -79,16 +80,16 @@ pub struct ServeArgs {
     #[arg(long, env = "WORKSPACED_DNS_RESOLVER", value_name = "IP:PORT")]
     pub dns_resolver: Option<SocketAddr>,
     /// Milliseconds that a new computer provisions (0 to 3600000)
-    #[arg(long, env = "WORKSPACED_PROVISION_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    #[arg(long, env = "WORKSPACED_PROVISION_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     pub provision_ms: u32,
     /// Milliseconds that a computer takes to start (0 to 3600000)
-    #[arg(long, env = "WORKSPACED_START_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    #[arg(long, env = "WORKSPACED_START_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     pub start_ms: u32,
     /// Milliseconds that a computer takes to stop (0 to 3600000)
-    #[arg(long, env = "WORKSPACED_STOP_MS", value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    #[arg(long, env = "WORKSPACED_STOP_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
     pub stop_ms: u32,
     /// Reader threads, each with one connection (1 to 64)
-    #[arg(long, env = "WORKSPACED_READERS", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    #[arg(long, env = "WORKSPACED_READERS", allow_negative_numbers = true, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub readers: u16,
 }
 
@@ -138,6 +139,8 @@ pub struct Delays {
 pub struct ConfigFile {
     /// Per size: hardware and credits per hour.
     pub sizes: BTreeMap<Size, SizeConfig>,
+    /// Dated changes of rates: `[[rates]]` with `effective_from` and credits per hour by size.
+    pub rates: Vec<RateChange>,
     /// Templates that computers may be created from.
     pub templates: Option<Vec<String>>,
     /// Ceilings of every tenant.
@@ -158,6 +161,49 @@ pub struct SizeConfig {
     pub disk_gb: Option<u32>,
     /// Credits per hour of running, 0 to 100,000: beyond that a century of usage would not fit 64 bits.
     pub credits_per_hour: Option<u32>,
+}
+
+/// New rates from an instant on; what is left out keeps its rate. The past keeps its price: a change
+/// that is configured after its date holds from when the service first sees it (USAGE U17).
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RateChange {
+    /// RFC 3339, such as `2026-12-01T00:00:00Z`.
+    #[serde(deserialize_with = "instant")]
+    pub effective_from: Timestamp,
+    /// Credits per hour of `xs`, 0 to 100,000.
+    pub xs: Option<u32>,
+    /// Credits per hour of `small`.
+    pub small: Option<u32>,
+    /// Credits per hour of `medium`.
+    pub medium: Option<u32>,
+    /// Credits per hour of `large`.
+    pub large: Option<u32>,
+    /// Credits per hour of `xl`.
+    pub xl: Option<u32>,
+}
+
+impl RateChange {
+    /// The new rate of a size, if it gets one.
+    pub fn of(&self, size: Size) -> Option<u32> {
+        match size {
+            Size::Xs => self.xs,
+            Size::Small => self.small,
+            Size::Medium => self.medium,
+            Size::Large => self.large,
+            Size::Xl => self.xl,
+        }
+    }
+}
+
+fn instant<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(d)?;
+    let at = Timestamp::parse(&text).filter(|at| at.0 > 0);
+    at.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{text:?} is not an RFC 3339 time such as 2026-12-01T00:00:00Z"
+        ))
+    })
 }
 
 /// Ceilings of a tenant; `None` = no ceiling.
@@ -213,6 +259,14 @@ impl ConfigFile {
                 if value.is_some_and(|v| v == 0 || v > 1 << 24) {
                     return Err(format!("sizes.{size}.{name}: allowed are 1 to {}", 1 << 24));
                 }
+            }
+        }
+        for change in &file.rates {
+            let too_high = |size: &Size| change.of(*size).is_some_and(|c| c > MAX_CREDITS_PER_HOUR);
+            if let Some(size) = Size::ALL.into_iter().find(too_high) {
+                return Err(format!(
+                    "rates.{size}: allowed are 0 to {MAX_CREDITS_PER_HOUR} credits per hour"
+                ));
             }
         }
         if file

@@ -130,6 +130,17 @@ impl Error {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message).with_details(details)
     }
 
+    /// 429 `rate_limit_exceeded`: too much at once; the same again after `seconds`.
+    pub fn too_many(message: impl Into<String>, seconds: u32) -> Self {
+        let mut e = Self::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "rate_limit_exceeded",
+            message,
+        );
+        e.0.retry_after = Some(seconds);
+        e
+    }
+
     /// 503: nothing happened; the same request may be sent again after `seconds`.
     pub fn unavailable(message: impl Into<String>, seconds: u32) -> Self {
         let mut e = Self::new(StatusCode::SERVICE_UNAVAILABLE, "UNAVAILABLE", message);

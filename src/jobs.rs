@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::WriteTx;
-use crate::{api_keys, computers, http};
+use crate::{api_keys, computers, http, sessions, usage};
 
 /// One kind of background work.
 pub struct Job {
@@ -37,9 +37,19 @@ pub static DRIVER: &Job = &Job {
 /// What runs by the clock.
 pub static JOBS: &[Job] = &[
     Job {
+        name: "rates",
+        every_ms: 1000,
+        run: usage::apply_rates,
+    },
+    Job {
         name: "idempotency",
         every_ms: 60_000,
         run: |tx, _| http::purge_idempotency(tx, BATCH),
+    },
+    Job {
+        name: "sessions",
+        every_ms: 60_000,
+        run: |tx, _| sessions::purge(tx, BATCH),
     },
     Job {
         name: "key-uses",

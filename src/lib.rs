@@ -11,6 +11,9 @@
 //! | [`limits`] | the one function that says whether a workspace may grow |
 //! | [`usage`] | compute events, the meter, and every number that is billed |
 //! | [`audit`] | who changed what |
+//! | [`events`] | the same as it happens, as server-sent events |
+//! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
+//! | [`system`] | the installation and an organization at a glance |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
 //! | [`jobs`] | background work: a static table and one loop |
 //! | [`admin`] | health, documents and the embedded pages |
@@ -31,13 +34,16 @@ pub mod computers;
 pub mod config;
 pub mod domains;
 pub mod error;
+pub mod events;
 pub mod http;
 pub mod ids;
 pub mod jobs;
 pub mod json;
 pub mod limits;
 pub mod projects;
+pub mod sessions;
 pub mod store;
+pub mod system;
 pub mod tenants;
 pub mod text;
 pub mod usage;

@@ -18,7 +18,7 @@ use crate::http::{Caller, List, Mutation, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::store::{Tx, WriteTx};
-use crate::{limits, text, workspaces};
+use crate::{limits, text, usage, workspaces};
 
 /// What every organization of this server is on.
 const PLAN: &str = "Self-hosted";
@@ -169,9 +169,9 @@ impl Record {
         })
     }
 
-    fn view(self, _tx: &Tx<'_>, role: &'static str) -> Result<TenantView> {
+    fn view(self, tx: &Tx<'_>, role: &'static str) -> Result<TenantView> {
         Ok(TenantView {
-            credit_balance: self.credits_granted, // U: - usage::credits_spent(tx, self.id)?
+            credit_balance: self.credits_granted - usage::credits_spent(tx, self.id)?,
             id: self.id,
             name: self.name,
             slug: self.slug,

@@ -230,6 +230,31 @@ pub struct Filter {
     /// Only workspaces whose name, slug, external id or id contains this text
     #[param(max_length = 255)]
     pub q: Option<String>,
+    /// Order: name, created_at, updated_at or computer_count, with a minus in front for the reverse;
+    /// the default workspace first, then the oldest, if left out
+    #[param(example = "-computer_count")]
+    pub sort: Option<String>,
+}
+
+/// The order of a list as SQL. An unknown one is refused, since a wrong order looks like a right one.
+fn order(sort: Option<&str>) -> Result<&'static str> {
+    Ok(match sort {
+        None => "w.is_default DESC, w.created_at, w.id",
+        Some("name") => "w.name COLLATE NOCASE, w.id",
+        Some("-name") => "w.name COLLATE NOCASE DESC, w.id DESC",
+        Some("created_at") => "w.created_at, w.id",
+        Some("-created_at") => "w.created_at DESC, w.id DESC",
+        Some("updated_at") => "w.updated_at, w.id",
+        Some("-updated_at") => "w.updated_at DESC, w.id DESC",
+        Some("computer_count") => "w.computer_count, w.id",
+        Some("-computer_count") => "w.computer_count DESC, w.id DESC",
+        Some(_) => {
+            return Err(Error::field(
+                "sort",
+                "must be one of: name, created_at, updated_at, computer_count; with a minus in front for the reverse",
+            ));
+        }
+    })
 }
 
 /// `DELETE /workspaces/{id}` options.
@@ -532,6 +557,7 @@ pub async fn list(
     filter: Params<Filter>,
 ) -> Result<Json<List<Workspace>>> {
     let (page, filter) = (page.get()?.page()?, filter.get()?);
+    let order = order(filter.sort.as_deref())?;
     let only = caller.only_workspace();
     let list = app.store.read(move |tx| {
         let condition = "w.tenant_id = :tenant AND w.deleted_at IS NULL
@@ -555,7 +581,7 @@ pub async fn list(
         };
         let sql = format!(
             "SELECT w.* FROM workspaces w WHERE {condition}
-             ORDER BY w.is_default DESC, w.created_at, w.id LIMIT {} OFFSET {}",
+             ORDER BY {order} LIMIT {} OFFSET {}",
             page.limit, page.offset
         );
         let mut statement = tx.prepare(&sql)?;

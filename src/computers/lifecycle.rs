@@ -176,14 +176,78 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
                 }
                 .apply(tx, app, Some(&before), after)?;
             }
-            // Nothing to do after all; without this the row would be found for ever.
+            // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
+            // the first the row would be found for ever.
             _ => {
                 tx.prepare_cached("UPDATE computers SET due_at = NULL WHERE id = ?1")?
                     .execute([id])?;
+                settle(tx, Actor::System, id)?;
             }
         }
     }
     Ok(limit)
+}
+
+/// Brings the row of a computer that an agent outside reports about to what its events say holds now.
+/// A report that is dated ahead of the clock is taken up when its instant has come.
+///
+/// # Errors
+/// When the store fails.
+pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> {
+    let Some(held) = usage::held(tx, id)? else {
+        return Ok(());
+    };
+    let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
+        // Gone already; what comes late may still say where it was and how large.
+        tx.prepare_cached(
+            "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
+             WHERE id = ?4 AND driver = 'external' AND deleted_at IS NOT NULL",
+        )?
+        .execute((held.workspace_id, held.project_id, held.size, id))?;
+        return Ok(());
+    };
+    let mut after = Record {
+        status: held.status,
+        size: held.size,
+        workspace_id: held.workspace_id,
+        project_id: held.project_id,
+        due_at: held.next,
+        ..before.clone()
+    };
+    if after.project_id != before.project_id {
+        after.external_project_id = tx
+            .prepare_cached("SELECT external_project_id FROM projects WHERE id = ?1")?
+            .query_row([after.project_id], |row| row.get(0))?;
+    }
+    let kind = if before.status != after.status {
+        match after.status {
+            Status::Running => after.started_at = Some(held.at),
+            Status::Stopped => after.stopped_at = Some(held.at),
+            _ => {}
+        }
+        after.status.event()
+    } else if before.size != after.size {
+        "computer.resized"
+    } else if before.project_id != after.project_id {
+        "computer.moved"
+    } else if before.due_at != after.due_at {
+        return save(tx, &after);
+    } else {
+        return Ok(());
+    };
+    after.updated_at = tx.now();
+    if after.status == Status::Destroyed {
+        // A batch may report a move and the deletion at once; the counters know one of them at a time.
+        save(
+            tx,
+            &Record {
+                status: before.status,
+                ..after.clone()
+            },
+        )?;
+    }
+    save(tx, &after)?;
+    record(tx, actor, kind, Some(&before), &after)
 }
 
 /// When [`run_due`] next has something to do.

@@ -37,7 +37,7 @@ pub use change::{
     follow_project, move_to, resize, set_auto_stop, update,
 };
 pub use create::{CloneRequest, Create, clone, create};
-pub use lifecycle::{Change, next_due, restart, run_due, start, stop};
+pub use lifecycle::{Change, next_due, restart, run_due, settle, start, stop};
 pub use status::Status;
 
 // ---------------------------------------------------------------------------------------------

@@ -41,7 +41,7 @@ const MAX_HOPS: usize = 8;
 /// One DNS record that a preview domain needs, and what the last check found in its place.
 #[derive(Serialize, Deserialize, ToSchema, Debug, Clone, PartialEq)]
 pub struct DnsRecord {
-    /// Always CNAME.
+    /// Always CNAME
     #[serde(rename = "type")]
     pub kind: String,
     /// Its name in the zone of the domain: `*` or `*.sandbox`
@@ -51,10 +51,12 @@ pub struct DnsRecord {
     /// The value that it must have
     pub expected: String,
     /// What is there: a host name, or addresses; null when nothing is there or nobody looked yet
+    #[schema(required = true)]
     pub found: Option<String>,
     /// What that means
     pub status: RecordStatus,
     /// What to do about it; null when there is nothing to do
+    #[schema(required = true)]
     pub hint: Option<String>,
 }
 
@@ -263,7 +265,7 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
     if there.is_empty() {
         return Ok(match first {
             Some(found) => Seen::Else {
-                why: format!("leads to {}, which does not exist", text(&last)),
+                why: format!("leads to {}, which has no address", text(&last)),
                 found,
             },
             None => Seen::Nothing,

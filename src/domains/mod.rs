@@ -45,10 +45,13 @@ pub const OF_COMPUTER: &str = "COALESCE(
 /// `PUT` of a preview domain.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = SetDomain)]
 pub struct Set {
     /// Host name of at least two parts, such as acme.com
+    #[schema(nullable = false)]
     pub preview_domain: Option<String>,
     /// Another name of the same field, which some clients send
+    #[schema(nullable = false)]
     pub domain: Option<String>,
 }
 
@@ -116,13 +119,14 @@ impl Owner {
     /// The level as the API shows it.
     fn status(&self, tx: &Tx<'_>, config: &Config) -> Result<DomainStatus> {
         let own = self.own(tx)?;
-        let above = match self.scope {
-            Scope::Project => &[Scope::Workspace, Scope::Organization][..],
+        let above: &[Scope] = match self.scope {
+            _ if own.is_some() => &[],
+            Scope::Project => &[Scope::Workspace, Scope::Organization],
             Scope::Workspace => &[Scope::Organization],
             Scope::Organization => &[],
         };
         let mut inherited = None;
-        for scope in above.iter().filter(|_| own.is_none()) {
+        for scope in above {
             let id = match (scope, self.workspace) {
                 (Scope::Workspace, Some(workspace)) => workspace.0,
                 _ => self.tenant.0,

@@ -17,6 +17,7 @@ use crate::store::Tx;
 /// Whose domain it is.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DomainScope)]
 pub enum Scope {
     /// The whole tenant.
     Organization,
@@ -46,6 +47,7 @@ impl ToSql for Scope {
 /// Which level the effective domain comes from.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = DomainSource)]
 pub enum Source {
     /// The project itself.
     Project,
@@ -70,6 +72,7 @@ impl From<Scope> for Source {
 /// Whether the level's own domain can be used.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = DomainReadiness)]
 pub enum Status {
     /// There is none: the domain is inherited.
     NotConfigured,
@@ -98,8 +101,11 @@ pub enum DnsStatus {
 /// URLs under the effective domain, with placeholders.
 #[derive(Serialize, ToSchema, Debug)]
 pub struct UrlExamples {
+    /// A computer or sandbox
     default_preview: String,
+    /// A port of one
     port_preview: String,
+    /// A deployment
     deployment: String,
 }
 
@@ -120,6 +126,7 @@ pub struct DomainStatus {
     /// The id of the organization, workspace or project
     pub id: Uuid,
     /// Its own domain; null when it inherits
+    #[schema(required = true)]
     pub preview_domain: Option<String>,
     /// The domain that holds here
     pub effective_domain: String,
@@ -134,10 +141,13 @@ pub struct DomainStatus {
     /// Whether the DNS leads here, as far as is known
     pub verified: bool,
     /// Since when it does; null when it does not
+    #[schema(required = true)]
     pub verified_at: Option<Timestamp>,
     /// The last check
+    #[schema(required = true)]
     pub checked_at: Option<Timestamp>,
     /// Why the last check could not ask the DNS; null when it could
+    #[schema(required = true)]
     pub last_error: Option<String>,
     /// The host that the records must lead to
     pub target: String,

@@ -9,9 +9,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::extract::FromRequestParts;
-use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method};
 use rusqlite::OptionalExtension;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
@@ -21,6 +21,7 @@ use crate::api_keys::KeyType;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
+use crate::sessions;
 use crate::store::{Store, Tx};
 
 /// How long a found key is believed without looking again, milliseconds: the longest that a
@@ -91,14 +92,28 @@ struct Known {
 }
 
 impl Auth {
-    /// The key behind the request's `Authorization` header.
+    /// The key behind the request's `Authorization` header, or behind the admin page's cookie where
+    /// there is no such header.
     ///
     /// # Errors
-    /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization.
-    pub async fn identify(&self, store: &Store, headers: &HeaderMap) -> Result<Arc<Key>> {
+    /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization, or when another
+    /// site may have sent a request with a cookie.
+    pub async fn identify(
+        &self,
+        store: &Store,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Key>> {
+        let now = store.now();
+        if !headers.contains_key(AUTHORIZATION)
+            && let Some(token) = sessions::cookie(headers)
+        {
+            sessions::check_origin(method, headers)?;
+            let key = sessions::identify(store, token).await?;
+            return self.admit(Arc::new(key), headers, now);
+        }
         let token = bearer(headers)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
-        let now = store.now();
         let key = match self.remembered(store, &hash, now) {
             Some(key) => key,
             None => {
@@ -110,6 +125,11 @@ impl Auth {
                 key
             }
         };
+        self.admit(key, headers, now)
+    }
+
+    /// What holds for every key, however it came.
+    fn admit(&self, key: Arc<Key>, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Key>> {
         if key.expires_at.is_some_and(|at| at <= now) {
             return Err(invalid_token());
         }
@@ -186,26 +206,36 @@ fn invalid_token() -> Error {
     Error::unauthorized("the API key is unknown, revoked or expired")
 }
 
-fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
+impl Key {
+    /// From a row of `api_keys` with its organization's slug as `tenant_slug`.
+    pub(crate) fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Key {
+            id: row.get("id")?,
+            tenant_id: row.get("tenant_id")?,
+            tenant_slug: row.get("tenant_slug")?,
+            workspace_id: row.get("workspace_id")?,
+            external_user_id: row.get("external_user_id")?,
+            key_type: row.get("key_type")?,
+            operator: row.get("operator")?,
+            scopes: crate::json::column(row, "scopes")?,
+            prefix: row.get("key_prefix")?,
+            expires_at: row.get("expires_at")?,
+        })
+    }
+}
+
+/// The active key whose secret has this hash; it may have expired.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
     let found = tx
         .prepare_cached(
             "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
              WHERE k.secret_hash = ?1 AND k.status = 'active'",
         )?
         .query_row([hash], |row| {
-            let key = Key {
-                id: row.get("id")?,
-                tenant_id: row.get("tenant_id")?,
-                tenant_slug: row.get("tenant_slug")?,
-                workspace_id: row.get("workspace_id")?,
-                external_user_id: row.get("external_user_id")?,
-                key_type: row.get("key_type")?,
-                operator: row.get("operator")?,
-                scopes: crate::json::column(row, "scopes")?,
-                prefix: row.get("key_prefix")?,
-                expires_at: row.get("expires_at")?,
-            };
-            Ok((key, row.get::<_, [u8; 32]>("secret_hash")?))
+            Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?))
         })
         .optional()?;
     Ok(found
@@ -338,7 +368,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
                     "only an operator key of this installation may do this",
                 ));
             }
-            Reach::Shared if caller.key.external_user_id.is_some() => return Err(Error::forbidden()),
+            Reach::Shared if caller.key.external_user_id.is_some() => {
+                return Err(Error::forbidden());
+            }
             Reach::Tenant
                 if caller.key.workspace_id.is_some() || caller.key.external_user_id.is_some() =>
             {

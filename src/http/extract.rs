@@ -8,8 +8,9 @@ use std::collections::HashSet;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IntoDeserializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
@@ -20,6 +21,9 @@ use super::routes::Access;
 use crate::app::App;
 use crate::error::{Error, Fields, Result};
 use crate::ids::parse_uuid;
+
+/// Bytes of a refused body that are still read.
+const DISCARD: usize = 16 << 20;
 
 /// The id in a path, or 400 `INVALID_ID`.
 pub struct PathId<T>(pub T);
@@ -90,7 +94,12 @@ fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
             Error::bad_request("INVALID_JSON", format!("the body is not valid JSON: {e}"))
         })?
     };
-    from_json(value)
+    // The one body of the API that is a list: CloudEvents, in the form of their HTTP binding.
+    from_json(match media_type(parts).as_deref() {
+        Some("application/cloudevents-batch+json") => serde_json::json!({ "events": value }),
+        Some("application/cloudevents+json") => serde_json::json!({ "events": [value] }),
+        _ => value,
+    })
 }
 
 /// [`parse_body`] after the text has been read.
@@ -112,21 +121,22 @@ pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
 }
 
 fn is_json(parts: &Parts) -> bool {
-    match parts.headers.get(CONTENT_TYPE) {
-        None => true,
-        Some(value) => {
-            let kind = value
-                .to_str()
-                .unwrap_or("")
-                .split(';')
-                .next()
-                .unwrap_or("")
-                .trim()
-                .to_ascii_lowercase();
-            kind == "application/json"
-                || (kind.starts_with("application/") && kind.ends_with("+json"))
-        }
-    }
+    media_type(parts).is_none_or(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
+}
+
+/// What the body is declared to be, without parameters.
+fn media_type(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(CONTENT_TYPE)?.to_str().unwrap_or("");
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
 /// Renames the keys of the object itself; what a caller stores in `metadata` stays as it is.
@@ -242,7 +252,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
 /// Reads at most `limit` bytes.
 pub(super) async fn read_body(
     parts: &Parts,
-    body: axum::body::Body,
+    mut body: axum::body::Body,
     limit: usize,
 ) -> Result<Bytes> {
     let declared = parts
@@ -251,20 +261,35 @@ pub(super) async fn read_body(
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
+        // Who waits for leave to send has sent nothing yet.
+        if !parts.headers.contains_key(EXPECT) {
+            discard(body).await;
+        }
         return Err(Error::too_large(limit));
     }
-    axum::body::to_bytes(body, limit).await.map_err(|e| {
-        let too_large = std::error::Error::source(&e)
-            .is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
-        if too_large {
-            Error::too_large(limit)
-        } else {
-            Error::bad_request(
-                "INVALID_BODY",
-                "the request body ended early; send it again",
-            )
+    match Limited::new(&mut body, limit).collect().await {
+        Ok(all) => Ok(all.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => {
+            discard(body).await;
+            Err(Error::too_large(limit))
         }
-    })
+        Err(_) => Err(Error::bad_request(
+            "INVALID_BODY",
+            "the request body ended early; send it again",
+        )),
+    }
+}
+
+/// Reads what is left of a body that is refused, within reason: a client that is still sending
+/// when the connection closes loses the reply.
+async fn discard(mut body: axum::body::Body) {
+    let mut left = DISCARD;
+    while let Some(Ok(frame)) = body.frame().await {
+        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+            Some(less) => left = less,
+            None => return,
+        }
+    }
 }
 
 #[cfg(test)]

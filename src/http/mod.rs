@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error};
 
-pub use auth::{Auth, Caller, Key, covers};
+pub use auth::{Auth, Caller, Key, covers, find_key};
 pub use extract::{Mutation, Params, Patch, PathId};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};
@@ -53,7 +53,7 @@ pub fn router(app: App) -> Router {
         .nest("/api/v1/api/v1", api)
         .merge(crate::admin::router())
         .fallback(no_route)
-        .method_not_allowed_fallback(|| async { Error::method_not_allowed() })
+        .method_not_allowed_fallback(no_method)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
             |panic: Box<dyn std::any::Any + Send>| {
                 let text = panic
@@ -108,7 +108,11 @@ async fn edge(
             .strip_prefix(BASE)
             .is_some_and(|rest| rest.starts_with('/'));
     let mut response = if in_api {
-        match app.auth.identify(&app.store, request.headers()).await {
+        match app
+            .auth
+            .identify(&app.store, &method, request.headers())
+            .await
+        {
             Ok(found) => {
                 key = Some(found.clone());
                 let identity = auth::Identity {
@@ -199,8 +203,9 @@ fn log(
     }
 }
 
-/// First path segments of the hosted platform's other products (CONTRACT §7.13, §12).
-const OTHER_PRODUCTS: &[&str] = &[
+/// Other products whose lists are served, empty (CONTRACT §12.11): to write there is 404, since it
+/// is the product that is missing, not the method.
+const EMPTY_PRODUCTS: &[&str] = &[
     "sandboxes",
     "deployments",
     "databases",
@@ -208,6 +213,9 @@ const OTHER_PRODUCTS: &[&str] = &[
     "storage",
     "functions",
     "cron-jobs",
+];
+/// First path segments of the hosted platform's other products (CONTRACT §7.13, §12).
+const OTHER_PRODUCTS: &[&str] = &[
     "opencomputers",
     "service-accounts",
     "ai",
@@ -217,7 +225,6 @@ const OTHER_PRODUCTS: &[&str] = &[
     "channels",
     "billing",
     "dashboard",
-    "overview",
     "analytics",
     "admin",
     "command-center",
@@ -243,7 +250,6 @@ const OTHER_PRODUCTS: &[&str] = &[
     "webhooks",
     "event-subscriptions",
     "event-deliveries",
-    "events",
 ];
 /// The same below `/computers/{id}`, `/workspaces/{id}` and `/projects/{id}`.
 const OTHER_PARTS: &[&str] = &[
@@ -292,26 +298,35 @@ const OTHER_PARTS: &[&str] = &[
 ];
 
 async fn no_route(uri: Uri) -> Error {
-    let path = uri.path();
-    let rest = path.trim_start_matches(BASE).trim_start_matches('/');
-    let mut segments = rest.split('/');
+    let mut segments = segments(&uri);
     let first = segments.next().unwrap_or("");
     let part = segments.nth(1).unwrap_or("");
-    let other = if OTHER_PRODUCTS.contains(&first) {
-        Some(first)
+    if EMPTY_PRODUCTS.contains(&first) || OTHER_PRODUCTS.contains(&first) {
+        not_here(first)
     } else if matches!(first, "computers" | "workspaces" | "projects")
         && OTHER_PARTS.contains(&part)
     {
-        Some(part)
+        not_here(part)
     } else {
-        None
-    };
-    match other {
-        Some(feature) => Error::no_route(format!(
-            "{feature} is a feature of the hosted platform that is not part of this server; /openapi.json lists what is"
-        )),
-        None => Error::no_route(
-            "there is no such route on this server; /openapi.json lists what there is",
-        ),
+        Error::no_route("there is no such route on this server; /openapi.json lists what there is")
     }
+}
+
+async fn no_method(uri: Uri) -> Error {
+    match segments(&uri).next() {
+        Some(first) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+        _ => Error::method_not_allowed(),
+    }
+}
+
+/// The path below [`BASE`], which may be there, twice, or gone already.
+fn segments(uri: &Uri) -> impl Iterator<Item = &str> {
+    let rest = uri.path().trim_start_matches(BASE);
+    rest.trim_start_matches('/').split('/')
+}
+
+fn not_here(feature: &str) -> Error {
+    Error::no_route(format!(
+        "{feature} is a feature of the hosted platform that is not part of this server; /openapi.json lists what is"
+    ))
 }

@@ -142,10 +142,16 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
         let request_id = HeaderBuilder::new()
             .description(Some("The id of this request, as in the log"))
             .build();
-        let response = ResponseBuilder::new()
+        let mut response = ResponseBuilder::new()
             .description(text)
             .header("x-request-id", request_id)
-            .content("application/json", content);
+            .content(route.content, content);
+        if route.or_csv {
+            let table = ContentBuilder::new()
+                .schema(Some(Object::with_type(Type::String)))
+                .build();
+            response = response.content("text/csv", table);
+        }
         responses = responses.response(status.to_string(), response);
     }
     // What any request may meet; then what comes with an id, a query, a change.
@@ -160,6 +166,15 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
     }
     if !route.params.is_empty() {
         errors.push((422, "A value is not allowed; `errors` says which and why"));
+    }
+    let names_a_row = |p: &Parameter| p.name.ends_with("_id");
+    if route
+        .params
+        .iter()
+        .flat_map(|params| params())
+        .any(|p| names_a_row(&p))
+    {
+        errors.push((404, "Not found"));
     }
     if mutates(route) {
         errors.extend([

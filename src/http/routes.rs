@@ -12,7 +12,10 @@ use super::MAX_BODY;
 use super::openapi::{Components, schema_ref};
 use super::paging::{List, PageQuery};
 use crate::app::App;
-use crate::{actions, api_keys, catalog, computers, domains, projects, tenants, workspaces};
+use crate::{
+    actions, api_keys, audit, catalog, computers, domains, events, projects, system, tenants,
+    usage, workspaces,
+};
 
 /// Who may use a route, whatever the key's scopes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -54,6 +57,10 @@ pub struct Route {
     pub(super) params: Vec<fn() -> Vec<Parameter>>,
     pub(super) body: Option<SchemaFn>,
     pub(super) replies: Vec<(u16, SchemaFn)>,
+    /// What a reply of 200 is: JSON, unless said otherwise.
+    pub(super) content: &'static str,
+    /// The reply of 200 can be had as a table, too.
+    pub(super) or_csv: bool,
 }
 
 /// Adds a type and what it refers to, and returns the reference.
@@ -81,6 +88,8 @@ impl Route {
             params: Vec::new(),
             body: None,
             replies: Vec::new(),
+            content: "application/json",
+            or_csv: false,
         }
     }
 
@@ -91,6 +100,11 @@ impl Route {
 
     fn reach(mut self, reach: Reach) -> Self {
         self.access.reach = reach;
+        self
+    }
+
+    fn max_body(mut self, bytes: usize) -> Self {
+        self.access.max_body = bytes;
         self
     }
 
@@ -111,6 +125,18 @@ impl Route {
 
     fn ok<R: ToSchema>(mut self) -> Self {
         self.replies.push((200, schema_ref::<R>));
+        self
+    }
+
+    /// A reply that never ends: server-sent events whose data is an `R`.
+    fn events<R: ToSchema>(mut self) -> Self {
+        self.content = "text/event-stream";
+        self.ok::<R>()
+    }
+
+    /// Also as CSV, where the client asks for it.
+    fn or_csv(mut self) -> Self {
+        self.or_csv = true;
         self
     }
 
@@ -151,7 +177,8 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/computers", computers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
         get("/workspaces/{id}/projects", projects::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
         get("/workspaces/{id}/stats", workspaces::stats, "Computer counts and resource totals").scope("workspaces:read").reach(Shared).ok::<Stats>(),
-        // U: get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<usage::SeriesQuery>().ok::<usage::Series>(),
+        get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<usage::SeriesQuery>().ok::<usage::Series>().or_csv(),
+        get("/workspaces/{id}/usage/explain", usage::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<usage::ExplainQuery>().ok::<usage::Explanation>(),
         get("/workspaces/{id}/preview-domain", domains::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::Set>().ok::<DomainStatus>(),
         delete("/workspaces/{id}/preview-domain", domains::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
@@ -188,15 +215,19 @@ pub fn table() -> Vec<Route> {
         post("/computers/{id}/move", computers::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::Move>().ok::<ComputerTwice>(),
         get("/computers/{id}/auto-stop", computers::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>(),
         patch("/computers/{id}/auto-stop", computers::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::SetAutoStop>().ok::<AutoStop>(),
-        // U: get("/computers/{id}/metrics", usage::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<usage::MetricsQuery>().ok::<usage::Metrics>(),
+        get("/computers/{id}/metrics", usage::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<usage::MetricsQuery>().ok::<usage::Metrics>(),
+        get("/computers/{id}/events", usage::computer_events, "The compute events behind its usage, newest first").scope("usage:read").paged().ok::<List<usage::EventView>>(),
 
         // --- usage and credits of the organization ---
-        // U: get("/usage", usage::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<usage::RollupQuery>().ok::<usage::Rollup>(),
-        // U: get("/usage/summary", usage::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<usage::SummaryQuery>().ok::<usage::Summary>(),
-        // U: get("/usage/sessions", usage::sessions, "Uninterrupted running intervals").scope("usage:read").query::<usage::SessionsQuery>().ok::<usage::Sessions>(),
-        // U: get("/credits/balance", usage::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<usage::Balance>(),
-        // U: get("/credits/transactions", usage::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<usage::Transactions>(),
-        // U: get("/credits/usage", usage::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<usage::CreditsUsage>(),
+        get("/usage", usage::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<usage::RollupQuery>().ok::<usage::Rollup>(),
+        get("/usage/summary", usage::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<usage::SummaryQuery>().ok::<usage::Summary>(),
+        get("/usage/sessions", usage::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<usage::SessionsQuery>().ok::<usage::Sessions>(),
+        get("/credits/balance", usage::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<usage::Balance>(),
+        get("/credits/transactions", usage::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<usage::Transactions>(),
+        get("/credits/usage", usage::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<usage::CreditsUsage>(),
+        post("/compute-events", usage::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(usage::MAX_INGEST_BODY).body::<usage::Ingest>().ok::<usage::Ingested>(),
+        post("/usage/adjustments", usage::adjust, "Correct the usage of a workspace").reach(Operator).body::<usage::Adjust>().created::<usage::Adjustment>().ok::<usage::Adjustment>(),
+        get("/usage/verify", usage::verification, "Recompute all usage from the raw events and compare").reach(Operator).ok::<usage::Verification>(),
 
         // --- the organization and who asks ---
         get("/whoami", tenants::whoami, "Who this key is").ok::<tenants::Whoami>(),
@@ -210,6 +241,13 @@ pub fn table() -> Vec<Route> {
         put("/tenant/preview-domain", domains::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::Set>().ok::<DomainStatus>(),
         delete("/tenant/preview-domain", domains::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>(),
         post("/tenant/preview-domain/verify", domains::organization::verify, "Check DNS readiness").scope("tenant:admin").reach(Tenant).body::<computers::Anything>().ok::<DomainStatus>(),
+
+        // --- what happened, and what is happening ---
+        get("/audit-log", audit::list, "Who changed what, newest first").scope("audit:read").query::<audit::ListQuery>().ok::<audit::Page>(),
+        get("/events/stream", events::stream, "Live events (server-sent events); those that the key may not read are left out").query::<events::StreamQuery>().events::<events::StreamEvent>(),
+        get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().events::<events::StreamEvent>(),
+        get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>(),
+        get("/system", system::system, "The installation at a glance").reach(Operator).ok::<system::System>(),
 
         // --- API keys ---
         get("/api-keys", api_keys::list, "List API keys").scope("keys:admin").reach(Shared).paged().ok::<List<api_keys::KeyView>>(),

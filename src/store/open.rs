@@ -93,7 +93,9 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
+    options
+        .open(path)
+        .map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     let conn = Connection::open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     pragmas(&conn, WRITER_CACHE_KIB).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
     let mode: String = conn

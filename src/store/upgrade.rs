@@ -13,7 +13,21 @@ use super::open::OpenError;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[];
+const STEPS: &[&str] = &[METER];
+
+/// Version 2: the meter, filled from the events that are there.
+const METER: &str = concat!(
+    include_str!("upgrade_2.sql"),
+    "INSERT INTO metered_computers ",
+    include_str!("../usage/rebuild/computers.sql"),
+    ";INSERT INTO meter_steps SELECT * FROM (",
+    include_str!("../usage/rebuild/steps.sql"),
+    ");INSERT INTO meter_hours SELECT * FROM (",
+    include_str!("../usage/rebuild/hours.sql"),
+    ");INSERT INTO meter_eras SELECT * FROM (",
+    include_str!("../usage/rebuild/eras.sql"),
+    ");",
+);
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;
@@ -45,7 +59,7 @@ fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenErro
             "{}: this is not a workspaced database; it was left as it is",
             path.display()
         )));
-    } else if version > VERSION || version < 1 {
+    } else if !(1..=VERSION).contains(&version) {
         return Err(OpenError(format!(
             "{}: the database has schema version {version}, this program knows up to {VERSION}; \
              use the newer workspaced that wrote it. Nothing was changed",

@@ -7,6 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::meter::{self, Changes, Flow};
+use super::rates;
 use crate::app::App;
 use crate::catalog::Size;
 use crate::clock::Timestamp;
@@ -36,7 +37,8 @@ pub struct Event<'a> {
     pub status: Status,
     /// Size after the event.
     pub size: Size,
-    /// Credits per hour of that size in force at `at`.
+    /// Credits per hour of that size by the configuration; the tariff of the store goes before it
+    /// (see [`super::rates`]).
     pub rate: i64,
 }
 
@@ -59,7 +61,15 @@ pub(super) struct State {
 impl State {
     /// What the computer adds to its workspace's flow.
     fn flow(&self) -> Flow {
-        if self.status.billable() { Flow { running: 1, rate: self.rate, micros: 0 } } else { Flow::default() }
+        if self.status.billable() {
+            Flow {
+                running: 1,
+                rate: self.rate,
+                micros: 0,
+            }
+        } else {
+            Flow::default()
+        }
     }
 
     /// The parts in which two states differ.
@@ -67,7 +77,10 @@ impl State {
         let part = |differs: bool, part: i64| if differs { part } else { 0 };
         part(self.status != other.status, STATUS)
             | part(self.size != other.size, SIZE)
-            | part((self.workspace, self.project) != (other.workspace, other.project), PLACE)
+            | part(
+                (self.workspace, self.project) != (other.workspace, other.project),
+                PLACE,
+            )
     }
 
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -156,7 +169,9 @@ pub(super) fn last_until(tx: &Tx<'_>, computer: ComputerId, at: i64) -> Result<O
 /// When the store fails.
 pub fn append(tx: &WriteTx<'_>, event: &Event<'_>) -> Result<Timestamp> {
     let before = last_until(tx, event.computer_id, i64::MAX)?;
-    let at = before.map_or(event.at.0, |before| before.at.max(event.at.0)).max(0);
+    let at = before
+        .map_or(event.at.0, |before| before.at.max(event.at.0))
+        .max(0);
     if at > event.at.0 {
         let behind_ms = at - event.at.0;
         tracing::warn!(computer = %event.computer_id, behind_ms, "the clock is behind the computer's last event");
@@ -166,7 +181,7 @@ pub fn append(tx: &WriteTx<'_>, event: &Event<'_>) -> Result<Timestamp> {
         project: event.project_id,
         status: event.status,
         size: event.size,
-        rate: event.rate,
+        rate: rates::at(tx, event.size, at)?.unwrap_or(event.rate),
     };
     let seq = New {
         event_id: event.event_id,
@@ -180,15 +195,23 @@ pub fn append(tx: &WriteTx<'_>, event: &Event<'_>) -> Result<Timestamp> {
     .insert(tx)?;
     let mut changes = Changes::default();
     let before = before.map(|b| b.state);
-    steps(before.as_ref(), &state, |workspace, flow| changes.add(workspace, at, seq, flow));
+    steps(before.as_ref(), &state, |workspace, flow| {
+        changes.add(workspace, at, seq, flow)
+    });
     meter::apply(tx, changes)?;
     Ok(Timestamp(at))
 }
 
 /// The steps that an event makes: the change of flow where the computer is, and where it was.
-pub(super) fn steps(before: Option<&State>, state: &State, mut step: impl FnMut(WorkspaceId, Flow)) {
+pub(super) fn steps(
+    before: Option<&State>,
+    state: &State,
+    mut step: impl FnMut(WorkspaceId, Flow),
+) {
     match before {
-        Some(before) if before.workspace == state.workspace => step(state.workspace, state.flow() - before.flow()),
+        Some(before) if before.workspace == state.workspace => {
+            step(state.workspace, state.flow() - before.flow())
+        }
         Some(before) => {
             step(before.workspace, -before.flow());
             step(state.workspace, state.flow());
@@ -242,8 +265,11 @@ impl EventView {
     }
 }
 
-/// `GET /computers/{id}/events`: the history of a live computer, newest first. What is dated ahead
-/// of the clock is not there yet (U12).
+/// Rows of `GET /computers/{id}/events` unless a page is asked for: a history has no end.
+const NEWEST: i64 = 1000;
+
+/// `GET /computers/{id}/events`: the history of a live computer, newest first; the newest 1,000 unless
+/// a page is asked for. What is dated ahead of the clock is not there yet (U12).
 pub async fn list(
     AppState(app): AppState<App>,
     caller: Caller,
@@ -253,15 +279,18 @@ pub async fn list(
     let list = app.store.read(move |tx| {
         computers::find(tx, &caller, id)?;
         let page = page.get()?.page()?;
+        let limit = if page.limit < 0 { NEWEST } else { page.limit };
         let total = tx
-            .prepare_cached("SELECT count(*) FROM compute_events WHERE computer_id = ?1 AND at <= ?2")?
+            .prepare_cached(
+                "SELECT count(*) FROM compute_events WHERE computer_id = ?1 AND at <= ?2",
+            )?
             .query_row((id, tx.now()), |row| row.get(0))?;
         let data = tx
             .prepare_cached(
                 "SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2
                  ORDER BY at DESC, seq DESC LIMIT ?3 OFFSET ?4",
             )?
-            .query_map((id, tx.now(), page.limit, page.offset), EventView::from_row)?
+            .query_map((id, tx.now(), limit, page.offset), EventView::from_row)?
             .collect::<Result<_, _>>()?;
         Ok(List { data, total })
     });

@@ -3,12 +3,14 @@
 //! A report from outside says one thing (it stopped, it is now large); the row that is stored says
 //! everything, carrying the rest over from the event before. So when a report arrives late, what
 //! later rows have carried over may turn out to be wrong. Nothing is ever updated: a row
-//! `computer.restated` is appended at the same instant, where the later `seq` holds. That makes the
-//! numbers the same in whatever order reports arrive (U11), and the log still says what was known
-//! when.
+//! `computer.restated` is appended at the same instant, where the later `seq` holds; and where it
+//! turns out that a computer ran across a change of the tariff, a row `computer.repriced` there. That
+//! makes the numbers the same in whatever order reports arrive (U11), and the log still says what
+//! was known when.
 
 use super::events::{self, New, PLACE, SIZE, STATUS, State, Stored, last_until};
 use super::meter::Changes;
+use super::rates::Tariff;
 use crate::catalog::Size;
 use crate::computers::Status;
 use crate::error::{Error, Result};
@@ -35,7 +37,7 @@ impl Fact {
 }
 
 /// The state after something that states `status`, `size` and `place`. Nothing comes back from
-/// `destroyed`: whatever is reported after a deletion, in whatever order, did not run.
+/// `destroyed`: whatever is reported for a time after a deletion, in whatever order, did not run.
 fn after(
     before: &State,
     status: Option<Status>,
@@ -46,12 +48,163 @@ fn after(
     let gone = before.status == Status::Destroyed;
     let size = size.unwrap_or(before.size);
     let (workspace, project) = place.unwrap_or((before.workspace, before.project));
-    let status = if gone { before.status } else { status.unwrap_or(before.status) };
-    State { workspace, project, status, size, rate: rate(size) }
+    let status = if gone {
+        before.status
+    } else {
+        status.unwrap_or(before.status)
+    };
+    State {
+        workspace,
+        project,
+        status,
+        size,
+        rate: rate(size),
+    }
+}
+
+/// Rows of a later time that were there before, in order, fetched as far as they are needed: an event
+/// that is a little late must not cost what lies after it.
+struct Later<'a, 'tx> {
+    tx: &'a WriteTx<'tx>,
+    computer: ComputerId,
+    /// The last row that was fetched.
+    from: (i64, i64),
+    /// The last row there was; what is appended meanwhile has a higher `seq`.
+    until: i64,
+    page: std::collections::VecDeque<Stored>,
+    ended: bool,
+}
+
+impl<'a, 'tx> Later<'a, 'tx> {
+    const PAGE: u32 = 200;
+
+    fn than(tx: &'a WriteTx<'tx>, computer: ComputerId, at: i64) -> Result<Self> {
+        let until = tx
+            .prepare_cached("SELECT max(seq) FROM compute_events")?
+            .query_row([], |row| row.get(0))?;
+        let from = (at, i64::MAX);
+        Ok(Later {
+            tx,
+            computer,
+            from,
+            until,
+            page: Default::default(),
+            ended: false,
+        })
+    }
+
+    /// When the next row holds.
+    fn at(&mut self) -> Result<Option<i64>> {
+        if self.page.is_empty() && !self.ended {
+            let mut statement = self.tx.prepare_cached(
+                "SELECT * FROM compute_events WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4
+                 ORDER BY at, seq LIMIT ?5",
+            )?;
+            let (at, seq) = self.from;
+            let rows = statement.query_map(
+                (self.computer, at, seq, self.until, Self::PAGE),
+                Stored::from_row,
+            )?;
+            self.page = rows.collect::<Result<_, _>>()?;
+            self.ended = self.page.len() < Self::PAGE as usize;
+            self.from = self
+                .page
+                .back()
+                .map_or(self.from, |last| (last.at, last.seq));
+        }
+        Ok(self.page.front().map(|row| row.at))
+    }
+
+    /// The next row, if it holds from `at` on.
+    fn next_at(&mut self, at: i64) -> Result<Option<Stored>> {
+        Ok(if self.at()? == Some(at) {
+            self.page.pop_front()
+        } else {
+            None
+        })
+    }
+}
+
+/// The history of one computer, while facts are put into it: walked from the first of them on.
+struct Walk<'a, 'tx> {
+    tx: &'a WriteTx<'tx>,
+    tenant: TenantId,
+    computer: ComputerId,
+    changes: &'a mut Changes,
+    /// The row before, as the chain of rows was and as it is now.
+    old: State,
+    new: State,
+    /// What is true by now, from which the next row carries over.
+    known: State,
+}
+
+impl Walk<'_, '_> {
+    /// Appends a row that says what is known.
+    fn add(&mut self, kind: &str, at: i64, event_id: Option<&str>, stated: i64) -> Result<()> {
+        let (tenant, computer, state) = (self.tenant, self.computer, &self.known);
+        let seq = New {
+            event_id,
+            tenant,
+            computer,
+            kind,
+            at,
+            stated,
+            state,
+        }
+        .insert(self.tx)?;
+        events::steps(Some(&self.new), state, |workspace, flow| {
+            self.changes.add(workspace, at, seq, flow);
+        });
+        self.new = self.known;
+        Ok(())
+    }
+
+    /// Passes a row that is there already.
+    fn pass(&mut self, row: &Stored, tariff: &Tariff<'_>) {
+        let stored = &row.state;
+        let states = |part: i64| row.stated & part != 0;
+        self.known = after(
+            &self.known,
+            states(STATUS).then_some(stored.status),
+            states(SIZE).then_some(stored.size),
+            states(PLACE).then_some((stored.workspace, stored.project)),
+            // A price that was frozen stays, unless it was that of another size.
+            |size| {
+                if size == stored.size {
+                    stored.rate
+                } else {
+                    tariff.at(size, row.at)
+                }
+            },
+        );
+        if self.old != self.new {
+            let changes = &mut *self.changes;
+            events::steps(Some(&self.old), stored, |workspace, flow| {
+                changes.remove(workspace, row.at, row.seq, flow);
+            });
+            events::steps(Some(&self.new), stored, |workspace, flow| {
+                changes.add(workspace, row.at, row.seq, flow);
+            });
+        }
+        (self.old, self.new) = (*stored, *stored);
+    }
+
+    /// Splits what runs between two instants where the tariff changed.
+    fn reprice(&mut self, from: i64, to: i64, tariff: &Tariff<'_>) -> Result<()> {
+        if self.known.status.billable() {
+            for (at, rate) in tariff.changes(self.known.size, from, to) {
+                if rate != self.known.rate {
+                    self.known.rate = rate;
+                    self.add("computer.repriced", at, None, 0)?;
+                }
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Puts `facts`, in ascending order of `at`, into the history of a computer, and what that changes
-/// for the meter into `changes`. `rate_at` is the price of a size at an instant.
+/// for the meter into `changes`.
 ///
 /// # Errors
 /// When the store fails; a fact before the computer's first event is a defect of the caller.
@@ -60,59 +213,51 @@ pub(super) fn insert(
     tenant: TenantId,
     computer: ComputerId,
     facts: Vec<Fact>,
-    rate_at: impl Fn(Size, i64) -> i64,
+    tariff: &Tariff<'_>,
     changes: &mut Changes,
 ) -> Result<()> {
-    let Some(from) = facts.first().map(|fact| fact.at) else { return Ok(()) };
+    let Some(from) = facts.first().map(|fact| fact.at) else {
+        return Ok(());
+    };
     let before = last_until(tx, computer, from)?
         .ok_or_else(|| Error::internal(format!("an event of {computer} before its first one")))?;
-    let later: Vec<Stored> = tx
-        .prepare_cached("SELECT * FROM compute_events WHERE computer_id = ?1 AND at > ?2 ORDER BY at, seq")?
-        .query_map((computer, from), Stored::from_row)?
-        .collect::<Result<_, _>>()?;
-
-    // `old` and `new`: the row before, as the chain of rows was and as it is now. `known`: what is
-    // true by now, from which the next row carries over.
-    let (mut old, mut new, mut known) = (before.state, before.state, before.state);
+    let (old, new, known) = (before.state, before.state, before.state);
+    let mut walk = Walk {
+        tx,
+        tenant,
+        computer,
+        changes,
+        old,
+        new,
+        known,
+    };
+    let mut later = Later::than(tx, computer, from)?;
     let mut facts = facts.into_iter().peekable();
-    let mut later = later.into_iter().peekable();
+    let mut last = from;
     loop {
-        let next = facts.peek().map(|f| f.at).into_iter().chain(later.peek().map(|s| s.at)).min();
+        let next = facts
+            .peek()
+            .map(|fact| fact.at)
+            .into_iter()
+            .chain(later.at()?)
+            .min();
+        walk.reprice(last, next.unwrap_or(tx.now().0 + 1), tariff)?;
         let Some(at) = next else { return Ok(()) };
-        let mut add = |kind: &str, event_id: Option<&str>, stated: i64, state: &State, before: &State| {
-            let seq = New { event_id, tenant, computer, kind, at, stated, state }.insert(tx)?;
-            events::steps(Some(before), state, |workspace, flow| changes.add(workspace, at, seq, flow));
-            Ok::<_, Error>(*state)
-        };
         // What was stored first has the lower `seq`.
-        let mut rows = Vec::new();
-        while let Some(row) = later.next_if(|row| row.at == at) {
-            let stored = row.state;
-            let states = |part: i64| row.stated & part != 0;
-            known = after(
-                &known,
-                states(STATUS).then_some(stored.status),
-                states(SIZE).then_some(stored.size),
-                states(PLACE).then_some((stored.workspace, stored.project)),
-                // A price that was frozen stays, unless it was that of another size.
-                |size| if size == stored.size { stored.rate } else { rate_at(size, at) },
-            );
-            rows.push((row, old, new));
-            (old, new) = (stored, stored);
+        while let Some(row) = later.next_at(at)? {
+            walk.pass(&row, tariff);
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
-            known = after(&known, fact.status, fact.size, fact.place, |size| rate_at(size, at));
-            new = add(fact.kind, fact.event_id.as_deref(), fact.stated(), &known, &new)?;
+            let price = |size| tariff.at(size, at);
+            walk.known = after(&walk.known, fact.status, fact.size, fact.place, price);
+            walk.add(fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }
-        if new != known {
-            new = add("computer.restated", None, 0, &known, &new)?;
+        if walk.new != walk.known {
+            walk.add("computer.restated", at, None, 0)?;
         }
-        for (row, old_before, new_before) in rows.iter().filter(|(_, old, new)| old != new) {
-            events::steps(Some(old_before), &row.state, |workspace, flow| changes.remove(workspace, at, row.seq, flow));
-            events::steps(Some(new_before), &row.state, |workspace, flow| changes.add(workspace, at, row.seq, flow));
-        }
-        if facts.peek().is_none() && new == old {
+        if facts.peek().is_none() && walk.new == walk.old {
             return Ok(()); // From here on the chain of rows is what it was.
         }
+        last = at;
     }
 }

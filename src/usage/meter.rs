@@ -17,7 +17,7 @@ use crate::store::WriteTx;
 
 /// Length of an era. Balances the rows before a window (eras since the birth of the workspace) with
 /// those between the start of an era and the window (hours).
-pub(super) const ERA_MS: i64 = 720 * HOUR_MS;
+pub(super) const ERA_MS: i64 = 336 * HOUR_MS;
 
 /// What a workspace consumes per unit of time, or a change of it; and a correction, which is an
 /// amount at an instant.
@@ -40,14 +40,22 @@ impl Flow {
 impl Add for Flow {
     type Output = Flow;
     fn add(self, o: Flow) -> Flow {
-        Flow { running: self.running + o.running, rate: self.rate + o.rate, micros: self.micros + o.micros }
+        Flow {
+            running: self.running + o.running,
+            rate: self.rate + o.rate,
+            micros: self.micros + o.micros,
+        }
     }
 }
 
 impl Neg for Flow {
     type Output = Flow;
     fn neg(self) -> Flow {
-        Flow { running: -self.running, rate: -self.rate, micros: -self.micros }
+        Flow {
+            running: -self.running,
+            rate: -self.rate,
+            micros: -self.micros,
+        }
     }
 }
 
@@ -152,27 +160,46 @@ impl Gain {
 /// When the store fails.
 pub(super) fn apply(tx: &WriteTx<'_>, changes: Changes) -> Result<()> {
     let mut eras: BTreeMap<(WorkspaceId, i64), Gain> = BTreeMap::new();
-    let mut steps = changes.0.into_iter().filter(|(_, step)| step.old != step.new).peekable();
+    let mut steps = changes
+        .0
+        .into_iter()
+        .filter(|(_, step)| step.old != step.new)
+        .peekable();
     let mut group = Vec::new();
     while let Some(((workspace, at, seq), step)) = steps.next() {
         let hour = floor(at, HOUR_MS);
         let era = floor(at, ERA_MS);
-        eras.entry((workspace, era)).or_default().add(&step, era + ERA_MS - at);
+        eras.entry((workspace, era))
+            .or_default()
+            .add(&step, era + ERA_MS - at);
         group.push((at, seq, step));
-        let same = |next: &&((WorkspaceId, i64, i64), Step)| next.0.0 == workspace && next.0.1 < hour + HOUR_MS;
+        let same = |next: &&((WorkspaceId, i64, i64), Step)| {
+            next.0.0 == workspace && next.0.1 < hour + HOUR_MS
+        };
         if steps.peek().filter(same).is_none() {
             let mut gain = Gain::default();
-            group.iter().for_each(|(at, _, step)| gain.add(step, hour + HOUR_MS - at));
+            group
+                .iter()
+                .for_each(|(at, _, step)| gain.add(step, hour + HOUR_MS - at));
             rewrite_steps(tx, workspace, hour, &group)?;
             upsert(tx, "meter_hours", "hour", workspace, hour, &gain)?;
             group.clear();
         }
     }
-    eras.iter().try_for_each(|((workspace, era), gain)| upsert(tx, "meter_eras", "era", *workspace, *era, gain))
+    eras.iter().try_for_each(|((workspace, era), gain)| {
+        upsert(tx, "meter_eras", "era", *workspace, *era, gain)
+    })
 }
 
 /// Adds to the row of an hour or an era; it comes with its first step and goes with its last.
-fn upsert(tx: &WriteTx<'_>, table: &str, key: &str, workspace: WorkspaceId, start: i64, gain: &Gain) -> Result<()> {
+fn upsert(
+    tx: &WriteTx<'_>,
+    table: &str,
+    key: &str,
+    workspace: WorkspaceId,
+    start: i64,
+    gain: &Gain,
+) -> Result<()> {
     let s = &gain.sums;
     tx.prepare_cached(&format!(
         "INSERT INTO {table} (workspace_id, {key}, running, running_ms, rate, credit_ms, micros, steps)
@@ -184,16 +211,25 @@ fn upsert(tx: &WriteTx<'_>, table: &str, key: &str, workspace: WorkspaceId, star
     ))?
     .execute((workspace, start, s.running, s.running_ms, s.rate, s.credit_ms, s.micros, gain.steps))?;
     if gain.steps < 0 {
-        tx.prepare_cached(&format!("DELETE FROM {table} WHERE workspace_id = ?1 AND {key} = ?2 AND steps = 0"))?
-            .execute((workspace, start))?;
+        tx.prepare_cached(&format!(
+            "DELETE FROM {table} WHERE workspace_id = ?1 AND {key} = ?2 AND steps = 0"
+        ))?
+        .execute((workspace, start))?;
     }
     Ok(())
 }
 
 /// Steps of one hour carry a running sum, so those after a change are written anew. For the newest
 /// event there are none.
-fn rewrite_steps(tx: &WriteTx<'_>, workspace: WorkspaceId, hour: i64, changes: &[(i64, i64, Step)]) -> Result<()> {
-    let Some(&(first_at, first_seq, _)) = changes.first() else { return Ok(()) };
+fn rewrite_steps(
+    tx: &WriteTx<'_>,
+    workspace: WorkspaceId,
+    hour: i64,
+    changes: &[(i64, i64, Step)],
+) -> Result<()> {
+    let Some(&(first_at, first_seq, _)) = changes.first() else {
+        return Ok(());
+    };
     let (mut at, mut sums) = tx
         .prepare_cached(
             "SELECT * FROM meter_steps WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4)
@@ -221,15 +257,19 @@ fn rewrite_steps(tx: &WriteTx<'_>, workspace: WorkspaceId, hour: i64, changes: &
     loop {
         let stored = later.peek().map(|s| (s.0, s.1));
         let changed = changes.peek().map(|c| (c.0, c.1));
-        let Some(key) = stored.into_iter().chain(changed).min() else { return Ok(()) };
+        let Some(key) = stored.into_iter().chain(changed).min() else {
+            return Ok(());
+        };
         let stored = later.next_if(|s| (s.0, s.1) == key).map(|s| s.2);
         let change = changes.next_if(|c| (c.0, c.1) == key).map(|c| c.2);
         let was = stored.map_or(Flow::default(), |s| s.since(old));
         old = stored.unwrap_or(old);
         let flow = change.map_or(was, |c| c.new);
         if flow.is_zero() {
-            tx.prepare_cached("DELETE FROM meter_steps WHERE workspace_id = ?1 AND at = ?2 AND seq = ?3")?
-                .execute((workspace, key.0, key.1))?;
+            tx.prepare_cached(
+                "DELETE FROM meter_steps WHERE workspace_id = ?1 AND at = ?2 AND seq = ?3",
+            )?
+            .execute((workspace, key.0, key.1))?;
             continue;
         }
         sums = sums.later(key.0 - at).plus(flow);

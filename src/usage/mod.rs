@@ -1,38 +1,96 @@
-//! Usage (being written).
-use crate::catalog::Size;
+//! Usage: what ran where, for how long, and what it cost.
+//!
+//! The rules that every number here obeys are USAGE.md's; the schema of the meter, with the idea
+//! behind it, is the last section of schema.sql. Cited as U1…U28 are the rows of USAGE §4.
+//!
+//! * [`events`]: the append-only history, and [`append`], by which every change of a computer enters it
+//! * [`history`]: events that come late, into the middle of a computer's history
+//! * [`meter`], [`reading`]: writing and reading the meter, the derived structure
+//! * [`units`]: exact amounts, and the integers that are shown of them
+//! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
+//! * [`stints`], [`explain`], [`sessions`], [`metrics`]: intervals of single computers
+//! * [`rollup`], [`credits`]: the organization
+//! * [`ingest`], [`adjust`], [`rates`]: reports from outside, corrections, changes of the tariff
+//! * [`verify`]: the proof, and the rebuild
+
+mod adjust;
+mod breakdown;
+mod credits;
+mod csv;
+mod events;
+mod explain;
+mod history;
+mod ingest;
+mod meter;
+mod metrics;
+mod rates;
+mod reading;
+mod rollup;
+mod series;
+mod sessions;
+mod stints;
+mod units;
+mod verify;
+mod window;
+
+pub use adjust::{Adjust, Adjustment, adjust};
+pub use credits::{
+    Balance, CreditsUsage, Transactions, balance, credits_spent, credits_usage, transactions,
+};
+pub use events::{Event, EventView, append, list as computer_events};
+pub use explain::{ExplainQuery, Explanation, explain};
+pub use ingest::{Ingest, Ingested, MAX_BODY as MAX_INGEST_BODY, ingest};
+pub use metrics::{Metrics, MetricsQuery, computer_metrics};
+pub use rates::run as apply_rates;
+pub use rollup::{Rollup, RollupQuery, Summary, SummaryQuery, rollup, summary};
+pub use series::{Series, SeriesQuery, read_series, workspace_series};
+pub use sessions::{Sessions, SessionsQuery, sessions};
+pub use verify::{Verification, rebuild, show as verification, verify};
+
 use crate::clock::Timestamp;
 use crate::computers::Status;
 use crate::error::Result;
-use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::store::WriteTx;
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::store::Tx;
 
-/// From `at` on, this computer is in this state.
-pub struct Event<'a> {
-    /// The reporter's id of the event; `None` = our own.
-    pub event_id: Option<&'a str>,
-    /// Whose.
-    pub tenant_id: TenantId,
-    /// Where after the event.
-    pub workspace_id: WorkspaceId,
-    /// Where after the event.
-    pub project_id: ProjectId,
-    /// Which computer.
-    pub computer_id: ComputerId,
-    /// computer.running, computer.resized, ...
-    pub kind: &'a str,
-    /// Effective from.
+/// What holds for a computer by its events.
+pub struct Held {
+    /// Since when.
     pub at: Timestamp,
-    /// Status after the event; only `running` is billable.
+    /// Its status.
     pub status: Status,
-    /// Size after the event.
-    pub size: Size,
-    /// Credits per hour of that size in force at `at`.
-    pub rate: i64,
+    /// Its size.
+    pub size: crate::catalog::Size,
+    /// Where it is.
+    pub workspace_id: WorkspaceId,
+    /// Where it is.
+    pub project_id: ProjectId,
+    /// When the next event, dated ahead of the clock, will hold.
+    pub next: Option<Timestamp>,
 }
 
-/// Appends the event; in the same transaction as the change of the computer's row.
-/// Returns the instant from which on it is effective: never before an earlier event of the computer.
-pub fn append(tx: &WriteTx<'_>, event: &Event<'_>) -> Result<Timestamp> {
-    let _ = tx;
-    Ok(event.at)
+/// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
+/// are invisible until then (U12).
+///
+/// # Errors
+/// When the store fails.
+pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
+    use rusqlite::OptionalExtension;
+    let Some(last) = events::last_until(tx, computer, tx.now().0)? else {
+        return Ok(None);
+    };
+    let next = tx
+        .prepare_cached(
+            "SELECT at FROM compute_events WHERE computer_id = ?1 AND at > ?2 ORDER BY at LIMIT 1",
+        )?
+        .query_row((computer, tx.now()), |row| row.get(0))
+        .optional()?;
+    Ok(Some(Held {
+        at: Timestamp(last.at),
+        status: last.state.status,
+        size: last.state.size,
+        workspace_id: last.state.workspace,
+        project_id: last.state.project,
+        next,
+    }))
 }

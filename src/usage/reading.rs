@@ -73,7 +73,9 @@ impl Meter {
 /// # Errors
 /// When the store fails.
 pub(super) fn readings(tx: &Tx<'_>, workspace: WorkspaceId, cuts: &[i64]) -> Result<Vec<Amount>> {
-    let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else { return Ok(Vec::new()) };
+    let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else {
+        return Ok(Vec::new());
+    };
     let mut series = tx.prepare_cached(SERIES_SQL)?;
     let mut rows = series.query(named_params! {
         ":workspace": workspace, ":era": floor(first, ERA_MS), ":hour": floor(first, HOUR_MS), ":end": last,
@@ -83,9 +85,16 @@ pub(super) fn readings(tx: &Tx<'_>, workspace: WorkspaceId, cuts: &[i64]) -> Res
     let mut meter: Option<Meter> = None;
     while let Some(row) = rows.next()? {
         let span = Span::from_row(row)?;
-        let now = meter.unwrap_or(Meter { at: span.start, ..Meter::default() });
+        let now = meter.unwrap_or(Meter {
+            at: span.start,
+            ..Meter::default()
+        });
         while let Some(cut) = cuts.next_if(|cut| *cut <= span.start) {
-            readings.push(if cut < now.at { Amount::default() } else { now.run_to(cut).read });
+            readings.push(if cut < now.at {
+                Amount::default()
+            } else {
+                now.run_to(cut).read
+            });
         }
         while let Some(cut) = cuts.next_if(|cut| *cut < span.end) {
             let mut meter = now.run_to(cut);
@@ -102,7 +111,10 @@ pub(super) fn readings(tx: &Tx<'_>, workspace: WorkspaceId, cuts: &[i64]) -> Res
 
 /// What the changes between the start of an hour and `cut` have added by `cut`.
 fn within_hour(tx: &Tx<'_>, workspace: WorkspaceId, hour: i64, cut: i64) -> Result<Amount> {
-    let step = tx.prepare_cached(STEP_SQL)?.query_row((workspace, hour, cut), Span::from_row).optional()?;
+    let step = tx
+        .prepare_cached(STEP_SQL)?
+        .query_row((workspace, hour, cut), Span::from_row)
+        .optional()?;
     Ok(step.map_or(Amount::default(), |step| {
         let rest = i128::from(cut - step.end);
         Amount {

@@ -7,14 +7,14 @@
 -- :hour       start of the hour in which the window starts
 -- :end        end of the window
 WITH
--- Everything before that era: one row per 720 hours of history, so that ten years cost 122 rows.
+-- Everything before that era: one row per two weeks of history, so that ten years cost 261 rows.
 eras AS (
-    SELECT era AS start, era + 2592000000 AS "end", running, running_ms, rate, credit_ms, micros
+    SELECT era AS start, era + 1209600000 AS "end", running, running_ms, rate, credit_ms, micros
     FROM meter_eras
     WHERE workspace_id = :workspace AND era < :era
     ORDER BY era
 ),
--- From there to the window, in one row: no more than 719 hours. What an hour's changes had added by
+-- From there to the window, in one row: no more than 335 hours. What an hour's changes had added by
 -- its end goes on growing by their flow until the window starts.
 head AS (
     SELECT :era AS start, :hour AS "end",

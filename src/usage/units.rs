@@ -116,7 +116,10 @@ impl AddAssign for Shown {
 pub struct Hours(pub i64);
 
 impl Serialize for Hours {
-    #[expect(clippy::cast_precision_loss, reason = "exact below 2^53 ten-thousandths: a hundred million years")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "exact below 2^53 ten-thousandths: a hundred million years"
+    )]
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
         s.serialize_f64(self.0 as f64 / 10_000.0)
     }
@@ -182,9 +185,14 @@ mod tests {
     #[test]
     fn the_example_of_the_rules() {
         // 67.13 exact credits over seven days are neither 0 (by hours) nor 70 (by days).
-        let at = |n: i128, of: i128| Amount { credit_ms: 67_130 * 3_600 * n / of, ..Amount::default() };
+        let at = |n: i128, of: i128| Amount {
+            credit_ms: 67_130 * 3_600 * n / of,
+            ..Amount::default()
+        };
         for buckets in [7, 168] {
-            let sum: i64 = (0..buckets).map(|n| at(n, buckets).until(&at(n + 1, buckets)).credits_used).sum();
+            let sum: i64 = (0..buckets)
+                .map(|n| at(n, buckets).until(&at(n + 1, buckets)).credits_used)
+                .sum();
             assert_eq!(sum, 67);
         }
     }

@@ -12,6 +12,8 @@ const MAX_PERIOD_MS: i64 = 400 * DAY_MS;
 /// Most buckets of one reply.
 const MAX_BUCKETS: usize = 10_000;
 
+const NO_ZONE: &str = "must be an IANA time zone such as UTC, Europe/Budapest or Asia/Kathmandu";
+
 /// The size of a bucket.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Granularity {
@@ -20,11 +22,12 @@ pub(super) enum Granularity {
 }
 
 impl Granularity {
-    pub(super) fn parse(text: Option<&str>) -> Result<Self> {
+    /// Reads the parameter; absent = hour. `Err` says what is allowed.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, &'static str> {
         match text {
             None | Some("hour") => Ok(Granularity::Hour),
             Some("day") => Ok(Granularity::Day),
-            Some(_) => Err(Error::field("granularity", "must be one of: hour, day")),
+            Some(_) => Err("must be one of: hour, day"),
         }
     }
 
@@ -45,15 +48,24 @@ pub(super) struct Zone {
 }
 
 impl Zone {
-    /// Reads an IANA name; absent = UTC.
-    pub(super) fn parse(text: Option<&str>) -> Result<Self> {
-        let Some(text) = text else { return Ok(Zone { name: "UTC".into(), zone: None }) };
-        let zone = TimeZone::get(text)
-            .ok()
-            .filter(|zone| zone.iana_name().is_some())
-            .ok_or_else(|| Error::field("tz", "is not an IANA time zone; examples are UTC, Europe/Budapest, Asia/Kathmandu"))?;
-        let name = zone.iana_name().unwrap_or(text).to_owned();
-        Ok(Zone { zone: (name != "UTC").then_some(zone), name })
+    /// Reads an IANA name; absent = UTC. `Err` says what is allowed.
+    pub(super) fn parse(text: Option<&str>) -> Result<Self, &'static str> {
+        let Some(text) = text else {
+            return Ok(Zone::utc());
+        };
+        let zone = TimeZone::get(text).map_err(|_| NO_ZONE)?;
+        let name = zone.iana_name().ok_or(NO_ZONE)?.to_owned();
+        Ok(Zone {
+            zone: (name != "UTC").then_some(zone),
+            name,
+        })
+    }
+
+    fn utc() -> Self {
+        Zone {
+            name: "UTC".into(),
+            zone: None,
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -62,7 +74,8 @@ impl Zone {
 
     /// Milliseconds that local clocks are ahead of UTC.
     fn offset(zone: &TimeZone, at: i64) -> i64 {
-        jiff::Timestamp::from_millisecond(at).map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
+        jiff::Timestamp::from_millisecond(at)
+            .map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
     }
 
     /// Start of the bucket that `at` lies in.
@@ -70,7 +83,9 @@ impl Zone {
         match (&self.zone, granularity) {
             (None, Granularity::Hour) => floor(at, HOUR_MS),
             (None, Granularity::Day) => floor(at, DAY_MS),
-            (Some(zone), Granularity::Day) => Zone::day(zone, at, 0).filter(|start| *start <= at).unwrap_or(at),
+            (Some(zone), Granularity::Day) => Zone::day(zone, at, 0)
+                .filter(|start| *start <= at)
+                .unwrap_or(at),
             (Some(zone), Granularity::Hour) => {
                 let offset = Zone::offset(zone, at);
                 let start = floor(at + offset, HOUR_MS) - offset;
@@ -80,7 +95,8 @@ impl Zone {
                 }
                 let day = Zone::day(zone, at, 0).unwrap_or(start).min(start);
                 let mut last = day;
-                while let Some(next) = Some(self.next(last, granularity)).filter(|next| *next <= at) {
+                while let Some(next) = Some(self.next(last, granularity)).filter(|next| *next <= at)
+                {
                     last = next;
                 }
                 last
@@ -95,7 +111,10 @@ impl Zone {
             (None, Granularity::Day) => start + DAY_MS,
             (Some(zone), Granularity::Day) => {
                 // A day that a zone skipped (Samoa, 2011-12-30) has no instant of its own.
-                (1..=3).filter_map(|n| Zone::day(zone, start, n)).find(|next| *next > start).unwrap_or(start + DAY_MS)
+                (1..=3)
+                    .filter_map(|n| Zone::day(zone, start, n))
+                    .find(|next| *next > start)
+                    .unwrap_or(start + DAY_MS)
             }
             (Some(zone), Granularity::Hour) => {
                 let offset = Zone::offset(zone, start);
@@ -103,10 +122,15 @@ impl Zone {
                 if Zone::offset(zone, next - 1) == offset {
                     return next;
                 }
-                // The clock changes in the middle of a local hour: on to the next full one after that.
-                let changed = Zone::offset(zone, next - 1);
-                let next = floor(next - 1 + changed, HOUR_MS) + HOUR_MS - changed;
-                if next > start { next } else { start + HOUR_MS }
+                // The clock changes in the middle of a local hour: on to the first full one after that.
+                let change = jiff::Timestamp::from_millisecond(start)
+                    .ok()
+                    .and_then(|at| zone.following(at).next());
+                let change = change.map_or(next, |change| change.timestamp().as_millisecond());
+                let offset = Zone::offset(zone, change);
+                Some(floor(change + offset - 1, HOUR_MS) + HOUR_MS - offset)
+                    .filter(|full| *full > start)
+                    .unwrap_or(next)
             }
         }
     }
@@ -114,7 +138,9 @@ impl Zone {
     /// First instant of the local day of `at`, `later` days on (a day may start at 01:00, as in
     /// Santiago on 2026-09-06).
     fn day(zone: &TimeZone, at: i64, later: i64) -> Option<i64> {
-        let local = jiff::Timestamp::from_millisecond(at).ok()?.to_zoned_datetime(zone.clone());
+        let local = jiff::Timestamp::from_millisecond(at)
+            .ok()?
+            .to_zoned_datetime(zone.clone());
         let mut date = local.date();
         for _ in 0..later {
             date = date.tomorrow().ok()?;
@@ -155,92 +181,111 @@ impl Window {
     /// Checks the parameters against each other and cuts the buckets.
     ///
     /// # Errors
-    /// 422 that names every parameter that is wrong and what is allowed.
-    pub(super) fn new(asked: &Asked<'_>, as_of: Timestamp) -> Result<Window> {
-        let mut fields = Fields::default();
-        let mut held = |result: Result<()>, name: &'static str| {
-            if let Err(e) = result {
-                let text = e.message().strip_prefix(name).unwrap_or(e.message()).trim().to_owned();
-                fields.push(name, text);
-            }
-        };
-        let granularity = Granularity::parse(asked.granularity);
-        let zone = Zone::parse(asked.tz);
+    /// 422 that names every parameter that is wrong and what is allowed, and what is in `fields`.
+    pub(super) fn new(asked: &Asked<'_>, as_of: Timestamp, mut fields: Fields) -> Result<Window> {
+        let granularity =
+            Granularity::parse(asked.granularity).map_err(|text| fields.push("granularity", text));
+        let zone = Zone::parse(asked.tz).map_err(|text| fields.push("tz", text));
         let period = if asked.from.is_some() || asked.to.is_some() {
-            Err(())
+            custom(asked, as_of, &mut fields)
         } else {
-            named(asked.window, as_of).map_err(|e| held(Err(e), "window"))
-        };
-        held(granularity.as_ref().map(drop).map_err(copy), "granularity");
-        held(zone.as_ref().map(drop).map_err(copy), "tz");
-        let period = match period {
-            Err(()) if asked.from.is_some() || asked.to.is_some() => custom(asked, as_of, &mut fields),
-            other => other.ok(),
+            named(asked.window, as_of)
+                .map_err(|text| fields.push("window", text))
+                .ok()
         };
         fields.finish()?;
-        let (granularity, zone) = (granularity?, zone?);
-        let (name, start, end) = period.ok_or_else(|| Error::internal("a period without a mistake in it"))?;
+        let (Ok(granularity), Ok(zone), Some((name, start, end))) = (granularity, zone, period)
+        else {
+            return Err(Error::internal("a wrong period without a text"));
+        };
         let mut edges = vec![zone.start(start, granularity)];
         let mut last = edges[0];
         while last < end {
             if edges.len() > MAX_BUCKETS {
-                return Err(Error::field("granularity", format!("gives more than {MAX_BUCKETS} buckets; use day, or a shorter period")));
+                return Err(Error::field(
+                    "granularity",
+                    format!("gives more than {MAX_BUCKETS} buckets; use day, or a shorter period"),
+                ));
             }
             last = zone.next(last, granularity);
             edges.push(last);
         }
-        Ok(Window { name, granularity, zone, start, end, as_of: as_of.0, edges })
+        Ok(Window {
+            name,
+            granularity,
+            zone,
+            start,
+            end,
+            as_of: as_of.0,
+            edges,
+        })
     }
 
     /// The one bucket of an aligned period that `at` lies in, up to `as_of`.
-    pub(super) fn bucket(at: Timestamp, granularity: Granularity, zone: Zone, as_of: Timestamp) -> Window {
+    pub(super) fn bucket(
+        at: Timestamp,
+        granularity: Granularity,
+        zone: Zone,
+        as_of: Timestamp,
+    ) -> Window {
         let start = zone.start(at.0, granularity);
         let end = zone.next(start, granularity);
-        Window { name: "custom", granularity, zone, start, end, as_of: as_of.0, edges: vec![start, end] }
-    }
-
-    /// A period without buckets of its own.
-    pub(super) fn whole(start: i64, end: i64, as_of: Timestamp) -> Window {
-        let zone = Zone { name: "UTC".into(), zone: None };
-        Window { name: "custom", granularity: Granularity::Day, zone, start, end, as_of: as_of.0, edges: vec![start, end] }
+        Window {
+            name: "custom",
+            granularity,
+            zone,
+            start,
+            end,
+            as_of: as_of.0,
+            edges: vec![start, end],
+        }
     }
 
     /// Where the meter is read: the edges, cut at the window and at what is known.
     pub(super) fn cuts(&self) -> Vec<i64> {
         let (first, last) = (self.start.min(self.as_of), self.end.min(self.as_of));
-        self.edges.iter().map(|edge| (*edge).clamp(first, last)).collect()
+        self.edges
+            .iter()
+            .map(|edge| (*edge).clamp(first, last))
+            .collect()
     }
 
     /// The buckets: aligned start, and whether only a part of it is shown.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (Timestamp, bool)> + '_ {
         let known = self.end.min(self.as_of);
-        self.edges.windows(2).map(move |edge| (Timestamp(edge[0]), edge[0] < self.start || edge[1] > known))
+        self.edges
+            .windows(2)
+            .map(move |edge| (Timestamp(edge[0]), edge[0] < self.start || edge[1] > known))
     }
-}
-
-fn copy(e: &Error) -> Error {
-    Error::field("", e.message())
 }
 
 type Period = (&'static str, i64, i64);
 
-fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period> {
+fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str> {
     let (name, length) = match window {
         None | Some("24h") => ("24h", DAY_MS),
         Some("7d") => ("7d", 7 * DAY_MS),
         Some("30d") => ("30d", 30 * DAY_MS),
-        Some(_) => return Err(Error::field("window", "must be one of: 24h, 7d, 30d")),
+        Some(_) => return Err("must be one of: 24h, 7d, 30d"),
     };
     Ok((name, as_of.0 - length, as_of.0))
 }
 
 fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
     if asked.window.is_some() {
-        fields.push("window", "cannot be combined with from and to; use one or the other");
+        fields.push(
+            "window",
+            "cannot be combined with from and to; use one or the other",
+        );
     }
-    let mut instant = |name: &'static str, text: Option<&str>| match text.map(Timestamp::parse) {
+    // The plus of an offset is a space in a query string, unless the caller took care of it.
+    let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
+    let mut instant = |name: &'static str, text: Option<&str>| match text.map(parse) {
         Some(None) => {
-            fields.push(name, "must be an RFC 3339 time such as 2026-05-10T00:00:00Z");
+            fields.push(
+                name,
+                "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+            );
             None
         }
         other => other.flatten(),

@@ -1,0 +1,159 @@
+// The page: who is signed in, which screen the address names, and what holds on all of them.
+
+import { h, fill, icon } from "./lib/dom.js";
+import { forget, onSignedOut, session } from "./lib/api.js";
+import { errorBox, menu, say, toastError } from "./lib/ui.js";
+import { prefer, preference, zone, LOCAL_ZONE } from "./lib/format.js";
+import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
+import * as live from "./lib/live.js";
+
+// Each screen is a module of its own, loaded when it is first opened.
+const SCREENS = [
+  [/^\/$/, () => import("./screens/overview.js"), "overview"],
+  [/^\/workspaces$/, () => import("./screens/workspaces.js"), "workspaces"],
+  [/^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/, () => import("./screens/workspace.js"), "workspaces"],
+  [/^\/computers$/, () => import("./screens/computers.js"), "computers"],
+  [/^\/computers\/([0-9a-f-]{36})$/, () => import("./screens/computer.js"), "computers"],
+  [/^\/projects$/, () => import("./screens/projects.js"), "projects"],
+  [/^\/projects\/([0-9a-f-]{36})$/, () => import("./screens/project.js"), "projects"],
+  [/^\/keys$/, () => import("./screens/keys.js"), "keys"],
+  [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
+  [/^\/system$/, () => import("./screens/system.js"), "system"],
+];
+const NAV = [["overview", "Overview", "#/", "o"], ["workspaces", "Workspaces", "#/workspaces", "w"], ["computers", "Computers", "#/computers", "c"],
+  ["projects", "Projects", "#/projects", "p"], ["keys", "API keys", "#/keys", "k"], ["activity", "Activity", "#/activity", "a"], ["system", "System", "#/system", "s"]];
+
+const main = document.getElementById("main"), top = document.getElementById("top");
+let who = null, leaving = null, firstScreen = true;
+
+/** The address behind the #: path and query. */
+function address() {
+  const [path, query] = (location.hash.slice(1) || "/").split("?");
+  return { path: path || "/", query: new URLSearchParams(query ?? "") };
+}
+
+/** Another query of the same screen; a filter is not a step in the history. */
+function setQuery(changes) {
+  const { path, query } = address();
+  for (const [name, value] of Object.entries(changes)) {
+    if (value === null || value === undefined || value === "") query.delete(name); else query.set(name, value);
+  }
+  const text = query.toString();
+  history.replaceState(null, "", `#${path}${text ? `?${text}` : ""}`);
+}
+
+async function route() {
+  leaving?.abort();
+  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
+  if (!who?.signed_in) return signIn();
+  const mine = (leaving = new AbortController());
+  const { path, query } = address();
+  delete main.dataset.path;
+  const found = SCREENS.find(([pattern]) => pattern.test(path));
+  drawNav(found?.[2]);
+  if (!found) {
+    title("Not found");
+    fill(main, h("div", { class: "head" }, h("h1", null, "There is no such page")), h("p", null, h("a", { href: "#/" }, "To the overview")));
+    return;
+  }
+  const context = { main, query, setQuery, signal: mine.signal, who, title, go: (to) => { location.hash = to; }, reroute: route };
+  try {
+    const screen = await found[1]();
+    if (mine.signal.aborted) return;
+    await screen.show(context, ...path.match(found[0]).slice(1));
+  } catch (e) {
+    if (e.name === "AbortError" || mine.signal.aborted) return;
+    if (e.status === undefined) console.error(e);
+    fill(main, errorBox(e, route));
+  }
+  // Which screen is there, once it is: for tests, and for whoever reads the elements.
+  main.dataset.path = path;
+  window.scrollTo(0, 0);
+  // A screen reader hears of the new screen; the first one it hears of anyway.
+  if (!firstScreen && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
+  firstScreen = false;
+}
+
+function title(text) {
+  document.title = text ? `${text} · workspaced` : "workspaced";
+  if (text && !firstScreen) say(text);
+}
+
+function drawNav(current) {
+  fill(document.getElementById("nav"), NAV.filter(([id]) => id !== "system" || who.key.operator).map(([id, name, href, letter]) =>
+    h("a", { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` }, icon(id), h("span", null, name))));
+}
+
+function drawTop() {
+  top.hidden = !who?.signed_in;
+  document.body.classList.toggle("signed-in", Boolean(who?.signed_in));
+  const banner = document.getElementById("banner");
+  banner.hidden = !who?.dev_key;
+  fill(banner, who?.dev_key ? ["Development mode: the key is ", h("code", null, who.dev_key)] : null);
+  if (!who?.signed_in) return;
+  const theme = preference("theme") ?? "system";
+  const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
+  const utc = zone() === "UTC";
+  fill(document.getElementById("tools"), live.indicator(),
+    h("a", { class: "icon-button", href: "/docs", title: "API reference", "aria-label": "API reference" }, icon("docs")),
+    menu("Appearance and times", [pick("System theme", "system"), pick("Light theme", "light"), pick("Dark theme", "dark"),
+      [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)], [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
+      ["Keyboard shortcuts (?)", showShortcuts]], { ico: "sun" }),
+    h("button", { type: "button", class: "icon-button", title: `Sign out ${who.key.key_prefix}…`, "aria-label": "Sign out", onclick: signOut }, icon("out")));
+}
+
+function setTheme(value) {
+  prefer("theme", value);
+  if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
+  drawTop();
+}
+function setZone(value) { prefer("times", value); drawTop(); route(); }
+
+// ---------------------------------------------------------------------------------------------
+// Signing in and out
+
+async function signIn(note) {
+  live.stop();
+  forget();
+  drawTop();
+  title("Sign in");
+  delete main.dataset.path;
+  const { show } = await import("./screens/signin.js");
+  show({ main, who, note, done: (found) => { who = found; begin(); } });
+}
+
+async function signOut() {
+  try { await session.signOut(); } catch (e) { return toastError(e); }
+  leaving?.abort();
+  who = { ...who, signed_in: false, key: null };
+  signIn("You have signed out.");
+}
+
+onSignedOut(() => {
+  if (!who?.signed_in) return;
+  leaving?.abort();
+  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
+  who = { ...who, signed_in: false, key: null };
+  signIn("The session is over. Sign in again to go on where you were.");
+});
+
+function begin() {
+  drawTop();
+  live.start();
+  route();
+}
+
+async function boot() {
+  try {
+    who = await session.show();
+  } catch (e) {
+    fill(main, errorBox(e, boot));
+    return;
+  }
+  installShortcuts(NAV);
+  window.addEventListener("hashchange", route);
+  document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
+  if (who.signed_in) begin(); else signIn();
+}
+boot();
+

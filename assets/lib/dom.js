@@ -1,0 +1,83 @@
+// Elements without a framework. Text only ever becomes a text node: there is no way from data to
+// markup in this file, and the page has no other.
+
+const SVG = "http://www.w3.org/2000/svg";
+
+function build(element, props, children) {
+  for (const [name, value] of Object.entries(props ?? {})) {
+    if (value === null || value === undefined || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(key, v);
+    else if (name === "dataset") Object.assign(element.dataset, value);
+    else if (name === "value") element.value = value;
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+  append(element, children);
+  return element;
+}
+
+function append(element, children) {
+  for (const child of children) {
+    if (child === null || child === undefined || child === false) continue;
+    if (Array.isArray(child)) append(element, child);
+    else element.append(child instanceof Node ? child : String(child));
+  }
+}
+
+/** An element: `h("p", { class: "hint", onclick: f }, "text", child)`. */
+export const h = (tag, props, ...children) => build(document.createElement(tag), props, children);
+
+/** The same in SVG. */
+export const s = (tag, props, ...children) => build(document.createElementNS(SVG, tag), props, children);
+
+/** Replaces what is in an element. */
+export function fill(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+  return element;
+}
+
+let ids = 0;
+/** A new id for labels and descriptions. */
+export const uid = (prefix = "i") => `${prefix}${++ids}`;
+
+/** Calls `f` once, `ms` after the last of many calls. */
+export function debounce(f, ms) {
+  let timer;
+  return (...args) => {
+    clearTimeout(timer);
+    timer = setTimeout(() => f(...args), ms);
+  };
+}
+
+const PATHS = {
+  overview: "M3 3h7v9H3zM14 3h7v5h-7zM14 12h7v9h-7zM3 16h7v5H3z",
+  workspaces: "M12 3l9 5-9 5-9-5zM3 12.500l9 5 9-5M3 17l9 5 9-5",
+  computers: "M3 4h18v12H3zM8 20h8M12 16v4",
+  projects: "M3 6h6l2 2.500h10V19H3z",
+  keys: "M15 8a4.500 4.500 0 1 1-3.600 7.200L9 17.500H6.500V20H3v-3l6.700-6.700A4.500 4.500 0 0 1 15 8zM16 11.500h.01",
+  activity: "M3 12h4l3-8 4 16 3-8h4",
+  system: "M4 4h16v6H4zM4 14h16v6H4zM8 7h.01M8 17h.01",
+  docs: "M5 4h9l5 5v11H5zM14 4v5h5M8 13h8M8 16.500h6",
+  plus: "M12 5v14M5 12h14",
+  search: "M10.500 4a6.500 6.500 0 1 1 0 13 6.500 6.500 0 0 1 0-13zM15.500 15.500L20 20",
+  copy: "M9 9h11v11H9zM15 9V4H4v11h5",
+  check: "M5 12.500l4.500 4.500L19 7",
+  cross: "M6 6l12 12M18 6L6 18",
+  warn: "M12 4l9 16H3zM12 10v4M12 17h.01",
+  play: "M7 5l12 7-12 7z",
+  stop: "M6 6h12v12H6z",
+  restart: "M20 12a8 8 0 1 1-2.500-5.800M20 4v4h-4",
+  pause: "M8 5v14M16 5v14",
+  more: "M4 12a1 1 0 1 0 2 0a1 1 0 1 0-2 0M11 12a1 1 0 1 0 2 0a1 1 0 1 0-2 0M18 12a1 1 0 1 0 2 0a1 1 0 1 0-2 0",
+  sun: "M12 8a4 4 0 1 1 0 8 4 4 0 0 1 0-8zM12 2v2M12 20v2M2 12h2M20 12h2M5 5l1.500 1.500M17.500 17.500L19 19M5 19l1.500-1.500M17.500 6.500L19 5",
+  back: "M15 5l-7 7 7 7",
+  next: "M9 5l7 7-7 7",
+  down: "M12 4v12M6 11l6 6 6-6M4 21h16",
+  out: "M10 4H4v16h6M15 8l4 4-4 4M19 12H9",
+  help: "M9 9a3 3 0 1 1 4.200 2.700c-.8.400-1.200 1-1.200 2V14M12 17.500h.01",
+};
+
+/** An icon; decoration only, the words stand beside it or in the label. */
+export const icon = (name) =>
+  s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, s("path", { d: PATHS[name] ?? "" }));

@@ -1,0 +1,94 @@
+// Numbers, times and words for people. Times are local, or UTC for the whole page by one switch;
+// the tooltip always has both.
+
+import { h } from "./dom.js";
+
+const LOCALE = navigator.language || "en";
+
+const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+/** Keeps a preference; private windows may refuse. */
+export function prefer(key, value) {
+  try { if (value === null) localStorage.removeItem(key); else localStorage.setItem(key, value); } catch { /* not kept */ }
+}
+/** A preference that was kept. */
+export const preference = (key) => stored(key);
+
+/** The zone of this browser. */
+export const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "UTC";
+/** The zone in which times are shown. */
+export const zone = () => (stored("times") === "utc" ? "UTC" : LOCAL_ZONE);
+
+const formats = new Map();
+/** A date format that is made once. */
+export function dateFormat(options, timeZone = zone()) {
+  const key = JSON.stringify([options, timeZone]);
+  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone, hourCycle: "h23" }));
+  return formats.get(key);
+}
+
+const FULL = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
+const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+const SHORT_YEAR = { day: "numeric", month: "short", year: "numeric" };
+
+/** An instant in full, in the page's zone. */
+export const fullTime = (at, tz) => dateFormat(FULL, tz).format(new Date(at));
+/** An instant in full, in UTC. */
+export const utcTime = (at) => `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
+
+/** An instant as an element: short text, both zones in the tooltip. */
+export function time(at, { full = false } = {}) {
+  if (!at) return h("span", { class: "none" }, "–");
+  const date = new Date(at);
+  const recent = Math.abs(Date.now() - date) < 300 * 864e5;
+  const text = full ? fullTime(at) : dateFormat(recent ? SHORT : SHORT_YEAR).format(date);
+  return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
+}
+
+const UNITS = [["year", 31536e6], ["month", 2592e6], ["day", 864e5], ["hour", 36e5], ["minute", 6e4]];
+const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "long" });
+/** "5 minutes ago", with the instant in the tooltip. */
+export function ago(at) {
+  if (!at) return h("span", { class: "none" }, "–");
+  const passed = new Date(at) - Date.now();
+  const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
+  const text = unit ? relative.format(Math.round(passed / unit[1]), unit[0]) : passed > 0 ? "in a moment" : "just now";
+  return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
+}
+
+/** A length of time: "3 d 4 h", "12 min", "40 s". */
+export function duration(ms) {
+  const total = Math.max(0, Math.round(ms / 1000));
+  const [d, hr, min, sec] = [Math.floor(total / 86400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60, total % 60];
+  if (d) return hr ? `${d} d ${hr} h` : `${d} d`;
+  if (hr) return min ? `${hr} h ${min} min` : `${hr} h`;
+  if (min) return sec && min < 10 ? `${min} min ${sec} s` : `${min} min`;
+  return `${sec} s`;
+}
+
+const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
+const decimal = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 2 });
+const exact = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 6 });
+const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
+
+/** A whole number. */
+export const number = (n) => whole.format(n ?? 0);
+/** A number with at most two decimals. */
+export const decimals = (n) => decimal.format(n ?? 0);
+/** A number for a legend: whole where it is large. */
+export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(n) : decimals(n));
+/** Micro-credits as credits, exactly. */
+export const credits = (micros) => exact.format((micros ?? 0) / 1e6);
+/** A number for an axis. */
+export const short = (n) => (Math.abs(n) >= 10000 ? compact.format(n) : decimal.format(n));
+
+/** Bytes in powers of 1,024. */
+export function bytes(n) {
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
+  let i = 0;
+  while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
+  return `${i ? decimal.format(n) : n} ${units[i]}`;
+}
+
+/** "1 computer", "3 computers". */
+export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+

@@ -1,0 +1,124 @@
+// What happens, as it happens: one event stream for the page, over fetch (which can carry the header
+// that a cookie needs, and says why it failed). While it is down, everything is asked for again
+// every 10 seconds; while the tab is hidden, nothing is.
+
+import { s, h, fill } from "./dom.js";
+import { fullTime } from "./format.js";
+
+const POLL_MS = 10_000;
+const listeners = new Set();
+let state = "off", lastId = null, lastHeard = null, controller = null, poll = null, wait = 1000, retry = null, wanted = false;
+let dot = null;
+
+/** Calls `f(event)` for events whose type matches, and `f(null)` when anything may have changed. */
+export function listen(pattern, f, signal) {
+  const entry = { pattern, f };
+  listeners.add(entry);
+  signal?.addEventListener("abort", () => listeners.delete(entry), { once: true });
+}
+
+function tell(event) {
+  for (const { pattern, f } of [...listeners]) if (!event || pattern.test(event.type)) f(event);
+}
+
+function become(next) {
+  state = next;
+  clearInterval(poll);
+  poll = next === "polling" ? setInterval(() => { heard(); tell(null); }, POLL_MS) : null;
+  draw();
+}
+
+function heard() { lastHeard = new Date(); draw(); }
+
+const TEXT = { live: "Live", polling: "Every 10 s", paused: "Paused", off: "Not connected" };
+function draw() {
+  if (!dot) return;
+  dot.dataset.state = state;
+  dot.title = lastHeard ? `${TEXT[state]}; last heard at ${fullTime(lastHeard.toISOString())}` : TEXT[state];
+  fill(dot, s("svg", { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" }, s("circle", { cx: 5, cy: 5, r: 4 })), h("span", null, TEXT[state]));
+}
+
+/** The indicator for the top of the page. */
+export function indicator() {
+  dot = h("span", { class: "live", role: "status" });
+  draw();
+  return dot;
+}
+
+export function start() {
+  if (wanted) return;
+  wanted = true;
+  lastId = null;
+  connect();
+}
+
+export function stop() {
+  wanted = false;
+  clearTimeout(retry);
+  controller?.abort();
+  become("off");
+}
+
+async function connect() {
+  clearTimeout(retry);
+  controller?.abort();
+  if (!wanted) return;
+  const mine = (controller = new AbortController());
+  try {
+    const query = lastId === null ? "" : `?last_event_id=${lastId}`;
+    const response = await fetch(`/api/v1/events/stream${query}`, {
+      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" }, signal: mine.signal, cache: "no-store", credentials: "same-origin",
+    });
+    if (!response.ok) throw new Error(`the stream answered ${response.status}`);
+    if (state !== "live") become("live");
+    wait = 1000;
+    await read(response.body.getReader());
+  } catch (e) {
+    if (mine.signal.aborted) return;
+  }
+  if (!wanted || controller !== mine) return;
+  // A proper end is the server stopping or the session ending; a request of the page will tell which.
+  // Not again where it polls already: the next round would be put off each time.
+  if (state !== "paused" && state !== "polling") become("polling");
+  retry = setTimeout(connect, wait);
+  wait = Math.min(wait * 2, 30_000);
+}
+
+async function read(reader) {
+  const decoder = new TextDecoder();
+  let buffer = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    buffer += decoder.decode(value, { stream: true });
+    let end;
+    while ((end = buffer.indexOf("\n\n")) >= 0) {
+      frame(buffer.slice(0, end));
+      buffer = buffer.slice(end + 2);
+    }
+  }
+}
+
+function frame(text) {
+  let data = "";
+  for (const line of text.split("\n")) {
+    if (line.startsWith("id: ")) lastId = line.slice(4);
+    else if (line.startsWith("data: ")) data += line.slice(6);
+  }
+  heard();
+  if (!data) return;
+  try { tell(JSON.parse(data)); } catch { /* not an event of ours */ }
+}
+
+document.addEventListener("visibilitychange", () => {
+  if (!wanted) return;
+  if (document.hidden) {
+    clearTimeout(retry);
+    controller?.abort();
+    controller = null;
+    become("paused");
+  } else {
+    connect();
+    tell(null);
+  }
+});

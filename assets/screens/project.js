@@ -1,0 +1,42 @@
+// One project: its computers and its domain.
+
+import { h, fill } from "../lib/dom.js";
+import { api } from "../lib/api.js";
+import { button, copyable, head, menu, toast, toastError } from "../lib/ui.js";
+import { ago, count } from "../lib/format.js";
+import { confirmDialog, formDialog } from "../lib/forms.js";
+import { computersPanel } from "./computers.js";
+import { domainPanel } from "./domain.js";
+
+export async function show(context, id) {
+  const { main, signal, title, go, reroute } = context;
+  const project = await api.get(`/projects/${id}`, { signal });
+  const workspace = await api.get(`/workspaces/${project.workspace_id}`, { signal });
+  title(project.name);
+  const edit = () => formDialog(`Edit ${project.name}`, [
+    { name: "name", label: "Name", required: true, value: project.name },
+    { name: "slug", label: "Slug", required: true, value: project.slug },
+    { name: "external_project_id", label: "External ID", value: project.external_project_id },
+    { name: "description", label: "Description", kind: "textarea", value: project.description },
+    { name: "metadata", label: "Metadata", kind: "json", rows: 4, value: JSON.stringify(project.metadata, null, 2) },
+  ], { label: "Save", submit: async (values) => { await api.patch(`/projects/${id}`, values); toast("Saved."); reroute(); } });
+  const move = async () => {
+    try {
+      const list = (await api.get("/workspaces?page=1&page_size=100", { signal })).data;
+      formDialog(`Move ${project.name}`, [{ name: "target_workspace_id", also: ["workspace_id"], label: "To workspace", kind: "select", value: project.workspace_id, options: list.map((w) => [w.id, w.name]), help: "Its computers go along; usage is split at this second." }], {
+        label: "Move", submit: async (values) => { await api.post(`/projects/${id}/move`, values); toast(`${project.name} was moved.`); reroute(); },
+      });
+    } catch (e) { toastError(e); }
+  };
+  const remove = () => confirmDialog(`Delete ${project.name}?`, h("p", null, project.computer_count ? `It has ${count(project.computer_count, "computer")}; delete or move them first.` : "The project is empty."), {
+    label: "Delete project", word: project.slug, submit: async () => { await api.delete(`/projects/${id}`); toast(`Project ${project.name} was deleted.`); go(`/workspaces/${project.workspace_id}/projects`); },
+  });
+  const computers = h("div"), domain = h("div");
+  fill(main, head(project.name, {
+    crumbs: [["Workspaces", "#/workspaces"], [workspace.name, `#/workspaces/${workspace.id}/projects`]],
+    sub: [h("div", { class: "ids" }, h("code", null, project.slug), project.is_default && h("span", { class: "tag" }, "default"), project.external_project_id && h("span", null, "External ID ", h("code", null, project.external_project_id)), copyable(project.id, { label: "Copy the ID" }), h("span", null, "Created ", ago(project.created_at))), project.description && h("p", null, project.description)],
+    actions: [button("Edit", edit), menu("More", [["Move…", move], ["Delete…", remove, "danger"]])],
+  }), computers, domain);
+  computersPanel(computers, { ...context, filters: { project_id: id, workspace_id: project.workspace_id } });
+  domainPanel(domain, { path: `/projects/${id}/preview-domain`, name: project.name, signal });
+}

@@ -1,0 +1,557 @@
+//! Sign-in sessions of the admin page: an API key, exchanged once for a cookie that scripts cannot
+//! read.
+//!
+//! * The cookie holds 256 random bits; the store holds their SHA-256 only.
+//! * A session ends 12 hours after its last use, 7 days after its start at the latest, and at once
+//!   when its key is revoked, disabled, rotated or expires: the row names the secret it was made of.
+//! * `SameSite=Strict` keeps the cookie out of what other sites send. Beyond that a request that is
+//!   known by its cookie only must carry [`HEADER`], which another site's page cannot add without a
+//!   preflight that is never granted, and a change must carry an `Origin` equal to its `Host`.
+//! * Wrong keys cost an address a growing delay, a minute at the most; nobody is locked out for ever.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::{Mutex, PoisonError};
+
+use axum::Json;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{CACHE_CONTROL, COOKIE, HOST, ORIGIN, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::{IntoResponse, Response};
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use crate::api_keys::{DEV_KEY, KeyType};
+use crate::app::App;
+use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::error::{Error, Result};
+use crate::http::{Key, find_key};
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
+use crate::store::{Store, Tx, WriteTx};
+
+/// The header that a request with a cookie must carry.
+pub const HEADER: &str = "x-workspaced-admin";
+/// The cookie's name over plain HTTP (loopback, or a trusted network).
+const COOKIE_NAME: &str = "workspaced_session";
+/// Its name over TLS: browsers take a `__Host-` cookie from this very host only.
+const COOKIE_NAME_TLS: &str = "__Host-workspaced_session";
+/// How long a session lasts without use.
+const IDLE_MS: i64 = 12 * HOUR_MS;
+/// How long it lasts however much it is used.
+const WHOLE_MS: i64 = 7 * DAY_MS;
+/// A use is written down at the most this often.
+const TOUCH_MS: i64 = 10 * 60_000;
+/// Sessions of one key at the most; the oldest go.
+const PER_KEY: i64 = 50;
+/// Bytes of a sign-in body that are read.
+const MAX_BODY: usize = 4096;
+
+// ---------------------------------------------------------------------------------------------
+// The cookie of a request
+
+/// The session token that a request carries, if any.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let find = |name: &str| {
+        headers
+            .get_all(COOKIE)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(key, value)| *key == name && !value.is_empty())
+            .map(|(_, value)| value)
+    };
+    find(COOKIE_NAME_TLS).or_else(|| find(COOKIE_NAME))
+}
+
+/// What a request that is known by its cookie must bring along so that no other site can have sent it.
+///
+/// # Errors
+/// 403.
+pub fn check_origin(method: &Method, headers: &HeaderMap) -> Result<()> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let own_origin = own_origin(headers);
+    // An event stream or a download that the browser itself asks for cannot carry a header of ours;
+    // `Sec-Fetch-Site` cannot be set by any script, so it proves the same.
+    let proved = headers.contains_key(HEADER)
+        || (reads && (text("sec-fetch-site") == Some("same-origin") || own_origin == Some(true)));
+    if !proved {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "a request with a session cookie needs the header X-Workspaced-Admin: 1; programs send a key instead: Authorization: Bearer msk_...",
+        ));
+    }
+    // `Origin` comes with every change that a browser sends; with a read it need not.
+    if own_origin == Some(false) || (!reads && own_origin.is_none()) {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "the Origin of this request is not this server; if a proxy stands in between, let it pass the Host header on",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether `Origin` is this server's own; `None` when there is none.
+fn own_origin(headers: &HeaderMap) -> Option<bool> {
+    let origin = headers.get(ORIGIN)?.to_str().unwrap_or("");
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("");
+    let same = origin
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
+    Some(same && !host.is_empty())
+}
+
+/// The hash under which a token is stored.
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The key behind a live session, and when the session ends.
+///
+/// # Errors
+/// When the store fails.
+pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
+             FROM sessions s
+             JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
+             JOIN tenants t ON t.id = k.tenant_id
+             WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND k.status = 'active'
+                 AND (k.expires_at IS NULL OR k.expires_at > ?2)",
+        )?
+        .query_row((token, tx.now()), |row| {
+            let session = Session {
+                created_at: row.get("session_at")?,
+                expires_at: row.get("session_end")?,
+            };
+            Ok((Key::from_row(row)?, session))
+        })
+        .optional()?)
+}
+
+/// When a session began and when it ends.
+#[derive(Clone, Copy)]
+pub struct Session {
+    created_at: Timestamp,
+    /// When it ends if it is not used again.
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    fn next_end(&self, now: Timestamp) -> Timestamp {
+        now.plus_ms(IDLE_MS).min(self.created_at.plus_ms(WHOLE_MS))
+    }
+}
+
+/// The key behind a cookie's token. Looked up every time: what a person clicks is rare, and a key
+/// that was revoked a moment ago must not pass.
+///
+/// # Errors
+/// 401 when the session is over.
+pub async fn identify(store: &Store, token: &str) -> Result<Key> {
+    let hash = token_hash(token);
+    let found = store.read(move |tx| find(tx, &hash)).await?;
+    let (key, session) = found.ok_or_else(over)?;
+    let end = session.next_end(store.now());
+    if end.0 - session.expires_at.0 >= TOUCH_MS {
+        let sql = "UPDATE sessions SET expires_at = ?1 WHERE token_hash = ?2";
+        let extended = store
+            .write(move |tx| Ok(tx.prepare_cached(sql)?.execute((end, hash))?))
+            .await;
+        if let Err(e) = extended {
+            // The request itself is fine, and the next one tries again.
+            tracing::warn!(error = e.message(), "a session was not extended");
+        }
+    }
+    Ok(key)
+}
+
+fn over() -> Error {
+    Error::unauthorized("the session is over; sign in again")
+}
+
+/// Forgets sessions that are over; at most `limit` a pass. Returns how many went.
+///
+/// # Errors
+/// When the store fails.
+pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM sessions WHERE token_hash IN
+             (SELECT token_hash FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+        )?
+        .execute((tx.now(), limit))?)
+}
+
+// ---------------------------------------------------------------------------------------------
+// Wrong keys
+
+/// Addresses that are remembered at the most; the one that failed longest ago makes room.
+const ADDRESSES: usize = 4096;
+/// Wrong keys of one address that cost nothing.
+const FREE: u32 = 5;
+/// Longest wait, seconds.
+const LONGEST_WAIT: i64 = 60;
+/// An address that fails no more is forgotten after this time.
+const FORGET_MS: i64 = HOUR_MS;
+
+/// Failed sign-ins by address.
+#[derive(Default)]
+pub struct SignIns(Mutex<HashMap<IpAddr, Failures>>);
+
+struct Failures {
+    count: u32,
+    last: Timestamp,
+}
+
+impl Failures {
+    /// Seconds from the last failure until the next try.
+    fn wait(&self) -> i64 {
+        match self.count.checked_sub(FREE) {
+            None | Some(0) => 0,
+            Some(beyond) => (1_i64 << beyond.min(30)).min(LONGEST_WAIT),
+        }
+    }
+}
+
+/// One customer of a provider has a whole /64.
+fn neighbourhood(ip: Option<IpAddr>) -> IpAddr {
+    match ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
+            let prefix = u128::from(ip) & !u128::from(u64::MAX);
+            IpAddr::V6(Ipv6Addr::from(prefix))
+        }
+        ip => ip.to_canonical(),
+    }
+}
+
+impl SignIns {
+    /// Whether this address may try now.
+    fn admit(&self, ip: Option<IpAddr>, now: Timestamp) -> Result<()> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ip = neighbourhood(ip);
+        let Some(failures) = all.get(&ip) else {
+            return Ok(());
+        };
+        // A clock that stepped back must not prolong a wait.
+        let passed = (now.0 - failures.last.0).max(0);
+        if passed > FORGET_MS {
+            all.remove(&ip);
+            return Ok(());
+        }
+        let left = failures.wait() - passed / 1000;
+        if left <= 0 {
+            return Ok(());
+        }
+        Err(Error::too_many(
+            "too many wrong keys from this address; try again later",
+            u32::try_from(left).unwrap_or(1),
+        ))
+    }
+
+    fn failed(&self, ip: Option<IpAddr>, now: Timestamp) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let ip = neighbourhood(ip);
+        if all.len() >= ADDRESSES && !all.contains_key(&ip) {
+            let oldest = all
+                .iter()
+                .min_by_key(|(_, failures)| failures.last)
+                .map(|(ip, _)| *ip);
+            oldest.map(|ip| all.remove(&ip));
+        }
+        let failures = all.entry(ip).or_insert(Failures {
+            count: 0,
+            last: now,
+        });
+        failures.count = failures.count.saturating_add(1);
+        failures.last = now;
+    }
+
+    fn succeeded(&self, ip: Option<IpAddr>) {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        all.remove(&neighbourhood(ip));
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Handlers, below /admin/session
+
+/// `GET /admin/session`: what the page must know before anybody has signed in.
+#[derive(Serialize)]
+struct Who {
+    signed_in: bool,
+    version: &'static str,
+    /// Development mode: the fixed key that everybody knows.
+    dev_key: Option<&'static str>,
+    expires_at: Option<Timestamp>,
+    key: Option<WhoKey>,
+}
+
+#[derive(Serialize)]
+struct WhoKey {
+    id: ApiKeyId,
+    key_prefix: String,
+    key_type: KeyType,
+    operator: bool,
+    scopes: Vec<String>,
+    tenant_id: TenantId,
+    tenant_slug: String,
+    workspace_id: Option<WorkspaceId>,
+    external_user_id: Option<String>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Who {
+    fn new(app: &App, found: Option<(Key, Timestamp)>) -> Self {
+        let (key, expires_at) = found.unzip();
+        Who {
+            signed_in: key.is_some(),
+            version: env!("CARGO_PKG_VERSION"),
+            dev_key: app.config.dev.then_some(DEV_KEY),
+            expires_at,
+            key: key.map(|key| WhoKey {
+                id: key.id,
+                key_prefix: key.prefix,
+                key_type: key.key_type,
+                operator: key.operator,
+                scopes: key.scopes,
+                tenant_id: key.tenant_id,
+                tenant_slug: key.tenant_slug,
+                workspace_id: key.workspace_id,
+                external_user_id: key.external_user_id,
+                expires_at: key.expires_at,
+            }),
+        }
+    }
+}
+
+/// `GET /admin/session`
+pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
+    let token = cookie(&headers).map(token_hash);
+    let found = match token {
+        Some(hash) => app.store.read(move |tx| find(tx, &hash)).await?,
+        None => None,
+    };
+    let found = found.map(|(key, session)| (key, session.expires_at));
+    Ok(no_store(Json(Who::new(&app, found)).into_response()))
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    key: String,
+}
+
+/// `POST /admin/session`
+pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    // Also here: another site must not sign a person in under a key of its own.
+    if !parts.headers.contains_key(HEADER) {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "signing in needs the header X-Workspaced-Admin: 1",
+        ));
+    }
+    check_origin(&parts.method, &parts.headers)?;
+    let bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| Error::too_large(MAX_BODY))?;
+    let SignIn { key } = serde_json::from_slice(&bytes)
+        .map_err(|_| Error::field("key", "send {\"key\": \"msk_...\"}"))?;
+    let ip = parts
+        .extensions
+        .get::<ConnectInfo<SocketAddr>>()
+        .map(|info| info.0.ip());
+    let now = app.store.now();
+    app.sign_ins.admit(ip, now)?;
+
+    let secret = crate::api_keys::hash(key.trim());
+    let found = app.store.read(move |tx| find_key(tx, &secret)).await?;
+    let usable = |key: &Key| key.expires_at.is_none_or(|at| at > now);
+    let Some(key) = found.filter(usable) else {
+        app.sign_ins.failed(ip, now);
+        return Err(Error::unauthorized(
+            "this key is unknown, revoked or expired",
+        ));
+    };
+    app.sign_ins.succeeded(ip);
+
+    let id = key.id;
+    let (token, end) = app.store.write(move |tx| start(tx, id, &secret)).await?;
+    let secure = parts
+        .headers
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let mut response = Json(Who::new(&app, Some((key, end)))).into_response();
+    set_cookie(&mut response, secure, &token, WHOLE_MS / 1000)?;
+    Ok(no_store(response))
+}
+
+/// A new session of a key; its token is in the reply only.
+fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+    let token: String = tx
+        .random::<32>()?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let end = tx.now().plus_ms(IDLE_MS);
+    tx.prepare_cached(
+        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute((token_hash(&token), key, secret, tx.now(), end))?;
+    tx.prepare_cached(
+        "DELETE FROM sessions WHERE token_hash IN
+         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)",
+    )?
+    .execute((key, PER_KEY))?;
+    Ok((token, end))
+}
+
+/// `DELETE /admin/session`
+pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Response> {
+    let (parts, _) = request.into_parts();
+    check_origin(&parts.method, &parts.headers)?;
+    if let Some(hash) = cookie(&parts.headers).map(token_hash) {
+        let sql = "DELETE FROM sessions WHERE token_hash = ?1";
+        app.store
+            .write(move |tx| Ok(tx.prepare_cached(sql)?.execute([hash])?))
+            .await?;
+        app.streams.recheck();
+    }
+    let mut response = Json(json!({ "signed_out": true })).into_response();
+    set_cookie(&mut response, false, "", 0)?;
+    set_cookie(&mut response, true, "", 0)?;
+    Ok(no_store(response))
+}
+
+fn set_cookie(response: &mut Response, secure: bool, token: &str, max_age: i64) -> Result<()> {
+    let (name, attribute) = if secure {
+        (COOKIE_NAME_TLS, "; Secure")
+    } else {
+        (COOKIE_NAME, "")
+    };
+    let text =
+        format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{attribute}");
+    let value = HeaderValue::from_str(&text).map_err(Error::internal)?;
+    response.headers_mut().append(SET_COOKIE, value);
+    Ok(())
+}
+
+fn no_store(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| {
+                let value = HeaderValue::from_str(value).unwrap();
+                (axum::http::HeaderName::from_static(name), value)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cookies_are_found_among_others() {
+        let token = |list: &[(&'static str, &str)]| cookie(&headers(list)).map(str::to_owned);
+        assert_eq!(token(&[]), None);
+        assert_eq!(
+            token(&[("cookie", "a=b; workspaced_session=t; c=d")]).as_deref(),
+            Some("t")
+        );
+        assert_eq!(token(&[("cookie", "workspaced_session=")]), None);
+        assert_eq!(token(&[("cookie", "xworkspaced_session=t")]), None);
+        let both = "workspaced_session=t; __Host-workspaced_session=u";
+        assert_eq!(token(&[("cookie", both)]).as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn what_another_site_can_send_is_refused() {
+        let host = ("host", "box:8400");
+        let own = ("origin", "http://box:8400");
+        let other = ("origin", "http://evil:8400");
+        let mark = (HEADER, "1");
+        for (method, list, allowed) in [
+            (Method::GET, &[host][..], false),
+            (Method::GET, &[host, mark], true),
+            (
+                Method::GET,
+                &[host, ("sec-fetch-site", "same-origin")],
+                true,
+            ),
+            (
+                Method::GET,
+                &[host, ("sec-fetch-site", "cross-site")],
+                false,
+            ),
+            (Method::GET, &[host, other, mark], false),
+            (Method::POST, &[host, mark], false),
+            (Method::POST, &[host, own], false),
+            (Method::POST, &[host, own, mark], true),
+            (Method::POST, &[host, other, mark], false),
+            (Method::POST, &[host, ("origin", "null"), mark], false),
+            (
+                Method::DELETE,
+                &[host, ("origin", "http://box"), mark],
+                false,
+            ),
+            (
+                Method::PATCH,
+                &[host, ("origin", "https://box:8400"), mark],
+                true,
+            ),
+        ] {
+            let checked = check_origin(&method, &headers(list));
+            assert_eq!(checked.is_ok(), allowed, "{method} {list:?}");
+        }
+    }
+
+    #[test]
+    fn wrong_keys_cost_more_and_more_but_never_for_ever() {
+        let sign_ins = SignIns::default();
+        let ip = |text: &str| Some(text.parse::<IpAddr>().unwrap());
+        let mut now = Timestamp(0);
+        let mut waits = Vec::new();
+        for _ in 0..14 {
+            assert!(sign_ins.admit(ip("10.0.0.1"), now).is_ok());
+            sign_ins.failed(ip("10.0.0.1"), now);
+            let wait = sign_ins
+                .admit(ip("10.0.0.1"), now)
+                .err()
+                .and_then(|e| e.retry_after());
+            waits.push(wait.unwrap_or(0));
+            now = now.plus_seconds(i64::from(wait.unwrap_or(0)));
+        }
+        assert_eq!(waits, [0, 0, 0, 0, 0, 2, 4, 8, 16, 32, 60, 60, 60, 60]);
+        assert!(sign_ins.admit(ip("10.0.0.2"), Timestamp(0)).is_ok());
+        // One /64 is one neighbour, and a sign-in that succeeds makes good.
+        for _ in 0..7 {
+            sign_ins.failed(ip("2001:db8::1"), now);
+        }
+        assert!(sign_ins.admit(ip("2001:db8::2"), now).is_err());
+        assert!(sign_ins.admit(ip("2001:db8:0:1::2"), now).is_ok());
+        sign_ins.succeeded(ip("2001:db8::3"));
+        assert!(sign_ins.admit(ip("2001:db8::1"), now).is_ok());
+    }
+
+    #[test]
+    fn memory_is_bounded() {
+        let sign_ins = SignIns::default();
+        for n in 0..(ADDRESSES as u32 + 100) {
+            sign_ins.failed(Some(IpAddr::V4(n.into())), Timestamp(n.into()));
+        }
+        assert_eq!(sign_ins.0.lock().unwrap().len(), ADDRESSES);
+    }
+}

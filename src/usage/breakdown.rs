@@ -1,0 +1,141 @@
+//! `group_by`: the same usage by project, computer or size. In every bucket the parts add up to the
+//! bucket of the series, in milliseconds exactly, in shown integers by the largest remainder.
+
+use std::collections::BTreeMap;
+
+use rusqlite::OptionalExtension;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::reading::readings;
+use super::series::Group;
+use super::stints;
+use super::units::{Amount, share};
+use super::window::Window;
+use crate::catalog::Size;
+use crate::error::Result;
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::store::Tx;
+
+/// What usage can be split by.
+#[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// The project that the computer was in at that time.
+    Project,
+    /// The computer.
+    Computer,
+    /// The size that the computer had at that time.
+    Size,
+}
+
+impl GroupBy {
+    /// Reads the parameter. `Err` says what is allowed.
+    pub(super) fn parse(text: Option<&str>) -> Result<Option<Self>, &'static str> {
+        match text {
+            None => Ok(None),
+            Some("project") => Ok(Some(GroupBy::Project)),
+            Some("computer") => Ok(Some(GroupBy::Computer)),
+            Some("size") => Ok(Some(GroupBy::Size)),
+            Some(_) => Err("must be one of: project, computer, size"),
+        }
+    }
+}
+
+/// A part. Corrections come last.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+enum Part {
+    Project(ProjectId),
+    Computer(ComputerId),
+    Size(Size),
+    Corrections,
+}
+
+/// The parts of a workspace's series.
+pub(super) fn groups(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    window: &Window,
+    by: GroupBy,
+) -> Result<Vec<Group>> {
+    let cuts = window.cuts();
+    let buckets = cuts.len() - 1;
+    let (start, end) = (cuts[0], cuts[buckets]);
+    let mut parts: BTreeMap<Part, Vec<Amount>> = BTreeMap::new();
+    stints::of_workspace(tx, tenant, workspace, start, end, |stint| {
+        let part = match by {
+            GroupBy::Project => Part::Project(stint.opened.state.project),
+            GroupBy::Computer => Part::Computer(stint.computer),
+            GroupBy::Size => Part::Size(stint.opened.state.size),
+        };
+        let amounts = parts
+            .entry(part)
+            .or_insert_with(|| vec![Amount::default(); buckets]);
+        // From the bucket in which the stint starts to the one in which it ends.
+        let first = cuts.partition_point(|cut| *cut <= stint.start) - 1;
+        for (amount, edge) in amounts[first..].iter_mut().zip(cuts[first..].windows(2)) {
+            let (from, to) = (stint.start.max(edge[0]), stint.end.min(edge[1]));
+            if from < to {
+                *amount += stints::amount(&stint.opened, from, to);
+            }
+            if edge[1] >= stint.end {
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    for correction in stints::corrections(tx, tenant, workspace, start, end)? {
+        let amounts = parts
+            .entry(Part::Corrections)
+            .or_insert_with(|| vec![Amount::default(); buckets]);
+        let bucket = cuts.partition_point(|cut| *cut <= correction.at) - 1;
+        amounts[bucket] += Amount {
+            micros: correction.micros.into(),
+            ..Amount::default()
+        };
+    }
+
+    let readings = readings(tx, workspace, &cuts)?;
+    let mut shown = vec![Vec::with_capacity(buckets); parts.len()];
+    for (n, (bucket, reading)) in window.buckets().zip(readings.windows(2)).enumerate() {
+        let exact: Vec<Amount> = parts.values().map(|amounts| amounts[n]).collect();
+        for (part, share) in shown
+            .iter_mut()
+            .zip(share(&exact, &reading[0].until(&reading[1])))
+        {
+            part.push((bucket, share));
+        }
+    }
+    parts
+        .into_keys()
+        .zip(shown)
+        .map(|(part, shown)| {
+            let (key, name) = named(tx, part)?;
+            Ok(Group::new(key, name, shown))
+        })
+        .collect()
+}
+
+/// Key and name of a part; what was deleted keeps its last name (U27).
+fn named(tx: &Tx<'_>, part: Part) -> Result<(Option<String>, String)> {
+    let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
+        Ok(tx
+            .prepare_cached(sql)?
+            .query_row([id], |row| row.get(0))
+            .optional()?
+            .unwrap_or_default())
+    };
+    Ok(match part {
+        Part::Project(id) => (
+            Some(id.to_string()),
+            name("SELECT name FROM projects WHERE id = ?1", &id)?,
+        ),
+        Part::Computer(id) => (
+            Some(id.to_string()),
+            name("SELECT name FROM computers WHERE id = ?1", &id)?,
+        ),
+        Part::Size(size) => (Some(size.to_string()), size.to_string()),
+        Part::Corrections => (None, "Corrections".into()),
+    })
+}

@@ -1,0 +1,146 @@
+//! What a size costs, since when. The table `rates` is the tariff as this installation knows it: the
+//! past is never touched, what lies ahead follows the configuration.
+//!
+//! A change that the configuration dates ahead holds from its date on, also where the service was
+//! down at that instant. One without a date, or with a date that had passed when it was first seen,
+//! holds from the instant at which it was seen: a change never re-prices the past (U17). Computers
+//! that run across a change get an event `computer.repriced` at its instant, since every event
+//! carries the price that holds from it on.
+
+use std::collections::BTreeMap;
+
+use rusqlite::OptionalExtension;
+
+use super::events::last_until;
+use super::history::{self, Fact};
+use super::meter::{self, Changes};
+use crate::app::App;
+use crate::catalog::{Catalog, Size};
+use crate::error::Result;
+use crate::ids::{ComputerId, TenantId};
+use crate::store::{Tx, WriteTx};
+
+/// Computers that one pass re-prices at the most.
+const BATCH: usize = 500;
+
+/// The price of a size at an instant, credits per hour; `None` before the first start of the service.
+pub(super) fn at(tx: &Tx<'_>, size: Size, at: i64) -> Result<Option<i64>> {
+    Ok(tx
+        .prepare_cached("SELECT rate FROM rates WHERE size = ?1 AND effective_from <= ?2 ORDER BY effective_from DESC LIMIT 1")?
+        .query_row((size, at), |row| row.get(0))
+        .optional()?)
+}
+
+/// The whole tariff in memory, for many look-ups in one transaction.
+pub(super) struct Tariff<'a> {
+    known: BTreeMap<(Size, i64), i64>,
+    catalog: &'a Catalog,
+}
+
+impl<'a> Tariff<'a> {
+    pub(super) fn load(tx: &Tx<'_>, catalog: &'a Catalog) -> Result<Self> {
+        let known = tx
+            .prepare_cached("SELECT size, effective_from, rate FROM rates")?
+            .query_map([], |row| Ok(((row.get(0)?, row.get(1)?), row.get(2)?)))?
+            .collect::<Result<_, _>>()?;
+        Ok(Tariff { known, catalog })
+    }
+
+    /// The changes of a size's price strictly between two instants, and the new price of each.
+    pub(super) fn changes(&self, size: Size, from: i64, to: i64) -> Vec<(i64, i64)> {
+        if from + 1 >= to {
+            return Vec::new();
+        }
+        let between = self.known.range((size, from + 1)..(size, to));
+        between.map(|((_, at), rate)| (*at, *rate)).collect()
+    }
+
+    /// The price of a size at an instant.
+    pub(super) fn at(&self, size: Size, at: i64) -> i64 {
+        let known = self.known.range((size, i64::MIN)..=(size, at)).next_back();
+        known.map_or_else(|| self.catalog.rate_at(size, at), |(_, rate)| *rate)
+    }
+}
+
+/// The job: brings the table in line with the configuration, then running computers in line with the
+/// table. Returns how many events it appended.
+///
+/// # Errors
+/// When the store fails.
+pub fn run(tx: &WriteTx<'_>, app: &App) -> Result<usize> {
+    let now = tx.now().0;
+    let announced = app.catalog.announced(now);
+    let stale: Vec<(Size, i64, i64)> = tx
+        .prepare_cached("SELECT size, effective_from, rate FROM rates WHERE effective_from > ?1")?
+        .query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for entry in stale.iter().filter(|entry| !announced.contains(entry)) {
+        tx.prepare_cached("DELETE FROM rates WHERE size = ?1 AND effective_from = ?2")?
+            .execute((entry.0, entry.1))?;
+    }
+    for entry in announced.iter().filter(|entry| !stale.contains(entry)) {
+        tx.prepare_cached(
+            "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, 0)",
+        )?
+        .execute(*entry)?;
+    }
+    for size in Size::ALL {
+        let wanted = app.catalog.rate_at(size, now);
+        let mut set = tx.prepare_cached(
+            "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET rate = excluded.rate, applied = excluded.applied",
+        )?;
+        match at(tx, size, now)? {
+            None => drop(set.execute((size, 0, wanted, true))?),
+            Some(rate) if rate != wanted => drop(set.execute((size, now, wanted, false))?),
+            Some(_) => {}
+        }
+    }
+    reprice(tx, app, now)
+}
+
+/// Applies changes that have come into force, in the order of their dates.
+fn reprice(tx: &WriteTx<'_>, app: &App, now: i64) -> Result<usize> {
+    let mut done = 0;
+    while done < BATCH {
+        let due: Option<(Size, i64, i64)> = tx
+            .prepare_cached(
+                "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
+                 ORDER BY effective_from, size LIMIT 1",
+            )?
+            .query_row([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+            .optional()?;
+        let Some((size, from, rate)) = due else { break };
+        let tariff = Tariff::load(tx, &app.catalog)?;
+        let computers: Vec<(TenantId, ComputerId)> = tx
+            .prepare_cached("SELECT DISTINCT tenant_id, computer_id FROM metered_computers")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut changes = Changes::default();
+        for (tenant, computer) in computers {
+            let Some(held) = last_until(tx, computer, from)?.map(|held| held.state) else {
+                continue;
+            };
+            if held.status.billable() && held.size == size && held.rate != rate {
+                if done == BATCH {
+                    meter::apply(tx, changes)?;
+                    return Ok(done);
+                }
+                let fact = Fact {
+                    event_id: None,
+                    kind: "computer.repriced",
+                    at: from,
+                    status: None,
+                    size: None,
+                    place: None,
+                };
+                history::insert(tx, tenant, computer, vec![fact], &tariff, &mut changes)?;
+                done += 1;
+            }
+        }
+        meter::apply(tx, changes)?;
+        tx.prepare_cached("UPDATE rates SET applied = 1 WHERE size = ?1 AND effective_from = ?2")?
+            .execute((size, from))?;
+    }
+    Ok(done)
+}

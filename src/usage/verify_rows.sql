@@ -1,0 +1,38 @@
+-- Rows that must agree with what they follow from, by kind; no row = all do (U28).
+--
+-- ?1 the present instant
+WITH
+-- The event that holds for each computer. What an outside agent dates ahead of the clock does not
+-- hold yet; the built-in driver's own events always do, also after the clock stepped back (U13).
+held AS (
+    SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
+           row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end
+    FROM compute_events e JOIN computers c ON c.id = e.computer_id
+    WHERE c.driver = 'simulated' OR e.at <= ?1
+),
+checked AS (
+    SELECT 'computers and their last event' AS what, count(*) AS rows
+    FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1
+    WHERE (h.status, h.size, h.workspace_id, h.project_id) IS NOT (c.status, c.size, c.workspace_id, c.project_id)
+    UNION ALL
+    SELECT 'deleted computers', count(*) FROM computers WHERE (deleted_at IS NOT NULL) <> (status = 'destroyed')
+    UNION ALL
+    SELECT 'projects.computer_count', count(*) FROM projects p
+    WHERE computer_count <> (SELECT count(*) FROM computers c WHERE c.project_id = p.id AND c.deleted_at IS NULL)
+    UNION ALL
+    SELECT 'workspaces.computer_count', count(*) FROM workspaces w
+    WHERE computer_count <> (SELECT count(*) FROM computers c WHERE c.workspace_id = w.id AND c.deleted_at IS NULL)
+    UNION ALL
+    SELECT 'workspaces.project_count', count(*) FROM workspaces w
+    WHERE project_count <> (SELECT count(*) FROM projects p WHERE p.workspace_id = w.id AND p.deleted_at IS NULL)
+    UNION ALL
+    SELECT 'tenants.computer_count', count(*) FROM tenants t
+    WHERE computer_count <> (SELECT count(*) FROM computers c WHERE c.tenant_id = t.id AND c.deleted_at IS NULL)
+    UNION ALL
+    SELECT 'tenants.project_count', count(*) FROM tenants t
+    WHERE project_count <> (SELECT count(*) FROM projects p WHERE p.tenant_id = t.id AND p.deleted_at IS NULL)
+    UNION ALL
+    SELECT 'tenants.workspace_count', count(*) FROM tenants t
+    WHERE workspace_count <> (SELECT count(*) FROM workspaces w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL)
+)
+SELECT what, rows FROM checked WHERE rows > 0
