@@ -82,7 +82,12 @@ impl Answer {
     pub fn invalid(&self, fields: &[&str]) -> Value {
         self.refused(422, "VALIDATION_FAILED");
         let body = self.json();
-        let named: Vec<_> = body["errors"].as_object().unwrap().keys().cloned().collect();
+        let named: Vec<_> = body["errors"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .cloned()
+            .collect();
         assert_eq!(named, fields, "{}", self.text);
         assert_eq!(body["errors"], body["error"]["details"]);
         body
@@ -99,7 +104,12 @@ impl Service {
     pub fn with(config: Config) -> Service {
         let dir = TempDir::new().unwrap();
         let clock = Clock::manual(at(START));
-        let store = Store::open(&dir.path().join("workspaced.db"), clock.clone(), config.readers).unwrap();
+        let store = Store::open(
+            &dir.path().join("workspaced.db"),
+            clock.clone(),
+            config.readers,
+        )
+        .unwrap();
         let app = App::new(store, config);
         let router = http::router(app.clone());
         let mut service = Service {
@@ -122,14 +132,23 @@ impl Service {
         let new = self
             .app
             .store
-            .write_blocking(move |tx| tenants::insert(tx, &file, Actor::Operator, &slug, &slug, 0, key))
+            .write_blocking(move |tx| {
+                tenants::insert(tx, &file, Actor::Operator, &slug, &slug, 0, key)
+            })
             .unwrap();
-        (new.key.secret().to_owned(), new.id.to_string(), new.default_workspace.to_string())
+        (
+            new.key.secret().to_owned(),
+            new.id.to_string(),
+            new.default_workspace.to_string(),
+        )
     }
 
     /// Another organization with an ordinary key: `(key, default workspace)`.
     pub fn other_tenant(&self, slug: &str) -> (String, String) {
-        let key = NewKey { key_type: KeyType::Admin, ..NewKey::named("first") };
+        let key = NewKey {
+            key_type: KeyType::Admin,
+            ..NewKey::named("first")
+        };
         let (key, _, workspace) = self.tenant(slug, key);
         (key, workspace)
     }
@@ -143,7 +162,16 @@ impl Service {
     pub async fn send_async(&self, request: Request<Body>) -> Answer {
         let response = self.router.clone().oneshot(request).await.unwrap();
         let (parts, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
+        // A stream of events has no end; who wants its events reads them itself.
+        let endless = parts
+            .headers
+            .get("content-type")
+            .is_some_and(|kind| kind == "text/event-stream");
+        let bytes = if endless {
+            Default::default()
+        } else {
+            body.collect().await.unwrap().to_bytes()
+        };
         Answer {
             status: parts.status,
             headers: parts.headers,
@@ -191,7 +219,11 @@ impl Service {
     pub fn run_due(&self) {
         loop {
             let app = self.app.clone();
-            let done = self.app.store.write_blocking(move |tx| computers::run_due(tx, &app, 500)).unwrap();
+            let done = self
+                .app
+                .store
+                .write_blocking(move |tx| computers::run_due(tx, &app, 500))
+                .unwrap();
             if done < 500 {
                 break;
             }
@@ -200,7 +232,9 @@ impl Service {
 
     /// A new workspace; its id.
     pub fn workspace(&self, name: &str) -> String {
-        let body = self.post("/workspaces", json!({ "name": name })).expect(201);
+        let body = self
+            .post("/workspaces", json!({ "name": name }))
+            .expect(201);
         body["id"].as_str().unwrap().to_owned()
     }
 
@@ -209,28 +243,45 @@ impl Service {
         static NEXT: AtomicUsize = AtomicUsize::new(1);
         let name = format!("pc-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let body = json!({ "name": name, "workspace_id": workspace, "size": size });
-        self.post("/computers", body).expect(201)["id"].as_str().unwrap().to_owned()
+        self.post("/computers", body).expect(201)["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
     }
 
     /// A new computer that runs, a second later.
     pub fn running(&self, workspace: &str, size: &str) -> String {
         let id = self.computer(workspace, size);
         self.advance(1);
-        assert_eq!(self.get(&format!("/computers/{id}")).expect(200)["status"], "running");
+        assert_eq!(
+            self.get(&format!("/computers/{id}")).expect(200)["status"],
+            "running"
+        );
         id
     }
 
     /// One number from the database.
     pub fn count(&self, sql: &str) -> i64 {
         let sql = sql.to_owned();
-        self.app.store.read_blocking(move |tx| Ok(tx.query_row(&sql, [], |row| row.get(0))?)).unwrap()
+        self.app
+            .store
+            .read_blocking(move |tx| Ok(tx.query_row(&sql, [], |row| row.get(0))?))
+            .unwrap()
     }
 
     /// All rows that a customer could miss or find too many, for "nothing has changed".
     pub fn fingerprint(&self) -> Vec<i64> {
-        ["workspaces", "projects", "computers", "compute_events", "api_keys", "preview_domains", "audit_log"]
-            .map(|table| self.count(&format!("SELECT count(*) FROM {table}")))
-            .into()
+        [
+            "workspaces",
+            "projects",
+            "computers",
+            "compute_events",
+            "api_keys",
+            "preview_domains",
+            "audit_log",
+        ]
+        .map(|table| self.count(&format!("SELECT count(*) FROM {table}")))
+        .into()
     }
 }
 
@@ -242,13 +293,23 @@ impl Drop for Service {
 
 /// A request of the API under a key; JSON if there is a body.
 pub fn request(key: &str, method: &Method, path: &str, body: Option<Value>) -> Request<Body> {
-    let prefix = if path.starts_with("/api") && !path.starts_with("/api-keys") { "" } else { http::BASE };
-    let builder = Request::builder().method(method).uri(format!("{prefix}{path}"));
-    let builder = if key.is_empty() { builder } else { builder.header("authorization", format!("Bearer {key}")) };
+    let prefix = if path.starts_with("/api") && !path.starts_with("/api-keys") {
+        ""
+    } else {
+        http::BASE
+    };
+    let builder = Request::builder()
+        .method(method)
+        .uri(format!("{prefix}{path}"));
+    let builder = if key.is_empty() {
+        builder
+    } else {
+        builder.header("authorization", format!("Bearer {key}"))
+    };
     match body {
-        Some(body) => {
-            builder.header("content-type", "application/json").body(Body::from(body.to_string()))
-        }
+        Some(body) => builder
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string())),
         None => builder.body(Body::empty()),
     }
     .unwrap()
@@ -269,12 +330,17 @@ pub fn redact(mut value: Value) -> Value {
         match value {
             Value::Array(rows) => rows.iter_mut().for_each(|row| walk(key, row)),
             Value::Object(map) => map.iter_mut().for_each(|(key, value)| walk(key, value)),
-            Value::String(text) if key == "id" || key.ends_with("_id") && uuid::Uuid::try_parse(text).is_ok() => {
+            Value::String(text)
+                if key == "id" || key.ends_with("_id") && uuid::Uuid::try_parse(text).is_ok() =>
+            {
                 assert!(uuid::Uuid::try_parse(text).is_ok(), "{key}: {text}");
                 *text = "[uuid]".into();
             }
             Value::String(text) if key.ends_with("_at") => {
-                assert!(text.ends_with('Z') && Timestamp::parse(text).is_some(), "{key}: {text}");
+                assert!(
+                    text.ends_with('Z') && Timestamp::parse(text).is_some(),
+                    "{key}: {text}"
+                );
                 *text = "[time]".into();
             }
             _ => {}

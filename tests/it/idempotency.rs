@@ -19,29 +19,65 @@ fn keyed(s: &Service, api_key: &str, method: Method, path: &str, key: &str, body
 }
 
 fn replayed(answer: &Answer) -> bool {
-    answer.headers.get("idempotency-replayed").is_some_and(|v| v == "true")
+    answer
+        .headers
+        .get("idempotency-replayed")
+        .is_some_and(|v| v == "true")
 }
 
 #[test]
 fn the_same_request_is_executed_once() {
     let s = Service::new();
-    let create = |key: &str, name: &str| keyed(&s, &s.key, Method::POST, "/workspaces", key, json!({ "name": name }));
+    let create = |key: &str, name: &str| {
+        keyed(
+            &s,
+            &s.key,
+            Method::POST,
+            "/workspaces",
+            key,
+            json!({ "name": name }),
+        )
+    };
     let first = create("k1", "A");
     let after = s.fingerprint();
     let second = create("k1", "A");
-    assert_eq!((first.expect(201), replayed(&first)), (second.expect(201), false));
+    assert_eq!(
+        (first.expect(201), replayed(&first)),
+        (second.expect(201), false)
+    );
     assert!(replayed(&second));
     assert_eq!(s.fingerprint(), after);
 
     create("k1", "B").refused(409, "IDEMPOTENCY_PAYLOAD_MISMATCH");
     create("k2", "B").expect(201);
     // Another path, another request.
-    let path = format!("/workspaces/{}/settings", first.json()["id"].as_str().unwrap());
-    let settings = keyed(&s, &s.key, Method::PUT, &path, "k1", json!({ "max_computers": 1 }));
+    let path = format!(
+        "/workspaces/{}/settings",
+        first.json()["id"].as_str().unwrap()
+    );
+    let settings = keyed(
+        &s,
+        &s.key,
+        Method::PUT,
+        &path,
+        "k1",
+        json!({ "max_computers": 1 }),
+    );
     assert!(settings.expect(200)["settings"]["max_computers"] == 1 && !replayed(&settings));
     // Another API key, another request, even in the same organization.
-    let other = s.post("/api-keys", json!({ "name": "o" })).expect(201)["data"]["key"].as_str().unwrap().to_owned();
-    keyed(&s, &other, Method::POST, "/workspaces", "k2", json!({ "name": "B" })).refused(422, "WORKSPACE_NAME_EXISTS");
+    let other = s.post("/api-keys", json!({ "name": "o" })).expect(201)["data"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    keyed(
+        &s,
+        &other,
+        Method::POST,
+        "/workspaces",
+        "k2",
+        json!({ "name": "B" }),
+    )
+    .refused(422, "WORKSPACE_NAME_EXISTS");
 }
 
 #[test]
@@ -51,7 +87,10 @@ fn refusals_are_answered_again_word_by_word() {
     let first = keyed(&s, &s.key, Method::POST, "/workspaces", "k", body.clone());
     first.expect(422);
     let second = keyed(&s, &s.key, Method::POST, "/workspaces", "k", body);
-    assert_eq!((first.text, second.status), (second.text.clone(), first.status));
+    assert_eq!(
+        (first.text, second.status),
+        (second.text.clone(), first.status)
+    );
     assert!(replayed(&second));
 }
 
@@ -60,16 +99,33 @@ fn a_delete_that_is_repeated_is_no_404() {
     let s = Service::new();
     let id = s.workspace("A");
     for _ in 0..2 {
-        let answer = keyed(&s, &s.key, Method::DELETE, &format!("/workspaces/{id}"), "d", Value::Null);
+        let answer = keyed(
+            &s,
+            &s.key,
+            Method::DELETE,
+            &format!("/workspaces/{id}"),
+            "d",
+            Value::Null,
+        );
         assert_eq!(answer.expect(200), json!({ "deleted": true }));
     }
-    s.delete(&format!("/workspaces/{id}")).refused(404, "NOT_FOUND");
+    s.delete(&format!("/workspaces/{id}"))
+        .refused(404, "NOT_FOUND");
 }
 
 #[test]
 fn a_reply_is_kept_for_a_day() {
     let s = Service::new();
-    let create = || keyed(&s, &s.key, Method::POST, "/workspaces", "k", json!({ "name": "A", "slug": "a" }));
+    let create = || {
+        keyed(
+            &s,
+            &s.key,
+            Method::POST,
+            "/workspaces",
+            "k",
+            json!({ "name": "A", "slug": "a" }),
+        )
+    };
     create().expect(201);
     s.advance(86_399);
     assert!(replayed(&create()));
@@ -78,14 +134,26 @@ fn a_reply_is_kept_for_a_day() {
     create().expect(422);
     assert_eq!(s.count("SELECT count(*) FROM idempotency"), 1);
     s.advance(86_400);
-    s.app.store.write_blocking(|tx| workspaced::http::purge_idempotency(tx, 500)).unwrap();
+    s.app
+        .store
+        .write_blocking(|tx| workspaced::http::purge_idempotency(tx, 500))
+        .unwrap();
     assert_eq!(s.count("SELECT count(*) FROM idempotency"), 0);
 }
 
 #[test]
 fn a_new_key_is_replayed_but_its_secret_is_not_stored() {
     let s = Service::new();
-    let create = || keyed(&s, &s.key, Method::POST, "/api-keys", "0123456789abcdef", json!({ "name": "k" }));
+    let create = || {
+        keyed(
+            &s,
+            &s.key,
+            Method::POST,
+            "/api-keys",
+            "0123456789abcdef",
+            json!({ "name": "k" }),
+        )
+    };
     let (first, second) = (create().expect(201), create().expect(201));
     assert_eq!(first, second);
     assert_eq!(s.count("SELECT count(*) FROM api_keys"), 2);
@@ -101,15 +169,35 @@ fn a_new_key_is_replayed_but_its_secret_is_not_stored() {
 fn a_header_that_is_empty_or_too_long_is_refused() {
     let s = Service::new();
     for bad in [String::new(), "k".repeat(256)] {
-        keyed(&s, &s.key, Method::POST, "/workspaces", &bad, json!({ "name": "A" })).invalid(&["Idempotency-Key"]);
+        keyed(
+            &s,
+            &s.key,
+            Method::POST,
+            "/workspaces",
+            &bad,
+            json!({ "name": "A" }),
+        )
+        .invalid(&["Idempotency-Key"]);
     }
-    keyed(&s, &s.key, Method::POST, "/workspaces", &"k".repeat(255), json!({ "name": "A" })).expect(201);
+    keyed(
+        &s,
+        &s.key,
+        Method::POST,
+        "/workspaces",
+        &"k".repeat(255),
+        json!({ "name": "A" }),
+    )
+    .expect(201);
 }
 
 #[test]
 fn duplicates_at_the_same_time_execute_once() {
     let s = Service::new();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
     let ids = runtime.block_on(async {
         let calls: Vec<_> = (0..32)
             .map(|_| {
@@ -123,7 +211,10 @@ fn duplicates_at_the_same_time_execute_once() {
                 tokio::spawn(async move {
                     let response = tower::ServiceExt::oneshot(router, request).await.unwrap();
                     assert_eq!(response.status(), 201);
-                    let body = http_body_util::BodyExt::collect(response.into_body()).await.unwrap().to_bytes();
+                    let body = http_body_util::BodyExt::collect(response.into_body())
+                        .await
+                        .unwrap()
+                        .to_bytes();
                     serde_json::from_slice::<Value>(&body).unwrap()["id"].clone()
                 })
             })

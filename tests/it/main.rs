@@ -1,10 +1,25 @@
 //! Tests through the router: what clients see, on a real database file and a hand-set clock.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "helpers of tests may panic as tests may"
+)]
+
 mod harness;
 
+mod admin;
 mod computers;
-mod workspaces;
+mod domains;
+mod events;
 mod idempotency;
 mod keys;
+mod metering_oracle;
+mod model;
 mod store;
 mod surface;
+mod usage;
+mod usage_api;
+mod usage_ingest;
+mod usage_rules;
+mod usage_store;
+mod workspaces;

@@ -12,16 +12,27 @@ use workspaced::error::Error;
 use workspaced::store::{SCHEMA, Store, VERSION, lock_data_dir};
 
 fn open(dir: &TempDir) -> Store {
-    Store::open(&dir.path().join("workspaced.db"), Clock::manual(at(START)), 2).unwrap()
+    Store::open(
+        &dir.path().join("workspaced.db"),
+        Clock::manual(at(START)),
+        2,
+    )
+    .unwrap()
 }
 
 /// A table to write to that no rule of the product touches.
 fn scratch(store: &Store) {
-    store.write_blocking(|tx| Ok(tx.execute_batch("CREATE TABLE scratch (n INTEGER PRIMARY KEY, t BLOB)")?)).unwrap();
+    store
+        .write_blocking(|tx| {
+            Ok(tx.execute_batch("CREATE TABLE scratch (n INTEGER PRIMARY KEY, t BLOB)")?)
+        })
+        .unwrap();
 }
 
 fn count(store: &Store) -> i64 {
-    store.read_blocking(|tx| Ok(tx.query_row("SELECT count(*) FROM scratch", [], |row| row.get(0))?)).unwrap()
+    store
+        .read_blocking(|tx| Ok(tx.query_row("SELECT count(*) FROM scratch", [], |row| row.get(0))?))
+        .unwrap()
 }
 
 #[test]
@@ -36,11 +47,21 @@ fn ok_commits_err_rolls_back_and_a_panic_is_an_error() {
         })
     };
     assert!(insert(1, || Ok(())).is_ok());
-    assert_eq!(insert(2, || Err(Error::not_found("it"))).unwrap_err().code(), "NOT_FOUND");
-    assert_eq!(insert(3, || panic!("a defect")).unwrap_err().code(), "INTERNAL_ERROR");
+    assert_eq!(
+        insert(2, || Err(Error::not_found("it")))
+            .unwrap_err()
+            .code(),
+        "NOT_FOUND"
+    );
+    assert_eq!(
+        insert(3, || panic!("a defect")).unwrap_err().code(),
+        "INTERNAL_ERROR"
+    );
     assert_eq!(count(&store), 1);
     assert!(insert(4, || Ok(())).is_ok(), "the writer lives on");
-    let panic = store.read_blocking::<(), _>(|_| panic!("a defect")).unwrap_err();
+    let panic = store
+        .read_blocking::<(), _>(|_| panic!("a defect"))
+        .unwrap_err();
     assert!(panic.internal_detail().unwrap().contains("a defect"));
     assert_eq!(count(&store), 2);
     let write = store.read_blocking(|tx| Ok(tx.execute("INSERT INTO scratch (n) VALUES (9)", [])?));
@@ -56,8 +77,19 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
     scratch(&store);
     // Hold the writer until everybody waits.
     let (release, gate) = std::sync::mpsc::channel::<()>();
-    let held = { let store = store.clone(); std::thread::spawn(move || store.write_blocking(move |_| { gate.recv().ok(); Ok(()) })) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let held = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            store.write_blocking(move |_| {
+                gate.recv().ok();
+                Ok(())
+            })
+        })
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
     let calls: Vec<_> = (0..200_i64)
         .map(|n| {
             let store = store.clone();
@@ -66,7 +98,11 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
                     .write(move |tx| {
                         tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?;
                         // The number of this transaction's neighbours so far.
-                        if n % 3 == 0 { Err(Error::forbidden()) } else { Ok(tx.now()) }
+                        if n % 3 == 0 {
+                            Err(Error::forbidden())
+                        } else {
+                            Ok(tx.now())
+                        }
                     })
                     .await
                     .is_ok()
@@ -75,7 +111,10 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
         .collect();
     std::thread::sleep(std::time::Duration::from_millis(50));
     release.send(()).unwrap();
-    let done: Vec<bool> = calls.into_iter().map(|call| runtime.block_on(call).unwrap()).collect();
+    let done: Vec<bool> = calls
+        .into_iter()
+        .map(|call| runtime.block_on(call).unwrap())
+        .collect();
     held.join().unwrap().unwrap();
     for (n, ok) in done.iter().enumerate() {
         assert_eq!(*ok, n % 3 != 0, "{n}");
@@ -90,25 +129,46 @@ fn a_full_queue_answers_503_and_nothing_has_happened() {
     let store = open(&dir);
     scratch(&store);
     let (release, gate) = std::sync::mpsc::channel::<()>();
-    let held = { let store = store.clone(); std::thread::spawn(move || store.write_blocking(move |_| { gate.recv().ok(); Ok(()) })) };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
+    let held = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            store.write_blocking(move |_| {
+                gate.recv().ok();
+                Ok(())
+            })
+        })
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap();
     std::thread::sleep(std::time::Duration::from_millis(50));
     let calls: Vec<_> = (0..5000_i64)
         .map(|n| {
             let store = store.clone();
             runtime.spawn(async move {
-                let write = store.write(move |tx| Ok(tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?));
-                write.await.map_err(|e| (e.status().as_u16(), e.retry_after()))
+                let write = store
+                    .write(move |tx| Ok(tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?));
+                write
+                    .await
+                    .map_err(|e| (e.status().as_u16(), e.retry_after()))
             })
         })
         .collect();
     std::thread::sleep(std::time::Duration::from_millis(200));
     release.send(()).unwrap();
-    let results: Vec<_> = calls.into_iter().map(|call| runtime.block_on(call).unwrap()).collect();
+    let results: Vec<_> = calls
+        .into_iter()
+        .map(|call| runtime.block_on(call).unwrap())
+        .collect();
     held.join().unwrap().unwrap();
     let ok = results.iter().filter(|r| r.is_ok()).count();
     assert!(ok < 5000, "the queue is bounded");
-    assert!(results.iter().all(|r| matches!(r, Ok(1) | Err((503, Some(1))))));
+    assert!(
+        results
+            .iter()
+            .all(|r| matches!(r, Ok(1) | Err((503, Some(1)))))
+    );
     assert_eq!(count(&store), i64::try_from(ok).unwrap());
     store.close();
 }
@@ -132,14 +192,28 @@ fn the_wal_stays_small_under_steady_reads_and_writes() {
     let wal = dir.path().join("workspaced.db-wal");
     let mut largest = 0;
     for n in 0..1500_i64 {
-        store.write_blocking(move |tx| Ok(tx.execute("INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))", [n])?)).unwrap();
+        store
+            .write_blocking(move |tx| {
+                Ok(tx.execute(
+                    "INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))",
+                    [n],
+                )?)
+            })
+            .unwrap();
         largest = largest.max(std::fs::metadata(&wal).unwrap().len());
     }
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     readers.into_iter().for_each(|r| r.join().unwrap());
-    assert!(largest < 40 << 20, "60 MB were written, and the WAL grew to {largest} bytes");
+    assert!(
+        largest < 40 << 20,
+        "60 MB were written, and the WAL grew to {largest} bytes"
+    );
     store.close();
-    assert_eq!(std::fs::metadata(&wal).map_or(0, |m| m.len()), 0, "a stop leaves one file");
+    assert_eq!(
+        std::fs::metadata(&wal).map_or(0, |m| m.len()),
+        0,
+        "a stop leaves one file"
+    );
 }
 
 #[test]
@@ -147,15 +221,24 @@ fn every_connection_is_durable_and_in_wal_mode() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     let pragmas = |tx: &workspaced::store::Tx<'_>| {
-        let get = |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+        let get =
+            |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         let mode: String = tx.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;
-        Ok((mode, get("synchronous")?, get("foreign_keys")?, get("busy_timeout")?))
+        Ok((
+            mode,
+            get("synchronous")?,
+            get("foreign_keys")?,
+            get("busy_timeout")?,
+        ))
     };
     let expected = ("wal".to_owned(), 2, 1, 5000);
     for _ in 0..8 {
         assert_eq!(store.read_blocking(pragmas).unwrap(), expected);
     }
-    assert_eq!(store.write_blocking(move |tx| pragmas(tx)).unwrap(), expected);
+    assert_eq!(
+        store.write_blocking(move |tx| pragmas(tx)).unwrap(),
+        expected
+    );
     store.close();
 }
 
@@ -164,7 +247,10 @@ fn one_service_per_directory() {
     let dir = TempDir::new().unwrap();
     let (lock, _) = lock_data_dir(dir.path()).unwrap();
     let refused = lock_data_dir(dir.path()).unwrap_err().to_string();
-    assert!(refused.contains("another workspaced is running"), "{refused}");
+    assert!(
+        refused.contains("another workspaced is running"),
+        "{refused}"
+    );
     drop(lock);
     lock_data_dir(dir.path()).unwrap();
 }
@@ -175,16 +261,32 @@ fn a_newer_or_foreign_file_is_refused_and_left_as_it_is() {
     let path = dir.path().join("workspaced.db");
     open(&dir).close();
     let conn = Connection::open(&path).unwrap();
-    conn.pragma_update(None, "user_version", VERSION + 1).unwrap();
+    conn.pragma_update(None, "user_version", VERSION + 1)
+        .unwrap();
     drop(conn);
-    let refused = Store::open(&path, Clock::System, 1).err().unwrap().to_string();
+    let refused = Store::open(&path, Clock::System, 1)
+        .err()
+        .unwrap()
+        .to_string();
     assert!(refused.contains("Nothing was changed"), "{refused}");
-    let version: i64 = Connection::open(&path).unwrap().query_row("PRAGMA user_version", [], |r| r.get(0)).unwrap();
+    let version: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("PRAGMA user_version", [], |r| r.get(0))
+        .unwrap();
     assert_eq!(version, VERSION + 1);
 
     let foreign = dir.path().join("other.db");
-    Connection::open(&foreign).unwrap().execute_batch("CREATE TABLE t (x)").unwrap();
-    assert!(Store::open(&foreign, Clock::System, 1).err().unwrap().to_string().contains("not a workspaced database"));
+    Connection::open(&foreign)
+        .unwrap()
+        .execute_batch("CREATE TABLE t (x)")
+        .unwrap();
+    assert!(
+        Store::open(&foreign, Clock::System, 1)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("not a workspaced database")
+    );
     let garbage = dir.path().join("garbage.db");
     std::fs::write(&garbage, vec![7; 8192]).unwrap();
     assert!(Store::open(&garbage, Clock::System, 1).is_err());

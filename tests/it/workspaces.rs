@@ -47,52 +47,95 @@ fn row_2_the_list_shows_the_default_first_and_has_two_keys() {
         })
     );
     let page = s.get("/workspaces?page=2&page_size=2").expect(200);
-    assert_eq!((page["total"].clone(), page["data"][0]["name"].clone()), (json!(3), json!("Alpha")));
+    assert_eq!(
+        (page["total"].clone(), page["data"][0]["name"].clone()),
+        (json!(3), json!("Alpha"))
+    );
     let slice = s.get("/workspaces?limit=1&offset=1").expect(200);
-    assert_eq!((slice["total"].clone(), slice["data"][0]["name"].clone()), (json!(3), json!("Zeta")));
-    assert_eq!(s.get("/workspaces?limit=1&offset=9").expect(200), json!({ "data": [], "total": 3 }));
-    s.get("/workspaces?page=0&page_size=101").invalid(&["page", "page_size"]);
+    assert_eq!(
+        (slice["total"].clone(), slice["data"][0]["name"].clone()),
+        (json!(3), json!("Zeta"))
+    );
+    assert_eq!(
+        s.get("/workspaces?limit=1&offset=9").expect(200),
+        json!({ "data": [], "total": 3 })
+    );
+    s.get("/workspaces?page=0&page_size=101")
+        .invalid(&["page", "page_size"]);
     let found = s.get("/workspaces?q=ALP").expect(200);
-    assert_eq!((found["total"].clone(), found["data"][0]["slug"].clone()), (json!(1), json!("alpha")));
+    assert_eq!(
+        (found["total"].clone(), found["data"][0]["slug"].clone()),
+        (json!(1), json!("alpha"))
+    );
 }
 
 #[test]
 fn row_3_a_slug_is_derived_from_the_name() {
     let s = Service::new();
-    let created = s.post("/workspaces", json!({ "name": "  Dr. Smith Clinic " })).expect(201);
-    assert_eq!(redact(created), workspace("Dr. Smith Clinic", "dr-smith-clinic", false));
+    let created = s
+        .post("/workspaces", json!({ "name": "  Dr. Smith Clinic " }))
+        .expect(201);
+    assert_eq!(
+        redact(created),
+        workspace("Dr. Smith Clinic", "dr-smith-clinic", false)
+    );
 }
 
 #[test]
 fn row_4_slugs_are_unique_and_have_a_format() {
     let s = Service::new();
-    s.post("/workspaces", json!({ "name": "A", "slug": "taken" })).expect(201);
+    s.post("/workspaces", json!({ "name": "A", "slug": "taken" }))
+        .expect(201);
     let before = s.fingerprint();
-    let body = s.post("/workspaces", json!({ "name": "B", "slug": "taken" })).invalid(&["slug"]);
+    let body = s
+        .post("/workspaces", json!({ "name": "B", "slug": "taken" }))
+        .invalid(&["slug"]);
     assert_eq!(body["errors"]["slug"], json!(["has already been taken"]));
     for bad in ["-bad", "Bad_Slug", "", "a b", &"a".repeat(81)] {
-        let body = s.post("/workspaces", json!({ "name": "B", "slug": bad })).invalid(&["slug"]);
-        assert_eq!(body["errors"]["slug"], json!(["must start with alphanumeric and contain only a-z 0-9 -"]));
+        let body = s
+            .post("/workspaces", json!({ "name": "B", "slug": bad }))
+            .invalid(&["slug"]);
+        assert_eq!(
+            body["errors"]["slug"],
+            json!(["must start with alphanumeric and contain only a-z 0-9 -"])
+        );
     }
     assert_eq!(s.fingerprint(), before);
-    s.post("/workspaces", json!({ "name": "B", "slug": "a".repeat(80) })).expect(201);
+    s.post(
+        "/workspaces",
+        json!({ "name": "B", "slug": "a".repeat(80) }),
+    )
+    .expect(201);
 }
 
 #[test]
 fn row_5_names_have_1_to_120_characters() {
     let s = Service::new();
     let before = s.fingerprint();
-    for bad in [json!({}), json!({ "name": "" }), json!({ "name": "  " }), json!({ "name": null })] {
+    for bad in [
+        json!({}),
+        json!({ "name": "" }),
+        json!({ "name": "  " }),
+        json!({ "name": null }),
+    ] {
         let body = s.post("/workspaces", bad).invalid(&["name"]);
         assert_eq!(body["errors"]["name"], json!(["can't be blank"]));
     }
-    let body = s.post("/workspaces", json!({ "name": "ä".repeat(121) })).invalid(&["name"]);
-    assert_eq!(body["errors"]["name"], json!(["should be at most 120 character(s)"]));
-    s.post("/workspaces", json!({ "name": 5 })).invalid(&["name"]);
-    s.post("/workspaces", json!({ "name": "a\u{0}b" })).invalid(&["name"]);
+    let body = s
+        .post("/workspaces", json!({ "name": "ä".repeat(121) }))
+        .invalid(&["name"]);
+    assert_eq!(
+        body["errors"]["name"],
+        json!(["should be at most 120 character(s)"])
+    );
+    s.post("/workspaces", json!({ "name": 5 }))
+        .invalid(&["name"]);
+    s.post("/workspaces", json!({ "name": "a\u{0}b" }))
+        .invalid(&["name"]);
     s.post("/workspaces", json!([1])).invalid(&["body"]);
     assert_eq!(s.fingerprint(), before);
-    s.post("/workspaces", json!({ "name": "ä".repeat(120) })).expect(201);
+    s.post("/workspaces", json!({ "name": "ä".repeat(120) }))
+        .expect(201);
 }
 
 #[test]
@@ -102,8 +145,14 @@ fn every_wrong_field_is_named_at_once() {
         "name": "", "slug": "-", "external_workspace_id": "", "description": "d".repeat(2001),
         "metadata": { "k": "v".repeat(17_000) }, "external_user_id": "u".repeat(256),
     });
-    let fields =
-        ["description", "external_user_id", "external_workspace_id", "metadata", "name", "slug"];
+    let fields = [
+        "description",
+        "external_user_id",
+        "external_workspace_id",
+        "metadata",
+        "name",
+        "slug",
+    ];
     s.post("/workspaces", body).invalid(&fields);
 }
 
@@ -134,10 +183,23 @@ fn row_6_foreign_is_403_and_unknown_is_404_on_every_endpoint() {
     for (method, path) in endpoints {
         let call = |id: &str| {
             let body = (method != Method::GET).then(|| bodies.clone());
-            s.call_as(&s.key, method.clone(), &format!("/workspaces/{id}{path}"), body)
+            s.call_as(
+                &s.key,
+                method.clone(),
+                &format!("/workspaces/{id}{path}"),
+                body,
+            )
         };
-        assert_eq!(call(UNKNOWN).refused(404, "NOT_FOUND"), "workspace not found", "{method} {path}");
-        assert_eq!(call(&foreign).refused(403, "FORBIDDEN"), "forbidden", "{method} {path}");
+        assert_eq!(
+            call(UNKNOWN).refused(404, "NOT_FOUND"),
+            "workspace not found",
+            "{method} {path}"
+        );
+        assert_eq!(
+            call(&foreign).refused(403, "FORBIDDEN"),
+            "forbidden",
+            "{method} {path}"
+        );
         for malformed in ["default", "123", "%20", "7a1f0000000040008000000000000001"] {
             call(malformed).refused(400, "INVALID_ID");
         }
@@ -156,9 +218,18 @@ fn row_7_patch_changes_what_is_given() {
         .expect(201);
     let path = format!("/workspaces/{}", created["id"].as_str().unwrap());
     s.advance(5);
-    assert_eq!(s.patch(&path, json!({})).expect(200), created, "nothing given, nothing moved");
+    assert_eq!(
+        s.patch(&path, json!({})).expect(200),
+        created,
+        "nothing given, nothing moved"
+    );
 
-    let patched = s.patch(&path, json!({ "description": null, "metadata": { "c": [1.5, null] } })).expect(200);
+    let patched = s
+        .patch(
+            &path,
+            json!({ "description": null, "metadata": { "c": [1.5, null] } }),
+        )
+        .expect(200);
     assert_eq!(patched["description"], Value::Null);
     assert_eq!(patched["metadata"], json!({ "c": [1.5, null] }));
     for kept in ["name", "slug", "external_workspace_id", "created_at", "id"] {
@@ -167,17 +238,35 @@ fn row_7_patch_changes_what_is_given() {
     assert_eq!(patched["updated_at"], "2026-05-20T10:15:35Z");
 
     s.workspace("Other");
-    let body = s.patch(&path, json!({ "slug": "other" })).invalid(&["slug"]);
+    let body = s
+        .patch(&path, json!({ "slug": "other" }))
+        .invalid(&["slug"]);
     assert_eq!(body["errors"]["slug"], json!(["has already been taken"]));
     s.patch(&path, json!({ "slug": null })).invalid(&["slug"]);
     s.patch(&path, json!({ "name": null })).invalid(&["name"]);
-    let renamed = s.patch(&path, json!({ "name": "Other", "slug": "b" })).expect(200);
-    assert_eq!((&renamed["name"], &renamed["slug"]), (&json!("Other"), &json!("b")));
-    let cleared = s.patch(&path, json!({ "externalWorkspaceId": null })).expect(200);
+    let renamed = s
+        .patch(&path, json!({ "name": "Other", "slug": "b" }))
+        .expect(200);
+    assert_eq!(
+        (&renamed["name"], &renamed["slug"]),
+        (&json!("Other"), &json!("b"))
+    );
+    let cleared = s
+        .patch(&path, json!({ "externalWorkspaceId": null }))
+        .expect(200);
     assert_eq!(cleared["external_workspace_id"], Value::Null);
-    s.post("/workspaces", json!({ "name": "C", "external_workspace_id": "y" })).expect(201);
-    s.patch(&path, json!({ "external_workspace_id": "y" })).invalid(&["external_workspace_id"]);
-    assert_eq!(s.get(&path).expect(200), cleared, "a refused change leaves everything");
+    s.post(
+        "/workspaces",
+        json!({ "name": "C", "external_workspace_id": "y" }),
+    )
+    .expect(201);
+    s.patch(&path, json!({ "external_workspace_id": "y" }))
+        .invalid(&["external_workspace_id"]);
+    assert_eq!(
+        s.get(&path).expect(200),
+        cleared,
+        "a refused change leaves everything"
+    );
 }
 
 #[test]
@@ -194,7 +283,10 @@ fn row_8_settings_and_their_limits() {
     let body = json!({ "max_computers": 10, "max_computer_size": "large", "default_auto_stop_seconds": 3600 });
     let reply = s.put(&path, body).expect(200);
     assert_eq!(reply["workspace_id"], id);
-    assert_eq!(reply["id"], id, "the workspace itself too, for the client that parses it");
+    assert_eq!(
+        reply["id"], id,
+        "the workspace itself too, for the client that parses it"
+    );
     assert_eq!(reply["name"], "A");
     assert_eq!(reply["updated_at"], "2026-05-20T10:15:37Z");
     let expected = json!({
@@ -202,7 +294,10 @@ fn row_8_settings_and_their_limits() {
         "default_auto_stop_seconds": 3600, "allowed_template_types": [],
     });
     assert_eq!(reply["settings"], expected);
-    assert_eq!(reply["effective"]["max_computers"], json!({ "value": 10, "source": "workspace" }));
+    assert_eq!(
+        reply["effective"]["max_computers"],
+        json!({ "value": 10, "source": "workspace" })
+    );
     assert_eq!(reply["effective"]["headroom_computers"], 10);
 
     for (field, bad) in [
@@ -221,8 +316,11 @@ fn row_8_settings_and_their_limits() {
         body[field] = bad;
         s.put(&path, body).invalid(&[field]);
     }
-    s.put(&path, json!({ "max_computer_size": "small", "default_computer_size": "large" }))
-        .invalid(&["default_computer_size", "max_computer_size"]);
+    s.put(
+        &path,
+        json!({ "max_computer_size": "small", "default_computer_size": "large" }),
+    )
+    .invalid(&["default_computer_size", "max_computer_size"]);
     assert_eq!(s.get(&path).expect(200)["settings"], expected);
     let nulls = json!({
         "max_computers": null, "max_computer_size": null, "default_computer_size": null,
@@ -240,15 +338,28 @@ fn row_12_delete_empties_nothing_by_itself() {
     let message = s.delete(&path).refused(409, "WORKSPACE_HAS_COMPUTERS");
     assert_eq!(message, "workspace has computers");
     s.delete(&format!("/computers/{computer}")).expect(200);
-    let project = s.post("/projects", json!({ "workspace_id": id, "name": "P" })).expect(201);
-    assert_eq!(s.delete(&path).refused(409, "WORKSPACE_HAS_PROJECTS"), "workspace has projects");
-    s.delete(&format!("/projects/{}", project["id"].as_str().unwrap())).expect(200);
+    let project = s
+        .post("/projects", json!({ "workspace_id": id, "name": "P" }))
+        .expect(201);
+    assert_eq!(
+        s.delete(&path).refused(409, "WORKSPACE_HAS_PROJECTS"),
+        "workspace has projects"
+    );
+    s.delete(&format!("/projects/{}", project["id"].as_str().unwrap()))
+        .expect(200);
     // The automatic project of the first computer is still there, and goes along.
     assert_eq!(s.get(&format!("{path}/projects")).expect(200)["total"], 1);
     assert_eq!(s.delete(&path).expect(200), json!({ "deleted": true }));
-    assert_eq!(s.delete(&path).refused(404, "NOT_FOUND"), "workspace not found");
-    assert_eq!(s.count("SELECT count(*) FROM projects WHERE deleted_at IS NULL"), 0);
-    s.delete(&format!("/workspaces/{}", s.default_workspace)).refused(409, "WORKSPACE_IS_DEFAULT");
+    assert_eq!(
+        s.delete(&path).refused(404, "NOT_FOUND"),
+        "workspace not found"
+    );
+    assert_eq!(
+        s.count("SELECT count(*) FROM projects WHERE deleted_at IS NULL"),
+        0
+    );
+    s.delete(&format!("/workspaces/{}", s.default_workspace))
+        .refused(409, "WORKSPACE_IS_DEFAULT");
     // Slug and external id are free again.
     s.post("/workspaces", json!({ "name": "A" })).expect(201);
 }
@@ -262,7 +373,8 @@ fn delete_with_force_and_dry_run_says_what_goes() {
     let path = format!("/workspaces/{id}");
     let before = s.fingerprint();
     assert_eq!(
-        s.delete(&format!("{path}?dry_run=true&force=true")).expect(200),
+        s.delete(&format!("{path}?dry_run=true&force=true"))
+            .expect(200),
         json!({ "deleted": false, "dry_run": true, "would_delete": { "computers": 2, "projects": 1 } })
     );
     s.delete(&format!("{path}?force=maybe")).invalid(&["force"]);
@@ -284,10 +396,15 @@ fn row_13_the_stats_of_the_api_page() {
     for _ in 0..2 {
         let computer = s.computer(&id, "medium");
         s.advance(1);
-        s.post(&format!("/computers/{computer}/stop"), json!({})).expect(200);
+        s.post(&format!("/computers/{computer}/stop"), json!({}))
+            .expect(200);
     }
     s.advance(1);
-    s.put(&format!("/workspaces/{id}/settings"), json!({ "max_computers": 10, "max_computer_size": "large" })).expect(200);
+    s.put(
+        &format!("/workspaces/{id}/settings"),
+        json!({ "max_computers": 10, "max_computer_size": "large" }),
+    )
+    .expect(200);
     assert_eq!(
         s.get(&format!("/workspaces/{id}/stats")).expect(200),
         json!({
@@ -308,9 +425,19 @@ fn row_13_the_stats_of_the_api_page() {
 #[test]
 fn a_known_external_id_answers_the_workspace_that_has_it() {
     let s = Service::new();
-    let first = s.post("/workspaces", json!({ "name": "A", "external_workspace_id": "c1" })).expect(201);
+    let first = s
+        .post(
+            "/workspaces",
+            json!({ "name": "A", "external_workspace_id": "c1" }),
+        )
+        .expect(201);
     let before = s.fingerprint();
-    let again = s.post("/workspaces", json!({ "name": "Z", "slug": "z", "externalWorkspaceId": "c1" })).expect(200);
+    let again = s
+        .post(
+            "/workspaces",
+            json!({ "name": "Z", "slug": "z", "externalWorkspaceId": "c1" }),
+        )
+        .expect(200);
     let mut expected = first;
     expected["reused"] = true.into();
     assert_eq!(again, expected);
@@ -320,33 +447,50 @@ fn a_known_external_id_answers_the_workspace_that_has_it() {
 #[test]
 fn the_same_name_again_is_told_from_a_collision_of_slugs() {
     let s = Service::new();
-    let first = s.post("/workspaces", json!({ "name": "Harbor Dental" })).expect(201);
+    let first = s
+        .post("/workspaces", json!({ "name": "Harbor Dental" }))
+        .expect(201);
     let answer = s.post("/workspaces", json!({ "name": "Harbor Dental" }));
-    assert!(answer.refused(422, "WORKSPACE_NAME_EXISTS").contains("has already been taken"));
+    assert!(
+        answer
+            .refused(422, "WORKSPACE_NAME_EXISTS")
+            .contains("has already been taken")
+    );
     let body = answer.json();
     assert_eq!(body["error"]["existing"], first);
     assert_eq!(body["errors"]["slug"], json!(["has already been taken"]));
     // Another name with the same slug is a collision of slugs only.
-    s.post("/workspaces", json!({ "name": "harbor dental!" })).invalid(&["slug"]);
+    s.post("/workspaces", json!({ "name": "harbor dental!" }))
+        .invalid(&["slug"]);
     // Who says so gets the next free slug; who names a free one means it.
     for slug in ["harbor-dental-2", "harbor-dental-3", "harbor-dental-4"] {
         let body = json!({ "name": "Harbor Dental", "allow_duplicate_name": true });
         assert_eq!(s.post("/workspaces", body).expect(201)["slug"], slug);
     }
-    s.post("/workspaces", json!({ "name": "Harbor Dental", "slug": "mine" })).expect(201);
+    s.post(
+        "/workspaces",
+        json!({ "name": "Harbor Dental", "slug": "mine" }),
+    )
+    .expect(201);
 }
 
 #[test]
 fn row_17_without_a_key_nothing_else_is_said() {
     let s = Service::new();
     let id = s.workspace("A");
-    for path in [format!("/workspaces/{id}"), "/workspaces/nonsense".into(), "/nothing/here".into(), String::new()] {
+    for path in [
+        format!("/workspaces/{id}"),
+        "/workspaces/nonsense".into(),
+        "/nothing/here".into(),
+        String::new(),
+    ] {
         for key in ["", "msk_u_unknown", "msk_u_dev"] {
             let answer = s.call_as(key, Method::GET, &path, None);
             answer.refused(401, "invalid_token");
             assert_eq!(answer.headers["www-authenticate"], "Bearer");
         }
-        s.call_as("", Method::POST, &path, Some(json!("not an object"))).refused(401, "invalid_token");
+        s.call_as("", Method::POST, &path, Some(json!("not an object")))
+            .refused(401, "invalid_token");
     }
 }
 
@@ -356,11 +500,25 @@ fn two_tenants_may_use_the_same_slugs_and_ids() {
     let (other, _) = s.other_tenant("other");
     let body = json!({ "name": "A", "slug": "a", "external_workspace_id": "e" });
     let mine = s.post("/workspaces", body.clone()).expect(201);
-    let theirs = s.call_as(&other, Method::POST, "/workspaces", Some(body)).expect(201);
+    let theirs = s
+        .call_as(&other, Method::POST, "/workspaces", Some(body))
+        .expect(201);
     assert_ne!(mine["id"], theirs["id"]);
-    let list = s.call_as(&other, Method::GET, "/workspaces", None).expect(200);
+    let list = s
+        .call_as(&other, Method::GET, "/workspaces", None)
+        .expect(200);
     assert_eq!(list["total"], 2);
-    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|w| w["id"].clone()).collect();
+    let ids: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| w["id"].clone())
+        .collect();
     assert!(ids.contains(&theirs["id"]) && !ids.contains(&mine["id"]));
-    assert!(Uuid::try_parse(mine["id"].as_str().unwrap()).unwrap().get_version_num() == 7);
+    assert!(
+        Uuid::try_parse(mine["id"].as_str().unwrap())
+            .unwrap()
+            .get_version_num()
+            == 7
+    );
 }

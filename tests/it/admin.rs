@@ -1,0 +1,664 @@
+//! The admin page: its files, its sign-in sessions, and the endpoints made for it.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, Request};
+use serde_json::{Value, json};
+
+use workspaced::config::Config;
+
+use crate::harness::{Answer, Service, redact};
+
+const HOST: &str = "box.test:8400";
+
+/// A request as a browser sends it: `headers` beside the host.
+fn browser(
+    s: &Service,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: Option<Value>,
+) -> Answer {
+    let mut request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", HOST);
+    for (name, value) in headers {
+        request = request.header(*name, *value);
+    }
+    if body.is_some() {
+        request = request.header("content-type", "application/json");
+    }
+    let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
+    s.send(request.body(body).unwrap())
+}
+
+const MARK: (&str, &str) = ("x-workspaced-admin", "1");
+const ORIGIN: (&str, &str) = ("origin", "http://box.test:8400");
+
+fn cookie_of(headers: &HeaderMap) -> String {
+    let set = headers["set-cookie"].to_str().unwrap();
+    set.split(';').next().unwrap().to_owned()
+}
+
+fn sign_in(s: &Service, key: &str) -> String {
+    let answer = browser(
+        s,
+        "POST",
+        "/admin/session",
+        &[MARK, ORIGIN],
+        Some(json!({ "key": key })),
+    );
+    answer.expect(200);
+    cookie_of(&answer.headers)
+}
+
+/// The status of a read of the API under a cookie.
+fn status(s: &Service, cookie: &str) -> u16 {
+    let answer = browser(
+        s,
+        "GET",
+        "/api/v1/whoami",
+        &[("cookie", cookie), MARK],
+        None,
+    );
+    answer.status.as_u16()
+}
+
+#[test]
+fn a_key_is_exchanged_for_a_cookie() {
+    let s = Service::new();
+    let before = browser(&s, "GET", "/admin/session", &[], None);
+    assert_eq!(before.headers["cache-control"], "no-store");
+    assert_eq!(
+        before.expect(200),
+        json!({ "signed_in": false, "version": env!("CARGO_PKG_VERSION"), "dev_key": null, "expires_at": null, "key": null })
+    );
+
+    let answer = browser(
+        &s,
+        "POST",
+        "/admin/session",
+        &[MARK, ORIGIN],
+        Some(json!({ "key": s.key })),
+    );
+    let set = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(set.starts_with("workspaced_session="), "{set}");
+    for attribute in [
+        "; Path=/",
+        "; HttpOnly",
+        "; SameSite=Strict",
+        "; Max-Age=604800",
+    ] {
+        assert!(set.contains(attribute), "{attribute} is not in {set}");
+    }
+    assert!(!set.contains("Secure"));
+    assert!(!answer.text.contains(&s.key), "the secret comes back");
+    let cookie = cookie_of(&answer.headers);
+    assert!(
+        cookie.len() >= "workspaced_session=".len() + 40,
+        "160 bits at the least"
+    );
+
+    let who = browser(&s, "GET", "/admin/session", &[("cookie", &cookie)], None).expect(200);
+    assert_eq!(
+        redact(who.clone()),
+        json!({
+            "signed_in": true, "version": env!("CARGO_PKG_VERSION"), "dev_key": null, "expires_at": "[time]",
+            "key": {
+                "id": "[uuid]", "key_prefix": &s.key[..12], "key_type": "platform", "operator": true, "scopes": [],
+                "tenant_id": "[uuid]", "tenant_slug": "acme", "workspace_id": null, "external_user_id": null,
+                "expires_at": null,
+            },
+        })
+    );
+    assert_eq!(who["expires_at"], "2026-05-20T22:15:30Z");
+    assert_eq!(status(&s, &cookie), 200);
+    // What is stored opens nothing.
+    let token = cookie.split('=').nth(1).unwrap();
+    assert_eq!(
+        s.call_as(token, axum::http::Method::GET, "/whoami", None)
+            .status
+            .as_u16(),
+        401
+    );
+    assert_eq!(
+        s.count("SELECT count(*) FROM sessions WHERE length(token_hash) = 32"),
+        1
+    );
+}
+
+#[test]
+fn over_tls_the_cookie_belongs_to_this_host_alone() {
+    let s = Service::new();
+    let origin = ("origin", "https://box.test:8400");
+    let answer = browser(
+        &s,
+        "POST",
+        "/admin/session",
+        &[MARK, origin],
+        Some(json!({ "key": s.key })),
+    );
+    let set = answer.headers["set-cookie"].to_str().unwrap();
+    assert!(
+        set.starts_with("__Host-workspaced_session=") && set.ends_with("; Secure"),
+        "{set}"
+    );
+    assert_eq!(status(&s, &cookie_of(&answer.headers)), 200);
+}
+
+#[test]
+fn a_cookie_alone_does_nothing() {
+    let s = Service::new();
+    let cookie = sign_in(&s, &s.key);
+    let cookie = ("cookie", cookie.as_str());
+    let name = || Some(json!({ "name": "A" }));
+    let path = "/api/v1/workspaces";
+    let before = s.fingerprint();
+    for headers in [
+        &[cookie][..],
+        &[cookie, MARK],
+        &[cookie, ORIGIN],
+        &[cookie, MARK, ("origin", "http://evil.test")],
+        &[cookie, MARK, ("origin", "null")],
+        &[cookie, ("sec-fetch-site", "same-origin")],
+    ] {
+        browser(&s, "POST", path, headers, name()).refused(403, "FORBIDDEN");
+    }
+    browser(&s, "GET", path, &[cookie], None).refused(403, "FORBIDDEN");
+    browser(
+        &s,
+        "GET",
+        path,
+        &[cookie, ("sec-fetch-site", "cross-site")],
+        None,
+    )
+    .refused(403, "FORBIDDEN");
+    browser(
+        &s,
+        "GET",
+        path,
+        &[cookie, ("sec-fetch-site", "same-site")],
+        None,
+    )
+    .refused(403, "FORBIDDEN");
+    assert_eq!(s.fingerprint(), before);
+
+    browser(&s, "GET", path, &[cookie, MARK], None).expect(200);
+    browser(
+        &s,
+        "GET",
+        path,
+        &[cookie, ("sec-fetch-site", "same-origin")],
+        None,
+    )
+    .expect(200);
+    browser(&s, "POST", path, &[cookie, MARK, ORIGIN], name()).expect(201);
+    // A key in the header wins: the cookie neither helps nor harms.
+    let wrong = ("authorization", "Bearer msk_u_wrong");
+    browser(&s, "GET", path, &[cookie, MARK, wrong], None).refused(401, "invalid_token");
+    // Neither can another site sign a person in, or out.
+    let key = || Some(json!({ "key": s.key }));
+    browser(&s, "POST", "/admin/session", &[ORIGIN], key()).refused(403, "FORBIDDEN");
+    browser(&s, "POST", "/admin/session", &[MARK], key()).refused(403, "FORBIDDEN");
+    browser(&s, "DELETE", "/admin/session", &[cookie], None).refused(403, "FORBIDDEN");
+    assert_eq!(status(&s, cookie.1), 200);
+}
+
+#[test]
+fn a_session_ends_with_its_key_its_time_and_by_signing_out() {
+    let s = Service::new();
+    let made = s.post("/api-keys", json!({ "name": "page" })).expect(201)["data"].clone();
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let path = format!("/api-keys/{id}");
+
+    let cookie = sign_in(&s, key);
+    assert_eq!(status(&s, &cookie), 200);
+    s.patch(&path, json!({ "status": "disabled" })).expect(200);
+    assert_eq!(status(&s, &cookie), 401, "disabled");
+    s.patch(&path, json!({ "status": "active" })).expect(200);
+    assert_eq!(status(&s, &cookie), 200);
+    let rotated = s.post(&format!("{path}/rotate"), json!({})).expect(200)["data"]["key"].clone();
+    assert_eq!(status(&s, &cookie), 401, "rotated");
+
+    let cookie = sign_in(&s, rotated.as_str().unwrap());
+    let out = browser(
+        &s,
+        "DELETE",
+        "/admin/session",
+        &[("cookie", &cookie), MARK, ORIGIN],
+        None,
+    );
+    out.expect(200);
+    let cleared: Vec<_> = out
+        .headers
+        .get_all("set-cookie")
+        .iter()
+        .map(|v| v.to_str().unwrap())
+        .collect();
+    assert!(
+        cleared.len() == 2 && cleared.iter().all(|c| c.contains("Max-Age=0")),
+        "{cleared:?}"
+    );
+    assert_eq!(status(&s, &cookie), 401, "signed out");
+
+    let cookie = sign_in(&s, rotated.as_str().unwrap());
+    s.delete(&path).expect(200);
+    assert_eq!(status(&s, &cookie), 401, "revoked");
+
+    let brief = json!({ "name": "brief", "expires_at": "2026-05-20T11:00:00Z" });
+    let key = s.post("/api-keys", brief).expect(201)["data"]["key"].clone();
+    let cookie = sign_in(&s, key.as_str().unwrap());
+    s.advance(45 * 60);
+    assert_eq!(status(&s, &cookie), 401, "the key expired");
+}
+
+#[test]
+fn a_session_lives_from_use_to_use_but_not_for_ever() {
+    let s = Service::new();
+    let cookie = sign_in(&s, &s.key);
+    s.advance(12 * 3600 - 1);
+    assert_eq!(status(&s, &cookie), 200);
+    s.advance(11 * 3600);
+    assert_eq!(status(&s, &cookie), 200, "the use before moved the end");
+    s.advance(12 * 3600);
+    assert_eq!(status(&s, &cookie), 401, "half a day without use");
+
+    let cookie = sign_in(&s, &s.key);
+    for _ in 0..15 {
+        s.advance(11 * 3600);
+        assert_eq!(status(&s, &cookie), 200);
+    }
+    s.advance(3 * 3600);
+    assert_eq!(status(&s, &cookie), 401, "seven days are the most");
+
+    // What is over is forgotten.
+    let gone = s
+        .app
+        .store
+        .write_blocking(|tx| workspaced::sessions::purge(tx, 100));
+    assert_eq!(
+        (gone.unwrap(), s.count("SELECT count(*) FROM sessions")),
+        (2, 0)
+    );
+}
+
+#[test]
+fn wrong_keys_are_slowed_down() {
+    let s = Service::new();
+    let attempt = |key: &str| {
+        browser(
+            &s,
+            "POST",
+            "/admin/session",
+            &[MARK, ORIGIN],
+            Some(json!({ "key": key })),
+        )
+    };
+    for _ in 0..6 {
+        attempt("msk_u_wrong").refused(401, "invalid_token");
+    }
+    let refused = attempt("msk_u_wrong");
+    refused.refused(429, "rate_limit_exceeded");
+    assert_eq!(refused.headers["retry-after"], "2");
+    // Also the right key, or guessing would go on; but never for ever.
+    attempt(&s.key).refused(429, "rate_limit_exceeded");
+    s.advance(2);
+    attempt(&s.key).expect(200);
+    attempt("msk_u_wrong").refused(401, "invalid_token");
+    attempt(&s.key).expect(200);
+    browser(
+        &s,
+        "POST",
+        "/admin/session",
+        &[MARK, ORIGIN],
+        Some(json!({})),
+    )
+    .invalid(&["key"]);
+    let long = json!({ "key": "x".repeat(5000) });
+    browser(&s, "POST", "/admin/session", &[MARK, ORIGIN], Some(long))
+        .refused(413, "PAYLOAD_TOO_LARGE");
+}
+
+#[test]
+fn development_mode_says_so() {
+    let s = Service::with(Config {
+        dev: true,
+        ..Config::default()
+    });
+    let who = browser(&s, "GET", "/admin/session", &[], None).expect(200);
+    assert_eq!(who["dev_key"], "msk_u_dev");
+}
+
+#[test]
+fn the_page_and_its_files() {
+    let s = Service::new();
+    let root = browser(&s, "GET", "/", &[], None);
+    assert_eq!(
+        (
+            root.status.as_u16(),
+            root.headers["location"].to_str().unwrap()
+        ),
+        (307, "/admin")
+    );
+    for path in [
+        "/admin",
+        "/docs",
+        "/assets/app.js",
+        "/assets/style.css",
+        "/assets/theme.js",
+        "/assets/icon.svg",
+        "/openapi.json",
+    ] {
+        let answer = browser(&s, "GET", path, &[], None);
+        assert_eq!(answer.status.as_u16(), 200, "{path}");
+        let header = |name: &str| answer.headers[name].to_str().unwrap().to_owned();
+        assert_eq!(
+            header("content-security-policy"),
+            "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        );
+        assert_eq!(header("x-content-type-options"), "nosniff");
+        assert_eq!(header("referrer-policy"), "no-referrer");
+        assert_eq!(header("cache-control"), "no-cache");
+        let etag = header("etag");
+        assert!(etag.starts_with('"'), "a strong one: {etag}");
+        let again = browser(&s, "GET", path, &[("if-none-match", &etag)], None);
+        assert_eq!(
+            (again.status.as_u16(), again.text.as_str()),
+            (304, ""),
+            "{path}"
+        );
+        assert_eq!(again.headers["etag"].to_str().unwrap(), etag);
+        // No inline script or style, and nothing from elsewhere.
+        if answer.headers["content-type"]
+            .to_str()
+            .unwrap()
+            .starts_with("text/html")
+        {
+            assert!(
+                !answer.text.contains("<style")
+                    && !answer.text.contains(" style=")
+                    && !answer.text.contains(" on")
+            );
+            assert!(
+                !answer.text.contains("http://") && !answer.text.contains("https://"),
+                "{path}"
+            );
+            assert_eq!(
+                answer.text.matches("<script").count(),
+                answer.text.matches("<script src=").count()
+                    + answer.text.matches("<script type=\"module\" src=").count()
+            );
+        }
+    }
+    browser(&s, "GET", "/assets/none.js", &[], None).refused(404, "NOT_FOUND");
+    browser(&s, "GET", "/assets/../schema.sql", &[], None).refused(404, "NOT_FOUND");
+}
+
+#[test]
+fn files_travel_compressed() {
+    let s = Service::new();
+    let send = |headers: &[(&str, &str)]| {
+        let mut request = Request::builder().uri("/assets/app.js");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        crate::harness::runtime().block_on(async {
+            let response =
+                tower::ServiceExt::oneshot(s.router.clone(), request.body(Body::empty()).unwrap())
+                    .await
+                    .unwrap();
+            let (parts, body) = response.into_parts();
+            (
+                parts,
+                http_body_util::BodyExt::collect(body)
+                    .await
+                    .unwrap()
+                    .to_bytes(),
+            )
+        })
+    };
+    let (plain, text) = send(&[]);
+    let (packed, bytes) = send(&[("accept-encoding", "br, gzip")]);
+    assert_eq!(packed.headers["content-encoding"], "gzip");
+    assert_eq!(packed.headers["vary"], "accept-encoding");
+    assert!(
+        bytes.len() * 2 < text.len(),
+        "{} of {}",
+        bytes.len(),
+        text.len()
+    );
+    assert_ne!(
+        plain.headers["etag"], packed.headers["etag"],
+        "a strong ETag names bytes"
+    );
+    let etag = packed.headers["etag"].to_str().unwrap();
+    let (again, _) = send(&[("accept-encoding", "gzip"), ("if-none-match", etag)]);
+    assert_eq!(again.status.as_u16(), 304);
+}
+
+#[test]
+fn the_system_for_its_operator() {
+    let s = Service::new();
+    s.running(&s.default_workspace, "small");
+    s.advance(60);
+    let system = s.get("/system").expect(200);
+    assert_eq!(system["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(
+        (&system["uptime_seconds"], &system["clock"]),
+        (&json!(61), &json!("manual"))
+    );
+    assert_eq!(
+        system["database"]["schema_version"],
+        workspaced::store::VERSION
+    );
+    assert_eq!(system["database"]["readers"], 2);
+    let bytes = |name: &str| system["database"][name].as_u64().unwrap();
+    assert!(bytes("database_bytes") + bytes("wal_bytes") > 4096);
+    let counts = &system["counts"];
+    assert_eq!(
+        (
+            &counts["organizations"],
+            &counts["workspaces"],
+            &counts["computers"]
+        ),
+        (&json!(1), &json!(1), &json!(1))
+    );
+    let (other, _) = s.other_tenant("other");
+    s.call_as(&other, axum::http::Method::GET, "/system", None)
+        .refused(403, "FORBIDDEN");
+}
+
+#[test]
+fn an_organization_at_a_glance() {
+    let s = Service::new();
+    let full = s.workspace("Full");
+    s.put(
+        &format!("/workspaces/{full}/settings"),
+        json!({ "max_computers": 2 }),
+    )
+    .expect(200);
+    s.put(
+        &format!("/workspaces/{full}/preview-domain"),
+        json!({ "preview_domain": "full.example" }),
+    )
+    .expect(200);
+    s.running(&full, "small");
+    s.running(&full, "medium");
+    s.computer(&s.default_workspace, "large");
+    let (other, theirs) = s.other_tenant("other");
+    let body = json!({ "name": "x", "workspace_id": theirs });
+    s.call_as(&other, axum::http::Method::POST, "/computers", Some(body))
+        .expect(201);
+
+    let overview = s.get("/overview").expect(200);
+    assert_eq!(
+        overview["computers"],
+        json!({ "total": 3, "by_status": { "provisioning": 1, "running": 2 } })
+    );
+    assert_eq!(overview["burn_rate_credits_per_hour"], 30 + 60);
+    assert_eq!(
+        (&overview["workspaces"], &overview["ceilings"]),
+        (&json!(2), &json!([]))
+    );
+    let near =
+        json!([{ "workspace_id": full, "name": "Full", "computer_count": 2, "max_computers": 2 }]);
+    assert_eq!(overview["near_limit"], near);
+    let problems = json!([{ "scope": "workspace", "owner_id": full, "domain": "full.example", "dns_status": "pending", "last_error": null, "checked_at": null }]);
+    assert_eq!(overview["domain_problems"], problems);
+    let limited = s
+        .post("/api-keys", json!({ "name": "one", "workspace_id": full }))
+        .expect(201);
+    let limited = limited["data"]["key"].as_str().unwrap();
+    s.call_as(limited, axum::http::Method::GET, "/overview", None)
+        .refused(403, "FORBIDDEN");
+}
+
+#[test]
+fn the_audit_log_by_page_and_filter() {
+    let s = Service::new();
+    let w = s.workspace("A");
+    let c = s.running(&w, "small");
+    s.patch(&format!("/workspaces/{w}"), json!({ "name": "B" }))
+        .expect(200);
+    let kinds = |query: &str| -> Vec<String> {
+        let rows = s.get(&format!("/audit-log{query}")).expect(200);
+        rows["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|r| r["type"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    let all = kinds("");
+    assert_eq!(
+        all[..4],
+        [
+            "workspace.updated",
+            "computer.running",
+            "computer.created",
+            "project.created"
+        ]
+    );
+    assert_eq!(
+        kinds("?type=computer.*"),
+        ["computer.running", "computer.created"]
+    );
+    assert_eq!(kinds("?action=computer.running"), ["computer.running"]);
+    assert_eq!(
+        kinds(&format!("?resource_id={c}")),
+        ["computer.running", "computer.created"]
+    );
+    assert_eq!(
+        kinds("?resource_type=workspace&since=2026-05-20T10:15:31Z"),
+        ["workspace.updated"]
+    );
+    assert_eq!(kinds(&format!("?workspace_id={w}")).len(), 5);
+    assert_eq!(kinds("?until=2026-05-20T10:15:30Z"), Vec::<String>::new());
+
+    let row = s.get("/audit-log?limit=1").expect(200)["data"][0].clone();
+    assert_eq!(
+        (
+            &row["metadata"]["before"]["name"],
+            &row["metadata"]["after"]["name"],
+            &row["action"]
+        ),
+        (&json!("A"), &json!("B"), &json!("workspace.updated"))
+    );
+    assert_eq!(
+        (&row["actor_type"], &row["resource"], &row["workspace_id"]),
+        (&json!("api_key"), &json!("workspace"), &json!(w))
+    );
+    assert!(row["actor_label"].as_str().unwrap().starts_with("msk_"));
+    assert_eq!(
+        (&row["ts"], &row["inserted_at"]),
+        (&row["created_at"], &row["created_at"])
+    );
+
+    // Page by page, under all three names of the cursor.
+    let mut seen = Vec::new();
+    let mut cursor = String::new();
+    for name in [
+        "cursor", "after", "before", "cursor", "after", "before", "cursor", "after", "before",
+    ] {
+        let from = if cursor.is_empty() {
+            String::new()
+        } else {
+            format!("&{name}={cursor}")
+        };
+        let page = s.get(&format!("/audit-log?limit=2{from}")).expect(200);
+        seen.extend(
+            page["data"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|r| r["type"].as_str().unwrap().to_owned()),
+        );
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = next.to_owned(),
+            None => break,
+        }
+    }
+    assert_eq!(seen, all);
+
+    s.get("/audit-log?limit=0&cursor=x&type=A'&actor_id=1&since=now")
+        .invalid(&["actor_id", "cursor", "limit", "since", "type"]);
+    // Others see their own only.
+    let (other, _) = s.other_tenant("other");
+    let theirs = s
+        .call_as(&other, axum::http::Method::GET, "/audit-log", None)
+        .expect(200);
+    assert!(
+        theirs["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|r| r["tenant_id"] != json!(s.tenant_id))
+    );
+    let key = |body: Value| {
+        s.post("/api-keys", body).expect(201)["data"]["key"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let limited = key(json!({ "name": "one", "workspace_id": w }));
+    let rows = s
+        .call_as(&limited, axum::http::Method::GET, "/audit-log", None)
+        .expect(200);
+    assert!(
+        rows["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|r| r["workspace_id"] == json!(w))
+    );
+    let elsewhere = format!("/audit-log?workspace_id={}", s.default_workspace);
+    s.call_as(&limited, axum::http::Method::GET, &elsewhere, None)
+        .refused(403, "FORBIDDEN");
+    let blind = key(json!({ "name": "two", "scopes": ["computers:read"] }));
+    s.call_as(&blind, axum::http::Method::GET, "/audit-log", None)
+        .refused(403, "insufficient_scope");
+}
+
+#[test]
+fn workspaces_in_another_order() {
+    let s = Service::new();
+    for name in ["banana", "Apple", "cherry"] {
+        s.workspace(name);
+    }
+    s.computer(&s.default_workspace, "small");
+    let names = |sort: &str| -> Vec<String> {
+        let list = s.get(&format!("/workspaces?sort={sort}")).expect(200);
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(names("name"), ["Apple", "banana", "cherry", "default"]);
+    assert_eq!(names("-name"), ["default", "cherry", "banana", "Apple"]);
+    assert_eq!(names("-computer_count")[0], "default");
+    assert_eq!(names("-created_at")[0], "cherry");
+    s.get("/workspaces?sort=size").invalid(&["sort"]);
+}

@@ -1,0 +1,194 @@
+//! Reports from outside: what is taken, what is refused, what is shown of limits.
+
+use axum::body::Body;
+use axum::http::{Method, Request};
+use serde_json::{Value, json};
+
+use crate::harness::{Answer, Service, at};
+use crate::usage::{HOUR, event, external, filled, service_at, usage};
+
+fn post_as(s: &Service, kind: &str, body: &Value) -> Answer {
+    let request = Request::builder()
+        .method(Method::POST)
+        .uri("/api/v1/compute-events")
+        .header("authorization", format!("Bearer {}", s.key))
+        .header("content-type", kind)
+        .body(Body::from(body.to_string()));
+    s.send(request.unwrap())
+}
+
+#[test]
+fn ingest_takes_cloudevents_and_says_what_it_refuses() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let c = external(&s, &w, "small");
+    let driven = s.computer(&w, "small");
+    let (_, foreign) = s.other_tenant("other");
+    s.clock.set(at("2026-06-02T00:00:00Z"));
+    let mut cloud = event("1", "started", &c, "2026-06-01T01:00:00Z", json!({}));
+    cloud["specversion"] = "1.0".into();
+    cloud["source"] = "/agents/7".into();
+    assert_eq!(
+        post_as(&s, "application/cloudevents-batch+json", &json!([cloud])).expect(200)["accepted"],
+        1
+    );
+    assert_eq!(
+        post_as(&s, "application/cloudevents+json; charset=utf-8", &cloud).expect(200)["duplicates"],
+        1
+    );
+    post_as(&s, "application/json", &json!([cloud])).invalid(&["body"]);
+
+    let time = "2026-06-01T02:00:00Z";
+    let bad = [
+        (json!({ "type": "computer.started" }), "has no id"),
+        (
+            event("x", "melted", &c, time, json!({})),
+            "type must be one of",
+        ),
+        (
+            event("x", "started", "pc-1", time, json!({})),
+            "subject is not a valid UUID",
+        ),
+        (
+            event("x", "started", &w, time, json!({})),
+            "computer not found",
+        ),
+        (event("x", "started", &c, "noon", json!({})), "RFC 3339"),
+        (
+            event("x", "started", &c, "2026-05-31T00:00:00Z", json!({})),
+            "before the computer was created",
+        ),
+        (event("x", "resized", &c, time, json!({})), "data.size"),
+        (
+            event("x", "resized", &c, time, json!({ "size": "huge" })),
+            "is not a size",
+        ),
+        (
+            event("x", "moved", &c, time, json!({})),
+            "data.workspace_id",
+        ),
+        (
+            event("x", "moved", &c, time, json!({ "workspace_id": foreign })),
+            "forbidden",
+        ),
+        (
+            event("x", "started", &driven, time, json!({})),
+            "built-in driver",
+        ),
+        (json!(7), "has no id"),
+    ];
+    let before = s.fingerprint();
+    for (bad, why) in &bad {
+        let good = event("1", "started", &c, "2026-06-01T01:00:00Z", json!({}));
+        let reply = s
+            .post("/compute-events", json!({ "events": [bad, good] }))
+            .expect(200);
+        let reason = reply["rejected"][0]["reason"].as_str().unwrap();
+        assert!(reason.contains(why), "{bad}: {reason}");
+        assert_eq!(
+            (&reply["accepted"], &reply["duplicates"]),
+            (&json!(0), &json!(1))
+        );
+    }
+    // Alone, it is the whole request that is refused.
+    s.post("/compute-events", json!({ "events": [bad[10].0] }))
+        .refused(409, "EVENT_CONFLICT");
+    s.post("/compute-events", json!({ "events": [bad[1].0] }))
+        .invalid(&["events"]);
+    s.post("/compute-events", json!({})).invalid(&["events"]);
+    s.post(
+        "/compute-events",
+        json!({ "events": vec![bad[1].0.clone(); 10_001] }),
+    )
+    .invalid(&["events"]);
+    assert_eq!(s.fingerprint(), before);
+    let (other, _) = s.other_tenant("stranger");
+    let body = json!({ "events": [event("y", "stopped", &c, time, json!({}))] });
+    s.call_as(&other, Method::POST, "/compute-events", Some(body))
+        .invalid(&["events"]);
+}
+
+#[test]
+fn what_happened_beyond_a_limit_is_recorded_and_shown() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let settings = json!({ "max_computers": 1, "max_computer_size": "small" });
+    s.put(&format!("/workspaces/{b}/settings"), settings)
+        .expect(200);
+    external(&s, &b, "small");
+    let c = external(&s, &a, "large");
+    s.clock.set(at("2026-06-02T00:00:00Z"));
+    let events = json!([
+        event(
+            "1",
+            "moved",
+            &c,
+            "2026-06-01T01:00:00Z",
+            json!({ "workspace_id": b })
+        ),
+        event("2", "started", &c, "2026-06-01T02:00:00Z", json!({})),
+    ]);
+    let reply = s
+        .post("/compute-events", json!({ "events": events }))
+        .expect(200);
+    assert_eq!(
+        (&reply["accepted"], &reply["rejected"]),
+        (&json!(2), &json!([]))
+    );
+    let over: Vec<_> = reply["over_limit"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|o| {
+            (
+                o["limit"].as_str().unwrap(),
+                o["max"].clone(),
+                o["current"].clone(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        over,
+        [
+            ("max_computers", json!(1), json!(2)),
+            ("max_computer_size", json!("small"), json!("large"))
+        ]
+    );
+    assert_eq!(
+        s.get(&format!("/workspaces/{b}")).expect(200)["computer_count"],
+        2
+    );
+    assert_eq!(
+        s.get(&format!("/workspaces/{b}/settings")).expect(200)["effective"]["over_limit"],
+        1
+    );
+    assert_eq!(
+        filled(&usage(&s, &b, "window=24h&granularity=day")),
+        [("2026-06-01T00:00:00Z".into(), 22 * HOUR)]
+    );
+}
+
+#[test]
+fn a_batch_is_repeated_under_its_idempotency_key() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let c = external(&s, &w, "small");
+    let send = || {
+        let body =
+            json!({ "events": [event("1", "started", &c, "2026-06-01T00:00:00Z", json!({}))] });
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/compute-events")
+            .header("authorization", format!("Bearer {}", s.key))
+            .header("content-type", "application/json")
+            .header("idempotency-key", "batch-1")
+            .body(Body::from(body.to_string()));
+        s.send(request.unwrap())
+    };
+    let first = send().expect(200);
+    let again = send();
+    assert_eq!(
+        (&again.headers["idempotency-replayed"], again.json()),
+        (&"true".parse().unwrap(), first)
+    );
+}

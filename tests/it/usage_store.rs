@@ -1,0 +1,432 @@
+//! The meter in the database: identical however it came to be, found out when it is wrong, never
+//! scanned; and the worked example of the README.
+
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::json;
+use workspaced::clock::Clock;
+use workspaced::store::{SCHEMA, Store, VERSION};
+use workspaced::usage::{rebuild, verify};
+
+use crate::harness::{Service, at};
+use crate::usage::{event, external, report, service_at, usage};
+
+const DERIVED: [&str; 4] = [
+    "metered_computers",
+    "meter_steps",
+    "meter_hours",
+    "meter_eras",
+];
+
+/// A table as text, row by row in the order of its key.
+fn dump(conn: &Connection, table: &str) -> Vec<String> {
+    let mut statement = conn.prepare(&format!("SELECT * FROM {table}")).unwrap();
+    let width = statement.column_count();
+    let mut rows: Vec<String> = statement
+        .query_map([], |row| {
+            (0..width)
+                .map(|n| Ok(format!("{:?}", row.get_ref(n)?)))
+                .collect::<rusqlite::Result<Vec<_>>>()
+        })
+        .unwrap()
+        .map(|row| row.unwrap().join(" | "))
+        .collect();
+    rows.sort();
+    rows
+}
+
+fn dumps(s: &Service) -> Vec<Vec<String>> {
+    s.app
+        .store
+        .read_blocking(|tx| Ok(DERIVED.map(|table| dump(tx, table)).into()))
+        .unwrap()
+}
+
+/// A service with moves, resizes, late events, a correction and a deletion behind it.
+fn eventful() -> Service {
+    let s = service_at("2026-04-01T00:00:00Z");
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let driven = s.running(&a, "small");
+    let c = external(&s, &a, "medium");
+    s.travel_to(at("2026-06-02T00:00:00Z"));
+    s.post(
+        &format!("/computers/{driven}/move"),
+        json!({ "workspace_id": b }),
+    )
+    .expect(200);
+    report(
+        &s,
+        &c,
+        &[
+            "2026-05-01T00:00:00Z",
+            "2026-05-20T12:34:56.789Z",
+            "2026-06-01T07:00:00Z",
+        ],
+    );
+    let late = event(
+        "late",
+        "moved",
+        &c,
+        "2026-05-02T00:00:00Z",
+        json!({ "workspace_id": b }),
+    );
+    s.post("/compute-events", json!({ "events": [late] }))
+        .expect(200);
+    let gone = external(&s, &b, "xl");
+    s.advance(3600);
+    report(&s, &gone, &["2026-06-02T00:10:00Z"]);
+    s.delete(&format!("/computers/{gone}")).expect(200);
+    s.post(
+        "/usage/adjustments",
+        json!({ "workspace_id": a, "amount_micros": 5, "reason": "test" }),
+    )
+    .expect(201);
+    s
+}
+
+#[test]
+fn a_rebuild_is_identical_row_for_row() {
+    let s = eventful();
+    let before = dumps(&s);
+    assert!(before.iter().all(|table| !table.is_empty()));
+    let rows = s.app.store.write_blocking(rebuild).unwrap();
+    assert_eq!(
+        usize::try_from(rows).unwrap(),
+        before.iter().map(Vec::len).sum::<usize>()
+    );
+    assert_eq!(dumps(&s), before);
+}
+
+#[test]
+fn verify_proves_the_books_and_finds_every_kind_of_damage() {
+    let s = eventful();
+    let clean = s.get("/usage/verify").expect(200);
+    assert_eq!(
+        (
+            &clean["ok"],
+            &clean["differences"],
+            &clean["unexplained_ms"]
+        ),
+        (&json!(true), &json!(0), &json!(0))
+    );
+    assert_eq!(
+        clean["events"],
+        s.count("SELECT count(*) FROM compute_events")
+    );
+    for (damage, what, ms) in [
+        // In two workspaces.
+        (
+            "UPDATE meter_hours SET running_ms = running_ms + 7 WHERE hour = (SELECT max(hour) FROM meter_hours)",
+            "meter_hours",
+            14,
+        ),
+        (
+            "UPDATE meter_steps SET running_ms = running_ms - 1 WHERE seq = (SELECT max(seq) FROM meter_steps)",
+            "meter_steps",
+            0,
+        ),
+        (
+            "DELETE FROM meter_eras WHERE era = (SELECT min(era) FROM meter_eras)",
+            "meter_eras",
+            0,
+        ),
+        ("DELETE FROM metered_computers", "metered_computers", 0),
+        (
+            "UPDATE computers SET status = 'stopped' WHERE status = 'running'",
+            "computers and their last event",
+            0,
+        ),
+        (
+            "UPDATE workspaces SET computer_count = computer_count + 1",
+            "workspaces.computer_count",
+            0,
+        ),
+        (
+            "UPDATE tenants SET project_count = 77",
+            "tenants.project_count",
+            0,
+        ),
+    ] {
+        let s = eventful();
+        s.app
+            .store
+            .write_blocking(move |tx| Ok(tx.execute(damage, [])?))
+            .unwrap();
+        let found = s.app.store.read_blocking(verify).unwrap();
+        assert!(!found.ok && found.differences > 0, "{damage}: {found}");
+        assert!(
+            found.found.iter().any(|d| d.what == what),
+            "{damage}: {found}"
+        );
+        assert_eq!(found.unexplained_ms, ms, "{damage}: {found}");
+    }
+}
+
+#[test]
+fn a_transition_writes_one_row_of_each_kind() {
+    let s = service_at("2026-04-01T00:00:00Z");
+    let w = s.workspace("A");
+    s.running(&w, "small");
+    let rows = |s: &Service| {
+        ["meter_steps", "meter_hours", "meter_eras"]
+            .map(|t| s.count(&format!("SELECT count(*) FROM {t}")))
+    };
+    assert_eq!(
+        rows(&s),
+        [1, 1, 1],
+        "provisioning changes no flow and writes nothing"
+    );
+    // Ten years later it has run for ten years, and nothing had to be written meanwhile.
+    s.clock.set(at("2036-04-01T00:00:01Z"));
+    assert_eq!(rows(&s), [1, 1, 1]);
+    assert_eq!(usage(&s, &w, "window=30d")["total_compute_hours"], 720.0);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Upgrades
+
+fn schema_of(conn: &Connection) -> Vec<String> {
+    let mut rows = conn
+        .prepare("SELECT type || ' ' || name || ': ' || coalesce(sql, '') FROM sqlite_schema")
+        .unwrap();
+    let clean = |sql: String| {
+        let lines = sql.lines().map(|line| {
+            line.split("--")
+                .next()
+                .unwrap()
+                .split_whitespace()
+                .collect::<Vec<_>>()
+                .join(" ")
+        });
+        lines
+            .filter(|line| !line.is_empty())
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let mut all: Vec<String> = rows
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .map(|sql| clean(sql.unwrap()))
+        .collect();
+    all.sort();
+    all
+}
+
+/// A file of version 1 with everything that `from` has, but no meter.
+fn version_1(from: &Service, path: &Path) {
+    let conn = Connection::open(path).unwrap();
+    conn.execute_batch(include_str!("../fixtures/schema-v1.sql"))
+        .unwrap();
+    conn.execute_batch("PRAGMA application_id = 2003530608; PRAGMA user_version = 1")
+        .unwrap();
+    let triggers: Vec<(String, String)> = conn
+        .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
+        .unwrap()
+        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    triggers
+        .iter()
+        .for_each(|(name, _)| conn.execute_batch(&format!("DROP TRIGGER {name}")).unwrap());
+    conn.execute(
+        "ATTACH ?1 AS live",
+        [from.app.store.path().to_str().unwrap()],
+    )
+    .unwrap();
+    let tables: Vec<String> = conn
+        .prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'")
+        .unwrap()
+        .query_map([], |row| row.get(0))
+        .unwrap()
+        .collect::<Result<_, _>>()
+        .unwrap();
+    conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
+    for table in tables {
+        conn.execute_batch(&format!(
+            "INSERT INTO main.{table} SELECT * FROM live.{table}"
+        ))
+        .unwrap();
+    }
+    triggers
+        .iter()
+        .for_each(|(_, sql)| conn.execute_batch(sql).unwrap());
+}
+
+#[test]
+fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
+    let s = eventful();
+    let expected = dumps(&s);
+    let path = s.dir.path().join("old.db");
+    version_1(&s, &path);
+    let store = Store::open(&path, Clock::manual(s.app.store.now()), 1).unwrap();
+    store.close();
+
+    let upgraded = Connection::open(&path).unwrap();
+    let fresh = Connection::open_in_memory().unwrap();
+    fresh.execute_batch(SCHEMA).unwrap();
+    assert_eq!(schema_of(&upgraded), schema_of(&fresh));
+    let version: i64 = upgraded
+        .query_row("PRAGMA user_version", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!((version, VERSION), (2, 2));
+    assert_eq!(
+        DERIVED.map(|table| dump(&upgraded, table)).to_vec(),
+        expected
+    );
+}
+
+// ---------------------------------------------------------------------------------------------
+// Plans
+
+/// Parts of statements of src/usage that may read a whole table, and why. Besides them `verify.rs`, which
+/// reads everything because that is its purpose.
+const MAY_SCAN: [(&str, &str); 2] = [
+    (" FROM rates", "a handful of rows"),
+    (
+        "SELECT DISTINCT tenant_id, computer_id FROM metered_computers",
+        "on the day of a new price",
+    ),
+];
+
+/// Every SQL text in the sources of usage: literals that begin with a verb, and the files of reads.
+fn statements() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/usage");
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        if matches!(name.as_str(), "series.sql" | "step.sql") {
+            found.push((name, text));
+        } else if name.ends_with(".rs") && name != "verify.rs" {
+            for verb in ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE "] {
+                for (start, _) in text.match_indices(verb) {
+                    let sql = text[start + 1..].split('"').next().unwrap();
+                    let sql = sql
+                        .replace("{table}", "meter_hours")
+                        .replace("{key}", "hour");
+                    found.push((name.clone(), sql));
+                }
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn no_statement_of_usage_scans_a_table() {
+    let conn = Connection::open_in_memory().unwrap();
+    conn.execute_batch(SCHEMA).unwrap();
+    let all = statements();
+    assert!(all.len() > 40, "statements are found: {}", all.len());
+    for (file, sql) in all {
+        if MAY_SCAN.iter().any(|(part, _)| sql.contains(part)) {
+            continue;
+        }
+        let mut plan = conn
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap_or_else(|e| panic!("{file}: {e}: {sql}"));
+        let lines: Vec<String> = plan
+            .raw_query()
+            .mapped(|row| row.get("detail"))
+            .collect::<Result<_, _>>()
+            .unwrap();
+        for line in &lines {
+            let scans = line.starts_with("SCAN ")
+                && !line.starts_with("SCAN head")
+                && !line.contains("CONSTANT ROW");
+            assert!(!scans, "{file}: {lines:?}: {sql}");
+        }
+        let sorts = lines
+            .iter()
+            .filter(|line| line.contains("TEMP B-TREE"))
+            .count();
+        let one_row = usize::from(file == "series.sql");
+        let distinct = usize::from(sql.contains("DISTINCT") || sql.contains("UNION"));
+        assert!(
+            sorts <= one_row + 2 * distinct,
+            "{file} sorts: {lines:?}: {sql}"
+        );
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// README
+
+/// "The meter in one screen" of the README, digit by digit.
+#[test]
+fn the_worked_example_of_the_readme() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Dr. Smith Clinic");
+    let c = external(&s, &w, "small");
+    s.clock.set(at("2026-06-01T14:00:00Z"));
+    let events = json!([
+        event("1", "started", &c, "2026-06-01T09:40:00Z", json!({})),
+        event(
+            "2",
+            "resized",
+            &c,
+            "2026-06-01T11:15:00Z",
+            json!({ "size": "large" })
+        ),
+        event("3", "stopped", &c, "2026-06-01T12:30:00Z", json!({})),
+    ]);
+    s.post("/compute-events", json!({ "events": events }))
+        .expect(200);
+    let rows = s.app.store.read_blocking(|tx| {
+        let mut rows = tx.prepare(
+            "SELECT hour, running, running_ms, rate, credit_ms FROM meter_hours ORDER BY hour",
+        )?;
+        let rows = rows.query_map([], |row| {
+            let hour = workspaced::clock::Timestamp(row.get(0)?).rfc3339()[11..16].to_owned();
+            Ok((
+                hour,
+                row.get::<_, i64>(1)?,
+                row.get::<_, i64>(2)?,
+                row.get::<_, i64>(3)?,
+                row.get::<_, i64>(4)?,
+            ))
+        })?;
+        Ok(rows.collect::<Result<Vec<_>, _>>()?)
+    });
+    assert_eq!(
+        rows.unwrap(),
+        [
+            ("09:00".into(), 1, 1_200_000, 30, 36_000_000),
+            ("11:00".into(), 0, 0, 90, 243_000_000),
+            ("12:00".into(), -1, -1_800_000, -120, -216_000_000),
+        ]
+    );
+    let day = usage(&s, &w, "from=2026-06-01T09:00:00Z&to=2026-06-01T13:00:00Z");
+    let shown: Vec<_> = day["series"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|b| {
+            (
+                b["compute_ms"].as_i64().unwrap(),
+                b["compute_hours"].as_f64().unwrap(),
+                b["credits_micros"].as_i64().unwrap(),
+                b["credits_used"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        shown,
+        [
+            (1_200_000, 0.3333, 10_000_000, 10),
+            (3_600_000, 1.0, 30_000_000, 30),
+            (3_600_000, 1.0, 97_500_000, 97),
+            (1_800_000, 0.5, 60_000_000, 60),
+        ]
+    );
+    assert_eq!(
+        (&day["total_compute_hours"], &day["total_credits_used"]),
+        (&json!(2.8333), &json!(197))
+    );
+    assert_eq!(day["total_credits_micros"], 197_500_000);
+}
