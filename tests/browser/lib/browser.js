@@ -1,0 +1,47 @@
+// Debian's Chromium through Playwright, with an eye on what no page of ours may do: errors in the
+// console, and requests to another origin.
+
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { chromium } from "playwright-core";
+
+const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"];
+
+/** A browser of its own with a fresh profile. */
+export async function startBrowser(options = {}) {
+  const dir = await mkdtemp(join(tmpdir(), "workspaced-profile-"));
+  const context = await chromium.launchPersistentContext(dir, {
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, headless: true,
+    viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "Europe/Budapest", acceptDownloads: true, ...options,
+  });
+  context.setDefaultTimeout(10_000);
+  const faults = [];
+  const watch = (page) => {
+    page.on("console", (message) => {
+      // A refusal that a test provokes is logged by the browser itself as a failed resource.
+      if (message.type() === "error" && !/Failed to load resource/.test(message.text())) faults.push(`console: ${message.text()}`);
+    });
+    page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
+  };
+  context.on("page", watch);
+  context.pages().forEach(watch);
+  let allowed = null;
+  context.on("request", (request) => {
+    const url = new URL(request.url());
+    if (allowed && url.origin !== allowed && !["data:", "blob:", "about:"].includes(url.protocol)) faults.push(`request to ${url.origin}`);
+  });
+  return {
+    context, faults,
+    only(origin) { allowed = origin; },
+    async page() { return context.pages().find((p) => p.url() === "about:blank") ?? context.newPage(); },
+    async stop() { await context.close(); await rm(dir, { recursive: true, force: true }); },
+  };
+}
+
+/** Opens the page and signs in by the one click of development mode. */
+export async function signIn(page, origin, hash = "") {
+  await page.goto(`${origin}/admin${hash}`);
+  await page.getByRole("button", { name: "Sign in with msk_u_dev" }).click();
+  await page.locator("body.signed-in").waitFor();
+}

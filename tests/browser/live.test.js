@@ -1,0 +1,68 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { signIn, startBrowser } from "./lib/browser.js";
+import { startService, until } from "./lib/service.js";
+
+let service, browser, page, second, id, computer;
+before(async () => {
+  service = await startService("--dev", "--provision-ms", "200", "--start-ms", "200", "--stop-ms", "200");
+  browser = await startBrowser();
+  browser.only(service.origin);
+  page = await browser.page();
+  id = (await service.post("/workspaces", { name: "Live Clinic" })).id;
+  computer = await service.post("/computers", { name: "front-desk", workspace_id: id });
+  await signIn(page, service.origin, `#/workspaces/${id}/computers`);
+  second = await browser.context.newPage();
+});
+after(async () => {
+  await browser?.stop();
+  await service?.stop();
+});
+
+const statusIn = (p) => p.getByRole("row", { name: /front-desk/ }).locator(".status");
+
+test("a second tab is told at once", async () => {
+  await second.goto(`${service.origin}/admin#/workspaces/${id}/computers`);
+  await second.locator(".live[data-state=live]").waitFor();
+  await statusIn(second).filter({ hasText: "running" }).waitFor();
+  // Playwright keeps both tabs visible; the first one acts.
+  await page.getByRole("button", { name: "Stop front-desk" }).click();
+  await statusIn(second).filter({ hasText: "stopped" }).waitFor({ timeout: 3000 });
+  await second.getByText("0 running").waitFor();
+});
+
+test("what another client does is seen too, without a request of the page", async () => {
+  await service.post(`/computers/${computer.id}/start`);
+  await statusIn(second).filter({ hasText: "running" }).waitFor({ timeout: 3000 });
+  await service.post("/computers", { name: "back-office", workspace_id: id });
+  await second.getByRole("row", { name: /back-office/ }).waitFor({ timeout: 3000 });
+  await second.getByText("2 running").waitFor();
+});
+
+test("a screen reader hears of it", async () => {
+  await service.post(`/computers/${computer.id}/stop`);
+  await until(async () => /front-desk: stopp/.test(await second.locator("#said").textContent()), "the announcement");
+});
+
+test("without the stream the page asks every ten seconds", async () => {
+  const third = await browser.context.newPage();
+  await third.route("**/events/stream*", (route) => route.abort());
+  await third.goto(`${service.origin}/admin#/workspaces/${id}/computers`);
+  await third.locator(".live[data-state=polling]").waitFor();
+  await statusIn(third).waitFor();
+  await service.call("PATCH", `/computers/${computer.id}`, { name: "reception" });
+  await third.getByRole("row", { name: /reception/ }).waitFor({ timeout: 14_000 });
+  // And goes back to the stream when that works again.
+  await third.unroute("**/events/stream*");
+  await third.locator(".live[data-state=live]").waitFor({ timeout: 12_000 });
+  await third.close();
+});
+
+test("the service stops at once though streams are open", async () => {
+  const began = Date.now();
+  const { code } = await service.stop();
+  assert.equal(code, 0);
+  assert.ok(Date.now() - began < 4000, `${Date.now() - began} ms`);
+  await second.locator(".live[data-state=polling]").waitFor();
+  assert.deepEqual(browser.faults, []);
+});

@@ -1,0 +1,174 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { violations } from "./lib/axe.js";
+import { signIn, startBrowser } from "./lib/browser.js";
+import { seed } from "./lib/seed.js";
+import { startService } from "./lib/service.js";
+
+let service, browser, page, screens;
+before(async () => {
+  service = await startService("--dev", "--provision-ms", "0");
+  browser = await startBrowser();
+  browser.only(service.origin);
+  page = await browser.page();
+  const made = await seed(service, { workspaces: 30, computers: 60 });
+  const w = made.workspaces[1].id, c = made.computers[0];
+  screens = ["/", "/workspaces", `/workspaces/${w}/usage`, `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`, `/workspaces/${w}/computers`, `/workspaces/${w}/projects`,
+    `/workspaces/${w}/domain`, `/workspaces/${w}/settings`, `/workspaces/${w}/activity`, "/computers", `/computers/${c.id}`, "/projects", "/keys", "/activity", "/system"];
+});
+after(async () => {
+  await browser?.stop();
+  await service?.stop();
+});
+
+async function open(hash) {
+  await page.goto(`${service.origin}/admin#${hash}`);
+  await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
+  await page.waitForFunction(() => !document.querySelector("main [aria-busy=true], main .skeleton"));
+}
+
+test("the whole page weighs less than 150 kB", async () => {
+  await page.goto(`${service.origin}/admin`);
+  assert.deepEqual(await violations(page), [], "signing in");
+  await signIn(page, service.origin);
+  for (const hash of screens) await open(hash);
+  const files = await page.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation")).filter((e) => /\/(admin|assets)(\/|$|#)/.test(new URL(e.name).pathname) && !e.name.includes("/session")).map((e) => [new URL(e.name).pathname, e.encodedBodySize]));
+  const all = new Map(files);
+  const bytes = [...all.values()].reduce((a, b) => a + b, 0);
+  assert.ok(all.size > 20, `${all.size} files`);
+  assert.ok(bytes > 10_000 && bytes < 150_000, `${bytes} bytes`);
+});
+
+for (const theme of ["light", "dark"]) {
+  test(`axe finds nothing in the ${theme} theme`, async () => {
+    await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
+    const found = [];
+    for (const hash of screens) {
+      await open(hash);
+      found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
+    }
+    await open("/workspaces");
+    await page.keyboard.press("n");
+    await page.getByRole("dialog").waitFor();
+    found.push(...(await violations(page)).map((v) => `dialog: ${v}`));
+    await page.keyboard.press("Escape");
+    await page.keyboard.press("?");
+    await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+    found.push(...(await violations(page)).map((v) => `shortcuts: ${v}`));
+    await page.keyboard.press("Escape");
+    await page.goto(`${service.origin}/docs`);
+    await page.locator(".operation").first().waitFor();
+    await page.locator(".operation details summary").first().click();
+    found.push(...(await violations(page)).map((v) => `docs: ${v}`));
+    assert.deepEqual(found, []);
+  });
+}
+
+test("the switch of the theme is kept, and holds before the first paint", async () => {
+  await page.emulateMedia({ colorScheme: "light" });
+  await open("/");
+  await page.getByRole("button", { name: "Appearance and times" }).click();
+  await page.getByRole("button", { name: /Dark theme/ }).click();
+  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const dark = await ground();
+  await page.reload({ waitUntil: "commit" });
+  await page.waitForFunction(() => document.body);
+  assert.equal(await page.evaluate(() => document.documentElement.dataset.theme), "dark");
+  await page.locator("main h1").waitFor();
+  assert.equal(await ground(), dark);
+  await page.getByRole("button", { name: "Appearance and times" }).click();
+  await page.getByRole("button", { name: /System theme/ }).click();
+  assert.notEqual(await ground(), dark);
+});
+
+test("times in UTC by one switch", async () => {
+  await open("/activity");
+  const shown = () => page.locator("tbody time").first().textContent();
+  const local = await shown();
+  await page.getByRole("button", { name: "Appearance and times" }).click();
+  await page.getByRole("button", { name: /Times in UTC/ }).click();
+  await page.waitForFunction((was) => document.querySelector("tbody time") && document.querySelector("tbody time").textContent !== was, local);
+  assert.match(await page.locator("tbody time").first().getAttribute("title"), /UTC$/);
+  await page.getByRole("button", { name: "Appearance and times" }).click();
+  await page.getByRole("button", { name: /Times in Europe\/Budapest/ }).click();
+});
+
+for (const width of [360, 390, 820, 3840]) {
+  test(`${width} pixels wide nothing scrolls sideways`, async () => {
+    await page.setViewportSize({ width, height: 800 });
+    const wide = [];
+    for (const hash of screens) {
+      await open(hash);
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) wide.push(`${hash}: ${over} px`);
+      const small = await page.evaluate(() => [...document.querySelectorAll("a, button, input, select")].filter((e) => {
+        const box = e.getBoundingClientRect();
+        return e.checkVisibility() && box.width > 0 && (box.height < 16 || box.width < 16) && !e.closest(".segmented, .sr, .skip");
+      }).map((e) => e.outerHTML.slice(0, 80)));
+      wide.push(...small.map((e) => `${hash}: too small ${e}`));
+    }
+    assert.deepEqual(wide, []);
+    await page.setViewportSize({ width: 1440, height: 900 });
+  });
+}
+
+test("by keyboard only: sign in, find a workspace, read its usage, open a dialog and leave it", async () => {
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: /msk_u_dev/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.locator("main[data-path] h1").waitFor();
+  await page.keyboard.press("g");
+  await page.keyboard.press("w");
+  await page.getByRole("heading", { name: "Workspaces", level: 1 }).waitFor();
+  await page.locator("main tbody tr").first().waitFor();
+  await page.keyboard.press("/");
+  await page.keyboard.type("smith");
+  await page.waitForFunction(() => document.querySelectorAll("main tbody tr").length === 1);
+  await page.keyboard.press("Escape");
+  await page.keyboard.press("j");
+  assert.match(await page.evaluate(() => document.activeElement.textContent), /Dr\. Smith/);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Dr. Smith Clinic" }).waitFor();
+  const scrub = page.getByRole("slider");
+  await scrub.waitFor();
+  for (let i = 0; i < 60 && !(await scrub.evaluate((e) => e === document.activeElement)); i++) await page.keyboard.press("Tab");
+  assert.ok(await scrub.evaluate((e) => e === document.activeElement), "the chart is reached by Tab");
+  const at = Number(await scrub.getAttribute("aria-valuenow"));
+  await page.keyboard.press("ArrowLeft");
+  assert.equal(Number(await scrub.getAttribute("aria-valuenow")), at - 1);
+  await page.keyboard.press("?");
+  await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
+  await page.keyboard.press("Escape");
+  assert.ok(await scrub.evaluate((e) => e === document.activeElement), "the focus is back where it was");
+  await page.keyboard.press("g");
+  await page.keyboard.press("c");
+  await page.getByRole("heading", { name: "Computers", level: 1 }).waitFor();
+  await page.locator("main tbody tr").first().waitFor();
+  await page.keyboard.press("l");
+  await page.getByText(/26–50 of/).waitFor();
+  assert.match(page.url(), /page=2/);
+  await page.keyboard.press("h");
+  await page.getByText(/1–25 of/).waitFor();
+  // The first Tab of a page is the way past its frame.
+  await page.reload();
+  await page.locator("main h1").waitFor();
+  await page.keyboard.press("Tab");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "skip");
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+});
+
+test("the API reference works from this server alone", async () => {
+  await page.goto(`${service.origin}/docs`);
+  const card = page.locator(".operation").filter({ has: page.getByText("/api/v1/workspaces", { exact: true }) }).first();
+  await card.locator("summary").click();
+  await card.getByText("curl", { exact: true }).waitFor();
+  await card.getByRole("radio", { name: "Python" }).check();
+  await card.getByText("urllib.request.Request").waitFor();
+  await card.getByRole("radio", { name: "TypeScript" }).check();
+  await card.getByText("await fetch(").waitFor();
+  await card.locator(".try").getByText("Send").click();
+  await card.getByText(/200 OK · request req_/).waitFor();
+});
+
+test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));

@@ -1,0 +1,132 @@
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, test } from "node:test";
+import { signIn, startBrowser } from "./lib/browser.js";
+import { startService, until } from "./lib/service.js";
+
+let service, browser, page, id;
+before(async () => {
+  service = await startService("--dev", "--provision-ms", "0", "--stop-ms", "0");
+  browser = await startBrowser();
+  browser.only(service.origin);
+  page = await browser.page();
+  id = (await service.post("/workspaces", { name: "Usage Clinic" })).id;
+  const made = [];
+  for (const [name, project, size] of [["a", "booking", "xl"], ["b", "intake", "large"], ["c", "intake", "medium"]]) made.push(await service.post("/computers", { name, workspace_id: id, project_slug: project, size }));
+  await until(async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 3, "three running computers");
+  await new Promise((resolve) => setTimeout(resolve, 1200));
+  // From here on nothing runs, so that page and API are asked at different times and say the same.
+  for (const computer of made) await service.post(`/computers/${computer.id}/stop`);
+  await until(async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 0, "three stopped computers");
+  for (const [days, credits] of [[1, 40], [2, 25], [5, 90], [12, 10]]) await service.post("/usage/adjustments", { workspace_id: id, amount_micros: credits * 1e6, reason: "brought over", at: new Date(Date.now() - days * 864e5).toISOString() });
+  await signIn(page, service.origin, `#/workspaces/${id}/usage?window=30d&granularity=day&tz=UTC`);
+});
+after(async () => {
+  await browser?.stop();
+  await service?.stop();
+});
+
+const slider = () => page.getByRole("slider");
+const usage = (query) => service.get(`/workspaces/${id}/usage?${query}`);
+const decimals = (n) => new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 }).format(n);
+
+test("the chart says what the API says", async () => {
+  const expected = await usage("window=30d&granularity=day");
+  await slider().waitFor();
+  assert.equal(await page.locator(".totals b").first().textContent(), String(expected.total_credits_used));
+  assert.equal(Number(await slider().getAttribute("aria-valuemax")) + 1, expected.series.length);
+  await page.getByRole("button", { name: "Table" }).click();
+  const rows = await page.locator(".twin tbody tr").evaluateAll((list) => list.map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent)));
+  assert.deepEqual(rows.reverse(), expected.series.map((b) => [String(b.credits_used), String(b.compute_hours)]));
+  assert.match(await page.locator("figcaption .hint").textContent(), /165(\.\d+)? credits from .* in 31 days; most, 90(\.\d+)?, on /);
+  assert.match(page.url(), /table=1/);
+});
+
+test("by keyboard from bar to bar, and Enter explains one", async () => {
+  await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=30d&granularity=day&tz=UTC`);
+  await slider().waitFor();
+  const expected = await usage("window=30d&granularity=day");
+  await slider().focus();
+  await page.keyboard.press("End");
+  await page.keyboard.press("ArrowLeft");
+  const bar = expected.series.at(-2);
+  assert.match(await slider().getAttribute("aria-valuetext"), new RegExp(`: ${decimals(bar.credits_micros / 1e6)} credits`));
+  await page.locator(".tip").getByText(`${decimals(bar.credits_micros / 1e6)} credits`).waitFor();
+  assert.match(await page.locator(".tip").textContent(), /UTC/);
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: /^Behind/ }).waitFor();
+  await page.getByRole("row", { name: /brought over/ }).waitFor();
+  assert.match(page.url(), /ts=/);
+});
+
+test("a click on the last bar shows the intervals behind it, and they add up", async () => {
+  const expected = await usage("window=24h&granularity=hour");
+  await page.getByRole("radio", { name: "24 h" }).check();
+  await until(async () => Number(await slider().getAttribute("aria-valuemax")) + 1 === expected.series.length, "25 bars");
+  const box = await slider().boundingBox();
+  await page.mouse.click(box.x + box.width - 20, box.y + 120);
+  const intervals = page.getByRole("table", { name: "Running intervals" }).locator("tbody tr");
+  await intervals.first().waitFor();
+  const shown = await intervals.evaluateAll((rows) => rows.map((tr) => Number(tr.lastElementChild.textContent)));
+  assert.equal(shown.length, 3);
+  const sum = Math.round(shown.reduce((a, b) => a + b, 0) * 1e6);
+  const bars = expected.series.filter((b) => b.compute_ms > 0);
+  // The hour may turn between start and stop: then only the last bar is explained.
+  assert.equal(sum, bars.at(-1).credits_micros);
+});
+
+test("stacked by project, the parts are those of the API", async () => {
+  await page.getByLabel("Split").selectOption("project");
+  await page.locator(".legend li").first().waitFor();
+  const expected = await usage("window=24h&granularity=hour&group_by=project");
+  const shown = await page.locator(".legend li").evaluateAll((list) => list.map((li) => [li.querySelector(".legend-name").textContent, li.querySelector("b").textContent]));
+  const wanted = expected.groups.map((g) => [g.name, g.total_credits_micros / 1e6]).sort((a, b) => b[1] - a[1]).map(([name, n]) => [name, decimals(n)]);
+  assert.deepEqual(new Map(shown), new Map(wanted));
+  assert.equal(await page.locator(".bars").count(), expected.groups.length);
+  assert.match(page.url(), /group_by=project/);
+  // The address alone brings it back.
+  await page.goto("about:blank");
+  await page.goBack();
+  await page.locator(".legend li").first().waitFor();
+  assert.equal(await page.getByLabel("Split").inputValue(), "project");
+});
+
+test("the CSV is the API's own", async () => {
+  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);
+  const text = await readFile(await download.path(), "utf8");
+  assert.equal(download.suggestedFilename(), "usage-usage-clinic.csv");
+  assert.match(text, /^ts,group_by,key,name,credits_used,/);
+  const sum = text.trim().split("\r\n").slice(1).reduce((all, line) => all + Number(line.split(",").at(-2)), 0);
+  assert.equal(sum, (await usage("window=24h&granularity=hour")).total_credits_micros);
+});
+
+test("721 bars draw at once", async () => {
+  await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=30d&granularity=hour&tz=UTC`);
+  await until(async () => (await slider().getAttribute("aria-valuemax")) === "720", "721 bars");
+  const took = await page.evaluate(async () => {
+    const radio = [...document.querySelectorAll(".segmented input")].find((i) => i.value === "hours");
+    const began = performance.now();
+    radio.click();
+    document.querySelector(".chart-svg").getBoundingClientRect();
+    return performance.now() - began;
+  });
+  assert.ok(took < 100, `${took} ms`);
+});
+
+test("another zone has other days", async () => {
+  await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=7d&granularity=day&tz=Asia/Kathmandu&table=1`);
+  const expected = await usage("window=7d&granularity=day&tz=Asia/Kathmandu");
+  await until(async () => (await page.locator(".twin tbody tr").count()) === expected.series.length, "the table");
+  const shown = await page.locator(".twin tbody tr td:nth-child(2)").allTextContents();
+  assert.deepEqual(shown.reverse(), expected.series.map((b) => String(b.credits_used)));
+});
+
+test("usage prints without the controls", async () => {
+  await page.emulateMedia({ media: "print" });
+  assert.equal(await page.locator(".top").isVisible(), false);
+  assert.equal(await page.locator(".controls").isVisible(), false);
+  assert.equal(await page.locator(".chart-svg").isVisible(), true);
+  await page.emulateMedia({ media: "screen" });
+});
+
+test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
