@@ -537,7 +537,7 @@ fn expiry(
     now: Timestamp,
     text: Option<&str>,
 ) -> Option<Timestamp> {
-    let asked = match text.map(|t| Timestamp::parse(t)) {
+    let asked = match text.map(Timestamp::parse) {
         None => None,
         Some(Some(at)) if at > now => Some(at),
         Some(Some(_)) => {

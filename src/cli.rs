@@ -292,7 +292,7 @@ fn first_start(
     file: &ConfigFile,
     dev: bool,
 ) -> crate::error::Result<Option<String>> {
-    let first = tenants::all(tx)?.first().map(|tenant| tenant.0);
+    let first = tenants::all(tx)?.first().map(|tenant| tenant.id);
     let Some(tenant) = first else {
         let fixed = dev.then_some(DEV_KEY);
         let key = NewKey {
@@ -431,8 +431,11 @@ fn list_tenants(data: &DataArgs) -> Result<(), Failure> {
             "{:36}  {:20}  {:>10}  {:>9}  NAME",
             "ID", "SLUG", "WORKSPACES", "COMPUTERS"
         );
-        for (id, name, slug, workspaces, computers) in store.read_blocking(tenants::all)? {
-            println!("{id}  {slug:20}  {workspaces:>10}  {computers:>9}  {name}");
+        for tenant in store.read_blocking(tenants::all)? {
+            println!(
+                "{}  {:20}  {:>10}  {:>9}  {}",
+                tenant.id, tenant.slug, tenant.workspaces, tenant.computers, tenant.name
+            );
         }
         Ok(())
     })
@@ -443,22 +446,22 @@ fn tenant_of(store: &Store, slug: Option<&str>) -> Result<TenantId, Failure> {
     let all = store.read_blocking(tenants::all)?;
     let names = || {
         all.iter()
-            .map(|t| t.2.as_str())
+            .map(|t| t.slug.as_str())
             .collect::<Vec<_>>()
             .join(", ")
     };
     match slug {
         Some(slug) => all
             .iter()
-            .find(|t| t.2 == slug)
-            .map(|t| t.0)
+            .find(|t| t.slug == slug)
+            .map(|t| t.id)
             .ok_or_else(|| {
                 Failure::Usage(format!(
                     "--tenant {slug}: there is no such organization; there are {}",
                     names()
                 ))
             }),
-        None if all.len() == 1 => Ok(all[0].0),
+        None if all.len() == 1 => Ok(all[0].id),
         None => Err(Failure::Usage(format!("--tenant: name one of {}", names()))),
     }
 }

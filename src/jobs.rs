@@ -92,9 +92,8 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         let mut sleep_ms = 1000;
         match app.store.read(computers::next_due).await {
             Ok(Some(at)) if at <= app.store.now() => {
-                if report(DRIVER, run_to_end(&app, DRIVER).await) {
-                    continue;
-                }
+                let done = report(DRIVER, run_to_end(&app, DRIVER).await);
+                sleep_ms = if done { 0 } else { sleep_ms };
             }
             Ok(Some(at)) => sleep_ms = (at.0 - app.store.now().0).clamp(1, sleep_ms),
             _ => {}

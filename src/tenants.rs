@@ -271,16 +271,36 @@ pub fn insert(
     })
 }
 
-/// All organizations, oldest first: `(id, name, slug, workspaces, computers)`.
+/// An organization in the list of the command line.
+pub struct Overview {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its slug.
+    pub slug: String,
+    /// Workspaces that it has.
+    pub workspaces: i64,
+    /// Computers that it has.
+    pub computers: i64,
+}
+
+/// All organizations, oldest first.
 ///
 /// # Errors
 /// When the store fails.
-pub fn all(tx: &Tx<'_>) -> Result<Vec<(TenantId, String, String, i64, i64)>> {
+pub fn all(tx: &Tx<'_>) -> Result<Vec<Overview>> {
     let mut statement = tx.prepare(
         "SELECT id, name, slug, workspace_count, computer_count FROM tenants ORDER BY created_at, id",
     )?;
     let rows = statement.query_map([], |r| {
-        Ok((r.get(0)?, r.get(1)?, r.get(2)?, r.get(3)?, r.get(4)?))
+        Ok(Overview {
+            id: r.get(0)?,
+            name: r.get(1)?,
+            slug: r.get(2)?,
+            workspaces: r.get(3)?,
+            computers: r.get(4)?,
+        })
     })?;
     Ok(rows.collect::<Result<_, _>>()?)
 }

@@ -169,20 +169,15 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
 }
 
 /// A field that tells "not given" from `null`: absent leaves a value, `null` clears it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Default)]
 pub enum Patch<T> {
     /// The field was not in the body.
+    #[default]
     Absent,
     /// The field was `null`.
     Null,
     /// The field had a value.
     Set(T),
-}
-
-impl<T> Default for Patch<T> {
-    fn default() -> Self {
-        Patch::Absent
-    }
 }
 
 impl<T> Patch<T> {

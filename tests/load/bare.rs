@@ -17,7 +17,10 @@ fn workspace() -> Json<Value> {
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let app = axum::Router::new()
-        .route("/api/v1/workspaces", post(|Json(_): Json<Value>| async { workspace() }))
+        .route(
+            "/api/v1/workspaces",
+            post(|Json(_): Json<Value>| async { workspace() }),
+        )
         .route("/api/v1/workspaces/{id}", get(|| async { workspace() }));
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on http://{}", listener.local_addr()?);
