@@ -183,6 +183,7 @@ pub struct RevokedKey {
 /// `POST /api-keys`
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = CreateKey)]
 pub struct Create {
     /// Human-readable name, 1 to 120 characters
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
@@ -228,6 +229,7 @@ pub struct CreateScoped {
 /// `PATCH /api-keys/{id}`: what is left out stays as it is.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = UpdateKey)]
 pub struct Update {
     /// New name
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]

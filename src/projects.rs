@@ -82,6 +82,7 @@ const SELECT: &str = "SELECT p.*, w.external_workspace_id
 /// `POST /projects`: exactly one workspace is named.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = CreateProject)]
 pub struct Create {
     /// Workspace by id
     pub workspace_id: Option<WorkspaceId>,
@@ -107,6 +108,7 @@ pub struct Create {
 
 /// The project that had the external id already; nothing was created or changed.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ReusedProject)]
 pub struct Reused {
     #[serde(flatten)]
     project: Project,
@@ -118,6 +120,7 @@ pub struct Reused {
 /// `PATCH /projects/{id}`: what is left out stays as it is.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = UpdateProject)]
 pub struct Update {
     /// New name
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
@@ -139,6 +142,7 @@ pub struct Update {
 /// `POST /projects/{id}/move`
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = MoveProject)]
 pub struct Move {
     /// The workspace to move to
     #[schema(required = true, nullable = false)]

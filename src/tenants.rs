@@ -57,6 +57,7 @@ pub struct TenantView {
 /// `POST /platform/tenants`
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = CreateTenant)]
 pub struct Create {
     /// Human-readable name, 1 to 120 characters
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]

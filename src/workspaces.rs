@@ -121,6 +121,7 @@ impl Record {
 /// `POST /workspaces`
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = CreateWorkspace)]
 pub struct Create {
     /// Human-readable name, 1 to 120 characters
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
@@ -145,6 +146,7 @@ pub struct Create {
 
 /// The workspace that had the external id already; nothing was created or changed.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ReusedWorkspace)]
 pub struct Reused {
     #[serde(flatten)]
     workspace: Workspace,
@@ -156,6 +158,7 @@ pub struct Reused {
 /// `PATCH /workspaces/{id}`: what is left out stays as it is.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = UpdateWorkspace)]
 pub struct Update {
     /// New name
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]

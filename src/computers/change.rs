@@ -26,6 +26,7 @@ use crate::{text, workspaces};
 /// `PATCH /computers/{id}`: what is left out stays as it is.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = UpdateComputer)]
 pub struct Update {
     /// New name
     #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
@@ -62,6 +63,7 @@ pub struct Resize {
 /// are accepted and change nothing here.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = MoveComputer)]
 pub struct Move {
     /// The workspace to move to
     pub workspace_id: Option<WorkspaceId>,

@@ -28,6 +28,7 @@ const MAX_APPS: usize = 100;
 /// (CONTRACT §7.2); what is named by slug or by the caller's own id is made if it is not there.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
+#[schema(as = CreateComputer)]
 pub struct Create {
     /// Human-readable name, 1 to 120 characters
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]

@@ -12,6 +12,7 @@ use crate::config::Delays;
 /// Where a computer is in its life. Only `running` is billed.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug, Hash)]
 #[serde(rename_all = "lowercase")]
+#[schema(as = ComputerStatus)]
 pub enum Status {
     /// Being made.
     Provisioning,

@@ -27,7 +27,13 @@ pub type Components = BTreeMap<String, RefOr<Schema>>;
 pub(super) fn schema_ref<T: ToSchema>(components: &mut Components) -> RefOr<Schema> {
     let mut more = vec![(T::name().into_owned(), T::schema())];
     T::schemas(&mut more);
-    components.extend(more);
+    for (name, schema) in more {
+        let before = components.insert(name.clone(), schema);
+        debug_assert!(
+            before.is_none_or(|before| Some(&before) == components.get(&name)),
+            "two schemas are called {name}: give one another name with #[schema(as = ...)]"
+        );
+    }
     Ref::from_schema_name(T::name()).into()
 }
 

@@ -1,17 +1,47 @@
 //! Lists: `{data, total}`, whole unless a page is asked for (CONTRACT §2.3).
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use utoipa::openapi::schema::ArrayBuilder;
+use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
+use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::error::{Fields, Result};
 
 /// A list of the API: exactly two keys, since one client refuses a third (CONTRACT §2.2).
-#[derive(Serialize, ToSchema, Debug)]
+#[derive(Serialize, Debug)]
 pub struct List<T> {
     /// The rows of this page.
     pub data: Vec<T>,
     /// How many there are before paging.
     pub total: i64,
+}
+
+impl<T: ToSchema> PartialSchema for List<T> {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new()
+            .property(
+                "data",
+                ArrayBuilder::new().items(Ref::from_schema_name(T::name())),
+            )
+            .property("total", i64::schema())
+            .required("data")
+            .required("total")
+            .into()
+    }
+}
+
+/// By hand, because the derived name would be the same for every `T`.
+impl<T: ToSchema> ToSchema for List<T> {
+    fn name() -> Cow<'static, str> {
+        format!("{}List", T::name()).into()
+    }
+
+    fn schemas(all: &mut Vec<(String, RefOr<Schema>)>) {
+        all.push((T::name().into_owned(), T::schema()));
+        T::schemas(all);
+    }
 }
 
 /// How a part of a list is asked for: `page` with `page_size` (or `per_page`), or `limit` with
