@@ -7,7 +7,7 @@
 //! | [`cli`] | subcommands; `serve` starts everything and stops it gracefully |
 //! | [`config`] | every flag, variable and key of the configuration file; the only reader of the environment |
 //! | [`http`] | the route table ([`http::routes`]) on one screen; request ids, keys and scopes, extractors, idempotency, paging, the OpenAPI document |
-//! | [`tenants`], [`api_keys`], [`workspaces`], [`projects`], [`computers`], [`domains`], [`catalog`], [`actions`] | one resource each: shapes, look-ups, SQL, handlers, in that order |
+//! | [`tenants`], [`api_keys`], [`workspaces`], [`projects`], [`computers`], [`domains`], [`catalog`], [`actions`] | one resource each: shapes, look-ups and changes of rows, handlers, in that order or in files of that name |
 //! | [`limits`] | the one function that says whether a workspace may grow |
 //! | [`usage`] | compute events, the meter, and every number that is billed |
 //! | [`audit`] | who changed what |

@@ -1,0 +1,355 @@
+//! The endpoints.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+
+use super::rows::*;
+use super::shapes::*;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::computers::Anything;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Caller, Key, List, Mutation, PageQuery, Params, Patch, PathId, Reply, covers};
+use crate::ids::ApiKeyId;
+use crate::store::WriteTx;
+use crate::{json, text, workspaces};
+
+/// Scopes of a form that a scope can have: `*`, `area:verb`, `area:*`.
+fn check_scopes(fields: &mut Fields, scopes: &[String]) {
+    let word = |w: &str| {
+        !w.is_empty()
+            && w.bytes()
+                .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
+    };
+    let fits = |s: &String| {
+        s == "*"
+            || s.split_once(':')
+                .is_some_and(|(area, verb)| word(area) && (verb == "*" || word(verb)))
+    };
+    if scopes.len() > MAX_SCOPES {
+        fields.push("scopes", format!("should be at most {MAX_SCOPES}"));
+    } else if let Some(bad) = scopes.iter().find(|s| s.len() > 64 || !fits(s)) {
+        fields.push(
+            "scopes",
+            format!("{bad:?} is not a scope; write area:read, area:write, area:* or *"),
+        );
+    }
+}
+
+/// Each new scope must be covered by the maker's; all (an empty list) only by all.
+fn within(maker: &Key, scopes: &[String]) -> Result<()> {
+    let all = scopes.is_empty() && !maker.scopes.is_empty() && !covers(&maker.scopes, "*:*");
+    match scopes.iter().find(|scope| !covers_scope(maker, scope)) {
+        None if !all => Ok(()),
+        beyond => Err(Error::denied(
+            "insufficient_scope",
+            format!(
+                "a key cannot give more than it has; it lacks {}",
+                beyond.map_or(
+                    "some scopes: name the ones that the new key shall have",
+                    String::as_str
+                )
+            ),
+        )),
+    }
+}
+
+fn covers_scope(maker: &Key, scope: &str) -> bool {
+    let wanted = if scope == "*" { "*:*" } else { scope };
+    covers(&maker.scopes, wanted)
+}
+
+fn expiry(
+    fields: &mut Fields,
+    maker: &Key,
+    now: Timestamp,
+    text: Option<&str>,
+) -> Option<Timestamp> {
+    let asked = match text.map(Timestamp::parse) {
+        None => None,
+        Some(Some(at)) if at > now => Some(at),
+        Some(Some(_)) => {
+            fields.push("expires_at", "must be in the future");
+            None
+        }
+        Some(None) => {
+            fields.push(
+                "expires_at",
+                "must be a time in RFC 3339, such as 2027-01-31T00:00:00Z",
+            );
+            None
+        }
+    };
+    // Nor does it live longer than the key that made it.
+    match (asked, maker.expires_at) {
+        (Some(asked), Some(end)) => Some(asked.min(end)),
+        (asked, end) => asked.or(end),
+    }
+}
+
+/// `GET /api-keys`
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    page: Params<PageQuery>,
+) -> Result<Json<List<KeyView>>> {
+    let page = page.get()?.page()?;
+    let list = app.store.read(move |tx| {
+        let condition =
+            "tenant_id = ?1 AND status <> 'revoked' AND (?2 IS NULL OR workspace_id = ?2)";
+        let params = (caller.tenant_id(), caller.only_workspace());
+        let total = tx
+            .prepare_cached(&format!("SELECT count(*) FROM api_keys WHERE {condition}"))?
+            .query_row(params, |row| row.get(0))?;
+        let sql = format!(
+            "SELECT * FROM api_keys WHERE {condition} ORDER BY created_at, id LIMIT {} OFFSET {}",
+            page.limit, page.offset
+        );
+        let data = tx
+            .prepare(&sql)?
+            .query_map(params, KeyView::from_row)?
+            .collect::<Result<_, _>>()?;
+        Ok(List { data, total })
+    });
+    Ok(Json(list.await?))
+}
+
+/// `GET /api-keys/{id}`
+pub async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(id): PathId<ApiKeyId>,
+) -> Result<Json<KeyReply>> {
+    let data = app.store.read(move |tx| find(tx, &caller, id)).await?;
+    Ok(Json(KeyReply { data }))
+}
+
+/// `POST /api-keys`
+pub async fn create(request: Mutation<Create>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let input = input?;
+            let maker = caller.key();
+            let mut fields = Fields::default();
+            let name = text::name(&mut fields, "name", input.name.as_deref());
+            let scopes = input.scopes.unwrap_or_default();
+            check_scopes(&mut fields, &scopes);
+            let expires_at = expiry(&mut fields, maker, tx.now(), input.expires_at.as_deref());
+            text::limited(&mut fields, "purpose", input.purpose.as_deref(), 0, 255);
+            let key_type = match input.key_type.as_deref() {
+                None => KeyType::User,
+                Some(text) => KeyType::parse(text).unwrap_or_else(|| {
+                    fields.push("key_type", "must be user, admin or platform");
+                    KeyType::User
+                }),
+            };
+            if input.rate_limit_rpm.is_some_and(|n| n < 1) {
+                fields.push("rate_limit_rpm", "must be 1 or more");
+            }
+            fields.finish()?;
+            if key_type == KeyType::Platform && !maker.operator {
+                return Err(Error::denied(
+                    "FORBIDDEN",
+                    "only an operator key can make a platform key",
+                ));
+            }
+            let new = NewKey {
+                name,
+                key_type,
+                operator: key_type == KeyType::Platform,
+                scopes,
+                workspace_id: input.workspace_id,
+                purpose: input.purpose,
+                rate_limit_rpm: input.rate_limit_rpm,
+                expires_at,
+                ..NewKey::named("")
+            };
+            mint(tx, caller, new)
+        })
+        .await
+}
+
+/// `POST /api-keys/scoped`
+pub async fn create_scoped(request: Mutation<CreateScoped>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let input = input?;
+            let mut fields = Fields::default();
+            let user = input
+                .external_user_id
+                .as_deref()
+                .map(str::trim)
+                .filter(|user| !user.is_empty());
+            if user.is_none() {
+                fields.push("external_user_id", "can't be blank");
+            }
+            text::external_id(&mut fields, "external_user_id", user);
+            let scopes = input.scopes.unwrap_or_default();
+            if scopes.is_empty() {
+                fields.push(
+                    "scopes",
+                    "can't be blank: a key for an end user names what it may do",
+                );
+            }
+            check_scopes(&mut fields, &scopes);
+            let expires_at = expiry(
+                &mut fields,
+                caller.key(),
+                tx.now(),
+                input.expires_at.as_deref(),
+            );
+            let default = user.map(|user| user.chars().take(text::MAX_NAME).collect::<String>());
+            let name = text::name(
+                &mut fields,
+                "name",
+                input.name.as_deref().or(default.as_deref()),
+            );
+            fields.finish()?;
+            let new = NewKey {
+                name,
+                scopes,
+                workspace_id: input.workspace_id,
+                external_user_id: user.map(str::to_owned),
+                expires_at,
+                ..NewKey::named("")
+            };
+            mint(tx, caller, new)
+        })
+        .await
+}
+
+/// Makes a key that is no stronger than the caller's.
+fn mint(tx: &WriteTx<'_>, caller: &Caller, mut new: NewKey) -> Result<Reply<NewKeyReply>> {
+    let maker = caller.key();
+    within(maker, &new.scopes)?;
+    if new.scopes.is_empty() {
+        new.scopes.clone_from(&maker.scopes);
+    }
+    match new.workspace_id {
+        Some(id) => drop(workspaces::reach(tx, caller, id)?),
+        None => new.workspace_id = maker.workspace_id,
+    }
+    // An operator key of one workspace would reach the whole installation.
+    new.operator &= new.workspace_id.is_none();
+    let data = insert(tx, caller.tenant_id(), new)?;
+    audit_key(tx, caller, "api_key.created", None, Some(&data.view))?;
+    Ok(Reply::created(NewKeyReply { data }).secret())
+}
+
+/// `PATCH /api-keys/{id}`
+pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let input = input?;
+            let mut fields = Fields::default();
+            let name = match input.name {
+                Patch::Absent => before.name.clone(),
+                given => text::name(&mut fields, "name", given.value().map(String::as_str)),
+            };
+            if let Some(scopes) = &input.scopes {
+                check_scopes(&mut fields, scopes);
+            }
+            if input
+                .status
+                .as_deref()
+                .is_some_and(|s| s != "active" && s != "disabled")
+            {
+                fields.push(
+                    "status",
+                    "must be active or disabled; DELETE revokes for good",
+                );
+            }
+            fields.finish()?;
+            not_stronger(caller, &before)?;
+            if let Some(scopes) = &input.scopes {
+                within(caller.key(), scopes)?;
+            }
+            let scopes = input.scopes.unwrap_or_else(|| before.scopes.clone());
+            let status = input.status.unwrap_or_else(|| before.status.clone());
+            tx.prepare_cached(
+                "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4
+                 WHERE id = ?5 AND tenant_id = ?6",
+            )?
+            .execute((
+                name,
+                json::text(&scopes)?,
+                status,
+                tx.now(),
+                id,
+                caller.tenant_id(),
+            ))?;
+            tx.keys_changed();
+            let data = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
+            audit_key(tx, caller, "api_key.updated", Some(&before), Some(&data))?;
+            Ok(Reply::ok(KeyReply { data }))
+        })
+        .await
+}
+
+/// Changing or rotating a key is as good as having it.
+fn not_stronger(caller: &Caller, key: &KeyView) -> Result<()> {
+    if key.operator && !caller.key().operator {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "only an operator key can change an operator key",
+        ));
+    }
+    within(caller.key(), &key.scopes)
+}
+
+/// `POST /api-keys/{id}/rotate`
+pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            input?;
+            not_stronger(caller, &before)?;
+            let secret = new_secret(tx, before.key_type)?;
+            tx.prepare_cached(
+                "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4
+                 WHERE id = ?5 AND tenant_id = ?6",
+            )?
+            .execute((
+                hash(&secret),
+                shown(&secret).0,
+                shown(&secret).1,
+                tx.now(),
+                id,
+                caller.tenant_id(),
+            ))?;
+            tx.keys_changed();
+            let view = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
+            audit_key(tx, caller, "api_key.rotated", Some(&before), Some(&view))?;
+            Ok(Reply::ok(NewKeyReply {
+                data: with_secret(view, secret),
+            })
+            .secret())
+        })
+        .await
+}
+
+/// `DELETE /api-keys/{id}`
+pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -> Result<Response> {
+    request
+        .run(move |tx, caller, _| {
+            let before = find(tx, caller, id)?;
+            if before.operator && !caller.key().operator {
+                return Err(Error::denied(
+                    "FORBIDDEN",
+                    "only an operator key can revoke an operator key",
+                ));
+            }
+            set_revoked(tx, id)?;
+            audit_key(tx, caller, "api_key.revoked", Some(&before), None)?;
+            Ok(Reply::ok(Revoked {
+                data: RevokedKey {
+                    id,
+                    status: "revoked",
+                },
+                deleted: true,
+            }))
+        })
+        .await
+}

@@ -1,0 +1,198 @@
+//! Look-ups and changes of the rows.
+
+use std::collections::HashMap;
+
+use rusqlite::{OptionalExtension, named_params};
+use sha2::{Digest, Sha256};
+
+use super::shapes::*;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::http::Caller;
+use crate::ids::{ApiKeyId, TenantId};
+use crate::json;
+use crate::store::{Tx, WriteTx};
+
+/// The hash that a secret is stored as and found by.
+pub fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// A secret of 40 characters out of 62, 238 random bits, behind the prefix that clients expect.
+pub(super) fn new_secret(tx: &WriteTx<'_>, key_type: KeyType) -> Result<String> {
+    const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    let mut secret = String::from(if key_type == KeyType::User {
+        "msk_u_"
+    } else {
+        "msk_a_"
+    });
+    while secret.len() < 46 {
+        // Bytes from 248 on would favour the first characters.
+        let fair = tx.random::<64>()?.into_iter().filter(|byte| *byte < 248);
+        secret.extend(
+            fair.take(46 - secret.len())
+                .map(|byte| char::from(ALPHABET[usize::from(byte) % 62])),
+        );
+    }
+    Ok(secret)
+}
+
+/// Makes a key.
+///
+/// # Errors
+/// When the store fails.
+pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyView> {
+    let secret = match new.fixed {
+        Some(fixed) => fixed.to_owned(),
+        None => new_secret(tx, new.key_type)?,
+    };
+    let id: ApiKeyId = tx.new_id();
+    tx.prepare_cached(
+        "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
+             scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at)
+         VALUES (:id, :tenant, :workspace, :user, :name, :type, :purpose, :operator,
+             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)",
+    )?
+    .execute(named_params! {
+        ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
+        ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
+        ":scopes": json::text(&new.scopes)?, ":hash": hash(&secret), ":prefix": shown(&secret).0,
+        ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
+    })?;
+    tx.keys_changed();
+    let view = load(tx, id)?.ok_or_else(|| Error::internal("a new key is not there"))?;
+    Ok(with_secret(view, secret))
+}
+
+/// What of a secret may be shown: its first and its last characters.
+pub(super) fn shown(secret: &str) -> (&str, &str) {
+    (
+        &secret[..secret.len().min(PREFIX)],
+        &secret[secret.len().saturating_sub(4)..],
+    )
+}
+
+pub(super) fn with_secret(view: KeyView, secret: String) -> NewKeyView {
+    NewKeyView {
+        view,
+        key: secret.clone(),
+        token: secret.clone(),
+        secret,
+    }
+}
+
+pub(super) fn load(tx: &Tx<'_>, id: ApiKeyId) -> Result<Option<KeyView>> {
+    let sql = "SELECT * FROM api_keys WHERE id = ?1 AND status <> 'revoked'";
+    Ok(tx
+        .prepare_cached(sql)?
+        .query_row([id], KeyView::from_row)
+        .optional()?)
+}
+
+/// The key with this id, if the caller may manage it: 404, 403, then the route's scope. A key that
+/// is limited to a workspace manages only keys that are limited to the same one.
+pub(super) fn find(tx: &Tx<'_>, caller: &Caller, id: ApiKeyId) -> Result<KeyView> {
+    let key = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
+    let limited = caller.only_workspace();
+    if key.tenant_id != caller.tenant_id() || (limited.is_some() && key.workspace_id != limited) {
+        return Err(Error::forbidden());
+    }
+    caller.check_scope()?;
+    Ok(key)
+}
+
+/// The fixed key of development mode: there in it, gone outside it.
+///
+/// # Errors
+/// When the store fails.
+pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> {
+    let there: bool = tx.query_row(
+        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE secret_hash = ?1)",
+        [hash(DEV_KEY)],
+        |row| row.get(0),
+    )?;
+    if dev && !there {
+        insert(
+            tx,
+            tenant,
+            NewKey {
+                name: "development".into(),
+                fixed: Some(DEV_KEY),
+                ..NewKey::operator()
+            },
+        )?;
+    } else if there {
+        let status = if dev { "active" } else { "disabled" };
+        tx.execute(
+            "UPDATE api_keys SET status = ?1, updated_at = ?2 WHERE secret_hash = ?3 AND status <> ?1",
+            (status, tx.now(), hash(DEV_KEY)),
+        )?;
+        tx.keys_changed();
+    }
+    Ok(())
+}
+
+/// Writes down when keys were last used.
+///
+/// # Errors
+/// When the store fails.
+pub fn record_uses(tx: &WriteTx<'_>, uses: &HashMap<ApiKeyId, Timestamp>) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "UPDATE api_keys SET last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2",
+    )?;
+    for (id, at) in uses {
+        statement.execute((at, id))?;
+    }
+    Ok(())
+}
+
+/// The keys of an organization, oldest first; for the command line.
+///
+/// # Errors
+/// When the store fails.
+pub fn all(tx: &Tx<'_>, tenant: Option<TenantId>) -> Result<Vec<KeyView>> {
+    let mut statement = tx.prepare(
+        "SELECT * FROM api_keys WHERE status <> 'revoked' AND (?1 IS NULL OR tenant_id = ?1) ORDER BY created_at, id",
+    )?;
+    Ok(statement
+        .query_map([tenant], KeyView::from_row)?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Takes a key out of use for good.
+///
+/// # Errors
+/// When the store fails. False when there is no such key.
+pub fn set_revoked(tx: &WriteTx<'_>, id: ApiKeyId) -> Result<bool> {
+    let done = tx.execute(
+        "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE id = ?2 AND status <> 'revoked'",
+        (tx.now(), id),
+    )?;
+    tx.keys_changed();
+    Ok(done > 0)
+}
+
+pub(super) fn audit_key(
+    tx: &WriteTx<'_>,
+    caller: &Caller,
+    kind: &str,
+    before: Option<&KeyView>,
+    after: Option<&KeyView>,
+) -> Result<()> {
+    let Some(key) = after.or(before) else {
+        return Ok(());
+    };
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::Key(caller),
+            tenant_id: key.tenant_id,
+            workspace_id: key.workspace_id,
+            kind,
+            resource: key.id.0,
+            before,
+            after,
+        },
+    )
+}

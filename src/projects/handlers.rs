@@ -1,0 +1,280 @@
+//! The endpoints.
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use rusqlite::{named_params, params};
+
+use super::rows::*;
+use super::shapes::*;
+use crate::app::App;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Caller, List, Mutation, PageQuery, Params, Patch, PathId, Reply};
+use crate::ids::{ProjectId, WorkspaceId};
+use crate::json::{self, Object};
+use crate::store::{Tx, WriteTx};
+use crate::workspaces::{self, Deleted};
+use crate::{computers, text};
+
+fn list_where(
+    tx: &Tx<'_>,
+    condition: &str,
+    params: &[(&str, &dyn rusqlite::ToSql)],
+    page: crate::http::Page,
+) -> Result<List<Project>> {
+    let total = tx
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM projects p WHERE {condition} AND p.deleted_at IS NULL"
+        ))?
+        .query_row(params, |row| row.get(0))?;
+    let sql = format!(
+        "{SELECT} WHERE {condition} AND p.deleted_at IS NULL ORDER BY p.created_at, p.id LIMIT {} OFFSET {}",
+        page.limit, page.offset
+    );
+    let data = tx
+        .prepare(&sql)?
+        .query_map(params, Project::from_row)?
+        .collect::<Result<_, _>>()?;
+    Ok(List { data, total })
+}
+
+/// `GET /projects`
+pub async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    page: Params<PageQuery>,
+    filter: Params<Filter>,
+) -> Result<Json<List<Project>>> {
+    let (page, filter) = (page.get()?.page()?, filter.get()?);
+    let workspace: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
+    let list = app.store.read(move |tx| {
+        if let Some(id) = workspace {
+            workspaces::reach(tx, &caller, id)?;
+        }
+        let tenant = caller.tenant_id();
+        let workspace = workspace.or(caller.only_workspace());
+        let mut condition = "p.tenant_id = :tenant".to_owned();
+        let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &tenant)];
+        if let Some(id) = &workspace {
+            condition += " AND p.workspace_id = :workspace";
+            params.push((":workspace", id));
+        }
+        if let Some(external) = &filter.external_project_id {
+            condition += " AND p.external_project_id = :external";
+            params.push((":external", external));
+        }
+        list_where(tx, &condition, &params, page)
+    });
+    Ok(Json(list.await?))
+}
+
+/// `GET /workspaces/{id}/projects`
+pub async fn list_in_workspace(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(id): PathId<WorkspaceId>,
+    page: Params<PageQuery>,
+) -> Result<Json<List<Project>>> {
+    let list = app.store.read(move |tx| {
+        workspaces::find(tx, &caller, id)?;
+        list_where(
+            tx,
+            "p.workspace_id = :workspace",
+            &[(":workspace", &id)],
+            page.get()?.page()?,
+        )
+    });
+    Ok(Json(list.await?))
+}
+
+/// `POST /projects`
+pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let (project, reused) = create_or_reuse(tx, &app, caller, input?)?;
+            let reply = Reused { project, reused };
+            Ok(if reused {
+                Reply::ok(reply)
+            } else {
+                Reply::created(reply)
+            })
+        })
+        .await
+}
+
+fn create_or_reuse(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    input: Create,
+) -> Result<(Project, bool)> {
+    let tenant = caller.tenant_id();
+    let mut fields = Fields::default();
+    let name = text::name(&mut fields, "name", input.name.as_deref());
+    if let Some(slug) = &input.slug {
+        text::slug(&mut fields, "slug", slug);
+    }
+    text::external_id(
+        &mut fields,
+        "external_project_id",
+        input.external_project_id.as_deref(),
+    );
+    text::description(&mut fields, input.description.as_deref());
+    text::metadata(&mut fields, "metadata", input.metadata.as_ref());
+    fields.finish()?;
+
+    let workspace = if let Some(id) = input.workspace_id {
+        workspaces::reach(tx, caller, id)?
+    } else if let Some(slug) = &input.workspace_slug {
+        workspaces::find_by_slug(tx, tenant, slug)?.ok_or_else(|| Error::not_found("workspace"))?
+    } else if let Some(external) = &input.external_workspace_id {
+        workspaces::find_by_external(tx, tenant, external)?
+            .ok_or_else(|| Error::not_found("workspace"))?
+    } else {
+        let text = "is required: name the workspace by workspace_id, workspace_slug or external_workspace_id";
+        return Err(Error::field("workspace_id", text).with_code("WORKSPACE_REQUIRED"));
+    };
+    caller.within_reach(tenant, workspace.view.id)?;
+    if let Some(external) = &input.external_project_id
+        && let Some(existing) = find_by_external(tx, workspace.view.id, external)?
+    {
+        return Ok((existing, true));
+    }
+    let slug = input
+        .slug
+        .unwrap_or_else(|| text::slugify(&name, "project"));
+    let new = New {
+        name: &name,
+        slug: &slug,
+        external_project_id: input.external_project_id.as_deref(),
+        description: input.description.as_deref(),
+        metadata: input.metadata.unwrap_or_else(Object::empty),
+        is_default: false,
+    };
+    Ok((
+        insert(tx, &app.config.file, caller, &workspace.view, new)?,
+        false,
+    ))
+}
+
+/// `GET /projects/{id}`
+pub async fn show(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(id): PathId<ProjectId>,
+) -> Result<Json<Project>> {
+    Ok(Json(app.store.read(move |tx| find(tx, &caller, id)).await?))
+}
+
+/// `PATCH /projects/{id}`
+pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let input = input?;
+            let mut fields = Fields::default();
+            let name = match input.name {
+                Patch::Absent => before.name.clone(),
+                given => text::name(&mut fields, "name", given.value().map(String::as_str)),
+            };
+            match &input.slug {
+                Patch::Absent => {}
+                Patch::Null => fields.push("slug", "can't be blank"),
+                Patch::Set(slug) => text::slug(&mut fields, "slug", slug),
+            }
+            text::description(&mut fields, input.description.value().map(String::as_str));
+            let external = input.external_project_id.value().map(String::as_str);
+            text::external_id(&mut fields, "external_project_id", external);
+            text::metadata(&mut fields, "metadata", input.metadata.value());
+            fields.finish()?;
+
+            let mut project = before.clone();
+            project.name = name;
+            project.slug = input.slug.apply(Some(project.slug)).unwrap_or_default();
+            project.description = input.description.apply(project.description);
+            project.external_project_id = input.external_project_id.apply(project.external_project_id);
+            project.metadata = input.metadata.apply(Some(project.metadata)).unwrap_or_else(Object::empty);
+            if json::text(&project)? == json::text(&before)? {
+                return Ok(Reply::ok(project)); // Nothing changed, so nothing moved either.
+            }
+            project.updated_at = tx.now();
+            tx.prepare_cached(
+                "UPDATE projects SET name = :name, slug = :slug, description = :description,
+                     external_project_id = :external, metadata = :metadata, updated_at = :now
+                 WHERE id = :id AND tenant_id = :tenant",
+            )?
+            .execute(named_params! {
+                ":name": project.name, ":slug": project.slug, ":description": project.description,
+                ":external": project.external_project_id, ":metadata": project.metadata, ":now": tx.now(),
+                ":id": id, ":tenant": caller.tenant_id(),
+            })
+            .map_err(unique)?;
+            project.audit(tx, caller, "project.updated", Some(&before))?;
+            Ok(Reply::ok(project))
+        })
+        .await
+}
+
+/// `DELETE /projects/{id}`
+pub async fn delete(
+    PathId(id): PathId<ProjectId>,
+    request: Mutation<computers::Anything>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, _| {
+            let project = find(tx, caller, id)?;
+            if project.is_default {
+                return Err(Error::conflict(
+                    "PROJECT_IS_DEFAULT",
+                    "the default project cannot be deleted; it goes with its workspace",
+                ));
+            }
+            if project.computer_count > 0 {
+                return Err(
+                    Error::conflict("PROJECT_HAS_COMPUTERS", "project has computers")
+                        .with_details(serde_json::json!({ "computers": project.computer_count })),
+                );
+            }
+            remove(tx, caller, &project)?;
+            Ok(Reply::ok(Deleted::yes()))
+        })
+        .await
+}
+
+/// `POST /projects/{id}/move`
+pub async fn move_to(
+    State(app): State<App>,
+    PathId(id): PathId<ProjectId>,
+    request: Mutation<Move>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let before = find(tx, caller, id)?;
+            let input = input?;
+            let target = input
+                .target_workspace_id
+                .or(input.workspace_id)
+                .ok_or_else(|| Error::field("target_workspace_id", "can't be blank"))?;
+            let target = workspaces::reach(tx, caller, target)?;
+            if target.view.id == before.workspace_id {
+                return Ok(Reply::ok(before));
+            }
+            if before.is_default {
+                return Err(Error::conflict(
+                    "PROJECT_IS_DEFAULT",
+                    "the default project stays in its workspace; move its computers instead",
+                ));
+            }
+            // The project first: its computers follow into the place that it then has.
+            tx.prepare_cached(
+                "UPDATE projects SET workspace_id = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
+            )?
+            .execute((target.view.id, tx.now(), id, caller.tenant_id()))
+            .map_err(unique)?;
+            computers::follow_project(tx, &app, caller, id, &target)?;
+            let after = one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
+            after.audit(tx, caller, "project.moved", Some(&before))?;
+            Ok(Reply::ok(after))
+        })
+        .await
+}

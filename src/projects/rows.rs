@@ -1,0 +1,232 @@
+//! Look-ups and changes of the rows.
+
+use rusqlite::{OptionalExtension, named_params, params};
+
+use super::shapes::*;
+use crate::audit::{self, Actor, Entry};
+use crate::config::ConfigFile;
+use crate::error::{Error, Result, TAKEN, is_unique_violation};
+use crate::http::Caller;
+use crate::ids::{ProjectId, WorkspaceId};
+use crate::json::Object;
+use crate::store::{Tx, WriteTx};
+use crate::workspaces::{self, free_slug};
+use crate::{domains, limits};
+
+/// The live project with this id, if the caller may touch it.
+///
+/// # Errors
+/// 404 `project not found`; 403 for another tenant's; then the route's scope.
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: ProjectId) -> Result<Project> {
+    let project = reach(tx, caller, id)?;
+    caller.check_scope()?;
+    Ok(project)
+}
+
+/// As [`find`], for a project that is named in a body.
+///
+/// # Errors
+/// 404, 403.
+pub fn reach(tx: &Tx<'_>, caller: &Caller, id: ProjectId) -> Result<Project> {
+    let project = one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
+    caller.within_reach(project.tenant_id, project.workspace_id)?;
+    Ok(project)
+}
+
+pub(super) fn one(
+    tx: &Tx<'_>,
+    condition: &str,
+    params: impl rusqlite::Params,
+) -> Result<Option<Project>> {
+    let sql = format!("{SELECT} WHERE {condition} AND p.deleted_at IS NULL");
+    Ok(tx
+        .prepare_cached(&sql)?
+        .query_row(params, Project::from_row)
+        .optional()?)
+}
+
+/// The workspace's project with this slug.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_by_slug(tx: &Tx<'_>, workspace: WorkspaceId, slug: &str) -> Result<Option<Project>> {
+    one(
+        tx,
+        "p.workspace_id = ?1 AND p.slug = ?2",
+        params![workspace, slug],
+    )
+}
+
+/// The workspace's project with this id of the caller's.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_by_external(
+    tx: &Tx<'_>,
+    workspace: WorkspaceId,
+    external: &str,
+) -> Result<Option<Project>> {
+    one(
+        tx,
+        "p.workspace_id = ?1 AND p.external_project_id = ?2",
+        params![workspace, external],
+    )
+}
+
+/// The workspace's automatic project, if it has been needed yet.
+///
+/// # Errors
+/// When the store fails.
+pub fn default_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Option<Project>> {
+    one(
+        tx,
+        "p.workspace_id = ?1 AND p.is_default = 1",
+        params![workspace],
+    )
+}
+
+/// A project to be inserted.
+pub struct New<'a> {
+    /// Checked name.
+    pub name: &'a str,
+    /// Checked slug.
+    pub slug: &'a str,
+    /// Checked external id.
+    pub external_project_id: Option<&'a str>,
+    /// Checked description.
+    pub description: Option<&'a str>,
+    /// Checked metadata.
+    pub metadata: Object,
+    /// The automatic one.
+    pub is_default: bool,
+}
+
+/// Inserts a project; the unique indexes decide.
+///
+/// # Errors
+/// 422 when the slug or the external id has been taken; a ceiling of the organization.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    file: &ConfigFile,
+    caller: &Caller,
+    workspace: &workspaces::Workspace,
+    new: New<'_>,
+) -> Result<Project> {
+    limits::check_projects(tx, file, workspace.tenant_id)?;
+    let id: ProjectId = tx.new_id();
+    tx.prepare_cached(
+        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+             is_default, created_at, updated_at)
+         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)",
+    )?
+    .execute(named_params! {
+        ":id": id, ":tenant": workspace.tenant_id, ":workspace": workspace.id, ":external": new.external_project_id,
+        ":name": new.name, ":slug": new.slug, ":description": new.description, ":metadata": new.metadata,
+        ":is_default": new.is_default, ":now": tx.now(),
+    })
+    .map_err(unique)?;
+    let project = Project {
+        id,
+        tenant_id: workspace.tenant_id,
+        workspace_id: workspace.id,
+        external_workspace_id: workspace.external_workspace_id.clone(),
+        external_project_id: new.external_project_id.map(str::to_owned),
+        name: new.name.to_owned(),
+        slug: new.slug.to_owned(),
+        description: new.description.map(str::to_owned),
+        metadata: new.metadata,
+        settings: Object::empty(),
+        is_default: new.is_default,
+        computer_count: 0,
+        created_at: tx.now(),
+        updated_at: tx.now(),
+    };
+    project.audit(tx, caller, "project.created", None)?;
+    Ok(project)
+}
+
+/// The workspace's automatic project, made if it was not needed before.
+///
+/// # Errors
+/// A ceiling of the organization, or the store.
+pub fn default_or_create(
+    tx: &WriteTx<'_>,
+    file: &ConfigFile,
+    caller: &Caller,
+    workspace: &workspaces::Workspace,
+) -> Result<Project> {
+    if let Some(project) = default_of(tx, workspace.id)? {
+        return Ok(project);
+    }
+    // A customer may have called a project of theirs "default" before.
+    let slug = free_slug(tx, "default", |tx, slug| {
+        Ok(find_by_slug(tx, workspace.id, slug)?.is_some())
+    })?;
+    let new = New {
+        name: "Default",
+        slug: &slug,
+        external_project_id: None,
+        description: None,
+        metadata: Object::empty(),
+        is_default: true,
+    };
+    insert(tx, file, caller, workspace, new)
+}
+
+impl Project {
+    pub(super) fn audit(
+        &self,
+        tx: &WriteTx<'_>,
+        caller: &Caller,
+        kind: &str,
+        before: Option<&Project>,
+    ) -> Result<()> {
+        let after = (kind != "project.deleted").then_some(self);
+        audit::record(
+            tx,
+            &Entry {
+                actor: Actor::Key(caller),
+                tenant_id: self.tenant_id,
+                workspace_id: Some(self.workspace_id),
+                kind,
+                resource: self.id.0,
+                before,
+                after,
+            },
+        )
+    }
+}
+
+pub(super) fn unique(e: rusqlite::Error) -> Error {
+    if is_unique_violation(&e, "projects.slug") {
+        Error::field("slug", TAKEN)
+    } else if is_unique_violation(&e, "projects.external_project_id") {
+        Error::field("external_project_id", TAKEN)
+    } else {
+        e.into()
+    }
+}
+
+/// Marks every project of a workspace as deleted; their computers are gone already.
+///
+/// # Errors
+/// When the store fails.
+pub fn delete_all_in(tx: &WriteTx<'_>, caller: &Caller, workspace: WorkspaceId) -> Result<()> {
+    let sql = format!("{SELECT} WHERE p.workspace_id = ?1 AND p.deleted_at IS NULL");
+    let projects = tx
+        .prepare_cached(&sql)?
+        .query_map([workspace], Project::from_row)?
+        .collect::<Result<Vec<_>, _>>()?;
+    projects
+        .iter()
+        .try_for_each(|project| remove(tx, caller, project))
+}
+
+pub(super) fn remove(tx: &WriteTx<'_>, caller: &Caller, project: &Project) -> Result<()> {
+    domains::forget(tx, domains::Scope::Project, project.id.0)?;
+    tx.prepare_cached(
+        "UPDATE projects SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+    )?
+    .execute((tx.now(), project.id, caller.tenant_id()))?;
+    project.audit(tx, caller, "project.deleted", Some(project))
+}

@@ -1,0 +1,217 @@
+//! Look-ups and changes of the rows.
+
+use rusqlite::{OptionalExtension, named_params};
+
+use super::shapes::*;
+use crate::audit::{self, Actor, Entry};
+use crate::error::{Error, Result, TAKEN, is_unique_violation};
+use crate::http::Caller;
+use crate::ids::{TenantId, WorkspaceId};
+use crate::json::Object;
+use crate::store::{Tx, WriteTx};
+use crate::{limits, text};
+
+/// The live workspace with this id, if the caller may touch it.
+///
+/// # Errors
+/// 404 `workspace not found`; 403 for another tenant's; then the route's scope.
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
+    let record = reach(tx, caller, id)?;
+    caller.check_scope()?;
+    Ok(record)
+}
+
+/// As [`find`], for a workspace that is named in a body: the route's scope was or will be asked
+/// for on another row.
+///
+/// # Errors
+/// 404, 403.
+pub fn reach(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
+    let found = tx
+        .prepare_cached("SELECT * FROM workspaces WHERE id = ?1 AND deleted_at IS NULL")?
+        .query_row([id], Record::from_row)
+        .optional()?;
+    let record = found.ok_or_else(|| Error::not_found("workspace"))?;
+    caller.within_reach(record.view.tenant_id, id)?;
+    Ok(record)
+}
+
+/// One live workspace of a tenant by a unique column.
+fn find_by(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    column: &'static str,
+    value: &str,
+) -> Result<Option<Record>> {
+    let sql = format!(
+        "SELECT * FROM workspaces WHERE tenant_id = ?1 AND {column} = ?2 AND deleted_at IS NULL"
+    );
+    Ok(tx
+        .prepare_cached(&sql)?
+        .query_row((tenant, value), Record::from_row)
+        .optional()?)
+}
+
+/// The tenant's workspace with this slug.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_by_slug(tx: &Tx<'_>, tenant: TenantId, slug: &str) -> Result<Option<Record>> {
+    find_by(tx, tenant, "slug", slug)
+}
+
+/// The tenant's workspace with this id of the caller's.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_by_external(tx: &Tx<'_>, tenant: TenantId, external: &str) -> Result<Option<Record>> {
+    find_by(tx, tenant, "external_workspace_id", external)
+}
+
+/// The tenant's default workspace, which always exists.
+///
+/// # Errors
+/// When the store fails.
+pub fn default_of(tx: &Tx<'_>, tenant: TenantId) -> Result<Record> {
+    Ok(tx
+        .prepare_cached("SELECT * FROM workspaces WHERE tenant_id = ?1 AND is_default = 1")?
+        .query_row([tenant], Record::from_row)?)
+}
+
+/// A workspace to be inserted.
+pub struct New<'a> {
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Checked name.
+    pub name: &'a str,
+    /// Checked slug.
+    pub slug: &'a str,
+    /// Checked external id.
+    pub external_workspace_id: Option<&'a str>,
+    /// Checked end user.
+    pub external_user_id: Option<&'a str>,
+    /// Checked description.
+    pub description: Option<&'a str>,
+    /// Checked metadata.
+    pub metadata: Object,
+    /// Only for a tenant's first.
+    pub is_default: bool,
+}
+
+/// Inserts a workspace; the unique indexes decide.
+///
+/// # Errors
+/// 422 when the slug or the external id has been taken; a ceiling of the organization.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    file: &crate::config::ConfigFile,
+    actor: Actor<'_>,
+    new: New<'_>,
+) -> Result<Record> {
+    limits::check_workspaces(tx, file, new.tenant_id)?;
+    let id: WorkspaceId = tx.new_id();
+    tx.prepare_cached(
+        "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
+             metadata, is_default, created_at, updated_at)
+         VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :is_default, :now, :now)",
+    )?
+    .execute(named_params! {
+        ":id": id, ":tenant": new.tenant_id, ":name": new.name, ":slug": new.slug,
+        ":external": new.external_workspace_id, ":user": new.external_user_id, ":description": new.description,
+        ":metadata": new.metadata, ":is_default": new.is_default, ":now": tx.now(),
+    })
+    .map_err(unique)?;
+    let record = Record {
+        view: Workspace {
+            id,
+            tenant_id: new.tenant_id,
+            name: new.name.to_owned(),
+            slug: new.slug.to_owned(),
+            external_workspace_id: new.external_workspace_id.map(str::to_owned),
+            description: new.description.map(str::to_owned),
+            metadata: new.metadata,
+            is_default: new.is_default,
+            computer_count: 0,
+            created_at: tx.now(),
+            updated_at: tx.now(),
+        },
+        settings: Settings::initial(),
+        project_count: 0,
+    };
+    record.audit(tx, actor, "workspace.created", None)?;
+    Ok(record)
+}
+
+impl Record {
+    pub(super) fn audit(
+        &self,
+        tx: &WriteTx<'_>,
+        actor: Actor<'_>,
+        kind: &str,
+        before: Option<&Workspace>,
+    ) -> Result<()> {
+        let after = (kind != "workspace.deleted").then_some(&self.view);
+        audit::record(
+            tx,
+            &Entry {
+                actor,
+                tenant_id: self.view.tenant_id,
+                workspace_id: Some(self.view.id),
+                kind,
+                resource: self.view.id.0,
+                before,
+                after,
+            },
+        )
+    }
+}
+
+pub(super) fn unique(e: rusqlite::Error) -> Error {
+    if is_unique_violation(&e, "workspaces.slug") {
+        Error::field("slug", TAKEN)
+    } else if is_unique_violation(&e, "workspaces.external_workspace_id") {
+        Error::field("external_workspace_id", TAKEN)
+    } else {
+        e.into()
+    }
+}
+
+/// The first of `slug`, `slug-2`, `slug-3`, ... that no live row of `scope` has. Looks at about
+/// log n of them, so that a thousand of one name do not cost a thousand look-ups.
+///
+/// # Errors
+/// When the store fails.
+pub fn free_slug(
+    tx: &Tx<'_>,
+    slug: &str,
+    taken: impl Fn(&Tx<'_>, &str) -> Result<bool>,
+) -> Result<String> {
+    if !taken(tx, slug)? {
+        return Ok(slug.to_owned());
+    }
+    let nth = |n: u64| text::with_suffix(slug, &n.to_string());
+    let (mut low, mut high) = (1, 2);
+    while taken(tx, &nth(high))? {
+        (low, high) = (high, high * 2);
+    }
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        if taken(tx, &nth(middle))? {
+            low = middle
+        } else {
+            high = middle
+        }
+    }
+    Ok(nth(high))
+}
+
+/// Whether a live workspace of the tenant has this slug.
+///
+/// # Errors
+/// When the store fails.
+pub fn slug_taken(tx: &Tx<'_>, tenant: TenantId, slug: &str) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
+    Ok(tx
+        .prepare_cached(sql)?
+        .query_row((tenant, slug), |row| row.get(0))?)
+}
