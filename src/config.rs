@@ -42,7 +42,7 @@ pub struct ServeArgs {
     )]
     pub listen: SocketAddr,
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
-    #[arg(long, env = "WORKSPACED_DEV")]
+    #[arg(long, env = "WORKSPACED_DEV", value_parser = clap::builder::BoolishValueParser::new())]
     pub dev: bool,
     /// How the log on standard error is written
     #[arg(
