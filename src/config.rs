@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +43,7 @@ pub struct ServeArgs {
     )]
     pub listen: SocketAddr,
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
-    #[arg(long, env = "WORKSPACED_DEV", value_parser = clap::builder::BoolishValueParser::new())]
+    #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
     /// How the log on standard error is written
     #[arg(
@@ -91,6 +92,12 @@ pub struct ServeArgs {
     /// Reader threads, each with one connection (1 to 64)
     #[arg(long, env = "WORKSPACED_READERS", allow_negative_numbers = true, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub readers: u16,
+}
+
+/// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.
+fn boolish() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["1", "true", "yes", "0", "false", "no"])
+        .map(|given| ["1", "true", "yes"].contains(&given.as_str()))
 }
 
 /// The form of the log.
