@@ -54,6 +54,8 @@ CREATE TABLE api_keys (
 ) STRICT, WITHOUT ROWID;
 -- GET /api-keys, in order of creation.
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at, id) WHERE status <> 'revoked';
+-- They go with their workspace.
+CREATE INDEX api_keys_of_workspace ON api_keys (workspace_id) WHERE workspace_id IS NOT NULL;
 
 -- Who is signed in on the admin page: an API key exchanged for a cookie. The token is never stored.
 CREATE TABLE sessions (
@@ -98,8 +100,21 @@ CREATE UNIQUE INDEX workspaces_one_default ON workspaces (tenant_id) WHERE is_de
 -- The list order of the API: default first, then by age.
 CREATE INDEX workspaces_listed ON workspaces (tenant_id, is_default DESC, created_at, id)
     WHERE deleted_at IS NULL;
--- "Is a live workspace of this name there already?" on every create.
-CREATE INDEX workspaces_name ON workspaces (tenant_id, name) WHERE deleted_at IS NULL;
+-- The other orders of the list; the first also answers "is this name there already?" on every create.
+CREATE INDEX workspaces_by_name ON workspaces (tenant_id, name COLLATE NOCASE, id) WHERE deleted_at IS NULL;
+CREATE INDEX workspaces_by_age ON workspaces (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX workspaces_by_change ON workspaces (tenant_id, updated_at, id) WHERE deleted_at IS NULL;
+CREATE INDEX workspaces_by_computers ON workspaces (tenant_id, computer_count, id) WHERE deleted_at IS NULL;
+
+-- Search by any part of name, slug or external id: an index of all runs of three characters, which
+-- triggers keep. It is found by a number, so each live workspace has one.
+CREATE TABLE searchable_workspaces (
+    number       INTEGER PRIMARY KEY,
+    workspace_id BLOB NOT NULL UNIQUE REFERENCES workspaces (id)
+) STRICT;
+CREATE VIRTUAL TABLE workspace_search USING fts5 (
+    name, slug, external_workspace_id, content = '', contentless_delete = 1, detail = full, tokenize = 'trigram'
+);
 
 -- An app, site or campaign inside a workspace.
 CREATE TABLE projects (
@@ -161,8 +176,13 @@ CREATE UNIQUE INDEX computers_slug ON computers (tenant_id, slug) WHERE deleted_
 CREATE INDEX computers_of_tenant ON computers (tenant_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX computers_of_workspace ON computers (workspace_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
 CREATE INDEX computers_of_project ON computers (project_id, created_at DESC, id DESC) WHERE deleted_at IS NULL;
--- Stats: counts by status and size without touching a row.
-CREATE INDEX computers_stats ON computers (workspace_id, status, size) WHERE deleted_at IS NULL;
+-- Lists of one status; stats count by status and size without touching a row.
+CREATE INDEX computers_by_status ON computers (tenant_id, status, created_at DESC, id DESC)
+    WHERE deleted_at IS NULL;
+CREATE INDEX computers_stats ON computers (workspace_id, status, created_at DESC, id DESC, size)
+    WHERE deleted_at IS NULL;
+CREATE INDEX computers_of_user ON computers (tenant_id, external_user_id, created_at DESC, id DESC)
+    WHERE deleted_at IS NULL AND external_user_id IS NOT NULL;
 -- The driver's agenda.
 CREATE INDEX computers_due ON computers (due_at) WHERE due_at IS NOT NULL;
 
@@ -221,6 +241,9 @@ CREATE TABLE preview_domains (
 ) STRICT;
 -- A domain belongs to one tenant.
 CREATE INDEX preview_domains_by_name ON preview_domains (domain, tenant_id);
+-- The overview shows what is not in order.
+CREATE INDEX preview_domains_with_problem ON preview_domains (tenant_id, updated_at)
+    WHERE dns_status <> 'verified' OR last_error IS NOT NULL;
 
 -- Replies kept for 24 h so that a repeated request is answered, not executed again. Written in the
 -- transaction of the mutation itself: a crash cannot separate the two.
@@ -267,6 +290,27 @@ END;
 CREATE TRIGGER workspaces_deleted AFTER UPDATE OF deleted_at ON workspaces
     WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
     UPDATE tenants SET workspace_count = workspace_count - 1 WHERE id = new.tenant_id;
+END;
+
+-- The search index follows its workspaces.
+CREATE TRIGGER workspaces_searchable AFTER INSERT ON workspaces BEGIN
+    INSERT INTO searchable_workspaces (workspace_id) VALUES (new.id);
+    INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
+        SELECT number, new.name, new.slug, new.external_workspace_id
+          FROM searchable_workspaces WHERE workspace_id = new.id;
+END;
+CREATE TRIGGER workspaces_searched_anew AFTER UPDATE OF name, slug, external_workspace_id ON workspaces
+    WHEN new.deleted_at IS NULL
+     AND (old.name, old.slug, old.external_workspace_id)
+         IS NOT (new.name, new.slug, new.external_workspace_id) BEGIN
+    UPDATE workspace_search SET name = new.name, slug = new.slug, external_workspace_id = new.external_workspace_id
+     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
+END;
+CREATE TRIGGER workspaces_unsearchable AFTER UPDATE OF deleted_at ON workspaces
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    DELETE FROM workspace_search
+     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
+    DELETE FROM searchable_workspaces WHERE workspace_id = new.id;
 END;
 
 CREATE TRIGGER projects_created AFTER INSERT ON projects BEGIN

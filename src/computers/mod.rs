@@ -468,16 +468,27 @@ fn list_where(
             total: 0,
         });
     }
+    // What a counter knows is not counted; without other conditions they are :tenant and one more.
+    let count = match (&workspace, &project, params.len()) {
+        (None, None, 1) => "SELECT computer_count FROM tenants WHERE id = :tenant".into(),
+        (Some(_), None, 2) => {
+            "SELECT computer_count FROM workspaces WHERE id = :workspace AND tenant_id = :tenant"
+                .into()
+        }
+        (None, Some(_), 2) => {
+            "SELECT computer_count FROM projects WHERE id = :project AND tenant_id = :tenant".into()
+        }
+        _ => format!("SELECT count(*) FROM computers c WHERE {condition}"),
+    };
     let total = tx
-        .prepare_cached(&format!(
-            "SELECT count(*) FROM computers c WHERE {condition}"
-        ))?
+        .prepare_cached(&count)?
         .query_row(params.as_slice(), |row| row.get(0))?;
-    let sql = format!(
-        "{} WHERE {condition} ORDER BY c.created_at DESC, c.id DESC LIMIT {} OFFSET {}",
-        *SELECT, page.limit, page.offset
-    );
-    let mut statement = tx.prepare(&sql)?;
+    params.extend(page.params());
+    let mut statement = tx.prepare_cached(&format!(
+        "{} WHERE {condition} ORDER BY c.created_at DESC, c.id DESC {}",
+        *SELECT,
+        Page::SQL
+    ))?;
     let rows = statement.query_map(params.as_slice(), Record::from_row)?;
     let data = rows
         .map(|row| row.map(|record| record.view(app)))

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use rusqlite::ToSql;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::ArrayBuilder;
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
@@ -74,6 +75,16 @@ pub struct Page {
     pub limit: i64,
     /// Rows to skip.
     pub offset: i64,
+}
+
+impl Page {
+    /// The end of a statement, to go with [`Page::params`].
+    pub const SQL: &str = "LIMIT :limit OFFSET :offset";
+
+    /// The values of [`Page::SQL`].
+    pub fn params(&self) -> [(&'static str, &dyn ToSql); 2] {
+        [(":limit", &self.limit), (":offset", &self.offset)]
+    }
 }
 
 impl PageQuery {

@@ -3,37 +3,53 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use rusqlite::{named_params, params};
+use rusqlite::{ToSql, named_params, params};
 
 use super::rows::*;
 use super::shapes::*;
 use crate::app::App;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, List, Mutation, PageQuery, Params, Patch, PathId, Reply};
-use crate::ids::{ProjectId, WorkspaceId};
+use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, Patch, PathId, Reply};
+use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::store::{Tx, WriteTx};
 use crate::workspaces::{self, Deleted};
 use crate::{computers, text};
 
+/// The live projects of the organization, or of one of its workspaces.
 fn list_where(
     tx: &Tx<'_>,
-    condition: &str,
-    params: &[(&str, &dyn rusqlite::ToSql)],
-    page: crate::http::Page,
+    tenant: TenantId,
+    workspace: Option<WorkspaceId>,
+    external: Option<&str>,
+    page: Page,
 ) -> Result<List<Project>> {
+    let mut condition = "p.tenant_id = :tenant AND p.deleted_at IS NULL".to_owned();
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant)];
+    let mut total = "SELECT project_count FROM tenants WHERE id = :tenant";
+    if let Some(id) = &workspace {
+        condition += " AND p.workspace_id = :workspace";
+        params.push((":workspace", id));
+        total =
+            "SELECT project_count FROM workspaces WHERE id = :workspace AND tenant_id = :tenant";
+    }
+    let count;
+    if let Some(external) = &external {
+        condition += " AND p.external_project_id = :external";
+        params.push((":external", external));
+        count = format!("SELECT count(*) FROM projects p WHERE {condition}");
+        total = &count;
+    }
     let total = tx
-        .prepare_cached(&format!(
-            "SELECT count(*) FROM projects p WHERE {condition} AND p.deleted_at IS NULL"
-        ))?
-        .query_row(params, |row| row.get(0))?;
-    let sql = format!(
-        "{SELECT} WHERE {condition} AND p.deleted_at IS NULL ORDER BY p.created_at, p.id LIMIT {} OFFSET {}",
-        page.limit, page.offset
-    );
+        .prepare_cached(total)?
+        .query_row(params.as_slice(), |row| row.get(0))?;
+    params.extend(page.params());
     let data = tx
-        .prepare(&sql)?
-        .query_map(params, Project::from_row)?
+        .prepare_cached(&format!(
+            "{SELECT} WHERE {condition} ORDER BY p.created_at, p.id {}",
+            Page::SQL
+        ))?
+        .query_map(params.as_slice(), Project::from_row)?
         .collect::<Result<_, _>>()?;
     Ok(List { data, total })
 }
@@ -51,19 +67,9 @@ pub async fn list(
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
         }
-        let tenant = caller.tenant_id();
         let workspace = workspace.or(caller.only_workspace());
-        let mut condition = "p.tenant_id = :tenant".to_owned();
-        let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &tenant)];
-        if let Some(id) = &workspace {
-            condition += " AND p.workspace_id = :workspace";
-            params.push((":workspace", id));
-        }
-        if let Some(external) = &filter.external_project_id {
-            condition += " AND p.external_project_id = :external";
-            params.push((":external", external));
-        }
-        list_where(tx, &condition, &params, page)
+        let external = filter.external_project_id.as_deref();
+        list_where(tx, caller.tenant_id(), workspace, external, page)
     });
     Ok(Json(list.await?))
 }
@@ -77,12 +83,7 @@ pub async fn list_in_workspace(
 ) -> Result<Json<List<Project>>> {
     let list = app.store.read(move |tx| {
         workspaces::find(tx, &caller, id)?;
-        list_where(
-            tx,
-            "p.workspace_id = :workspace",
-            &[(":workspace", &id)],
-            page.get()?.page()?,
-        )
+        list_where(tx, caller.tenant_id(), Some(id), None, page.get()?.page()?)
     });
     Ok(Json(list.await?))
 }

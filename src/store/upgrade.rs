@@ -13,7 +13,7 @@ use super::open::OpenError;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[METER];
+const STEPS: &[&str] = &[METER, LISTS];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -28,6 +28,9 @@ const METER: &str = concat!(
     include_str!("../usage/rebuild/eras.sql"),
     ");",
 );
+
+/// Version 3: indexes for every list.
+const LISTS: &str = include_str!("upgrade_3.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{OptionalExtension, ToSql, named_params};
 
 use super::rows::*;
 use super::shapes::*;
@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::audit::{self, Actor, Entry};
 use crate::catalog::{Catalog, Empty, Size};
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{Caller, List, Mutation, PageQuery, Params, Patch, PathId, Reply};
+use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, Patch, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::store::{Tx, WriteTx};
@@ -26,37 +26,72 @@ pub async fn list(
 ) -> Result<Json<List<Workspace>>> {
     let (page, filter) = (page.get()?.page()?, filter.get()?);
     let order = order(filter.sort.as_deref())?;
-    let only = caller.only_workspace();
-    let list = app.store.read(move |tx| {
-        let condition = "w.tenant_id = :tenant AND w.deleted_at IS NULL
-             AND (:only IS NULL OR w.id = :only)
-             AND (:external IS NULL OR w.external_workspace_id = :external)
-             AND (:slug IS NULL OR w.slug = :slug)
-             AND (:q IS NULL OR instr(lower(w.name), :q) OR instr(w.slug, :q)
-                  OR instr(lower(w.external_workspace_id), :q) OR instr(lower(hex(w.id)), replace(:q, '-', '')))";
-        let q = filter.q.as_deref().map(str::trim).filter(|q| !q.is_empty()).map(str::to_lowercase);
-        let params = named_params! {
-            ":tenant": caller.tenant_id(), ":only": only, ":external": filter.external_workspace_id,
-            ":slug": filter.slug, ":q": q,
-        };
-        let whole = only.is_none() && filter.external_workspace_id.is_none() && filter.slug.is_none() && q.is_none();
-        let total = if whole {
-            tx.prepare_cached("SELECT workspace_count FROM tenants WHERE id = ?1")?
-                .query_row([caller.tenant_id()], |row| row.get(0))?
-        } else {
-            tx.prepare_cached(&format!("SELECT count(*) FROM workspaces w WHERE {condition}"))?
-                .query_row(params, |row| row.get(0))?
-        };
-        let sql = format!(
-            "SELECT w.* FROM workspaces w WHERE {condition}
-             ORDER BY {order} LIMIT {} OFFSET {}",
-            page.limit, page.offset
-        );
-        let mut statement = tx.prepare(&sql)?;
-        let data = statement.query_map(params, |row| Ok(Record::from_row(row)?.view))?.collect::<Result<_, _>>()?;
-        Ok(List { data, total })
-    });
-    Ok(Json(list.await?))
+    Ok(Json(
+        app.store
+            .read(move |tx| list_where(tx, &caller, &filter, order, page))
+            .await?,
+    ))
+}
+
+/// Only the conditions that are asked for, so that each list has the index that fits it.
+fn list_where(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    filter: &Filter,
+    order: &str,
+    page: Page,
+) -> Result<List<Workspace>> {
+    let (tenant, only) = (caller.tenant_id(), caller.only_workspace());
+    let mut from = "workspaces w";
+    let mut condition = "w.tenant_id = :tenant AND w.deleted_at IS NULL".to_owned();
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant)];
+    if let Some(id) = &only {
+        condition += " AND w.id = :only";
+        params.push((":only", id));
+    }
+    if let Some(external) = &filter.external_workspace_id {
+        condition += " AND w.external_workspace_id = :external";
+        params.push((":external", external));
+    }
+    if let Some(slug) = &filter.slug {
+        condition += " AND w.slug = :slug";
+        params.push((":slug", slug));
+    }
+    let search = filter.q.as_deref().and_then(Search::new);
+    match &search {
+        None => {}
+        Some(Search::Ids(first, last)) => {
+            condition += " AND w.id BETWEEN :first AND :last";
+            params.extend([(":first", first as &dyn ToSql), (":last", last)]);
+        }
+        Some(Search::Text(text)) => {
+            from = "workspace_search f CROSS JOIN searchable_workspaces s ON s.number = f.rowid
+                    CROSS JOIN workspaces w ON w.id = s.workspace_id";
+            condition += " AND f.workspace_search MATCH :text";
+            params.push((":text", text));
+        }
+        Some(Search::Any(text)) => {
+            condition += " AND (instr(lower(w.name), :text) OR instr(w.slug, :text)
+                OR instr(lower(w.external_workspace_id), :text))";
+            params.push((":text", text));
+        }
+    }
+    let total = if params.len() == 1 {
+        tx.prepare_cached("SELECT workspace_count FROM tenants WHERE id = ?1")?
+            .query_row([tenant], |row| row.get(0))?
+    } else {
+        tx.prepare_cached(&format!("SELECT count(*) FROM {from} WHERE {condition}"))?
+            .query_row(params.as_slice(), |row| row.get(0))?
+    };
+    params.extend(page.params());
+    let data = tx
+        .prepare_cached(&format!(
+            "SELECT w.* FROM {from} WHERE {condition} ORDER BY {order} {}",
+            Page::SQL
+        ))?
+        .query_map(params.as_slice(), |row| Ok(Record::from_row(row)?.view))?
+        .collect::<Result<_, _>>()?;
+    Ok(List { data, total })
 }
 
 /// `POST /workspaces`
@@ -143,7 +178,7 @@ fn create_or_reuse(
 fn refuse_same_name(tx: &Tx<'_>, tenant: TenantId, name: &str) -> Result<()> {
     let existing = tx
         .prepare_cached(
-            "SELECT * FROM workspaces WHERE tenant_id = ?1 AND name = ?2 AND deleted_at IS NULL
+            "SELECT * FROM workspaces WHERE tenant_id = ?1 AND name = ?2 COLLATE NOCASE AND name = ?2 AND deleted_at IS NULL
              ORDER BY created_at, id LIMIT 1",
         )?
         .query_row((tenant, name), Record::from_row)

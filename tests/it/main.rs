@@ -15,6 +15,7 @@ mod idempotency;
 mod keys;
 mod metering_oracle;
 mod model;
+mod plans;
 mod store;
 mod surface;
 mod usage;

@@ -522,3 +522,70 @@ fn two_tenants_may_use_the_same_slugs_and_ids() {
             == 7
     );
 }
+
+#[test]
+fn a_search_finds_any_part_of_what_people_know_a_workspace_by() {
+    let s = Service::new();
+    let new = |name: &str, slug: &str, external: &str| {
+        let body = json!({ "name": name, "slug": slug, "external_workspace_id": external });
+        s.post("/workspaces", body).expect(201)["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let smith = new("Dr. Smith \"Clinic\"", "dr-smith", "CRM/4711");
+    let jones = new("Zahnärzte Jones", "jones", "CRM/4712");
+    let (stranger, _) = s.other_tenant("other");
+    let find = |key: &str, q: &str| {
+        let q: String = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+        let reply = s
+            .call_as(key, Method::GET, &format!("/workspaces?q={q}"), None)
+            .expect(200);
+        let ids: Vec<String> = reply["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|w| w["id"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(reply["total"], ids.len());
+        ids
+    };
+    for q in [
+        "smith",
+        "SMITH \"cl",
+        "r-sm",
+        "m/4711",
+        "th",
+        " dr. ",
+        &smith,
+        &smith[..30].to_uppercase(),
+        &smith.replace('-', ""),
+    ] {
+        assert_eq!(find(&s.key, q), [smith.as_str()], "{q}");
+        assert!(find(&stranger, q).is_empty(), "{q}");
+    }
+    assert_eq!(find(&s.key, "hnÄrz"), [jones.as_str()]);
+    assert_eq!(find(&s.key, "crm/"), [smith.as_str(), jones.as_str()]);
+    for q in [
+        "smith OR jones",
+        "na*",
+        "name:jones",
+        "NEAR(dr)",
+        "\"\"\"",
+        "%",
+        "--",
+        "\u{0}abc",
+    ] {
+        assert!(find(&s.key, q).is_empty(), "{q:?} is text, no syntax");
+    }
+    // The index follows.
+    s.patch(
+        &format!("/workspaces/{jones}"),
+        json!({ "name": "Smithers" }),
+    )
+    .expect(200);
+    assert_eq!(find(&s.key, "smith"), [smith.as_str(), jones.as_str()]);
+    assert!(find(&s.key, "zahn").is_empty());
+    s.delete(&format!("/workspaces/{smith}")).expect(200);
+    assert_eq!(find(&s.key, "smith"), [jones.as_str()]);
+}

@@ -1,0 +1,175 @@
+//! What a request costs must not depend on how many rows there are: each statement that any
+//! endpoint really runs is caught as it runs, and its plan may not read a whole table.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+
+use axum::http::Method;
+use rusqlite::Connection;
+use rusqlite::trace::{TraceEvent, TraceEventCodes};
+use serde_json::json;
+
+use crate::harness::Service;
+use workspaced::config::Config;
+use workspaced::http::routes::table;
+
+/// Steps that may read all rows of something: the step, a part of the statement, and why it may.
+const MAY_SCAN: [(&str, &str, &str); 10] = [
+    ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
+    (
+        "SCAN newest",
+        "LIMIT :look",
+        "rows that the index has picked and counted before",
+    ),
+    (
+        "SCAN f VIRTUAL TABLE INDEX",
+        "MATCH :text",
+        "the search index answers by the text",
+    ),
+    (
+        "SCAN main.workspace_search_config",
+        "",
+        "one row that the search index keeps for itself",
+    ),
+    (
+        "SCAN tenants",
+        "SELECT * FROM tenants",
+        "an operator's list of organizations has them all",
+    ),
+    (
+        "SCAN tenants",
+        "sum(workspace_count)",
+        "totals of the installation, for its operator",
+    ),
+    (
+        "SCAN sessions",
+        "count(*) FROM sessions",
+        "people who are signed in to the admin page",
+    ),
+    // Of the children of a new row there are none; SQLite looks only while a violation is open.
+    ("SCAN computers", "INSERT INTO", "foreign keys"),
+    ("SCAN projects", "INSERT INTO workspaces", "foreign keys"),
+    ("SCAN api_keys", "INSERT INTO workspaces", "foreign keys"),
+];
+
+/// Statements seen by all connections of this process, which runs this test only once.
+static SEEN: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+
+fn note(event: TraceEvent<'_>) {
+    if let TraceEvent::Stmt(statement, _) = event {
+        SEEN.lock().unwrap().insert(statement.sql().into_owned());
+    }
+}
+
+#[test]
+fn no_endpoint_reads_a_whole_table() {
+    // One reader: its connection is the one that is watched.
+    let s = Service::with(Config {
+        readers: 1,
+        ..Config::default()
+    });
+    s.app
+        .store
+        .read_blocking(|tx| {
+            tx.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
+            Ok(())
+        })
+        .unwrap();
+    s.app
+        .store
+        .write_blocking(|tx| {
+            tx.trace_v2(TraceEventCodes::SQLITE_TRACE_STMT, Some(note));
+            Ok(())
+        })
+        .unwrap();
+
+    let workspace = s.workspace("W");
+    let computer = s.running(&workspace, "small");
+    let project = s.get(&format!("/computers/{computer}")).expect(200)["project_id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    // To verify is to read everything.
+    for route in table()
+        .iter()
+        .filter(|r| r.method == Method::GET && r.path != "/usage/verify")
+    {
+        let id = match route.path.split('/').nth(1).unwrap() {
+            "workspaces" => &workspace,
+            "projects" => &project,
+            "computers" => &computer,
+            _ => &s.tenant_id,
+        };
+        s.get(&route.path.replace("{id}", id).replace("{name}", "local"));
+    }
+    let sorts = ["name", "created_at", "updated_at", "computer_count"];
+    let sorts = sorts
+        .iter()
+        .flat_map(|sort| [format!("sort={sort}"), format!("sort=-{sort}")]);
+    let filters = [
+        "q=clinic",
+        "q=0199aabbccdd",
+        "slug=w",
+        "external_workspace_id=x",
+        "q=clinic&sort=name",
+    ];
+    for query in filters.iter().map(|f| (*f).to_owned()).chain(sorts) {
+        s.get(&format!("/workspaces?{query}&limit=50&offset=100"))
+            .expect(200);
+    }
+    for query in [
+        "status=running".to_owned(),
+        "external_user_id=u".into(),
+        format!("workspace_id={workspace}&status=running"),
+        format!("project_id={project}&status=running"),
+    ] {
+        s.get(&format!("/computers?{query}&limit=50")).expect(200);
+    }
+    s.get(&format!("/projects?workspace_id={workspace}&limit=50"))
+        .expect(200);
+    s.get("/projects?external_project_id=x").expect(200);
+    for (path, body) in [
+        ("stop", json!({})),
+        ("start", json!({})),
+        ("resize", json!({ "size": "medium" })),
+        ("clone", json!({ "name": "copy" })),
+    ] {
+        s.advance(2);
+        s.post(&format!("/computers/{computer}/{path}"), body);
+    }
+    s.patch(&format!("/workspaces/{workspace}"), json!({ "name": "V" }))
+        .expect(200);
+    s.delete(&format!("/workspaces/{workspace}?force=true"))
+        .expect(200);
+
+    let seen = SEEN.lock().unwrap().clone();
+    let read = |sql: &&String| !sql.starts_with("--");
+    let conn = Connection::open(s.app.store.path()).unwrap();
+    let mut bad = Vec::new();
+    let mut planned = 0;
+    for sql in seen.iter().filter(read) {
+        let Ok(mut statement) = conn.prepare(&format!("EXPLAIN QUERY PLAN {sql}")) else {
+            continue;
+        };
+        planned += 1;
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().unwrap() {
+            let step: String = row.get("detail").unwrap();
+            let may = |(start, part, _): &(&str, &str, &str)| {
+                step.starts_with(start) && sql.contains(part)
+            };
+            // A page of a list comes in its order from an index; only the finds of a search are sorted.
+            let sorts = step.contains("TEMP B-TREE FOR ORDER BY")
+                && sql.contains(":offset")
+                && !sql.contains("MATCH");
+            if sorts || step.starts_with("SCAN") && !MAY_SCAN.iter().any(may) {
+                bad.push(format!("{step}\n    in {sql}"));
+            }
+        }
+    }
+    assert!(
+        planned > 60,
+        "only {planned} statements were seen: the trace does not work"
+    );
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+}
