@@ -106,15 +106,20 @@ CREATE INDEX workspaces_by_age ON workspaces (tenant_id, created_at, id) WHERE d
 CREATE INDEX workspaces_by_change ON workspaces (tenant_id, updated_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_computers ON workspaces (tenant_id, computer_count, id) WHERE deleted_at IS NULL;
 
--- Search by any part of name, slug or external id: an index of all runs of three characters, which
--- triggers keep. It is found by a number, so each live workspace has one.
+-- Search by any part of name, slug or external id: an index of all runs of three characters. It is
+-- found by a number, so each workspace in it has one. What has changed waits in workspaces_to_index
+-- until the next background round: written with every create, the index would cost more than the
+-- rest of it. A search looks at those that wait, too, and so finds what was written just now.
+CREATE VIRTUAL TABLE workspace_search USING fts5 (
+    name, slug, external_workspace_id, content = '', contentless_delete = 1, tokenize = 'trigram'
+);
 CREATE TABLE searchable_workspaces (
     number       INTEGER PRIMARY KEY,
-    workspace_id BLOB NOT NULL UNIQUE REFERENCES workspaces (id)
+    workspace_id BLOB NOT NULL UNIQUE
 ) STRICT;
-CREATE VIRTUAL TABLE workspace_search USING fts5 (
-    name, slug, external_workspace_id, content = '', contentless_delete = 1, detail = full, tokenize = 'trigram'
-);
+CREATE TABLE workspaces_to_index (
+    workspace_id BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 
 -- An app, site or campaign inside a workspace.
 CREATE TABLE projects (
@@ -292,25 +297,13 @@ CREATE TRIGGER workspaces_deleted AFTER UPDATE OF deleted_at ON workspaces
     UPDATE tenants SET workspace_count = workspace_count - 1 WHERE id = new.tenant_id;
 END;
 
--- The search index follows its workspaces.
-CREATE TRIGGER workspaces_searchable AFTER INSERT ON workspaces BEGIN
-    INSERT INTO searchable_workspaces (workspace_id) VALUES (new.id);
-    INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
-        SELECT number, new.name, new.slug, new.external_workspace_id
-          FROM searchable_workspaces WHERE workspace_id = new.id;
+-- What search has to know of.
+CREATE TRIGGER workspaces_new_to_search AFTER INSERT ON workspaces BEGIN
+    INSERT INTO workspaces_to_index (workspace_id) VALUES (new.id);
 END;
-CREATE TRIGGER workspaces_searched_anew AFTER UPDATE OF name, slug, external_workspace_id ON workspaces
-    WHEN new.deleted_at IS NULL
-     AND (old.name, old.slug, old.external_workspace_id)
-         IS NOT (new.name, new.slug, new.external_workspace_id) BEGIN
-    UPDATE workspace_search SET name = new.name, slug = new.slug, external_workspace_id = new.external_workspace_id
-     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
-END;
-CREATE TRIGGER workspaces_unsearchable AFTER UPDATE OF deleted_at ON workspaces
-    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
-    DELETE FROM workspace_search
-     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
-    DELETE FROM searchable_workspaces WHERE workspace_id = new.id;
+CREATE TRIGGER workspaces_changed_for_search
+    AFTER UPDATE OF name, slug, external_workspace_id, deleted_at ON workspaces BEGIN
+    INSERT OR IGNORE INTO workspaces_to_index (workspace_id) VALUES (new.id);
 END;
 
 CREATE TRIGGER projects_created AFTER INSERT ON projects BEGIN

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::WriteTx;
-use crate::{api_keys, computers, http, sessions, usage};
+use crate::{api_keys, computers, http, sessions, usage, workspaces};
 
 /// One kind of background work.
 pub struct Job {
@@ -40,6 +40,11 @@ pub static JOBS: &[Job] = &[
         name: "rates",
         every_ms: 1000,
         run: usage::apply_rates,
+    },
+    Job {
+        name: "search",
+        every_ms: 1000,
+        run: |tx, _| workspaces::index_search(tx, BATCH),
     },
     Job {
         name: "idempotency",

@@ -8,14 +8,16 @@ CREATE INDEX workspaces_by_age ON workspaces (tenant_id, created_at, id) WHERE d
 CREATE INDEX workspaces_by_change ON workspaces (tenant_id, updated_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_computers ON workspaces (tenant_id, computer_count, id) WHERE deleted_at IS NULL;
 
+CREATE VIRTUAL TABLE workspace_search USING fts5 (
+    name, slug, external_workspace_id, content = '', contentless_delete = 1, tokenize = 'trigram'
+);
 CREATE TABLE searchable_workspaces (
     number       INTEGER PRIMARY KEY,
-    workspace_id BLOB NOT NULL UNIQUE REFERENCES workspaces (id)
+    workspace_id BLOB NOT NULL UNIQUE
 ) STRICT;
-CREATE VIRTUAL TABLE workspace_search USING fts5 (
-    name, slug, external_workspace_id, content = '', contentless_delete = 1, detail = full, tokenize = 'trigram'
-);
-
+CREATE TABLE workspaces_to_index (
+    workspace_id BLOB PRIMARY KEY
+) STRICT, WITHOUT ROWID;
 
 CREATE INDEX computers_by_status ON computers (tenant_id, status, created_at DESC, id DESC)
     WHERE deleted_at IS NULL;
@@ -28,27 +30,12 @@ CREATE INDEX preview_domains_with_problem ON preview_domains (tenant_id, updated
     WHERE dns_status <> 'verified' OR last_error IS NOT NULL;
 CREATE INDEX api_keys_of_workspace ON api_keys (workspace_id) WHERE workspace_id IS NOT NULL;
 
-CREATE TRIGGER workspaces_searchable AFTER INSERT ON workspaces BEGIN
-    INSERT INTO searchable_workspaces (workspace_id) VALUES (new.id);
-    INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
-        SELECT number, new.name, new.slug, new.external_workspace_id
-          FROM searchable_workspaces WHERE workspace_id = new.id;
+CREATE TRIGGER workspaces_new_to_search AFTER INSERT ON workspaces BEGIN
+    INSERT INTO workspaces_to_index (workspace_id) VALUES (new.id);
 END;
-CREATE TRIGGER workspaces_searched_anew AFTER UPDATE OF name, slug, external_workspace_id ON workspaces
-    WHEN new.deleted_at IS NULL
-     AND (old.name, old.slug, old.external_workspace_id)
-         IS NOT (new.name, new.slug, new.external_workspace_id) BEGIN
-    UPDATE workspace_search SET name = new.name, slug = new.slug, external_workspace_id = new.external_workspace_id
-     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
-END;
-CREATE TRIGGER workspaces_unsearchable AFTER UPDATE OF deleted_at ON workspaces
-    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
-    DELETE FROM workspace_search
-     WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = new.id);
-    DELETE FROM searchable_workspaces WHERE workspace_id = new.id;
+CREATE TRIGGER workspaces_changed_for_search
+    AFTER UPDATE OF name, slug, external_workspace_id, deleted_at ON workspaces BEGIN
+    INSERT OR IGNORE INTO workspaces_to_index (workspace_id) VALUES (new.id);
 END;
 
-INSERT INTO searchable_workspaces (workspace_id) SELECT id FROM workspaces WHERE deleted_at IS NULL ORDER BY id;
-INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
-    SELECT s.number, w.name, w.slug, w.external_workspace_id
-      FROM searchable_workspaces s JOIN workspaces w ON w.id = s.workspace_id;
+INSERT INTO workspaces_to_index (workspace_id) SELECT id FROM workspaces WHERE deleted_at IS NULL;

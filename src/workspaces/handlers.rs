@@ -6,6 +6,7 @@ use axum::response::Response;
 use rusqlite::{OptionalExtension, ToSql, named_params};
 
 use super::rows::*;
+use super::search::{self, Search};
 use super::shapes::*;
 use crate::app::App;
 use crate::audit::{self, Actor, Entry};
@@ -64,16 +65,14 @@ fn list_where(
             condition += " AND w.id BETWEEN :first AND :last";
             params.extend([(":first", first as &dyn ToSql), (":last", last)]);
         }
-        Some(Search::Text(text)) => {
-            from = "workspace_search f CROSS JOIN searchable_workspaces s ON s.number = f.rowid
-                    CROSS JOIN workspaces w ON w.id = s.workspace_id";
-            condition += " AND f.workspace_search MATCH :text";
-            params.push((":text", text));
+        Some(Search::Text { phrase, plain }) => {
+            from = search::FOUND;
+            condition += search::STILL_HOLDS;
+            params.extend([(":phrase", phrase as &dyn ToSql), (":plain", plain)]);
         }
-        Some(Search::Any(text)) => {
-            condition += " AND (instr(lower(w.name), :text) OR instr(w.slug, :text)
-                OR instr(lower(w.external_workspace_id), :text))";
-            params.push((":text", text));
+        Some(Search::Any(plain)) => {
+            condition += search::CONTAINS;
+            params.push((":plain", plain));
         }
     }
     let total = if params.len() == 1 {

@@ -2,8 +2,10 @@
 
 mod handlers;
 mod rows;
+mod search;
 mod shapes;
 
 pub use handlers::*;
 pub use rows::*;
+pub use search::index as index_search;
 pub use shapes::*;

@@ -230,45 +230,6 @@ pub struct Filter {
     pub sort: Option<String>,
 }
 
-/// What `q` looks for, by the index that knows it.
-pub(super) enum Search {
-    /// An id, or the beginning of one: the first and the last id that begin so.
-    Ids([u8; 16], [u8; 16]),
-    /// A part of name, slug or external id, as a phrase of the search index.
-    Text(String),
-    /// What that index does not know, one or two characters or a NUL: each workspace is looked at.
-    Any(String),
-}
-
-impl Search {
-    /// Of the text of a request; `None` = everything. Case does not matter.
-    pub(super) fn new(q: &str) -> Option<Search> {
-        let q = q.trim();
-        let digits: Vec<u8> = q.bytes().filter(|b| *b != b'-').collect();
-        // Eight digits are the time of a UUID version 7; fewer are more likely part of a name.
-        if (8..=32).contains(&digits.len()) && digits.iter().all(u8::is_ascii_hexdigit) {
-            let bound = |fill: u8| {
-                let padded = digits
-                    .iter()
-                    .copied()
-                    .chain(std::iter::repeat(fill))
-                    .take(32);
-                let text: String = padded.map(char::from).collect();
-                uuid::Uuid::try_parse(&text).map(uuid::Uuid::into_bytes)
-            };
-            if let (Ok(first), Ok(last)) = (bound(b'0'), bound(b'f')) {
-                return Some(Search::Ids(first, last));
-            }
-        }
-        match q.chars().count() {
-            0 => None,
-            1 | 2 => Some(Search::Any(q.to_lowercase())),
-            _ if q.contains('\0') => Some(Search::Any(q.to_lowercase())),
-            _ => Some(Search::Text(format!("\"{}\"", q.replace('"', "\"\"")))),
-        }
-    }
-}
-
 /// The order of a list as SQL. An unknown one is refused, since a wrong order looks like a right one.
 pub(super) fn order(sort: Option<&str>) -> Result<&'static str> {
     Ok(match sort {

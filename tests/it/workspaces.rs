@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::{Service, redact};
+use workspaced::workspaces;
 
 const UNKNOWN: &str = "7a1f0000-0000-4000-8000-00000000dead";
 
@@ -525,6 +526,26 @@ fn two_tenants_may_use_the_same_slugs_and_ids() {
 
 #[test]
 fn a_search_finds_any_part_of_what_people_know_a_workspace_by() {
+    a_search_finds(|_| {});
+}
+
+#[test]
+fn a_search_finds_the_same_once_everything_is_indexed() {
+    a_search_finds(|s| {
+        let waiting = s.count("SELECT count(*) FROM workspaces_to_index");
+        let done = s
+            .app
+            .store
+            .write_blocking(|tx| workspaces::index_search(tx, 500));
+        assert_eq!(done.unwrap(), usize::try_from(waiting).unwrap());
+        let live = s.count("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL");
+        assert_eq!(s.count("SELECT count(*) FROM workspace_search"), live);
+        assert_eq!(s.count("SELECT count(*) FROM workspaces_to_index"), 0);
+    });
+}
+
+/// With `settle` before each round of searches.
+fn a_search_finds(settle: impl Fn(&Service)) {
     let s = Service::new();
     let new = |name: &str, slug: &str, external: &str| {
         let body = json!({ "name": name, "slug": slug, "external_workspace_id": external });
@@ -550,6 +571,7 @@ fn a_search_finds_any_part_of_what_people_know_a_workspace_by() {
         assert_eq!(reply["total"], ids.len());
         ids
     };
+    settle(&s);
     for q in [
         "smith",
         "SMITH \"cl",
@@ -587,5 +609,6 @@ fn a_search_finds_any_part_of_what_people_know_a_workspace_by() {
     assert_eq!(find(&s.key, "smith"), [smith.as_str(), jones.as_str()]);
     assert!(find(&s.key, "zahn").is_empty());
     s.delete(&format!("/workspaces/{smith}")).expect(200);
+    settle(&s);
     assert_eq!(find(&s.key, "smith"), [jones.as_str()]);
 }

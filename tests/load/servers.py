@@ -1,0 +1,116 @@
+"""The servers that are measured, each started on a free port of this machine and stopped by its id."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import socket
+import subprocess
+import time
+import urllib.request
+
+HERE = pathlib.Path(__file__).resolve().parent
+CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
+PASSWORD = "only-for-this-run"
+
+
+def ask(method: str, url: str, key: str | None = None, body: object = None):
+    """One JSON request."""
+    headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+    data = None if body is None else json.dumps(body).encode()
+    with urllib.request.urlopen(urllib.request.Request(url, data, headers, method=method), timeout=60) as reply:
+        return json.load(reply)
+
+
+class Process:
+    """A server process: its address, what it costs, and its end."""
+
+    wal: pathlib.Path | None = None
+    key = "none"
+
+    def __init__(self, name: str, command: list, log, directory: pathlib.Path) -> None:
+        self.name = name
+        self._began = time.monotonic()
+        self.process = subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=log, text=True, cwd=directory
+        )
+
+    def listening(self) -> str:
+        """The address from the line that says it; also notes how long the start took."""
+        for line in self.process.stdout:
+            if match := re.match(r"listening on (http://\S+)", line):
+                self.start_ms = (time.monotonic() - self._began) * 1000
+                return match[1]
+        raise SystemExit(f"{self.name} did not start")
+
+    def memory_mb(self) -> float:
+        """Resident memory."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(r"VmRSS:\s+(\d+) kB", status)[1]) / 1024
+
+    def cpu_seconds(self) -> float:
+        """Processor time so far."""
+        fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
+
+    def wal_mb(self) -> float:
+        """Size of the write-ahead log."""
+        return self.wal.stat().st_size / 2**20 if self.wal and self.wal.exists() else 0.0
+
+    def stop(self) -> int:
+        """Asks it to end; its exit code."""
+        self.process.terminate()
+        return self.process.wait(30)
+
+
+class Workspaced(Process):
+    """The server of this project, in development mode, which has a fixed key and no rate limits."""
+
+    key = "msk_u_dev"
+
+    def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
+        data = directory / "workspaced"
+        delays = ["--provision-ms", "0", "--start-ms", "0", "--stop-ms", "0"]
+        super().__init__(
+            "workspaced", [binary, "--dev", "--listen", "127.0.0.1:0", "--data-dir", data, *delays], log, directory
+        )
+        self.url = self.listening()
+        self.wal = data / "workspaced.db-wal"
+
+
+class Bare(Process):
+    """The same framework answering JSON of the same size, and nothing else."""
+
+    def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
+        super().__init__("bare axum", [binary], log, directory)
+        self.url = self.listening()
+
+
+class PocketBase(Process):
+    """A peer with the same table, and usage by a JS route over raw events."""
+
+    def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
+        data = directory / "pocketbase"
+        places = [f"--dir={data}", f"--migrationsDir={HERE}/pocketbase/pb_migrations", f"--hooksDir={HERE}/pocketbase/pb_hooks"]
+        for command in (["migrate", "up"], ["superuser", "upsert", "load@example.com", PASSWORD]):
+            subprocess.run([binary, *command, *places], check=True, stdout=log, stderr=log)
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        super().__init__("PocketBase", [binary, "serve", f"--http=127.0.0.1:{port}", "--hooksWatch=false", *places], log, directory)
+        self.url = f"http://127.0.0.1:{port}"
+        while True:
+            try:
+                ask("GET", f"{self.url}/api/health")
+                break
+            except OSError:
+                if self.process.poll() is not None:
+                    raise SystemExit("PocketBase did not start") from None
+                time.sleep(0.005)
+        self.start_ms = (time.monotonic() - self._began) * 1000
+        self.wal = data / "data.db-wal"
+        self.database = data / "data.db"
+        login = {"identity": "load@example.com", "password": PASSWORD}
+        self.key = ask("POST", f"{self.url}/api/collections/_superusers/auth-with-password", None, login)["token"]
