@@ -1,5 +1,6 @@
 //! What every handler can reach, made once at start. There are no process globals.
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::catalog::Catalog;
@@ -11,9 +12,27 @@ use crate::http::Auth;
 use crate::sessions::SignIns;
 use crate::store::Store;
 
-/// The running service. Cheap to clone.
+/// The running service. Cheap to clone, which every request does several times.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}
+
+impl From<Parts> for App {
+    fn from(parts: Parts) -> App {
+        App(Arc::new(parts))
+    }
+}
+
+/// The parts of the running service.
+#[derive(Clone)]
+pub struct Parts {
     /// The database.
     pub store: Store,
     /// The checked configuration.
@@ -35,7 +54,7 @@ pub struct App {
 impl App {
     /// Puts the parts together.
     pub fn new(store: Store, config: Config) -> App {
-        App {
+        App::from(Parts {
             sign_ins: Arc::default(),
             streams: Arc::default(),
             started_at: store.now(),
@@ -44,6 +63,6 @@ impl App {
             auth: Arc::default(),
             dns: Arc::new(Dns::new(config.dns_resolver)),
             config: Arc::new(config),
-        }
+        })
     }
 }

@@ -362,7 +362,7 @@ pub async fn show(
     caller: Caller,
     PathId(id): PathId<ComputerId>,
 ) -> Result<Json<Computer>> {
-    let record = app.store.read(move |tx| find(tx, &caller, id)).await?;
+    let record = app.store.look_up(move |tx| find(tx, &caller, id)).await?;
     Ok(Json(record.view(&app)))
 }
 

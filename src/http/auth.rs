@@ -119,7 +119,7 @@ impl Auth {
             None => {
                 // Read before the look-up: a change in between makes what is found worthless.
                 let generation = store.signals().keys_generation();
-                let found = store.read(move |tx| find_key(tx, &hash)).await?;
+                let found = store.look_up(move |tx| find_key(tx, &hash)).await?;
                 let key = Arc::new(found.ok_or_else(invalid_token)?);
                 self.remember(generation, hash, key.clone(), now);
                 key

@@ -164,7 +164,9 @@ pub async fn show(
     caller: Caller,
     PathId(id): PathId<ProjectId>,
 ) -> Result<Json<Project>> {
-    Ok(Json(app.store.read(move |tx| find(tx, &caller, id)).await?))
+    Ok(Json(
+        app.store.look_up(move |tx| find(tx, &caller, id)).await?,
+    ))
 }
 
 /// `PATCH /projects/{id}`

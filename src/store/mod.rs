@@ -1,7 +1,7 @@
 //! The store: one SQLite file, one writer, a fixed number of readers.
 //!
 //! Guaranteed here:
-//! * There are two ways in, [`Store::read`] and [`Store::write`]. The closure's `Ok` commits, its
+//! * There are two ways in, [`Store::read`] (with [`Store::look_up`]) and [`Store::write`]. The closure's `Ok` commits, its
 //!   `Err` rolls back; a panic rolls back too and becomes a 500.
 //! * A write that was answered `Ok` is on disk (`synchronous=FULL`). Writes that wait at the same
 //!   time share one commit, each in its own savepoint, so that one refusal undoes itself alone.
@@ -20,10 +20,12 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use r2d2::Pool;
+use r2d2_sqlite::SqliteConnectionManager;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
@@ -46,6 +48,8 @@ struct Inner {
     path: PathBuf,
     clock: Clock,
     readers: Sender<readers::Job>,
+    /// The connections of the readers; `None` once closed.
+    pool: RwLock<Option<Pool<SqliteConnectionManager>>>,
     writer: Sender<writer::Message>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Arc<Signals>,
@@ -80,13 +84,14 @@ impl Store {
         upgrade::upgrade(&writer_conn, path)?;
         let (writer, writer_thread) =
             writer::start(writer_conn, clock.clone(), signals.clone(), WRITE_QUEUE);
-        let (reader, mut threads) =
-            readers::start(open::pool(path, readers)?, readers, READ_QUEUE)?;
+        let pool = open::pool(path, readers)?;
+        let (reader, mut threads) = readers::start(&pool, readers, READ_QUEUE)?;
         threads.push(writer_thread);
         Ok(Store(Arc::new(Inner {
             path: path.to_owned(),
             clock,
             readers: reader,
+            pool: RwLock::new(Some(pool)),
             writer,
             threads: Mutex::new(threads),
             signals,
@@ -103,6 +108,27 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     {
         self.queue_read(f)?.await.map_err(|_| dropped())?
+    }
+
+    /// [`Store::read`] for a row or two by key: done at once on the caller's own thread where a
+    /// connection is free, since handing it to another thread costs more than the look-up itself.
+    /// Not for anything whose cost depends on how much there is.
+    ///
+    /// # Errors
+    /// As [`Store::read`].
+    pub async fn look_up<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    {
+        let free = {
+            let pool = self.0.pool.read().unwrap_or_else(|e| e.into_inner());
+            pool.as_ref().and_then(Pool::try_get)
+        };
+        match free {
+            Some(conn) => guard(|| readers::read(&conn, &self.0.clock, f)),
+            None => self.read(f).await,
+        }
     }
 
     /// Runs `f` in a write transaction and returns when it is durable.
@@ -193,6 +219,7 @@ impl Store {
         if threads.is_empty() {
             return;
         }
+        *self.0.pool.write().unwrap_or_else(|e| e.into_inner()) = None;
         // Readers first: the writer's last checkpoint then finds nobody in the WAL.
         for _ in 1..threads.len() {
             let _ = self.0.readers.send(readers::Job::Stop);

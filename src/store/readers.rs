@@ -1,4 +1,4 @@
-//! The readers: a fixed number of threads over the pool, each with one connection for good.
+//! The readers: a fixed number of connections in a pool, and as many threads that use them.
 
 use std::thread::JoinHandle;
 
@@ -33,7 +33,12 @@ where
     }))
 }
 
-fn read<T>(conn: &Connection, clock: &Clock, f: impl FnOnce(&Tx<'_>) -> Result<T>) -> Result<T> {
+/// `f` in a read transaction of its own.
+pub(super) fn read<T>(
+    conn: &Connection,
+    clock: &Clock,
+    f: impl FnOnce(&Tx<'_>) -> Result<T>,
+) -> Result<T> {
     conn.prepare_cached("BEGIN")?.execute([])?;
     let result = super::guard(|| f(&Tx::new(conn, clock.now())));
     conn.prepare_cached("ROLLBACK")?.execute([])?;
@@ -41,21 +46,22 @@ fn read<T>(conn: &Connection, clock: &Clock, f: impl FnOnce(&Tx<'_>) -> Result<T
 }
 
 pub(super) fn start(
-    pool: Pool<SqliteConnectionManager>,
+    pool: &Pool<SqliteConnectionManager>,
     count: usize,
     queue: usize,
 ) -> Result<(Sender<Job>, Vec<JoinHandle<()>>), OpenError> {
     let (sender, receiver) = bounded::<Job>(queue);
     let threads = (0..count.max(1)).map(|n| {
-        let receiver = receiver.clone();
-        let conn = pool
-            .get()
-            .map_err(|e| OpenError(format!("no connection for reader {n}: {e}")))?;
+        let (receiver, pool) = (receiver.clone(), pool.clone());
         std::thread::Builder::new()
             .name(format!("reader-{n}"))
             .spawn(move || {
                 while let Ok(Job::Run(job)) = receiver.recv() {
-                    job(&conn);
+                    match pool.get() {
+                        Ok(conn) => job(&conn),
+                        // The job goes unanswered, which its caller reads as 503.
+                        Err(error) => tracing::error!(%error, "no connection for a read"),
+                    }
                 }
             })
             .map_err(|e| OpenError(format!("no thread for reader {n}: {e}")))

@@ -9,6 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use workspaced::app::{App, Parts};
 use workspaced::events::Streams;
 use workspaced::http;
 
@@ -362,8 +363,10 @@ fn a_reader_that_does_not_keep_up_is_cut() {
     for n in 0..600 {
         s.workspace(&format!("w{n}"));
     }
-    let mut app = s.app.clone();
-    app.streams = Arc::new(Streams::new(Duration::from_millis(100)));
+    let app = App::from(Parts {
+        streams: Arc::new(Streams::new(Duration::from_millis(100))),
+        ..(*s.app).clone()
+    });
     let streams = app.streams.clone();
     let get = request(&s.key, &Method::GET, "/events/stream?last_event_id=0", None);
     let (bytes, broken) = runtime().block_on(async {

@@ -60,8 +60,9 @@ class Process:
         return self.wal.stat().st_size / 2**20 if self.wal and self.wal.exists() else 0.0
 
     def stop(self) -> int:
-        """Asks it to end; its exit code."""
-        self.process.terminate()
+        """Asks it to end, if it has not; its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
         return self.process.wait(30)
 
 
