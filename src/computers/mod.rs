@@ -27,9 +27,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::{Caller, List, Page, PageQuery, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::json::{self, Object};
+use crate::json::Object;
 use crate::projects::id_param;
-use crate::store::Tx;
+use crate::store::{Columns, Tx};
 use crate::{domains, projects, workspaces};
 
 pub use change::{
@@ -224,32 +224,34 @@ pub struct Record {
 }
 
 impl Record {
+    /// Of the columns of [`SELECT`].
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut row = Columns::new(row);
         Ok(Record {
-            id: row.get("id")?,
-            tenant_id: row.get("tenant_id")?,
-            workspace_id: row.get("workspace_id")?,
-            project_id: row.get("project_id")?,
-            name: row.get("name")?,
-            slug: row.get("slug")?,
-            template_type: row.get("template_type")?,
-            size: row.get("size")?,
-            status: row.get("status")?,
-            external_driver: row.get::<_, String>("driver")? == "external",
-            visibility: row.get("visibility")?,
-            metadata: row.get("metadata")?,
-            selected_apps: json::column(row, "selected_apps")?,
-            settings: row.get("settings")?,
-            external_workspace_id: row.get("external_workspace_id")?,
-            external_user_id: row.get("external_user_id")?,
-            external_project_id: row.get("external_project_id")?,
-            auto_stop_seconds: row.get("auto_stop_seconds")?,
-            due_at: row.get("due_at")?,
-            created_at: row.get("created_at")?,
-            updated_at: row.get("updated_at")?,
-            started_at: row.get("started_at")?,
-            stopped_at: row.get("stopped_at")?,
-            domain: row.get("domain")?,
+            id: row.get()?,
+            tenant_id: row.get()?,
+            workspace_id: row.get()?,
+            project_id: row.get()?,
+            name: row.get()?,
+            slug: row.get()?,
+            template_type: row.get()?,
+            size: row.get()?,
+            status: row.get()?,
+            external_driver: row.get::<String>()? == "external",
+            visibility: row.get()?,
+            metadata: row.get()?,
+            selected_apps: row.json()?,
+            settings: row.get()?,
+            external_workspace_id: row.get()?,
+            external_user_id: row.get()?,
+            external_project_id: row.get()?,
+            auto_stop_seconds: row.get()?,
+            due_at: row.get()?,
+            created_at: row.get()?,
+            updated_at: row.get()?,
+            started_at: row.get()?,
+            stopped_at: row.get()?,
+            domain: row.get()?,
         })
     }
 
@@ -307,7 +309,10 @@ impl Record {
 
 static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT c.*, w.external_workspace_id, {} AS domain
+        "SELECT c.id, c.tenant_id, c.workspace_id, c.project_id, c.name, c.slug, c.template_type,
+                c.size, c.status, c.driver, c.visibility, c.metadata, c.selected_apps, c.settings,
+                w.external_workspace_id, c.external_user_id, c.external_project_id, c.auto_stop_seconds,
+                c.due_at, c.created_at, c.updated_at, c.started_at, c.stopped_at, {} AS domain
          FROM computers c JOIN workspaces w ON w.id = c.workspace_id",
         domains::OF_COMPUTER
     )

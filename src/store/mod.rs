@@ -12,6 +12,7 @@
 //! Dangerous here: a closure runs on the writer's own thread. It must not block on anything but
 //! the database, and must only use the transaction that it is given.
 
+mod columns;
 mod open;
 mod readers;
 mod tx;
@@ -31,6 +32,7 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 
+pub use columns::Columns;
 pub use open::{OpenError, lock_data_dir};
 pub use tx::{Tx, WriteTx};
 pub use upgrade::{SCHEMA, VERSION};

@@ -15,7 +15,7 @@ use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, Patch, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{self, Object};
-use crate::store::{Tx, WriteTx};
+use crate::store::{Columns, Tx, WriteTx};
 use crate::{computers, limits, projects, text};
 
 /// `GET /workspaces`
@@ -85,10 +85,13 @@ fn list_where(
     params.extend(page.params());
     let data = tx
         .prepare_cached(&format!(
-            "SELECT w.* FROM {from} WHERE {condition} ORDER BY {order} {}",
+            "SELECT {} FROM {from} WHERE {condition} ORDER BY {order} {}",
+            Workspace::COLUMNS,
             Page::SQL
         ))?
-        .query_map(params.as_slice(), |row| Ok(Record::from_row(row)?.view))?
+        .query_map(params.as_slice(), |row| {
+            Workspace::from_row(&mut Columns::new(row))
+        })?
         .collect::<Result<_, _>>()?;
     Ok(List { data, total })
 }
@@ -176,16 +179,17 @@ fn create_or_reuse(
 /// The same name again without a slug of its own: the caller probably repeats itself.
 fn refuse_same_name(tx: &Tx<'_>, tenant: TenantId, name: &str) -> Result<()> {
     let existing = tx
-        .prepare_cached(
-            "SELECT * FROM workspaces WHERE tenant_id = ?1 AND name = ?2 COLLATE NOCASE AND name = ?2 AND deleted_at IS NULL
-             ORDER BY created_at, id LIMIT 1",
-        )?
-        .query_row((tenant, name), Record::from_row)
+        .prepare_cached(&format!(
+            "SELECT {} FROM workspaces w WHERE tenant_id = ?1 AND name = ?2 COLLATE NOCASE AND name = ?2
+             AND deleted_at IS NULL ORDER BY created_at, id LIMIT 1",
+            Workspace::COLUMNS
+        ))?
+        .query_row((tenant, name), |row| Workspace::from_row(&mut Columns::new(row)))
         .optional()?;
     match existing {
         Some(existing) => Err(Error::field("slug", TAKEN)
             .with_code("WORKSPACE_NAME_EXISTS")
-            .with_existing(existing.view)),
+            .with_existing(existing)),
         None => Ok(()),
     }
 }

@@ -28,12 +28,21 @@ pub fn find(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
 /// 404, 403.
 pub fn reach(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
     let found = tx
-        .prepare_cached("SELECT * FROM workspaces WHERE id = ?1 AND deleted_at IS NULL")?
+        .prepare_cached(&select("w.id = ?1"))?
         .query_row([id], Record::from_row)
         .optional()?;
     let record = found.ok_or_else(|| Error::not_found("workspace"))?;
     caller.within_reach(record.view.tenant_id, id)?;
     Ok(record)
+}
+
+/// The statement for a [`Record`] of the live workspace that a condition on `w` finds.
+fn select(condition: &str) -> String {
+    format!(
+        "SELECT {}, {} FROM workspaces w WHERE {condition} AND w.deleted_at IS NULL",
+        Workspace::COLUMNS,
+        Record::MORE
+    )
 }
 
 /// One live workspace of a tenant by a unique column.
@@ -43,11 +52,8 @@ fn find_by(
     column: &'static str,
     value: &str,
 ) -> Result<Option<Record>> {
-    let sql = format!(
-        "SELECT * FROM workspaces WHERE tenant_id = ?1 AND {column} = ?2 AND deleted_at IS NULL"
-    );
     Ok(tx
-        .prepare_cached(&sql)?
+        .prepare_cached(&select(&format!("w.tenant_id = ?1 AND w.{column} = ?2")))?
         .query_row((tenant, value), Record::from_row)
         .optional()?)
 }
@@ -74,7 +80,7 @@ pub fn find_by_external(tx: &Tx<'_>, tenant: TenantId, external: &str) -> Result
 /// When the store fails.
 pub fn default_of(tx: &Tx<'_>, tenant: TenantId) -> Result<Record> {
     Ok(tx
-        .prepare_cached("SELECT * FROM workspaces WHERE tenant_id = ?1 AND is_default = 1")?
+        .prepare_cached(&select("w.tenant_id = ?1 AND w.is_default = 1"))?
         .query_row([tenant], Record::from_row)?)
 }
 

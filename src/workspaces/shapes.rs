@@ -9,8 +9,9 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::Patch;
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::{self, Object};
+use crate::json::Object;
 use crate::limits;
+use crate::store::Columns;
 
 /// A workspace: the eleven keys of the API page, always all present.
 #[derive(Serialize, ToSchema, Debug, Clone)]
@@ -81,30 +82,46 @@ pub struct Record {
     pub project_count: i64,
 }
 
+impl Workspace {
+    /// What [`Workspace::from_row`] reads, of the table `workspaces` called `w`.
+    pub(super) const COLUMNS: &str =
+        "w.id, w.tenant_id, w.name, w.slug, w.external_workspace_id, w.description,
+        w.metadata, w.is_default, w.computer_count, w.created_at, w.updated_at";
+
+    pub(super) fn from_row(row: &mut Columns<'_, '_>) -> rusqlite::Result<Self> {
+        Ok(Workspace {
+            id: row.get()?,
+            tenant_id: row.get()?,
+            name: row.get()?,
+            slug: row.get()?,
+            external_workspace_id: row.get()?,
+            description: row.get()?,
+            metadata: row.get()?,
+            is_default: row.get()?,
+            computer_count: row.get()?,
+            created_at: row.get()?,
+            updated_at: row.get()?,
+        })
+    }
+}
+
 impl Record {
+    /// What [`Record::from_row`] reads besides [`Workspace::COLUMNS`].
+    pub(super) const MORE: &str = "w.max_computers, w.max_computer_size, w.default_computer_size,
+        w.default_auto_stop_seconds, w.allowed_template_types, w.project_count";
+
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut row = Columns::new(row);
         Ok(Record {
-            view: Workspace {
-                id: row.get("id")?,
-                tenant_id: row.get("tenant_id")?,
-                name: row.get("name")?,
-                slug: row.get("slug")?,
-                external_workspace_id: row.get("external_workspace_id")?,
-                description: row.get("description")?,
-                metadata: row.get("metadata")?,
-                is_default: row.get("is_default")?,
-                computer_count: row.get("computer_count")?,
-                created_at: row.get("created_at")?,
-                updated_at: row.get("updated_at")?,
-            },
+            view: Workspace::from_row(&mut row)?,
             settings: Settings {
-                max_computers: row.get("max_computers")?,
-                max_computer_size: row.get("max_computer_size")?,
-                default_computer_size: row.get("default_computer_size")?,
-                default_auto_stop_seconds: row.get("default_auto_stop_seconds")?,
-                allowed_template_types: json::column(row, "allowed_template_types")?,
+                max_computers: row.get()?,
+                max_computer_size: row.get()?,
+                default_computer_size: row.get()?,
+                default_auto_stop_seconds: row.get()?,
+                allowed_template_types: row.json()?,
             },
-            project_count: row.get("project_count")?,
+            project_count: row.get()?,
         })
     }
 }
