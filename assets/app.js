@@ -3,6 +3,8 @@
 import { h, fill, icon } from "./lib/dom.js";
 import { forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
+import { forgetCells } from "./lib/cells.js";
+import { installPalette, showPalette } from "./lib/palette.js";
 import { prefer, preference, zone, LOCAL_ZONE } from "./lib/format.js";
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
@@ -94,6 +96,7 @@ function drawTop() {
   const theme = preference("theme") ?? "system";
   const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
   const utc = zone() === "UTC";
+  fill(document.getElementById("jump"), h("button", { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette }, icon("search"), h("span", null, "Jump to…"), h("kbd", null, "Ctrl K")));
   fill(document.getElementById("tools"), live.indicator(),
     h("a", { class: "icon-button", href: "/docs", title: "API reference", "aria-label": "API reference" }, icon("docs")),
     menu("Appearance and times", [pick("System theme", "system"), pick("Light theme", "light"), pick("Dark theme", "dark"),
@@ -115,6 +118,7 @@ function setZone(value) { prefer("times", value); drawTop(); route(); }
 async function signIn(note) {
   live.stop();
   forget();
+  forgetCells();
   drawTop();
   title("Sign in");
   delete main.dataset.path;
@@ -151,6 +155,7 @@ async function boot() {
     return;
   }
   installShortcuts(NAV);
+  installPalette(NAV, () => Boolean(who?.signed_in));
   window.addEventListener("hashchange", route);
   document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
   if (who.signed_in) begin(); else signIn();

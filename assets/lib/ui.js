@@ -152,7 +152,7 @@ export const status = (word) =>
 
 /** Used of a cap: always the numbers, and a bar where there is a cap. */
 export function capBar(used, max, what = "computers") {
-  if (max === null || max === undefined) return h("span", { class: "cap" }, h("span", { class: "num" }, number(used)), h("span", { class: "hint" }, " no cap"));
+  if (max === null || max === undefined) return h("span", { class: "cap" }, h("span", { class: "num" }, number(used)), h("span", { class: "hint" }, "no cap"));
   const share = max > 0 ? used / max : used > 0 ? 1 : 0;
   const level = share >= 1 ? "full" : share >= 0.75 ? "near" : "fine";
   return h("span", { class: "cap" },

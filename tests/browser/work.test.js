@@ -64,14 +64,14 @@ test("a refusal appears at the field, with the request id", async () => {
 test("settings: a refusal at its field, then what holds and where it comes from", async () => {
   const [workspace] = (await service.get("/workspaces?slug=dr-smith-clinic")).data;
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/settings`);
-  await page.getByLabel("Largest size").selectOption("small");
-  await page.getByLabel("Size if none is named").selectOption("large");
+  await page.getByLabel("Maximum size").selectOption("small");
+  await page.getByLabel("Default size").selectOption("large");
   await page.getByRole("button", { name: "Save settings" }).click();
   await page.locator(".field-error").filter({ hasText: "request req_" }).first().waitFor();
-  await page.getByLabel("Size if none is named").selectOption("small");
-  await page.getByLabel("Computers at the most").fill("1");
+  await page.getByLabel("Default size").selectOption("small");
+  await page.getByLabel("Maximum computers").fill("1");
   await page.getByRole("button", { name: "Save settings" }).click();
-  await row(/Computers at the most 1 this workspace/).waitFor();
+  await row(/Maximum computers 1 this workspace/).waitFor();
   await page.getByText("0 computers may still be created here.").waitFor();
   assert.equal((await service.get(`/workspaces/${workspace.id}/settings`)).settings.max_computers, 1);
 
@@ -104,7 +104,11 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
   await dialog().getByRole("button", { name: "Clone" }).click();
   await row(/clinic-builder-copy/).waitFor();
   await act("Move…");
-  await dialog().getByLabel("To workspace").selectOption(target.id);
+  // Two letters are enough: the field searches.
+  await dialog().getByLabel("To workspace").fill("second");
+  await page.getByRole("option", { name: /Second Clinic/ }).waitFor();
+  await page.keyboard.press("Enter");
+  assert.equal(await dialog().getByLabel("To workspace").inputValue(), "Second Clinic");
   await dialog().getByRole("button", { name: "Move" }).click();
   await until(async () => (await service.get(`/workspaces/${target.id}`)).computer_count === 1, "the move");
   await row(/clinic-builder stopped|clinic-builder clinic-builder stopped/).waitFor({ state: "detached" });
