@@ -4,13 +4,13 @@ import { h, fill, icon, uid } from "./dom.js";
 import { errorBox, copyable } from "./ui.js";
 import { combo } from "./combo.js";
 
-/** A modal dialog; the focus goes back to where it was. */
+/** A modal dialog; the focus goes back to where it was, also when that was drawn anew meanwhile. */
 export function dialog(title, ...content) {
-  const back = document.activeElement;
+  const back = document.activeElement, key = back?.dataset.key;
   const label = uid("d");
   const close = h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => box.close() }, icon("cross"));
   const box = h("dialog", { "aria-labelledby": label }, h("div", { class: "dialog-head" }, h("h2", { id: label }, title), close), content);
-  box.addEventListener("close", () => { box.remove(); if (back?.isConnected) back.focus(); });
+  box.addEventListener("close", () => { box.remove(); (back?.isConnected ? back : key && document.querySelector(`[data-key="${CSS.escape(key)}"]`))?.focus(); });
   document.body.append(box);
   box.showModal();
   return box;

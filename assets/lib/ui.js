@@ -56,6 +56,9 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
     const mine = ++running;
     try {
       const data = await load({ signal });
+      // A menu that somebody has open is not pulled away from under the pointer.
+      const open = body.querySelector(".menu:popover-open");
+      if (open) await new Promise((closed) => open.addEventListener("toggle", closed, { once: true }));
       if (mine !== running || signal?.aborted) return;
       const focused = keepFocus(body);
       fill(body, draw(data));
@@ -170,7 +173,7 @@ export function menu(label, items, { text, ico = "more" } = {}) {
   const id = uid("m");
   const list = h("div", { id, popover: "auto", class: "menu" }, items.filter(Boolean).map(([name, action, kind]) =>
     h("button", { type: "button", class: kind ?? "", onclick: () => { list.hidePopover(); action(); } }, name)));
-  const open = h("button", { type: "button", class: text ? "button" : "icon-button", popovertarget: id, "aria-label": text ? null : label, title: text ? null : label, "aria-haspopup": "true" }, text, icon(ico));
+  const open = h("button", { type: "button", class: text ? "button" : "icon-button", popovertarget: id, dataset: { key: label }, "aria-label": text ? null : label, title: text ? null : label, "aria-haspopup": "true" }, text, icon(ico));
   list.addEventListener("toggle", (e) => {
     if (e.newState !== "open") return;
     const at = open.getBoundingClientRect();

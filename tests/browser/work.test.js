@@ -135,7 +135,7 @@ test("a workspace with things in it names what goes", async () => {
   await dialog().getByText("1 computer").waitFor();
   await dialog().getByText("1 project").waitFor();
   await dialog().getByLabel("Type dr-smith-clinic to confirm").fill("dr-smith-clinic");
-  await dialog().getByRole("button", { name: "Delete all of it" }).click();
+  await dialog().getByRole("button", { name: "Delete everything in it" }).click();
   await page.getByRole("heading", { name: "Workspaces", level: 1 }).waitFor();
   assert.equal((await service.get("/workspaces?slug=dr-smith-clinic")).total, 0);
 });
