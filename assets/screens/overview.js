@@ -19,7 +19,7 @@ export async function show({ main, signal, title, who, go }) {
   midnight.setHours(0, 0, 0, 0);
   const places = Object.fromEntries(["tiles", "usage", "near", "top", "domains", "activity"].map((name) => [name, h("div")]));
   fill(main, head("Overview", { sub: h("p", null, "Organization ", h("strong", null, who.key.tenant_slug)) }),
-    places.tiles, panel("Usage of 30 days", { note: "All workspaces" }, places.usage),
+    places.tiles, panel("Last 30 days", { note: "All workspaces" }, places.usage),
     h("div", { class: "columns" },
       h("div", { class: "column" }, panel("Most expensive this month", {}, places.top), panel("Preview domains with problems", {}, places.domains)),
       h("div", { class: "column" }, panel("Near a limit", { note: "75 % of the cap or more" }, places.near),
