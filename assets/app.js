@@ -22,8 +22,16 @@ const SCREENS = [
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
-const NAV = [["overview", "Overview", "#/", "o"], ["workspaces", "Workspaces", "#/workspaces", "w"], ["computers", "Computers", "#/computers", "c"],
-  ["projects", "Projects", "#/projects", "p"], ["keys", "API keys", "#/keys", "k"], ["activity", "Activity", "#/activity", "a"], ["system", "System", "#/system", "s"]];
+// Id, name, address, letter after g, and the scope that a key needs for it.
+const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
+  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
+/** Whether the key of the session may use a section: no scopes means all, and writing includes reading. */
+function may([id, , , , scope]) {
+  if (id === "system") return who.key.operator;
+  const [what] = (scope ?? "").split(":");
+  const enough = ["*", "*:*", scope, `${what}:*`, `${what}:write`, scope === "audit:read" && "audit_log:read"];
+  return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
+}
 
 const main = document.getElementById("main"), top = document.getElementById("top");
 let who = null, leaving = null, firstScreen = true;
@@ -50,6 +58,9 @@ async function route() {
   if (!who?.signed_in) return signIn();
   const mine = (leaving = new AbortController());
   const { path, query } = address();
+  // A key that may not see the overview begins with the first section that it may see.
+  const first = NAV.find(may);
+  if (path === "/" && first && first[0] !== "overview") return void location.replace(first[2]);
   delete main.dataset.path;
   const found = SCREENS.find(([pattern]) => pattern.test(path));
   drawNav(found?.[2]);
@@ -82,7 +93,7 @@ function title(text) {
 }
 
 function drawNav(current) {
-  fill(document.getElementById("nav"), NAV.filter(([id]) => id !== "system" || who.key.operator).map(([id, name, href, letter]) =>
+  fill(document.getElementById("nav"), NAV.filter(may).map(([id, name, href, letter]) =>
     h("a", { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` }, icon(id), h("span", null, name))));
 }
 

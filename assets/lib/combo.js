@@ -10,6 +10,8 @@ export function combo({ load, onpick, text = "", props = {} }) {
   const list = h("ul", { id, role: "listbox", class: "choices", popover: "manual", "aria-label": "Suggestions" });
   const input = h("input", { type: "text", role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": id, autocomplete: "off", spellcheck: "false", ...props, value: text });
   let choices = [], active = -1, asked = 0;
+  // What is listed belongs to an older text; Enter then means the first of what is on its way.
+  let stale = false, pickFirst = false;
 
   const isOpen = () => list.matches(":popover-open");
   function close() {
@@ -44,14 +46,16 @@ export function combo({ load, onpick, text = "", props = {} }) {
       const found = await load(input.value.trim());
       if (mine !== asked || document.activeElement !== input) return;
       choices = found;
+      stale = false;
       fill(list, found.length ? found.map((c, i) => h("li", { id: `${id}-${i}`, role: "option", "aria-selected": "false", onpointerdown: (e) => { e.preventDefault(); pick(i); } },
         h("span", null, c.text), c.hint && h("code", { class: "hint" }, c.hint))) : h("li", { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing matches"));
       open();
       point(found.length ? 0 : -1);
+      if (pickFirst) { pickFirst = false; pick(0); }
     } catch (e) { if (e.name !== "AbortError") close(); }
   }
-  const later = debounce(search, 120);
-  input.addEventListener("input", () => { onpick(null); later(); });
+  const later = debounce(search, 50);
+  input.addEventListener("input", () => { stale = true; pickFirst = false; onpick(null); later(); });
   input.addEventListener("click", () => { if (!isOpen()) { input.select(); search(); } });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
@@ -59,7 +63,8 @@ export function combo({ load, onpick, text = "", props = {} }) {
       event.preventDefault();
       if (!isOpen()) search();
       else if (choices.length) point((active + (event.key === "ArrowDown" ? 1 : choices.length - 1)) % choices.length);
-    } else if (event.key === "Enter" && isOpen() && active >= 0) { event.preventDefault(); pick(active); }
+    } else if (event.key === "Enter" && stale) { event.preventDefault(); pickFirst = true; }
+    else if (event.key === "Enter" && isOpen() && active >= 0) { event.preventDefault(); pick(active); }
     else if (event.key === "Escape" && isOpen()) { event.preventDefault(); event.stopPropagation(); close(); }
   });
   return { input, list, search };

@@ -63,7 +63,7 @@ export async function show({ main, signal, title, query, setQuery, go }) {
     setQuery({ q: state.q, sort: state.sort, page: state.page > 1 ? state.page : null });
     reload();
   }
-  search.addEventListener("input", debounce(() => change({ q: search.value.trim(), page: 1 }), 150));
+  search.addEventListener("input", debounce(() => change({ q: search.value.trim(), page: 1 }), 50));
   sorts.addEventListener("change", () => change({ sort: sorts.value, page: 1 }));
   listen(/^(workspace|computer)\./, debounce((event) => { if (event?.type === "workspace.settings_updated") forgetCells(`cap/${event.resource_id}`); if (!signal.aborted) reload(); }, 400), signal);
 }

@@ -100,17 +100,28 @@ test("the CSV is the API's own", async () => {
   assert.equal(sum, (await usage("window=24h&granularity=hour")).total_credits_micros);
 });
 
-test("721 bars draw at once", async () => {
+test("721 bars are a handful of elements, and change at once", async () => {
   await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=30d&granularity=hour&tz=UTC`);
   await until(async () => (await slider().getAttribute("aria-valuemax")) === "720", "721 bars");
-  const took = await page.evaluate(async () => {
-    const radio = [...document.querySelectorAll(".segmented input")].find((i) => i.value === "hours");
-    const began = performance.now();
-    radio.click();
-    document.querySelector(".chart-svg").getBoundingClientRect();
-    return performance.now() - began;
+  // One path for the bars of a part, however many: what makes it quick, and does not depend on the machine.
+  assert.ok((await page.locator(".chart-svg *").count()) < 80);
+  assert.match(await page.locator(".bars").first().getAttribute("d"), /^M/);
+  // No request is needed for the other measure.
+  const title = await page.evaluate(() => {
+    [...document.querySelectorAll(".segmented input")].find((i) => i.value === "hours").click();
+    return document.querySelector("figcaption").textContent;
   });
-  assert.ok(took < 100, `${took} ms`);
+  assert.match(title, /^Compute hours per hour/);
+});
+
+test("the overview adds up what all workspaces used", async () => {
+  await page.goto(`${service.origin}/admin#/`);
+  await page.locator("main[data-path='/'] .chart-svg").waitFor();
+  const expected = await service.get("/usage/series?window=30d&granularity=day&tz=Europe/Budapest");
+  assert.equal(Number(await slider().getAttribute("aria-valuemax")) + 1, expected.series.length);
+  assert.match(await page.locator("figcaption .hint").textContent(), /^165(\.\d+)? credits/);
+  const month = await service.get("/usage/summary");
+  await page.locator(".tile").filter({ hasText: "Credits this month" }).getByText(new Intl.NumberFormat("en-GB").format(month.total_credits), { exact: true }).waitFor();
 });
 
 test("another zone has other days", async () => {

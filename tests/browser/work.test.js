@@ -217,6 +217,66 @@ test("an error of the API is shown with its request id and can be tried again", 
   await page.unroute("**/api/v1/projects?*");
 });
 
+test("what was shown stays, greyed, when a later load fails", async () => {
+  let fail = false;
+  const refuse = (route) => (fail ? route.fulfill({ status: 503, contentType: "application/json", body: JSON.stringify({ message: "come back later", code: "OVERLOADED", request_id: "req_stale" }) }) : route.continue());
+  await page.route("**/api/v1/projects?*", refuse);
+  await page.goto("about:blank");
+  await page.goto(`${service.origin}/admin#/projects`);
+  await page.getByRole("table", { name: "Projects" }).waitFor();
+  await page.locator(".live[data-state=live]").waitFor();
+  fail = true;
+  const workspace = await service.post("/workspaces", { name: "Stale Clinic" });
+  const project = await service.post("/projects", { name: "Unseen yet", workspace_id: workspace.id });
+  await page.getByText(/^As of .*come back later/).waitFor();
+  assert.ok(await page.getByRole("table", { name: "Projects" }).isVisible(), "the old rows are still there");
+  assert.equal(await page.getByRole("link", { name: project.name }).count(), 0);
+  fail = false;
+  await page.locator(".stale-note").getByRole("button", { name: "Retry" }).click();
+  await page.getByRole("link", { name: project.name }).waitFor();
+  assert.equal(await page.locator(".stale").count(), 0);
+  await page.unroute("**/api/v1/projects?*", refuse);
+});
+
+test("a menu that is open is not pulled away by what happens meanwhile", async () => {
+  const workspace = await service.post("/workspaces", { name: "Busy Clinic" });
+  await service.post("/computers", { name: "steady", workspace_id: workspace.id });
+  await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/computers`);
+  await row(/steady/).getByText("running").waitFor();
+  await page.locator(".live[data-state=live]").waitFor();
+  await page.getByRole("button", { name: "Actions for steady" }).click();
+  const made = page.waitForResponse((r) => r.url().includes("/api/v1/computers?") && r.ok());
+  await service.post("/computers", { name: "newcomer", workspace_id: workspace.id });
+  await made;
+  await page.getByRole("button", { name: "Resize…" }).click();
+  await dialog().waitFor();
+  await page.keyboard.press("Escape");
+  await row(/newcomer/).waitFor();
+});
+
+test("Ctrl+K goes to a workspace by a part of its name", async () => {
+  await page.goto(`${service.origin}/admin#/`);
+  await page.locator('main[data-path="/"] h1').waitFor();
+  await page.keyboard.press("Control+k");
+  await page.getByRole("combobox", { name: "Workspace or section" }).fill("second");
+  await page.getByRole("option", { name: /Second Clinic/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Second Clinic", level: 1 }).waitFor();
+  assert.equal(await dialog().count(), 0);
+});
+
+test("a key that may do little sees the sections that it may read", async () => {
+  const made = (await service.post("/api-keys", { name: "reader", scopes: ["workspaces:read", "usage:read"] })).data;
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key").fill(made.key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("navigation", { name: "Sections" }).waitFor();
+  assert.deepEqual(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(), ["Overview", "Workspaces"]);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: /msk_u_dev/ }).click();
+  await page.locator("body.signed-in").waitFor();
+});
+
 test("the books are verified from the System screen", async () => {
   await page.goto(`${service.origin}/admin#/system`);
   await page.getByText("version 2").or(page.getByText(/version \d+, SQLite/)).first().waitFor();
