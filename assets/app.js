@@ -3,6 +3,8 @@
 import { h, fill, icon } from "./lib/dom.js";
 import { forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
+import { forgetCells } from "./lib/cells.js";
+import { installPalette, showPalette } from "./lib/palette.js";
 import { prefer, preference, zone, LOCAL_ZONE } from "./lib/format.js";
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
@@ -20,8 +22,16 @@ const SCREENS = [
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
-const NAV = [["overview", "Overview", "#/", "o"], ["workspaces", "Workspaces", "#/workspaces", "w"], ["computers", "Computers", "#/computers", "c"],
-  ["projects", "Projects", "#/projects", "p"], ["keys", "API keys", "#/keys", "k"], ["activity", "Activity", "#/activity", "a"], ["system", "System", "#/system", "s"]];
+// Id, name, address, letter after g, and the scope that a key needs for it.
+const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
+  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
+/** Whether the key of the session may use a section: no scopes means all, and writing includes reading. */
+function may([id, , , , scope]) {
+  if (id === "system") return who.key.operator;
+  const [what] = (scope ?? "").split(":");
+  const enough = ["*", "*:*", scope, `${what}:*`, `${what}:write`, scope === "audit:read" && "audit_log:read"];
+  return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
+}
 
 const main = document.getElementById("main"), top = document.getElementById("top");
 let who = null, leaving = null, firstScreen = true;
@@ -48,6 +58,9 @@ async function route() {
   if (!who?.signed_in) return signIn();
   const mine = (leaving = new AbortController());
   const { path, query } = address();
+  // A key that may not see the overview begins with the first section that it may see.
+  const first = NAV.find(may);
+  if (path === "/" && first && first[0] !== "overview") return void location.replace(first[2]);
   delete main.dataset.path;
   const found = SCREENS.find(([pattern]) => pattern.test(path));
   drawNav(found?.[2]);
@@ -80,7 +93,7 @@ function title(text) {
 }
 
 function drawNav(current) {
-  fill(document.getElementById("nav"), NAV.filter(([id]) => id !== "system" || who.key.operator).map(([id, name, href, letter]) =>
+  fill(document.getElementById("nav"), NAV.filter(may).map(([id, name, href, letter]) =>
     h("a", { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` }, icon(id), h("span", null, name))));
 }
 
@@ -94,6 +107,7 @@ function drawTop() {
   const theme = preference("theme") ?? "system";
   const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
   const utc = zone() === "UTC";
+  fill(document.getElementById("jump"), h("button", { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette }, icon("search"), h("span", null, "Jump to…"), h("kbd", null, "Ctrl K")));
   fill(document.getElementById("tools"), live.indicator(),
     h("a", { class: "icon-button", href: "/docs", title: "API reference", "aria-label": "API reference" }, icon("docs")),
     menu("Appearance and times", [pick("System theme", "system"), pick("Light theme", "light"), pick("Dark theme", "dark"),
@@ -115,6 +129,7 @@ function setZone(value) { prefer("times", value); drawTop(); route(); }
 async function signIn(note) {
   live.stop();
   forget();
+  forgetCells();
   drawTop();
   title("Sign in");
   delete main.dataset.path;
@@ -151,6 +166,7 @@ async function boot() {
     return;
   }
   installShortcuts(NAV);
+  installPalette(NAV, () => Boolean(who?.signed_in));
   window.addEventListener("hashchange", route);
   document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
   if (who.signed_in) begin(); else signIn();

@@ -47,21 +47,21 @@ export function summary(usage, metric) {
   const top = series.reduce((best, b) => (metric.of(b) > metric.of(best) ? b : best), series[0]);
   const partial = series.filter((b) => b.partial).length;
   const label = (b) => bucketLabel(b.ts, granularity, zone);
-  const most = total > 0 ? `; most, ${amount(metric.of(top))}, ${granularity === "day" ? "on" : "in the hour of"} ${label(top)}` : "";
-  const parts = partial ? `. ${partial === 1 ? "One bucket is" : `${partial} buckets are`} not whole` : "";
+  const most = total > 0 ? `; the most, ${amount(metric.of(top))}, ${granularity === "day" ? "on" : "in the hour of"} ${label(top)}` : "";
+  const parts = partial ? `. ${partial === 1 ? "One bucket is" : `${partial} buckets are`} partial (hatched)` : "";
   return `${amount(total)} ${metric.unit} from ${label(series[0])} to ${label(series.at(-1))}, in ${number(series.length)} ${granularity === "day" ? "days" : "hours"}${most}${parts}.`;
 }
 
-/** The chart. `onpick(bucket)` is called for a click or Enter on a bar. */
-export function barChart(usage, { metric, groups, onpick, signal }) {
+/** The chart. `onpick(bucket)` is called for a click or Enter on a bar; the bar at `picked` is marked. */
+export function barChart(usage, { metric, groups, onpick, picked, signal }) {
   const { series, granularity, time_zone: zone } = usage;
   const parts = groups ? topGroups(groups, metric) : null;
   const hatchId = uid("h"), title = `${metric.name} per ${granularity}`;
   const svg = s("svg", { class: "chart-svg", role: "img", "aria-label": `${title}. ${summary(usage, metric)}` });
   const tip = h("div", { class: "tip", hidden: true });
-  const cursor = s("rect", { class: "cursor" });
+  const cursor = s("rect", { class: "cursor" }), chosen = s("rect", { class: "picked" });
   const label = (b) => bucketLabel(b.ts, granularity, zone);
-  const slider = h("div", { class: "scrub", tabindex: 0, role: "slider", "aria-label": `${title}: arrow keys go through the bars, Enter explains one`,
+  const slider = h("div", { class: "scrub", tabindex: 0, role: "slider", "aria-label": `${title}: arrow keys go through the bars${onpick ? ", Enter explains one" : ""}`,
     "aria-valuemin": 0, "aria-valuemax": Math.max(0, series.length - 1), "aria-valuenow": Math.max(0, series.length - 1), "aria-valuetext": "" });
   const stage = h("div", { class: "stage" }, svg, slider, tip);
   let width = 0, active = -1, last = series.length - 1;
@@ -106,7 +106,8 @@ export function barChart(usage, { metric, groups, onpick, signal }) {
       s("text", { class: "tick", x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, short(v)),
     ]);
     fill(svg, s("defs", null, s("pattern", { id: hatchId, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, s("rect", { class: "hatch", width: 2.5, height: 6 }))),
-      grid, cursor, body, xTicks());
+      chosen, grid, cursor, body, xTicks());
+    place(chosen, picked ? series.findLastIndex((b) => b.ts <= picked) : -1);
     if (active >= 0) mark(active);
   }
 
@@ -128,12 +129,22 @@ export function barChart(usage, { metric, groups, onpick, signal }) {
     });
   }
 
+  /** The column of a bar, from the floor to the roof. */
+  function place(rect, i) {
+    const box = i < 0 ? { width: 0, height: 0 } : { x: x(i), width: Math.max(2, x(i + 1) - x(i)), y: TOP, height: HEIGHT - TOP - BOTTOM };
+    for (const [name, value] of Object.entries(box)) rect.setAttribute(name, value);
+  }
+  function pick(i) {
+    picked = series[i].ts;
+    place(chosen, i);
+    onpick(series[i]);
+  }
+
   function mark(i) {
     active = i;
     const b = series[i];
     if (!b) return;
-    const attributes = { x: x(i), width: Math.max(1, x(i + 1) - x(i)), y: TOP, height: HEIGHT - TOP - BOTTOM };
-    for (const [name, value] of Object.entries(attributes)) cursor.setAttribute(name, value);
+    place(cursor, i);
     cursor.classList.add("on");
     const total = metric.of(b);
     const rows = parts?.map((g, n) => [g, n, metric.of(g.series[i])]).filter(([, , v]) => v > 0).reverse();
@@ -141,10 +152,11 @@ export function barChart(usage, { metric, groups, onpick, signal }) {
       h("p", { class: "tip-time" }, fullTime(b.ts, zone)), h("p", { class: "hint" }, utcTime(b.ts)),
       h("p", { class: "tip-main" }, METRICS.credits.text(b)), h("p", null, `${METRICS.hours.text(b)}`),
       rows?.length > 0 && h("ul", null, rows.map(([g, n, v]) => h("li", null, h("span", { class: "key", "data-series": n }), h("span", null, g.name || g.key), h("b", null, `${decimals(v)} · ${Math.round((v / total) * 100)} %`)))),
-      b.partial && h("p", { class: "hint" }, "Not a whole bucket: hatched."));
+      b.partial && h("p", { class: "hint" }, i === series.length - 1 ? "So far: this bucket is not over." : "A part of the bucket: the period begins in it."));
     tip.hidden = false;
-    const half = tip.offsetWidth / 2, center = (x(i) + x(i + 1)) / 2;
-    tip.style.setProperty("left", `${Math.max(half, Math.min(center, width - half))}px`);
+    // Beside the bar, on the side where there is room: what is pointed at stays in sight.
+    const wide = tip.offsetWidth, right = x(i + 1) + 10, left = x(i) - 10 - wide;
+    tip.style.setProperty("left", `${right + wide <= width ? right : left >= 0 ? left : Math.max(0, Math.min(x(i), width - wide))}px`);
     slider.setAttribute("aria-valuenow", i);
     slider.setAttribute("aria-valuetext", `${label(b)}: ${METRICS.credits.text(b)}, ${METRICS.hours.text(b)}${b.partial ? ", not whole" : ""}`);
   }
@@ -164,13 +176,13 @@ export function barChart(usage, { metric, groups, onpick, signal }) {
     slider.addEventListener("pointerleave", () => { if (document.activeElement !== slider || !slider.matches(":focus-visible")) unmark(); });
     slider.addEventListener("focus", () => { if (slider.matches(":focus-visible")) mark(active >= 0 ? active : last); });
     slider.addEventListener("blur", unmark);
-    slider.addEventListener("click", (event) => { mark(at(event)); onpick?.(series[active]); });
+    slider.addEventListener("click", (event) => { mark(at(event)); if (onpick) pick(active); });
     slider.addEventListener("keydown", (event) => {
       const now = active >= 0 ? active : last;
       const jump = granularity === "day" ? 7 : 24;
       const to = { ArrowLeft: now - 1, ArrowDown: now - 1, ArrowRight: now + 1, ArrowUp: now + 1, PageUp: now - jump, PageDown: now + jump, Home: 0, End: series.length - 1 }[event.key];
       if (to !== undefined) { event.preventDefault(); mark(Math.max(0, Math.min(series.length - 1, to))); }
-      if (event.key === "Enter") { event.preventDefault(); mark(now); onpick?.(series[now]); }
+      if (event.key === "Enter") { event.preventDefault(); mark(now); if (onpick) pick(now); }
       if (event.key === "Escape") unmark();
     });
   }
@@ -186,6 +198,7 @@ export function barChart(usage, { metric, groups, onpick, signal }) {
 
 /** The same numbers as a table. */
 export function twin(usage, groups) {
+  const plain = (n) => (n === 0 ? h("span", { class: "none" }, "0") : number(n));
   const { series, granularity, time_zone: zone } = usage;
   const heads = ["Time", "Credits", "Compute hours", ...(groups ?? []).map((g) => g.name || g.key || "–")];
   const rows = series.map((b, i) => ({ b, i })).reverse();
@@ -194,12 +207,12 @@ export function twin(usage, groups) {
       h("thead", null, h("tr", null, heads.map((t, n) => h("th", { scope: "col", class: n ? "num" : null }, t)))),
       h("tbody", null, rows.map(({ b, i }) => h("tr", null,
         h("th", { scope: "row", title: utcTime(b.ts) }, bucketLabel(b.ts, granularity, zone), b.partial && h("span", { class: "hint" }, " so far")),
-        h("td", { class: "num" }, number(b.credits_used)), h("td", { class: "num" }, String(b.compute_hours)),
-        (groups ?? []).map((g) => h("td", { class: "num" }, number(g.series[i].credits_used)))))),
-      h("tfoot", null, h("tr", null, h("th", { scope: "row" }, "Total"), h("td", { class: "num" }, number(usage.total_credits_used)), h("td", { class: "num" }, String(usage.total_compute_hours)), (groups ?? []).map((g) => h("td", { class: "num" }, number(g.total_credits_used)))))));
+        h("td", { class: "num" }, plain(b.credits_used)), h("td", { class: "num" }, b.compute_hours ? b.compute_hours.toFixed(4) : plain(0)),
+        (groups ?? []).map((g) => h("td", { class: "num" }, plain(g.series[i].credits_used)))))),
+      h("tfoot", null, h("tr", null, h("th", { scope: "row" }, "Total"), h("td", { class: "num" }, number(usage.total_credits_used)), h("td", { class: "num" }, usage.total_compute_hours.toFixed(4)), (groups ?? []).map((g) => h("td", { class: "num" }, number(g.total_credits_used)))))));
 }
 
-/** Thirty days on the size of a word. */
+/** Some days on the size of a word. */
 export function sparkline(series) {
   const values = series.map((b) => b.credits_micros), max = Math.max(...values, 1e6);
   const w = 90, hgt = 24, slot = w / Math.max(1, values.length);

@@ -74,8 +74,8 @@ const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFrac
 export const number = (n) => whole.format(n ?? 0);
 /** A number with at most two decimals. */
 export const decimals = (n) => decimal.format(n ?? 0);
-/** A number for a legend: whole where it is large. */
-export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(n) : decimals(n));
+/** A number for a legend: whole where it is large, and cut off as the API cuts off whole credits. */
+export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n)) : decimals(n));
 /** Micro-credits as credits, exactly. */
 export const credits = (micros) => exact.format((micros ?? 0) / 1e6);
 /** A number for an axis. */

@@ -2,20 +2,22 @@
 
 import { h, fill, icon, uid } from "./dom.js";
 import { errorBox, copyable } from "./ui.js";
+import { combo } from "./combo.js";
 
-/** A modal dialog; the focus goes back to where it was. */
+/** A modal dialog; the focus goes back to where it was, also when that was drawn anew meanwhile. */
 export function dialog(title, ...content) {
-  const back = document.activeElement;
+  const back = document.activeElement, key = back?.dataset.key;
   const label = uid("d");
   const close = h("button", { type: "button", class: "icon-button", "aria-label": "Close", onclick: () => box.close() }, icon("cross"));
   const box = h("dialog", { "aria-labelledby": label }, h("div", { class: "dialog-head" }, h("h2", { id: label }, title), close), content);
-  box.addEventListener("close", () => { box.remove(); if (back?.isConnected) back.focus(); });
+  box.addEventListener("close", () => { box.remove(); (back?.isConnected ? back : key && document.querySelector(`[data-key="${CSS.escape(key)}"]`))?.focus(); });
   document.body.append(box);
   box.showModal();
   return box;
 }
 
-/** One field. Kinds: text (default), number, textarea, select, checks, datetime-local, json. */
+/** One field. Kinds: text (default), number, textarea, select, pick (a choice that is searched for with
+ *  `load`), checks, datetime-local, json. */
 export function field(spec) {
   const id = uid("f");
   const help = spec.help && h("p", { class: "hint", id: `${id}h` }, spec.help);
@@ -26,6 +28,14 @@ export function field(spec) {
     input = h("select", common, spec.options.map(([value, text]) => h("option", { value, selected: String(value) === String(spec.value ?? "") }, text)));
   } else if (spec.kind === "textarea" || spec.kind === "json") {
     input = h("textarea", { ...common, rows: spec.rows ?? 3, spellcheck: spec.kind === "json" ? "false" : null, class: spec.kind === "json" ? "mono" : null }, spec.value ?? "");
+  } else if (spec.kind === "pick") {
+    let picked = spec.value ?? null;
+    const made = combo({ load: spec.load, text: spec.text, onpick: (choice) => { picked = choice?.value ?? null; }, props: { ...common, placeholder: spec.placeholder } });
+    return {
+      spec, problem, input: made.input,
+      value: () => (made.input.value.trim() === "" ? null : picked ?? made.input.value.trim()),
+      element: h("div", { class: "field" }, h("label", { for: id }, spec.label, !spec.required && h("span", { class: "optional" }, " optional")), made.input, made.list, help, problem),
+    };
   } else if (spec.kind === "checks") {
     const set = new Set(spec.value ?? []);
     const boxes = spec.options.map(([value, text]) => h("label", { class: "check" }, h("input", { type: "checkbox", name: spec.name, value, checked: set.has(value) }), text));
@@ -114,7 +124,7 @@ export function formDialog(title, specs, options) {
 export function confirmDialog(title, text, { label, word, submit, warn }) {
   const specs = word ? [{ name: "word", label: `Type ${word} to confirm`, required: true }] : [];
   const made = formDialog(title, specs, {
-    label, kind: "danger", before: [h("div", { class: "prose" }, text), warn && h("p", { class: "warn-line" }, icon("warn"), warn)],
+    label, kind: "danger", before: h("div", { class: "prose" }, text, warn && h("p", { class: "warn-line" }, icon("warn"), warn)),
     submit: async (values) => {
       if (word && values.word !== word) throw { message: "", fields: { word: [`must be ${word}`] }, status: 0 };
       return submit();

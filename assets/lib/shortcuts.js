@@ -68,7 +68,7 @@ export function showShortcuts() {
   dialog("Keyboard shortcuts",
     h("dl", { class: "keys" },
       sections.map(([, name, , letter]) => row(`g ${letter}`, name)),
-      row("/", "Search"), row("j", "Next row"), row("k", "Row before"), row("Enter o", "Open the row"), row("h", "Page back"), row("l", "Next page"),
-      row("n", "New, where there is such a button"), row("← →", "In a chart: from bar to bar; Enter explains one"), row("Ctrl+S", "Save the open form"), row("Esc", "Close"), row("?", "This list")),
+      row("Ctrl+K", "Jump to a workspace"), row("/", "Search"), row("j k", "Next row, previous row"), row("Enter o", "Open the row"), row("h l", "Previous page, next page"),
+      row("n", "New: the button of the screen"), row("← →", "Bar to bar; Enter explains it"), row("Ctrl+S", "Save the open form"), row("Esc", "Close"), row("?", "This list")),
     h("label", { class: "check" }, toggle, "Shortcuts are on"));
 }

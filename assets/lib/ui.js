@@ -56,6 +56,9 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
     const mine = ++running;
     try {
       const data = await load({ signal });
+      // A menu that somebody has open is not pulled away from under the pointer.
+      const open = body.querySelector(".menu:popover-open");
+      if (open) await new Promise((closed) => open.addEventListener("toggle", closed, { once: true }));
       if (mine !== running || signal?.aborted) return;
       const focused = keepFocus(body);
       fill(body, draw(data));
@@ -152,7 +155,7 @@ export const status = (word) =>
 
 /** Used of a cap: always the numbers, and a bar where there is a cap. */
 export function capBar(used, max, what = "computers") {
-  if (max === null || max === undefined) return h("span", { class: "cap" }, h("span", { class: "num" }, number(used)), h("span", { class: "hint" }, " no cap"));
+  if (max === null || max === undefined) return h("span", { class: "cap" }, h("span", { class: "num" }, number(used)), h("span", { class: "hint" }, "no cap"));
   const share = max > 0 ? used / max : used > 0 ? 1 : 0;
   const level = share >= 1 ? "full" : share >= 0.75 ? "near" : "fine";
   return h("span", { class: "cap" },
@@ -170,7 +173,7 @@ export function menu(label, items, { text, ico = "more" } = {}) {
   const id = uid("m");
   const list = h("div", { id, popover: "auto", class: "menu" }, items.filter(Boolean).map(([name, action, kind]) =>
     h("button", { type: "button", class: kind ?? "", onclick: () => { list.hidePopover(); action(); } }, name)));
-  const open = h("button", { type: "button", class: text ? "button" : "icon-button", popovertarget: id, "aria-label": text ? null : label, title: text ? null : label, "aria-haspopup": "true" }, text, icon(ico));
+  const open = h("button", { type: "button", class: text ? "button" : "icon-button", popovertarget: id, dataset: { key: label }, "aria-label": text ? null : label, title: text ? null : label, "aria-haspopup": "true" }, text, icon(ico));
   list.addEventListener("toggle", (e) => {
     if (e.newState !== "open") return;
     const at = open.getBoundingClientRect();

@@ -1,26 +1,26 @@
 // The audit log: who did what to what, newest first.
 
-import { h, fill, debounce } from "../lib/dom.js";
+import { h, fill, debounce, icon } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
-import { button, empty, head, panel, resource, shortIdOf, table } from "../lib/ui.js";
-import { time } from "../lib/format.js";
+import { button, empty, head, resource, shortIdOf, table } from "../lib/ui.js";
+import { ago, time } from "../lib/format.js";
+import { nameOf } from "../lib/cells.js";
 import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
-const WORDS = { settings_updated: "settings changed", starting: "starts", stopping: "stops", running: "runs" };
+const WORDS = { settings_updated: "settings changed", running: "started" };
+const ICONS = { workspace: "workspaces", computer: "computers", project: "projects", api_key: "keys" };
 const PLACES = { workspace: "workspaces", computer: "computers", project: "projects" };
 
+const verbOf = (type) => { const verb = type.split(".")[1] ?? ""; return WORDS[verb] ?? verb.replaceAll("_", " "); };
 /** "computer stopped". */
-export const what = (type) => {
-  const [resource, verb = ""] = type.split(".");
-  return `${resource.replaceAll("_", " ")} ${WORDS[verb] ?? verb.replaceAll("_", " ")}`;
-};
+export const what = (type) => `${type.split(".")[0].replaceAll("_", " ")} ${verbOf(type)}`;
 const named = (row) => row.metadata.after?.name ?? row.metadata.before?.name ?? row.metadata.after?.domain ?? null;
 const gone = (row) => /\.(deleted|revoked)$/.test(row.type);
 
 function target(row) {
-  const name = named(row) ?? shortIdOf(row.resource_id);
   const place = PLACES[row.resource_type];
+  const name = named(row) ?? (place && !gone(row) ? nameOf(row.resource_type, row.resource_id) : shortIdOf(row.resource_id));
   return place && !gone(row) ? h("a", { class: "row-link", href: `#/${place}/${row.resource_id}` }, name) : name;
 }
 
@@ -46,14 +46,19 @@ function details(row) {
       : one && table("The resource", [{ label: "Field", cell: ([k]) => h("code", null, k) }, { label: "Value", cell: ([, v]) => shown(v) }], Object.entries(one)));
 }
 
-export function activityTable(rows, { short } = {}) {
+/** The latest, in short: what happened to what, by whom, how long ago. */
+export const activityFeed = (rows) => h("ol", { class: "feed" }, rows.map((r) => h("li", null, icon(ICONS[r.resource_type] ?? "activity"),
+  h("div", null, h("p", null, target(r), " ", h("button", { type: "button", class: "link quiet", dataset: { key: `f${r.id}` }, onclick: () => details(r) }, verbOf(r.type))),
+    h("p", { class: "hint" }, ago(r.ts), " by ", actor(r))))));
+
+function activityTable(rows) {
   return table("Activity", [
     { label: "What", cell: (r) => [h("button", { type: "button", class: "link", dataset: { key: `a${r.id}` }, onclick: () => details(r) }, what(r.type)), " "] },
     { label: "Resource", cell: target },
-    { label: "Who", cell: actor, hide: short ? "wide" : "" },
-    !short && { label: "Changed", hide: "wide", cell: (r) => h("span", { class: "hint" }, changes(r).slice(0, 4).map(([k, b, a]) => `${k}: ${shown(b)} → ${shown(a)}`.slice(0, 60)).join(", ") || "–") },
-    { label: "When", cell: (r) => time(r.ts) },
-  ].filter(Boolean), rows);
+    { label: "Who", cell: actor },
+    { label: "Changed", hide: "wide", cell: (r) => h("span", { class: "hint" }, changes(r).slice(0, 4).map(([k, b, a]) => `${k}: ${shown(b)} → ${shown(a)}`.slice(0, 60)).join(", ") || "–") },
+    { label: "When", num: true, cell: (r) => time(r.ts) },
+  ], rows);
 }
 
 const TYPES = [["", "Everything"], ["workspace.*", "Workspaces"], ["computer.*", "Computers"], ["project.*", "Projects"], ["api_key.*", "API keys"], ["organization.*", "Organization"]];
@@ -88,6 +93,6 @@ export async function show({ main, signal, title, query, setQuery, reroute }) {
   const type = query.get("type") ?? "";
   const place = h("div");
   const pick = h("select", { "aria-label": "Show", dataset: { key: "type" }, onchange: (e) => { setQuery({ type: e.target.value }); reroute(); } }, TYPES.map(([value, text]) => h("option", { value, selected: value === type }, text)));
-  fill(main, head("Activity", { sub: "Who changed what. The log is only ever added to.", actions: [pick] }), panel("Audit log", {}, place));
+  fill(main, head("Activity", { sub: "Who changed what. The log is only ever added to.", actions: [pick] }), h("div", { class: "panel" }, place));
   activityList(place, { filters: { type }, signal });
 }

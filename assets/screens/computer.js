@@ -16,7 +16,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
   let computer = await get("");
   const [workspace, project] = await Promise.all([api.get(`/workspaces/${computer.workspace_id}`, { signal }), api.get(`/projects/${computer.project_id}`, { signal }).catch(() => null)]);
   const headPlace = h("div"), about = h("div"), meter = h("div"), history = h("div");
-  let window = query.get("window") ?? "24h", page = Number(query.get("page")) || 1;
+  let window = query.get("window") ?? "7d", page = Number(query.get("page")) || 1;
 
   function drawHead() {
     const c = computer;
@@ -40,7 +40,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
       ["Template", h("code", null, c.template_type)],
       ["Running since", c.status === "running" ? [time(c.started_at), ` (${duration(Date.now() - new Date(c.started_at))})`] : "not running"],
       ["Idle stop", c.auto_stop_seconds ? [`after ${duration(c.auto_stop_seconds * 1000)}`, c.auto_stop_at && [", ", ago(c.auto_stop_at)]] : "never"],
-      ["Moved by", c.driver === "external" ? "an agent outside (driver external)" : "this server"],
+      ["Driver", c.driver === "external" ? "external: an agent reports what it does" : c.driver],
       ["Visibility", c.visibility],
       c.external_user_id && ["External user", h("code", null, c.external_user_id)],
       ["Preview", copyable(c.sandbox_url, { label: "Copy the address" })],
@@ -56,7 +56,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
 
   const pick = h("select", { "aria-label": "Period", onchange: (e) => { window = e.target.value; setQuery({ window }); reloadMeter(); } }, WINDOWS.map(([v, t]) => h("option", { value: v, selected: v === window }, t)));
   drawHead();
-  fill(main, headPlace, h("div", { class: "columns" }, panel("About", {}, about), panel("Metered", { actions: [pick], note: "What this computer cost, in all places it was in" }, meter)), panel("Compute events", { note: "The history that is billed, newest first" }, history));
+  fill(main, headPlace, h("div", { class: "columns" }, panel("About", {}, about), panel("Usage", { actions: [pick], note: "In all workspaces it was in" }, meter)), panel("Compute events", { note: "The history that is billed, newest first" }, history));
   const reloadMeter = resource(meter, () => get(`/metrics?window=${window}`), (m) => {
     const series = m.series.map((p) => ({ ...p, compute_hours: p.compute_ms / 36e5, partial: false }));
     if (series.length) series[series.length - 1].partial = true;
@@ -69,9 +69,9 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
       { label: "Event", cell: (e) => [h("code", null, e.type), e.id && h("span", { class: "hint" }, ` ${e.id}`)] },
       { label: "Status", cell: (e) => status(e.status) },
       { label: "Size", cell: (e) => e.size },
-      { label: "Rate", num: true, cell: (e) => (e.billable ? `${number(e.rate)} / h` : "–") },
-      { label: "From", cell: (e) => h("time", { datetime: e.at, title: `${utcTime(e.at)}\nrecorded ${utcTime(e.recorded_at)}` }, fullTime(e.at)) },
-      { label: "No.", num: true, hide: "wide", cell: (e) => number(e.seq) },
+      { label: "Rate", num: true, cell: (e) => (e.billable ? `${number(e.rate)} / h` : h("span", { class: "none" }, "–")) },
+      { label: "Effective from", end: true, num: true, cell: (e) => h("time", { datetime: e.at, title: `${utcTime(e.at)}\nrecorded ${utcTime(e.recorded_at)}` }, fullTime(e.at)) },
+      { label: "Seq", num: true, hide: "wide", cell: (e) => number(e.seq) },
     ], list.data, { rowKey: (e) => e.seq }), pager(page, SIZE, list.total, (to) => { page = to; setQuery({ page: to > 1 ? to : null }); reloadHistory(); })];
   }, { signal, lines: 6 });
   const later = debounce(() => { if (!signal.aborted) refresh(); }, 200);

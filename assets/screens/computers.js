@@ -4,6 +4,9 @@ import { h, fill, debounce } from "../lib/dom.js";
 import { api, once, query as queryString } from "../lib/api.js";
 import { button, empty, head, menu, pager, panel, resource, say, status, table, toast, toastError } from "../lib/ui.js";
 import { ago, duration, number } from "../lib/format.js";
+import { cell, nameOf } from "../lib/cells.js";
+import { sparkline } from "../lib/chart.js";
+import { findWorkspaces } from "../lib/combo.js";
 import { confirmDialog, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
@@ -15,11 +18,8 @@ async function sizeOptions(first) {
   return [...(first ? [first] : []), ...sizes.map((s) => [s.slug, `${s.slug} · ${s.vcpus} vCPU · ${number(s.memory_mb / 1024)} GiB · ${number(s.credits_per_hour)} credits/h`])];
 }
 
-/** Workspaces to choose from, as a field whose list follows what is typed. */
-async function workspaceField(spec) {
-  const list = (await api.get("/workspaces?page=1&page_size=100")).data;
-  return { ...spec, kind: "select", options: list.map((w) => [w.id, w.name]) };
-}
+/** A workspace to choose, by searching. */
+export const workspaceField = (spec) => ({ kind: "pick", load: findWorkspaces, placeholder: "Search by name, slug or ID", ...spec });
 
 /** The dialog that makes a computer. */
 export async function createComputer({ workspaceId, done }) {
@@ -30,18 +30,18 @@ export async function createComputer({ workspaceId, done }) {
     formDialog("New computer", [
       { name: "name", label: "Name", required: true },
       ...(where ? [where] : []),
-      { name: "project_slug", label: "Project slug", list: listId, help: "Made if it is not there; the default project if left out." },
-      { name: "project_name", label: "Project name", help: "For a project that is made." },
+      { name: "project_slug", label: "Project slug", list: listId, help: "Created if there is none of that slug; the default project if left out." },
+      { name: "project_name", label: "Project name", help: "Only used when the project is created." },
       { name: "template_type", label: "Template", kind: "select", value: templates.data[0]?.slug, options: templates.data.map((t) => [t.slug, t.name]) },
       { name: "size", label: "Size", kind: "select", value: "", options: sizes },
-      { name: "auto_stop_seconds", label: "Idle seconds until stop", kind: "number", min: 0, max: 2592000, help: "0 = never; the workspace's default if left out." },
+      { name: "auto_stop_seconds", label: "Idle auto-stop, seconds", kind: "number", min: 0, max: 2592000, help: "0 = never; the workspace's default if left out." },
     ], {
       label: "Create computer",
       after: h("datalist", { id: listId }, projects.map((p) => h("option", { value: p.slug }, p.name))),
       submit: async (values) => {
         const set = Object.fromEntries(Object.entries(values).filter(([, v]) => v !== null));
         const made = await api.post("/computers", workspaceId ? { ...set, workspace_id: workspaceId } : set);
-        toast(`Computer ${made.name} is being made.`);
+        toast(`Computer ${made.name} is being created.`);
         done(made);
       },
     });
@@ -75,7 +75,7 @@ export function actionsOf(c, done) {
 function edit(c, done) {
   formDialog(`Edit ${c.name}`, [
     { name: "name", label: "Name", required: true, value: c.name },
-    { name: "auto_stop_seconds", label: "Idle seconds until stop", kind: "number", min: 0, max: 2592000, value: c.auto_stop_seconds, help: "0 = never." },
+    { name: "auto_stop_seconds", label: "Idle auto-stop, seconds", kind: "number", min: 0, max: 2592000, value: c.auto_stop_seconds, help: "0 = never." },
     { name: "visibility", label: "Visibility", kind: "select", value: c.visibility, options: [["public", "public"], ["tenant", "tenant"], ["key", "key"]] },
     { name: "external_user_id", label: "External user", value: c.external_user_id },
     { name: "metadata", label: "Metadata", kind: "json", rows: 4, value: JSON.stringify(c.metadata, null, 2) },
@@ -91,7 +91,7 @@ async function resize(c, done) {
 
 async function move(c, done) {
   try {
-    const where = await workspaceField({ name: "workspace_id", label: "To workspace", value: c.workspace_id, required: true, help: "Its limits apply; usage is split at this second." });
+    const where = workspaceField({ name: "workspace_id", label: "To workspace", required: true, help: "Its limits apply; usage is split at this second." });
     formDialog(`Move ${c.name}`, [where, { name: "project_slug", label: "Project slug there", help: "Its default project if left out." }], {
       label: "Move", submit: async (values) => { done((await api.post(`/computers/${c.id}/move`, Object.fromEntries(Object.entries(values).filter(([, v]) => v !== null)))).data); toast(`${c.name} was moved.`); },
     });
@@ -101,13 +101,13 @@ async function move(c, done) {
 async function clone(c, done) {
   const options = await sizeOptions();
   formDialog(`Clone ${c.name}`, [{ name: "name", label: "Name", value: `${c.name}-copy`, required: true }, { name: "size", label: "Size", kind: "select", value: c.size, options }], {
-    label: "Clone", submit: async (values) => { const made = (await api.post(`/computers/${c.id}/clone`, values)).data; toast(`${made.name} is being made.`); done(made); },
+    label: "Clone", submit: async (values) => { const made = (await api.post(`/computers/${c.id}/clone`, values)).data; toast(`${made.name} is being created.`); done(made); },
   });
 }
 
 function remove(c, done) {
-  confirmDialog(`Delete ${c.name}?`, h("p", null, "This deletes the computer ", h("code", null, c.slug), ". Its usage stays in the books."), {
-    label: "Delete computer", word: c.slug, warn: c.status === "running" && "It runs now and stops at once.",
+  confirmDialog(`Delete ${c.name}?`, h("p", null, "This deletes the computer ", h("code", null, c.slug), ". Its usage stays in every report."), {
+    label: "Delete computer", word: c.slug, warn: c.status === "running" && "It is running and stops at once.",
     submit: async () => { await api.delete(`/computers/${c.id}`); toast(`Computer ${c.name} was deleted.`); done({ ...c, status: "destroyed" }); },
   });
 }
@@ -116,7 +116,7 @@ function remove(c, done) {
 const sinceOf = (c) => (c.status === "running" && c.started_at ? h("span", { title: c.started_at }, `for ${duration(Date.now() - new Date(c.started_at))}`) : c.stopped_at && c.status === "stopped" ? ago(c.stopped_at) : h("span", { class: "none" }, "–"));
 
 /** The list of computers; `filters` go to the API. */
-export function computersPanel(place, { filters, signal, query, setQuery, go, names }) {
+export function computersPanel(place, { filters, signal, query, setQuery, names }) {
   const state = { status: query.get("status") ?? "", page: Number(query.get("page")) || 1 };
   const inner = h("div");
   const pick = h("select", { "aria-label": "Status", onchange: (e) => change({ status: e.target.value, page: 1 }) }, h("option", { value: "" }, "Every status"), STATUSES.map((s) => h("option", { value: s, selected: s === state.status }, s)));
@@ -132,7 +132,9 @@ export function computersPanel(place, { filters, signal, query, setQuery, go, na
       { label: "Status", cell: (c) => h("span", { dataset: { statusOf: c.id } }, status(c.status)) },
       { label: "Size", cell: (c) => h("span", { title: `${c.vcpus} vCPU, ${number(c.memory_mb / 1024)} GiB, ${c.disk_gb} GB` }, c.size) },
       { label: "Since", cell: sinceOf },
-      names && { label: "Workspace", hide: "wide", cell: (c) => h("a", { href: `#/workspaces/${c.workspace_id}` }, names.get(c.workspace_id) ?? "workspace") },
+      names && { label: "Workspace", hide: "wide", cell: (c) => h("a", { href: `#/workspaces/${c.workspace_id}` }, nameOf("workspace", c.workspace_id)) },
+      { label: "Credits, 7 days", cell: (c) => cell(`week/${c.id}`, () => api.get(`/computers/${c.id}/metrics?window=7d`, { signal }),
+        (m) => [sparkline(m.series), h("span", { class: "num" }, number(m.total_credits_used))], { first: h("span", { class: "none" }, "…"), kind: "cell sparkcell" }) },
       { label: "Idle stop", hide: "wide", cell: (c) => (c.auto_stop_seconds ? [duration(c.auto_stop_seconds * 1000), c.auto_stop_at && [" · ", ago(c.auto_stop_at)]] : "never") },
       { label: "Actions", end: true, cell: (c) => {
         const [first, ...rest] = actionsOf(c, () => reload());
@@ -157,16 +159,9 @@ export function computersPanel(place, { filters, signal, query, setQuery, go, na
 }
 
 export async function show(context) {
-  const { main, title, query, signal } = context;
+  const { main, title, query } = context;
   title("Computers");
   const place = h("div");
   fill(main, head("Computers", { sub: "In all workspaces, newest first." }), place);
-  const names = new Map();
-  computersPanel(place, { ...context, filters: { workspace_id: query.get("workspace_id") ?? undefined }, names: await fillNames(names, signal) });
-}
-
-/** Names of workspaces by id, as far as one page of them goes. */
-async function fillNames(names, signal) {
-  try { for (const w of (await api.get("/workspaces?page=1&page_size=100", { signal })).data) names.set(w.id, w.name); } catch { /* ids do */ }
-  return names;
+  computersPanel(place, { ...context, filters: { workspace_id: query.get("workspace_id") ?? undefined }, names: true });
 }

@@ -12,7 +12,7 @@ const COOL_DOWN_S = 5;
 
 export function domainPanel(place, { path, name, signal }) {
   const inner = h("div");
-  fill(place, panel("Preview domain", { note: "Under which previews of computers are shown" }, inner));
+  fill(place, panel("Preview domain", { note: "Previews of computers are served below it" }, inner));
   const reload = resource(inner, (o) => api.get(path, o), draw, { signal, lines: 6 });
 
   function draw(d) {
@@ -32,28 +32,31 @@ export function domainPanel(place, { path, name, signal }) {
         if (again) { again.disabled = true; setTimeout(() => { again.disabled = false; }, COOL_DOWN_S * 1000); }
       } catch (e) { toastError(e); check.disabled = false; check.removeAttribute("aria-busy"); }
     }, { kind: "primary", dataset: { key: "check" } });
+    const remove = () => confirmDialog(`Remove ${d.preview_domain}?`, h("p", null, `Previews of ${name} are then served below the domain of the next level above.`), {
+      label: "Remove domain", submit: async () => { await api.delete(path); toast("The domain was removed."); reload(); },
+    });
     return [
-      facts([
-        ["Holds here", h("strong", null, d.effective_domain)],
-        ["From", SOURCES[d.source] ?? d.source],
-        ["Status", status(d.status)],
-        ["DNS", d.preview_domain ? status(d.dns_status) : "nothing to check"],
-        ["Last check", ago(d.checked_at)],
-        d.verified_at && ["Leads here since", time(d.verified_at)],
-      ]),
+      h("div", { class: "split" },
+        facts([
+          ["In effect", h("strong", null, d.effective_domain)],
+          ["Set on", SOURCES[d.source] ?? d.source],
+          ["Status", status(d.status)],
+          d.preview_domain && ["DNS check", [status(d.dns_status), " ", d.checked_at ? ago(d.checked_at) : h("span", { class: "hint" }, "not checked yet")]],
+          d.verified_at && ["Verified since", time(d.verified_at)],
+          ...Object.entries(d.url_examples).map(([k, v]) => [k.replaceAll("_", " "), h("code", null, v)]),
+        ]),
+        set.element),
       d.last_error && h("p", { class: "warn-line" }, icon("warn"), `The last check could not ask the DNS: ${d.last_error}. What was known before still holds.`),
       d.records.length > 0 && [
-        h("div", { class: "panel-head inner" }, h("h3", null, "DNS records"), h("div", { class: "actions" }, check,
-          button("Remove domain", () => confirmDialog(`Remove ${d.preview_domain}?`, h("p", null, `Previews of ${name} are then shown under the domain of the next level above.`), { label: "Remove domain", submit: async () => { await api.delete(path); toast("The domain was removed."); reload(); } })))),
+        h("div", { class: "panel-head inner" }, h("h3", null, "DNS records"), h("div", { class: "actions" }, check, button("Remove domain", remove))),
         table("DNS records", [
-          { label: "Record", cell: (r) => [h("b", null, r.type), " ", copyable(r.host, { label: "Copy the name" })] },
+          { label: "Type", cell: (r) => h("b", null, r.type) },
+          { label: "Name", cell: (r) => copyable(r.host, { label: "Copy the name" }) },
           { label: "Expected", cell: (r) => copyable(r.expected, { label: "Copy the target" }) },
-          { label: "Found", cell: (r) => (Array.isArray(r.found) ? r.found.join(", ") : r.found) || h("span", { class: "none" }, "–") },
+          { label: "Found", cell: (r) => (r.found?.length ? h("code", null, [r.found].flat().join(", ")) : h("span", { class: "none" }, "–")) },
           { label: "Status", cell: (r) => [status(r.status), r.hint && h("p", { class: "hint" }, r.hint)] },
         ], d.records.map((r) => ({ ...r, id: r.host }))),
       ],
-      h("div", { class: "narrow" }, set.element),
-      h("details", null, h("summary", null, "What addresses look like"), h("ul", { class: "plain" }, Object.entries(d.url_examples).map(([k, v]) => h("li", null, `${k.replaceAll("_", " ")}: `, h("code", null, v))))),
     ];
   }
 }

@@ -6,6 +6,8 @@ import { button, empty, head, menu, pager, panel, resource, status, table, toast
 import { ago, time } from "../lib/format.js";
 import { confirmDialog, formDialog, secretDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
+import { nameOf } from "../lib/cells.js";
+import { workspaceField } from "./computers.js";
 
 const SIZE = 25;
 const SCOPES = ["workspaces:read", "workspaces:write", "projects:read", "projects:write", "computers:read", "computers:write", "usage:read", "audit:read", "keys:admin", "tenant:admin"];
@@ -14,27 +16,22 @@ export async function show({ main, signal, title, query, setQuery, who }) {
   title("API keys");
   let page = Number(query.get("page")) || 1;
   const place = h("div");
-  const create = async () => {
-    try {
-      const list = (await api.get("/workspaces?page=1&page_size=100", { signal })).data;
-      formDialog("New API key", [
-        { name: "name", label: "Name", required: true, help: "What it is for." },
-        { name: "scopes", label: "Scopes", kind: "checks", options: SCOPES.map((s) => [s, s]), help: "None ticked: everything that your own key may do." },
-        { name: "workspace_id", label: "Only this workspace", kind: "select", value: "", options: [["", "The whole organization"], ...list.map((w) => [w.id, w.name])] },
-        { name: "expires_at", label: "Expires", kind: "datetime-local", help: "Never, if left out." },
-      ], {
-        label: "Create key",
-        submit: async (values, box) => {
-          const set = Object.fromEntries(Object.entries(values).filter(([, v]) => v !== null));
-          const made = (await api.post("/api-keys", set)).data;
-          box.close();
-          await secretDialog(`Key ${made.name}`, made.key);
-          reload();
-          return true;
-        },
-      });
-    } catch (e) { toastError(e); }
-  };
+  const create = () => formDialog("New API key", [
+    { name: "name", label: "Name", required: true, help: "What it is for." },
+    { name: "scopes", label: "Scopes", kind: "checks", options: SCOPES.map((s) => [s, s]), help: "None ticked: everything that your own key may do." },
+    workspaceField({ name: "workspace_id", label: "Only this workspace", help: "The whole organization, if left out." }),
+    { name: "expires_at", label: "Expires", kind: "datetime-local", help: "Never, if left out." },
+  ], {
+    label: "Create key",
+    submit: async (values, box) => {
+      const set = Object.fromEntries(Object.entries(values).filter(([, v]) => v !== null));
+      const made = (await api.post("/api-keys", set)).data;
+      box.close();
+      await secretDialog(`Key ${made.name}`, made.key);
+      reload();
+      return true;
+    },
+  });
   const rotate = (key) => confirmDialog(`Rotate ${key.name}?`, h("p", null, "A new secret takes the place of ", h("code", null, `${key.key_prefix}…${key.last4}`), "; the old one stops working at once, and so do sessions that were signed in with it."), {
     label: "Rotate key",
     submit: async () => {
@@ -53,14 +50,14 @@ export async function show({ main, signal, title, query, setQuery, who }) {
   };
   const rename = (key) => formDialog(`Rename ${key.name}`, [{ name: "name", label: "Name", required: true, value: key.name }], { label: "Save", submit: async (values) => { await api.patch(`/api-keys/${key.id}`, values); reload(); } });
 
-  fill(main, head("API keys", { sub: "Only a hash of each key is kept: a key is shown once, when it is made.", actions: [button("New key", create, { kind: "primary", ico: "plus", "data-new": true, title: "New key (n)" })] }), panel("Keys", {}, place));
+  fill(main, head("API keys", { sub: "Only a hash of each key is kept: a key is shown once, when it is made.", actions: [button("New key", create, { kind: "primary", ico: "plus", "data-new": true, title: "New key (n)" })] }), h("div", { class: "panel" }, place));
   const reload = resource(place, (o) => api.get(`/api-keys?page=${page}&page_size=${SIZE}`, o), (list) => {
     if (!list.total) return empty("There is no key");
     return [table("API keys", [
       { label: "Name", cell: (k) => h("div", { class: "stack" }, h("span", null, h("b", null, k.name), k.id === who.key.id && h("span", { class: "tag" }, "you"), k.operator && h("span", { class: "tag" }, "operator")), h("code", { class: "hint" }, `${k.key_prefix}…${k.last4}`)) },
       { label: "Status", cell: (k) => status(k.expires_at && new Date(k.expires_at) < new Date() ? "expired" : k.status) },
-      { label: "May", cell: (k) => (k.scopes.length ? h("span", { class: "tags" }, k.scopes.map((s) => h("span", { class: "tag" }, s))) : "everything") },
-      { label: "Reaches", hide: "wide", cell: (k) => (k.workspace_id ? h("a", { href: `#/workspaces/${k.workspace_id}` }, "one workspace") : k.external_user_id ? [h("span", null, "user "), h("code", null, k.external_user_id)] : "the organization") },
+      { label: "Scopes", cell: (k) => (k.scopes.length ? h("span", { class: "tags" }, k.scopes.map((s) => h("span", { class: "tag" }, s))) : "everything") },
+      { label: "Access to", hide: "wide", cell: (k) => (k.workspace_id ? h("a", { href: `#/workspaces/${k.workspace_id}` }, nameOf("workspace", k.workspace_id)) : k.external_user_id ? [h("span", null, "user "), h("code", null, k.external_user_id)] : "the organization") },
       { label: "Last used", cell: (k) => (k.last_used_at ? ago(k.last_used_at) : "never") },
       { label: "Expires", hide: "wide", cell: (k) => (k.expires_at ? time(k.expires_at) : "never") },
       { label: "Actions", end: true, cell: (k) => menu(`Actions for ${k.name}`, [["Rename…", () => rename(k)], ["Rotate…", () => rotate(k)], [k.status === "active" ? "Disable" : "Enable", () => toggle(k)], ["Revoke…", () => revoke(k), "danger"]]) },

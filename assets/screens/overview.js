@@ -3,8 +3,9 @@
 import { h, fill } from "../lib/dom.js";
 import { api, query } from "../lib/api.js";
 import { capBar, empty, head, panel, resource, status, table } from "../lib/ui.js";
-import { ago, count, credits, decimals, number, time } from "../lib/format.js";
-import { activityTable } from "./activity.js";
+import { ago, count, credits, decimals, LOCAL_ZONE, number, time, zone } from "../lib/format.js";
+import { barChart, METRICS } from "../lib/chart.js";
+import { activityFeed } from "./activity.js";
 import { listen } from "../lib/live.js";
 import { debounce } from "../lib/dom.js";
 
@@ -16,27 +17,34 @@ export async function show({ main, signal, title, who, go }) {
   if (who.key.workspace_id) return go(`/workspaces/${who.key.workspace_id}`);
   const midnight = new Date();
   midnight.setHours(0, 0, 0, 0);
-  const places = Object.fromEntries(["tiles", "near", "top", "domains", "activity"].map((name) => [name, h("div")]));
+  const places = Object.fromEntries(["tiles", "usage", "near", "top", "domains", "activity"].map((name) => [name, h("div")]));
   fill(main, head("Overview", { sub: h("p", null, "Organization ", h("strong", null, who.key.tenant_slug)) }),
-    places.tiles,
+    places.tiles, panel("Last 30 days", { note: "All workspaces" }, places.usage),
     h("div", { class: "columns" },
-      h("div", { class: "column" }, panel("Most expensive this month", {}, places.top), panel("Preview domains that do not work", {}, places.domains)),
-      h("div", { class: "column" }, panel("Near a limit", { note: "Three quarters of the cap or more" }, places.near),
-        panel("Latest activity", { actions: [h("a", { class: "button small", href: "#/activity" }, "All")] }, places.activity))));
+      h("div", { class: "column" }, panel("Most expensive this month", {}, places.top), panel("Preview domains with problems", {}, places.domains)),
+      h("div", { class: "column" }, panel("Near a limit", { note: "75 % of the cap or more" }, places.near),
+        panel("Latest activity", { actions: [h("a", { class: "button small", href: "#/activity" }, "All activity")] }, places.activity))));
 
   const options = { signal };
   const summary = (from) => api.get(`/usage/summary${query({ period_start: from })}`, options);
   let glance = null;
   const overview = (o) => (glance ??= api.get("/overview", o).finally(() => { setTimeout(() => { glance = null; }, 0); }));
+  let chart = null;
+  const reloadUsage = resource(places.usage, (o) => api.get(`/usage/series${query({ window: "30d", granularity: "day", tz: zone() === "UTC" ? null : LOCAL_ZONE })}`, o), (usage) => {
+    chart?.abort();
+    chart = new AbortController();
+    signal.addEventListener("abort", () => chart.abort(), { once: true });
+    return barChart(usage, { metric: METRICS.credits, signal: chart.signal });
+  }, { signal, lines: 8 });
   const reloads = [
     resource(places.tiles, async () => Promise.all([overview(options), summary(midnight.toISOString().slice(0, 19) + "Z"), summary()]), ([o, today, month]) => {
       const by = o.computers.by_status, running = by.running ?? 0;
       const moving = (by.provisioning ?? 0) + (by.starting ?? 0) + (by.stopping ?? 0);
       return h("div", { class: "tiles" },
-        tile("Running now", number(running), `of ${count(o.computers.total, "computer")}${moving ? `, ${moving} on the way` : ""}${by.error ? `, ${by.error} broken` : ""}`, "#/computers?status=running"),
+        tile("Running now", number(running), `of ${count(o.computers.total, "computer")}${moving ? `, ${moving} in transition` : ""}${by.error ? `, ${by.error} in error` : ""}`, "#/computers?status=running"),
         tile("Credits today", number(today.total_credits), `${decimals(today.compute_ms / 36e5)} compute hours`, "#/workspaces"),
         tile("Credits this month", number(month.total_credits), ["since ", time(month.period_start)], "#/workspaces"),
-        tile("Burn rate", [number(o.burn_rate_credits_per_hour), h("small", null, " / h")], running ? `${number(o.burn_rate_credits_per_hour * 24)} a day if nothing changes` : "nothing runs"),
+        tile("Burn rate", [number(o.burn_rate_credits_per_hour), h("small", null, " / h")], running ? `${number(o.burn_rate_credits_per_hour * 24)} a day at this rate` : "nothing runs"),
         tile("Workspaces", number(o.workspaces), count(o.projects, "project"), "#/workspaces"));
     }, { signal, lines: 3 }),
     resource(places.top, () => api.get("/usage?group_by=workspace_id&period=mtd", options), (usage) => {
@@ -54,15 +62,15 @@ export async function show({ main, signal, title, who, go }) {
       ], [...o.ceilings.filter((c) => c.current >= c.max * 0.75).map((c) => ({ name: `Organization: ${c.limit.replace("max_", "")}`, computer_count: c.current, max_computers: c.max })), ...o.near_limit])
       : empty("No workspace is near its limit")), { signal }),
     resource(places.domains, () => overview(options), (o) => (o.domain_problems.length
-      ? table("Preview domains that do not work", [
+      ? table("Preview domains with problems", [
         { label: "Domain", cell: (d) => (d.scope === "workspace" ? h("a", { class: "row-link", href: `#/workspaces/${d.owner_id}/domain` }, d.domain) : d.scope === "project" ? h("a", { class: "row-link", href: `#/projects/${d.owner_id}` }, d.domain) : d.domain) },
         { label: "Status", cell: (d) => [status(d.last_error ? "error" : d.dns_status), d.last_error && h("p", { class: "hint" }, d.last_error)] },
         { label: "Checked", cell: (d) => ago(d.checked_at) },
       ], o.domain_problems)
       : empty("Every preview domain works", "Or none has been set.")), { signal }),
-    resource(places.activity, () => api.get("/audit-log?limit=8", options), (log) => (log.data.length ? activityTable(log.data, { short: true }) : empty("Nothing has happened yet")), { signal, lines: 6 }),
+    resource(places.activity, () => api.get("/audit-log?limit=8", options), (log) => (log.data.length ? activityFeed(log.data) : empty("Nothing has happened yet")), { signal, lines: 6 }),
   ];
   listen(/./, debounce(() => reloads.forEach((reload) => !signal.aborted && reload()), 400), signal);
-  const timer = setInterval(() => { if (!document.hidden) reloads[0](); }, 30_000);
+  const timer = setInterval(() => { if (!document.hidden) { reloads[0](); if (!places.usage.querySelector(".tip:not([hidden])")) reloadUsage(); } }, 30_000);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
 }

@@ -2,10 +2,10 @@
 
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, copyable, head, menu, toast, toastError } from "../lib/ui.js";
+import { button, copyable, head, menu, toast } from "../lib/ui.js";
 import { ago, count } from "../lib/format.js";
 import { confirmDialog, formDialog } from "../lib/forms.js";
-import { computersPanel } from "./computers.js";
+import { computersPanel, workspaceField } from "./computers.js";
 import { domainPanel } from "./domain.js";
 
 export async function show(context, id) {
@@ -20,14 +20,9 @@ export async function show(context, id) {
     { name: "description", label: "Description", kind: "textarea", value: project.description },
     { name: "metadata", label: "Metadata", kind: "json", rows: 4, value: JSON.stringify(project.metadata, null, 2) },
   ], { label: "Save", submit: async (values) => { await api.patch(`/projects/${id}`, values); toast("Saved."); reroute(); } });
-  const move = async () => {
-    try {
-      const list = (await api.get("/workspaces?page=1&page_size=100", { signal })).data;
-      formDialog(`Move ${project.name}`, [{ name: "target_workspace_id", also: ["workspace_id"], label: "To workspace", kind: "select", value: project.workspace_id, options: list.map((w) => [w.id, w.name]), help: "Its computers go along; usage is split at this second." }], {
-        label: "Move", submit: async (values) => { await api.post(`/projects/${id}/move`, values); toast(`${project.name} was moved.`); reroute(); },
-      });
-    } catch (e) { toastError(e); }
-  };
+  const move = () => formDialog(`Move ${project.name}`, [workspaceField({ name: "target_workspace_id", also: ["workspace_id"], label: "To workspace", required: true, help: "Its computers go along; usage is split at this second." })], {
+    label: "Move", submit: async (values) => { await api.post(`/projects/${id}/move`, values); toast(`${project.name} was moved.`); reroute(); },
+  });
   const remove = () => confirmDialog(`Delete ${project.name}?`, h("p", null, project.computer_count ? `It has ${count(project.computer_count, "computer")}; delete or move them first.` : "The project is empty."), {
     label: "Delete project", word: project.slug, submit: async () => { await api.delete(`/projects/${id}`); toast(`Project ${project.name} was deleted.`); go(`/workspaces/${project.workspace_id}/projects`); },
   });

@@ -14,14 +14,14 @@ export async function show({ main, signal, title }) {
     const began = performance.now();
     try {
       const v = await api.get("/usage/verify", { signal });
-      fill(books, h("div", { role: "status" }, h("p", null, status(v.ok ? "ok" : "wrong"), h("strong", null, ` ${number(v.events)} events, ${number(v.differences)} differences`), ` in ${decimals((performance.now() - began) / 1000)} s`),
-        facts([["Rows of the meter", number(v.rows)], ["As of", time(v.as_of, { full: true })], ["Unexplained", duration(v.unexplained_ms)]])),
+      fill(books, h("div", { role: "status" }, h("p", { class: "verdict" }, status(v.ok ? "ok" : "wrong"), h("strong", null, `${number(v.events)} events, ${number(v.differences)} differences`), `in ${decimals((performance.now() - began) / 1000)} s`),
+        facts([["Meter rows", number(v.rows)], ["As of", time(v.as_of, { full: true })], ["Unexplained time", duration(v.unexplained_ms)]])),
       v.found.length > 0 && table("Differences", [{ label: "What", cell: (d) => d.what }, { label: "Rows", num: true, cell: (d) => number(d.rows ?? d.count) }], v.found));
     } catch (e) { if (e.name !== "AbortError") fill(books, errorBox(e)); } finally { verify.disabled = false; }
   });
   fill(main, head("System"), h("div", { class: "columns" },
-    h("div", { class: "column" }, panel("Service", {}, about), panel("Books", { actions: [verify] }, books)),
-    h("div", { class: "column" }, panel("What there is", { note: "In all organizations" }, counts), panel("Sizes and rates", {}, rates))));
+    h("div", { class: "column" }, panel("Service", {}, about), panel("Usage verification", { actions: [verify] }, books)),
+    h("div", { class: "column" }, panel("Totals", { note: "In all organizations" }, counts), panel("Sizes and rates", {}, rates))));
   const load = async (o) => {
     const [system, health] = await Promise.all([api.get("/system", o), fetch("/health", { signal, cache: "no-store" }).then((r) => r.ok, () => false)]);
     return { ...system, health };
@@ -32,10 +32,10 @@ export async function show({ main, signal, title }) {
     resource(about, asked, (y) => facts([
       ["Health", status(y.health ? "ok" : "failed")], ["Version", [y.version, y.dev && h("span", { class: "tag" }, "development mode")]],
       ["Up", [duration(y.uptime_seconds * 1000), ", since ", time(y.started_at)]],
-      ["Clock", [y.clock === "system" ? "of this machine" : "set by hand", ", ", time(y.now, { full: true })]],
-      ["Database", `${bytes(y.database.database_bytes)}, and ${bytes(y.database.wal_bytes)} of write-ahead log`],
+      ["Clock", [y.clock === "system" ? "system time, " : "set by hand, ", time(y.now, { full: true })]],
+      ["Database", bytes(y.database.database_bytes)], ["Write-ahead log", bytes(y.database.wal_bytes)],
       ["Schema", `version ${y.database.schema_version}, SQLite ${y.database.sqlite_version}`],
-      ["Connections", `${number(y.database.readers)} that read, one that writes`],
+      ["Connections", `${number(y.database.readers)} readers, one writer`],
     ]), { signal, lines: 7 }),
     resource(counts, asked, ({ counts: c }) => facts(Object.entries(c).map(([name, n]) => [name.replaceAll("_", " "), number(n)])), { signal, lines: 7 }),
   ];

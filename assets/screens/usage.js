@@ -2,14 +2,17 @@
 
 import { h, fill } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
-import { button, empty, panel, resource, shortIdOf, table, toastError } from "../lib/ui.js";
+import { button, empty, panel, resource, table, toastError } from "../lib/ui.js";
 import { credits, dateFormat, decimals, duration, fullTime, LOCAL_ZONE, number, utcTime, zone as pageZone } from "../lib/format.js";
 import { barChart, bucketLabel, METRICS, topGroups, twin } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
+import { nameOf } from "../lib/cells.js";
 import { debounce } from "../lib/dom.js";
 
+/** Intervals behind a bar that are listed. */
+const SHOWN = 200;
 const WINDOWS = [["24h", "24 h"], ["7d", "7 d"], ["30d", "30 d"], ["custom", "Custom"]];
-const GROUPS = [["", "Not split"], ["project", "By project"], ["computer", "By computer"], ["size", "By size"]];
+const GROUPS = [["", "No grouping"], ["project", "By project"], ["computer", "By computer"], ["size", "By size"]];
 const ZONES = () => [...new Set(["UTC", LOCAL_ZONE, ...(Intl.supportedValuesOf?.("timeZone") ?? [])])];
 
 /** Choices of which one holds: radio buttons that look like one button. */
@@ -60,8 +63,8 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
     fill(controls,
       segmented("Period", "window", WINDOWS, state.window, (window) => change({ window })), dates,
       segmented("Buckets", "granularity", [["hour", "Hours"], ["day", "Days"]], state.granularity, (granularity) => change({ granularity })),
-      segmented("Show", "metric", [["credits", "Credits"], ["hours", "Hours run"]], state.metric, (metric) => { state.metric = metric; keep(); drawControls(); draw(); }),
-      h("select", { "aria-label": "Split", onchange: (e) => change({ group: e.target.value }) }, GROUPS.map(([v, t]) => h("option", { value: v, selected: v === state.group }, t))),
+      segmented("Show", "metric", [["credits", "Credits"], ["hours", "Hours"]], state.metric, (metric) => { state.metric = metric; keep(); drawControls(); draw(); }),
+      h("select", { "aria-label": "Group", onchange: (e) => change({ group: e.target.value }) }, GROUPS.map(([v, t]) => h("option", { value: v, selected: v === state.group }, t))),
       zones);
     fill(ways, button("Table", () => { state.table = !state.table; keep(); drawControls(); draw(); }, { kind: "small", "aria-pressed": String(state.table), dataset: { key: "table" } }),
       csv, button("Print", () => print(), { kind: "small" }));
@@ -94,9 +97,9 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
       h("div", { class: "totals" },
         h("div", null, h("span", { class: "tile-label" }, "Credits"), h("b", { title: `${credits(usage.total_credits_micros)} credits` }, number(usage.total_credits_used))),
         h("div", null, h("span", { class: "tile-label" }, "Compute hours"), h("b", { title: duration(usage.total_compute_ms) }, decimals(usage.total_compute_hours))),
-        h("div", null, h("span", { class: "tile-label" }, "From"), h("span", { title: utcTime(usage.window_start) }, dateFormat({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }, usage.time_zone).format(new Date(usage.window_start)))),
+        h("div", { class: "roomy" }, h("span", { class: "tile-label" }, "From"), h("span", { title: utcTime(usage.window_start) }, dateFormat({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }, usage.time_zone).format(new Date(usage.window_start)))),
         h("div", null, h("span", { class: "tile-label" }, "As of"), h("span", { title: utcTime(usage.as_of) }, fullTime(usage.as_of, usage.time_zone)))),
-      barChart(usage, { metric, groups, onpick: (bucket) => explain(bucket.ts), signal: drawing.signal }),
+      barChart(usage, { metric, groups, picked: state.ts, onpick: (bucket) => explain(bucket.ts), signal: drawing.signal }),
       state.table && twin(usage, groups && topGroups(groups, METRICS.credits)),
     ];
   }
@@ -105,28 +108,26 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
   async function explain(ts, quiet) {
     state.ts = ts;
     keep();
-    const section = panel(`Behind ${bucketLabel(ts, state.granularity, state.tz)}`, { id: "explain", actions: [button("Close", () => { state.ts = null; keep(); fill(explained); })] });
+    const section = panel(`What is behind ${bucketLabel(ts, state.granularity, state.tz)}`, { id: "explain", actions: [button("Close", () => { state.ts = null; keep(); fill(explained); draw(); }, { kind: "small" })] });
     const inner = h("div");
     section.append(inner);
     fill(explained, section);
     const where = { ts, granularity: state.granularity, tz: state.tz === "UTC" ? null : state.tz };
-    resource(inner, async (o) => {
-      const [why, list] = await Promise.all([api.get(`/workspaces/${id}/usage/explain${queryString(where)}`, o), api.get(`/workspaces/${id}/computers?page_size=100&page=1`, o).catch(() => ({ data: [] }))]);
-      return { why, names: new Map(list.data.map((c) => [c.id, c.name])) };
-    }, ({ why, names }) => {
+    resource(inner, (o) => api.get(`/workspaces/${id}/usage/explain${queryString(where)}`, o), (why) => {
       if (!quiet) section.scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
       if (!why.intervals.length && !why.corrections.length) return empty("Nothing ran in this bucket");
       return [
-        h("p", null, h("strong", null, `${credits(why.credits_micros)} credits`), ` from ${number(why.intervals.length)} running ${why.intervals.length === 1 ? "interval" : "intervals"}`, why.corrections.length > 0 && ` and ${number(why.corrections.length)} corrections`, why.partial && ", so far", ". Milliseconds times rate, added up."),
+        h("p", { class: "lead" }, h("strong", null, `${credits(why.credits_micros)} credits`), ` from ${number(why.intervals.length)} running ${why.intervals.length === 1 ? "interval" : "intervals"}`, why.corrections.length > 0 && ` and ${number(why.corrections.length)} corrections`, why.partial && ", so far", ". Each is its milliseconds times its rate."),
         why.intervals.length > 0 && table("Running intervals", [
-          { label: "Computer", cell: (i) => h("a", { class: "row-link", href: `#/computers/${i.computer_id}` }, names.get(i.computer_id) ?? shortIdOf(i.computer_id)) },
+          { label: "Computer", cell: (i) => h("a", { class: "row-link", href: `#/computers/${i.computer_id}` }, nameOf("computer", i.computer_id)) },
           { label: "Size", cell: (i) => i.size },
           { label: "From", cell: (i) => h("time", { datetime: i.start, title: `${utcTime(i.start)}; ${i.opened_by.type}, event ${i.opened_by.seq}` }, fullTime(i.start, state.tz)) },
           { label: "To", cell: (i) => h("time", { datetime: i.end, title: `${utcTime(i.end)}${i.closed_by ? `; ${i.closed_by.type}, event ${i.closed_by.seq}` : "; goes on"}` }, fullTime(i.end, state.tz)) },
           { label: "Ran", num: true, cell: (i) => duration(i.compute_ms) },
           { label: "Rate", num: true, hide: "wide", cell: (i) => `${number(i.rate)} / h` },
           { label: "Credits", num: true, cell: (i) => credits(i.credits_micros) },
-        ], why.intervals),
+        ], why.intervals.slice(0, SHOWN)),
+        why.intervals.length > SHOWN && h("p", { class: "note hint" }, `The first ${SHOWN} of ${number(why.intervals.length)}.`),
         why.corrections.length > 0 && table("Corrections", [
           { label: "Reason", cell: (c) => c.reason }, { label: "By", cell: (c) => c.actor }, { label: "At", cell: (c) => fullTime(c.at, state.tz) }, { label: "Credits", num: true, cell: (c) => credits(c.credits_micros) },
         ], why.corrections)];

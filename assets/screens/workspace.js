@@ -18,7 +18,7 @@ const TABS = [["usage", "Usage"], ["computers", "Computers"], ["projects", "Proj
 function edit(workspace, changed) {
   formDialog(`Edit ${workspace.name}`, [
     { name: "name", label: "Name", required: true, value: workspace.name },
-    { name: "slug", label: "Slug", required: true, value: workspace.slug, help: "Addresses may hold it: better left alone once they exist." },
+    { name: "slug", label: "Slug", required: true, value: workspace.slug, help: "Links and clients may use it: change it with care." },
     { name: "external_workspace_id", label: "External ID", value: workspace.external_workspace_id },
     { name: "description", label: "Description", kind: "textarea", value: workspace.description },
     { name: "metadata", label: "Metadata", kind: "json", rows: 4, value: JSON.stringify(workspace.metadata, null, 2), help: "A JSON object, at most 16 KiB." },
@@ -33,10 +33,10 @@ async function remove(workspace, go) {
   try { would = (await api.delete(`/workspaces/${workspace.id}?force=true&dry_run=true`)).would_delete ?? would; } catch { /* the answer to the real call will say why */ }
   const inside = would.computers > 0 || would.projects > 0;
   confirmDialog(`Delete ${workspace.name}?`, [
-    h("p", null, "This deletes the workspace", inside ? [" with ", h("strong", null, count(would.computers, "computer")), would.projects !== null && [" and ", h("strong", null, count(would.projects, "project"))], " in it"] : ", which is empty", ". Its usage stays in the books."),
+    h("p", null, "This deletes the workspace", inside ? [" with ", h("strong", null, count(would.computers, "computer")), would.projects !== null && [" and ", h("strong", null, count(would.projects, "project"))], " in it"] : ", which is empty", ". Its usage stays in every report."),
   ], {
-    label: inside ? "Delete all of it" : "Delete workspace", word: workspace.slug,
-    warn: would.computers > 0 && "Computers that run stop at once.",
+    label: inside ? "Delete everything in it" : "Delete workspace", word: workspace.slug,
+    warn: would.computers > 0 && "Running computers stop at once.",
     submit: async () => {
       await api.delete(`/workspaces/${workspace.id}${inside ? "?force=true" : ""}`);
       toast(`Workspace ${workspace.name} was deleted.`);
@@ -61,7 +61,7 @@ export async function show(context, id, tab = "usage") {
         workspace.description && h("p", null, workspace.description),
         h("div", { class: "strip" },
           h("span", null, h("b", { class: "num" }, number(running)), " running"),
-          h("span", { class: "strip-cap" }, "Computers ", capBar(workspace.computer_count, settings.effective.max_computers.value)),
+          h("span", null, settings.effective.max_computers.value === null ? h("b", { class: "num" }, number(workspace.computer_count)) : capBar(workspace.computer_count, settings.effective.max_computers.value), " computers", settings.effective.max_computers.value === null && ", no cap"),
           h("span", null, h("b", { class: "num" }, number(stats.resources.total_vcpus)), " vCPU"),
           h("span", null, h("b", { class: "num" }, number(stats.resources.total_memory_mb / 1024)), " GiB memory"),
           h("span", { class: "wide" }, "Created ", ago(workspace.created_at))),

@@ -220,6 +220,7 @@ pub fn table() -> Vec<Route> {
 
         // --- usage and credits of the organization ---
         get("/usage", usage::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<usage::RollupQuery>().ok::<usage::Rollup>(),
+        get("/usage/series", usage::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<usage::OrganizationQuery>().ok::<usage::OrganizationSeries>(),
         get("/usage/summary", usage::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<usage::SummaryQuery>().ok::<usage::Summary>(),
         get("/usage/sessions", usage::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<usage::SessionsQuery>().ok::<usage::Sessions>(),
         get("/credits/balance", usage::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<usage::Balance>(),

@@ -9,7 +9,7 @@
 //! * [`units`]: exact amounts, and the integers that are shown of them
 //! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
 //! * [`stints`], [`explain`], [`sessions`], [`metrics`]: intervals of single computers
-//! * [`rollup`], [`credits`]: the organization
+//! * [`rollup`], [`organization`], [`credits`]: the organization
 //! * [`ingest`], [`adjust`], [`rates`]: reports from outside, corrections, changes of the tariff
 //! * [`verify`]: the proof, and the rebuild
 
@@ -23,6 +23,7 @@ mod history;
 mod ingest;
 mod meter;
 mod metrics;
+mod organization;
 mod rates;
 mod reading;
 mod rollup;
@@ -41,6 +42,7 @@ pub use events::{Event, EventView, append, list as computer_events};
 pub use explain::{ExplainQuery, Explanation, explain};
 pub use ingest::{Ingest, Ingested, MAX_BODY as MAX_INGEST_BODY, ingest};
 pub use metrics::{Metrics, MetricsQuery, computer_metrics};
+pub use organization::{OrganizationQuery, OrganizationSeries, organization_series};
 pub use rates::run as apply_rates;
 pub use rollup::{Rollup, RollupQuery, Summary, SummaryQuery, rollup, summary};
 pub use series::{Series, SeriesQuery, read_series, workspace_series};

@@ -135,7 +135,7 @@ pub struct Bucket {
 }
 
 impl Bucket {
-    fn new((ts, partial): (Timestamp, bool), shown: Shown) -> Self {
+    pub(super) fn new((ts, partial): (Timestamp, bool), shown: Shown) -> Self {
         Bucket {
             ts,
             credits_used: shown.credits_used,

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { startBrowser } from "./lib/browser.js";
-import { startService } from "./lib/service.js";
+import { startService, until } from "./lib/service.js";
 
 let service, browser, page;
 before(async () => {
@@ -27,6 +27,19 @@ test("a wrong key is refused at its field", async () => {
   await page.getByRole("button", { name: "Sign in" }).click();
   await page.getByRole("alert").filter({ hasText: "unknown, revoked or expired" }).waitFor();
   await page.getByText(/Request req_/).waitFor();
+});
+
+test("after a few wrong keys it has to wait, and says how long", async () => {
+  for (let i = 0; i < 6; i++) {
+    await page.getByLabel("API key").fill(`msk_u_wrong${i}`);
+    const answered = page.waitForResponse("**/admin/session");
+    await page.getByRole("button", { name: "Sign in" }).click();
+    if ((await answered).status() === 429) break;
+  }
+  await page.getByRole("alert").filter({ hasText: /too many wrong keys/ }).waitFor();
+  await page.getByText(/Try again in \d+ s/).waitFor();
+  // The wait of the first refusal is two seconds.
+  await until(async () => (await fetch(`${service.origin}/admin/session`, { method: "POST", body: JSON.stringify({ key: service.key }), headers: { "content-type": "application/json", "x-workspaced-admin": "1", origin: service.origin } })).ok, "the end of the wait", 70_000);
 });
 
 test("the right key opens the page, and no script can read the cookie", async () => {

@@ -64,14 +64,14 @@ test("a refusal appears at the field, with the request id", async () => {
 test("settings: a refusal at its field, then what holds and where it comes from", async () => {
   const [workspace] = (await service.get("/workspaces?slug=dr-smith-clinic")).data;
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/settings`);
-  await page.getByLabel("Largest size").selectOption("small");
-  await page.getByLabel("Size if none is named").selectOption("large");
+  await page.getByLabel("Maximum size").selectOption("small");
+  await page.getByLabel("Default size").selectOption("large");
   await page.getByRole("button", { name: "Save settings" }).click();
   await page.locator(".field-error").filter({ hasText: "request req_" }).first().waitFor();
-  await page.getByLabel("Size if none is named").selectOption("small");
-  await page.getByLabel("Computers at the most").fill("1");
+  await page.getByLabel("Default size").selectOption("small");
+  await page.getByLabel("Maximum computers").fill("1");
   await page.getByRole("button", { name: "Save settings" }).click();
-  await row(/Computers at the most 1 this workspace/).waitFor();
+  await row(/Maximum computers 1 this workspace/).waitFor();
   await page.getByText("0 computers may still be created here.").waitFor();
   assert.equal((await service.get(`/workspaces/${workspace.id}/settings`)).settings.max_computers, 1);
 
@@ -104,7 +104,11 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
   await dialog().getByRole("button", { name: "Clone" }).click();
   await row(/clinic-builder-copy/).waitFor();
   await act("Move…");
-  await dialog().getByLabel("To workspace").selectOption(target.id);
+  // Two letters are enough: the field searches.
+  await dialog().getByLabel("To workspace").fill("second");
+  await page.getByRole("option", { name: /Second Clinic/ }).waitFor();
+  await page.keyboard.press("Enter");
+  assert.equal(await dialog().getByLabel("To workspace").inputValue(), "Second Clinic");
   await dialog().getByRole("button", { name: "Move" }).click();
   await until(async () => (await service.get(`/workspaces/${target.id}`)).computer_count === 1, "the move");
   await row(/clinic-builder stopped|clinic-builder clinic-builder stopped/).waitFor({ state: "detached" });
@@ -131,7 +135,7 @@ test("a workspace with things in it names what goes", async () => {
   await dialog().getByText("1 computer").waitFor();
   await dialog().getByText("1 project").waitFor();
   await dialog().getByLabel("Type dr-smith-clinic to confirm").fill("dr-smith-clinic");
-  await dialog().getByRole("button", { name: "Delete all of it" }).click();
+  await dialog().getByRole("button", { name: "Delete everything in it" }).click();
   await page.getByRole("heading", { name: "Workspaces", level: 1 }).waitFor();
   assert.equal((await service.get("/workspaces?slug=dr-smith-clinic")).total, 0);
 });
@@ -211,6 +215,66 @@ test("an error of the API is shown with its request id and can be tried again", 
   await page.getByRole("button", { name: "Retry" }).click();
   await page.getByRole("table", { name: "Projects" }).waitFor();
   await page.unroute("**/api/v1/projects?*");
+});
+
+test("what was shown stays, greyed, when a later load fails", async () => {
+  let fail = false;
+  const refuse = (route) => (fail ? route.fulfill({ status: 503, contentType: "application/json", body: JSON.stringify({ message: "come back later", code: "OVERLOADED", request_id: "req_stale" }) }) : route.continue());
+  await page.route("**/api/v1/projects?*", refuse);
+  await page.goto("about:blank");
+  await page.goto(`${service.origin}/admin#/projects`);
+  await page.getByRole("table", { name: "Projects" }).waitFor();
+  await page.locator(".live[data-state=live]").waitFor();
+  fail = true;
+  const workspace = await service.post("/workspaces", { name: "Stale Clinic" });
+  const project = await service.post("/projects", { name: "Unseen yet", workspace_id: workspace.id });
+  await page.getByText(/^As of .*come back later/).waitFor();
+  assert.ok(await page.getByRole("table", { name: "Projects" }).isVisible(), "the old rows are still there");
+  assert.equal(await page.getByRole("link", { name: project.name }).count(), 0);
+  fail = false;
+  await page.locator(".stale-note").getByRole("button", { name: "Retry" }).click();
+  await page.getByRole("link", { name: project.name }).waitFor();
+  assert.equal(await page.locator(".stale").count(), 0);
+  await page.unroute("**/api/v1/projects?*", refuse);
+});
+
+test("a menu that is open is not pulled away by what happens meanwhile", async () => {
+  const workspace = await service.post("/workspaces", { name: "Busy Clinic" });
+  await service.post("/computers", { name: "steady", workspace_id: workspace.id });
+  await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/computers`);
+  await row(/steady/).getByText("running").waitFor();
+  await page.locator(".live[data-state=live]").waitFor();
+  await page.getByRole("button", { name: "Actions for steady" }).click();
+  const made = page.waitForResponse((r) => r.url().includes("/api/v1/computers?") && r.ok());
+  await service.post("/computers", { name: "newcomer", workspace_id: workspace.id });
+  await made;
+  await page.getByRole("button", { name: "Resize…" }).click();
+  await dialog().waitFor();
+  await page.keyboard.press("Escape");
+  await row(/newcomer/).waitFor();
+});
+
+test("Ctrl+K goes to a workspace by a part of its name", async () => {
+  await page.goto(`${service.origin}/admin#/`);
+  await page.locator('main[data-path="/"] h1').waitFor();
+  await page.keyboard.press("Control+k");
+  await page.getByRole("combobox", { name: "Workspace or section" }).fill("second");
+  await page.getByRole("option", { name: /Second Clinic/ }).waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Second Clinic", level: 1 }).waitFor();
+  assert.equal(await dialog().count(), 0);
+});
+
+test("a key that may do little sees the sections that it may read", async () => {
+  const made = (await service.post("/api-keys", { name: "reader", scopes: ["workspaces:read", "usage:read"] })).data;
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByLabel("API key").fill(made.key);
+  await page.getByRole("button", { name: "Sign in", exact: true }).click();
+  await page.getByRole("navigation", { name: "Sections" }).waitFor();
+  assert.deepEqual(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(), ["Overview", "Workspaces"]);
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.getByRole("button", { name: /msk_u_dev/ }).click();
+  await page.locator("body.signed-in").waitFor();
 });
 
 test("the books are verified from the System screen", async () => {

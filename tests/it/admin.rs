@@ -515,6 +515,62 @@ fn an_organization_at_a_glance() {
 }
 
 #[test]
+fn the_organizations_usage_is_the_sum_of_its_workspaces() {
+    let s = Service::new();
+    let (one, two) = (s.workspace("One"), s.workspace("Two"));
+    s.running(&one, "small");
+    s.advance(5400);
+    s.running(&two, "medium");
+    s.advance(86_400);
+    let (other, theirs) = s.other_tenant("other");
+    let body = json!({ "name": "x", "workspace_id": theirs });
+    s.call_as(&other, axum::http::Method::POST, "/computers", Some(body))
+        .expect(201);
+    s.advance(7200);
+
+    for query in [
+        "window=24h&granularity=hour",
+        "window=7d&granularity=day&tz=Asia/Kathmandu",
+    ] {
+        let whole = s.get(&format!("/usage/series?{query}")).expect(200);
+        let parts = [&one, &two].map(|w| {
+            s.get(&format!("/workspaces/{w}/usage?{query}"))
+                .expect(200)
+        });
+        for field in [
+            "total_credits_used",
+            "total_credits_micros",
+            "total_compute_ms",
+        ] {
+            let sum: i64 = parts.iter().map(|p| p[field].as_i64().unwrap()).sum();
+            assert!(sum > 0, "{query}: {field}");
+            assert_eq!(whole[field], sum, "{query}: {field}");
+        }
+        assert_eq!(
+            (&whole["time_zone"], &whole["window_start"]),
+            (&parts[0]["time_zone"], &parts[0]["window_start"])
+        );
+        let buckets = whole["series"].as_array().unwrap();
+        assert_eq!(buckets.len(), parts[0]["series"].as_array().unwrap().len());
+        for (n, bucket) in buckets.iter().enumerate() {
+            let sum: i64 = parts
+                .iter()
+                .map(|p| p["series"][n]["credits_used"].as_i64().unwrap())
+                .sum();
+            assert_eq!(bucket["credits_used"], sum, "{query}: bucket {n}");
+            assert_eq!(bucket["ts"], parts[0]["series"][n]["ts"]);
+        }
+    }
+    s.get("/usage/series?window=1y").invalid(&["window"]);
+    let key = s
+        .post("/api-keys", json!({ "name": "one", "workspace_id": one }))
+        .expect(201);
+    let key = key["data"]["key"].as_str().unwrap();
+    s.call_as(key, axum::http::Method::GET, "/usage/series", None)
+        .refused(403, "FORBIDDEN");
+}
+
+#[test]
 fn the_audit_log_by_page_and_filter() {
     let s = Service::new();
     let w = s.workspace("A");

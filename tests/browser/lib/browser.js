@@ -15,7 +15,7 @@ export async function startBrowser(options = {}) {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, headless: true,
     viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "Europe/Budapest", acceptDownloads: true, ...options,
   });
-  context.setDefaultTimeout(10_000);
+  context.setDefaultTimeout(30_000);
   const faults = [];
   const watch = (page) => {
     page.on("console", (message) => {

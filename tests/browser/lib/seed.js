@@ -51,7 +51,11 @@ export async function seed(service, { workspaces = 30, computers = 90, days = 30
     }
   }
   for (let i = 0; i < events.length; i += 5000) await service.post("/compute-events", { events: events.slice(i, i + 5000) });
-  for (const [i, max] of [[0, 4], [1, 5], [2, 3], [3, 10], [4, 2]]) if (made[i]) await service.put(`/workspaces/${made[i].id}/settings`, { max_computers: max, max_computer_size: i % 2 ? "medium" : "large" });
+  // Caps of all kinds: with room, near, full, and one that was lowered below what is there.
+  for (const [i, room] of [[0, 2], [1, 1], [2, 0], [3, 10], [4, -1]]) {
+    const has = plan.filter((p) => p.w === made[i]).length;
+    if (made[i]) await service.put(`/workspaces/${made[i].id}/settings`, { max_computers: Math.max(1, has + room), max_computer_size: i % 2 ? "medium" : "large" });
+  }
   if (made[1]) await service.put(`/workspaces/${made[1].id}/preview-domain`, { preview_domain: "drsmith.example" });
   if (made[5]) await service.put(`/workspaces/${made[5].id}/preview-domain`, { preview_domain: "maplevets.example" });
   return { workspaces: made, computers: plan };

@@ -58,7 +58,7 @@ export async function startService(...flags) {
 }
 
 /** Waits until `f` answers something true. */
-export async function until(f, what, ms = 10_000) {
+export async function until(f, what, ms = 30_000) {
   const end = Date.now() + ms;
   for (;;) {
     const found = await f();

@@ -1,0 +1,52 @@
+// Cells that know only an id and fill themselves once they come into view: names, sparklines, caps.
+// Each thing is asked for once, few at a time, so that a long list is there at once and costs little.
+
+import { h, fill } from "./dom.js";
+import { api } from "./api.js";
+
+const AT_ONCE = 4, FRESH_MS = 60_000;
+const known = new Map(), waiting = [];
+let busy = 0;
+
+function pump() {
+  while (busy < AT_ONCE && waiting.length) {
+    busy++;
+    waiting.shift()().finally(() => { busy--; pump(); });
+  }
+}
+
+const seen = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) {
+    if (!isIntersecting) continue;
+    seen.unobserve(target);
+    waiting.push(() => (target.isConnected ? target.load() : Promise.resolve()));
+  }
+  pump();
+}, { rootMargin: "150px" });
+
+/** A cell. `load()` asks, `draw(data)` shows; what was asked under `key` before is shown at once, and
+ *  asked again only when it is older than a minute. `first` is there until then. */
+export function cell(key, load, draw, { first = "", kind = "cell" } = {}) {
+  const place = h("span", { class: kind });
+  const kept = known.get(key);
+  fill(place, kept ? draw(kept.data) : first);
+  if (kept && Date.now() - kept.at < FRESH_MS) return place;
+  place.load = async () => {
+    try {
+      const data = await load();
+      known.set(key, { at: Date.now(), data });
+      fill(place, draw(data));
+    } catch { /* what is there stays; the list itself says what is wrong */ }
+  };
+  seen.observe(place);
+  return place;
+}
+
+/** Forgets one answer, or all: another key may see other things. */
+export function forgetCells(key) {
+  if (key === undefined) known.clear(); else known.delete(key);
+}
+
+/** The name of a workspace, project or computer. */
+export const nameOf = (kind, id) =>
+  cell(`${kind}/${id}`, () => api.get(`/${kind}s/${id}`), (one) => one.name, { first: h("code", null, `${id.slice(0, 8)}…`), kind: "name" });
