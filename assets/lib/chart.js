@@ -190,7 +190,7 @@ export function barChart(usage, { metric, groups, onpick, picked, signal }) {
   watch.observe(stage);
   signal?.addEventListener("abort", () => watch.disconnect(), { once: true });
 
-  const legend = parts && h("ul", { class: "legend", "aria-label": "Parts" }, parts.map((g, n) => h("li", null, h("span", { class: "key", "data-series": n }), h("span", { class: "legend-name" }, g.name || g.key || "–"), h("b", null, amount(g.total)))));
+  const legend = parts && h("ul", { class: "legend", "aria-label": "Parts" }, parts.map((g, n) => h("li", null, h("span", { class: "key", "data-series": n }), h("span", { class: "legend-name" }, g.name || g.key || "–"), h("b", null, g.total < 100 ? amount(g.total) : amount(g.series.reduce((sum, b) => sum + metric.whole(b), 0))))));
   return h("figure", { class: "chart" },
     h("figcaption", null, h("h3", null, title), h("p", { class: "hint" }, summary(usage, metric))),
     stage, legend, max === 0 && h("p", { class: "chart-none" }, "Nothing ran in this period."));
@@ -206,7 +206,7 @@ export function twin(usage, groups) {
     h("table", null, h("caption", { class: "sr" }, `Usage per ${granularity}, newest first; times in ${zone}`),
       h("thead", null, h("tr", null, heads.map((t, n) => h("th", { scope: "col", class: n ? "num" : null }, t)))),
       h("tbody", null, rows.map(({ b, i }) => h("tr", null,
-        h("th", { scope: "row", title: utcTime(b.ts) }, bucketLabel(b.ts, granularity, zone), b.partial && h("span", { class: "hint" }, " so far")),
+        h("th", { scope: "row", title: utcTime(b.ts) }, bucketLabel(b.ts, granularity, zone), b.partial && h("span", { class: "hint" }, i === series.length - 1 ? " so far" : " part of it")),
         h("td", { class: "num" }, plain(b.credits_used)), h("td", { class: "num" }, b.compute_hours ? b.compute_hours.toFixed(4) : plain(0)),
         (groups ?? []).map((g) => h("td", { class: "num" }, plain(g.series[i].credits_used)))))),
       h("tfoot", null, h("tr", null, h("th", { scope: "row" }, "Total"), h("td", { class: "num" }, number(usage.total_credits_used)), h("td", { class: "num" }, usage.total_compute_hours.toFixed(4)), (groups ?? []).map((g) => h("td", { class: "num" }, number(g.total_credits_used)))))));

@@ -201,7 +201,7 @@ export function table(caption, columns, rows, { sort, onsort, rowKey } = {}) {
   return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     h("table", null, h("caption", { class: "sr" }, caption), h("thead", null, h("tr", null, heads)),
       h("tbody", null, rows.map((row) => h("tr", { dataset: { row: rowKey ? rowKey(row) : row.id ?? "" } }, columns.map((column, i) =>
-        h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: `${column.num ? "num" : ""} ${column.hide ?? ""}`, "data-label": column.label }, column.cell(row))))))));
+        h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: `${column.num || column.end ? "num" : ""} ${column.hide ?? ""}`, "data-label": column.label }, column.cell(row))))))));
 }
 
 /** Where in a long list one is, and the way on. `go(page)` gets a number from 1. */

@@ -13,8 +13,11 @@ const ICONS = { workspace: "workspaces", computer: "computers", project: "projec
 const PLACES = { workspace: "workspaces", computer: "computers", project: "projects" };
 
 const verbOf = (type) => { const verb = type.split(".")[1] ?? ""; return WORDS[verb] ?? verb.replaceAll("_", " "); };
-/** "computer stopped". */
-export const what = (type) => `${type.split(".")[0].replaceAll("_", " ")} ${verbOf(type)}`;
+/** "Computer stopped", "Settings changed". */
+export function what(type) {
+  const verb = verbOf(type), words = verb.includes(" ") ? verb : `${type.split(".")[0].replaceAll("_", " ")} ${verb}`;
+  return words[0].toUpperCase() + words.slice(1);
+}
 const named = (row) => row.metadata.after?.name ?? row.metadata.before?.name ?? row.metadata.after?.domain ?? null;
 const gone = (row) => /\.(deleted|revoked)$/.test(row.type);
 
