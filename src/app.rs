@@ -3,11 +3,13 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::backups::Backups;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domains::Dns;
 use crate::events::Streams;
+use crate::health::Readiness;
 use crate::http::Auth;
 use crate::sessions::SignIns;
 use crate::store::Store;
@@ -45,8 +47,12 @@ pub struct Parts {
     pub dns: Arc<Dns>,
     /// Failed sign-ins by address.
     pub sign_ins: Arc<SignIns>,
+    /// The backups of the service.
+    pub backups: Arc<Backups>,
     /// The live event streams that are open.
     pub streams: Arc<Streams>,
+    /// Whether to send requests here.
+    pub health: Arc<Readiness>,
     /// When the service started.
     pub started_at: Timestamp,
 }
@@ -57,6 +63,8 @@ impl App {
         App::from(Parts {
             sign_ins: Arc::default(),
             streams: Arc::default(),
+            backups: Arc::default(),
+            health: Arc::default(),
             started_at: store.now(),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -92,6 +93,27 @@ pub struct ServeArgs {
     /// Reader threads, each with one connection (1 to 64)
     #[arg(long, env = "WORKSPACED_READERS", allow_negative_numbers = true, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub readers: u16,
+    /// Directory of the backups; without it there are none but those of the command line
+    #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Time between two backups, such as 24h or 30m; 0s = only when asked for [default: 24h]
+    #[arg(long, env = "WORKSPACED_BACKUP_EVERY", value_name = "TIME", requires = "backup_dir", value_parser = duration)]
+    pub backup_every: Option<Duration>,
+    /// Backups that are kept in the directory (1 to 10000) [default: 7]
+    #[arg(long, env = "WORKSPACED_BACKUP_KEEP", allow_negative_numbers = true, value_name = "N", requires = "backup_dir", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub backup_keep: Option<u16>,
+}
+
+/// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let given = text.parse::<jiff::SignedDuration>().ok();
+    given
+        .and_then(|d| u64::try_from(d.as_secs()).ok())
+        .filter(|seconds| *seconds <= 366 * 86_400)
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            "allowed are hours, minutes and seconds up to a year, such as 24h, 1h30m or 90s".into()
+        })
 }
 
 /// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.
@@ -126,6 +148,19 @@ pub struct Config {
     pub readers: usize,
     /// Sizes, rates, templates, ceilings.
     pub file: ConfigFile,
+    /// Where backups go and when they are made; `None` = nowhere.
+    pub backups: Option<BackupSettings>,
+}
+
+/// The backups that the service makes.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Time between two of them; zero = only when asked for.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 /// How long the built-in driver takes, milliseconds.
@@ -338,6 +373,11 @@ impl ServeArgs {
                 stop_ms: self.stop_ms.into(),
             },
             readers: self.readers.into(),
+            backups: self.backup_dir.clone().map(|dir| BackupSettings {
+                dir,
+                every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
+                keep: self.backup_keep.unwrap_or(7).into(),
+            }),
             file: self
                 .data
                 .config
@@ -361,6 +401,7 @@ impl Default for Config {
                 stop_ms: 1000,
             },
             readers: 2,
+            backups: None,
             file: ConfigFile::default(),
         }
     }

@@ -8,6 +8,7 @@
 mod harness;
 
 mod admin;
+mod backup;
 mod computers;
 mod domains;
 mod events;
