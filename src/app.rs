@@ -10,7 +10,7 @@ use crate::config::Config;
 use crate::domains::Dns;
 use crate::events::Streams;
 use crate::health::Readiness;
-use crate::http::Auth;
+use crate::http::{Auth, Throttle};
 use crate::sessions::SignIns;
 use crate::store::Store;
 
@@ -43,6 +43,8 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// The credential check.
     pub auth: Arc<Auth>,
+    /// How much a key and an address may ask for.
+    pub throttle: Arc<Throttle>,
     /// Looks preview domains up.
     pub dns: Arc<Dns>,
     /// Failed sign-ins by address.
@@ -66,6 +68,7 @@ impl App {
             backups: Arc::default(),
             health: Arc::default(),
             started_at: store.now(),
+            throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),
             auth: Arc::default(),

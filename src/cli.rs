@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -262,16 +261,10 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let backups = tokio::spawn(backups::run(app.clone(), stopped.clone()));
     welcome(address, key.as_deref());
 
-    let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Replies are written whole: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-    });
-    let mut draining = stopped.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        let _ = draining.changed().await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    let (router, config) = (http::router(app.clone()), app.config.clone());
+    let stopped = stopped.clone();
+    let mut server =
+        tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}

@@ -109,6 +109,18 @@ impl Error {
         )
     }
 
+    /// 408: a body that did not come.
+    pub fn too_slow(patience: std::time::Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "BODY_TIMEOUT",
+            format!(
+                "the request body was not there after {:.1} s; nothing was done, send it again",
+                patience.as_secs_f64()
+            ),
+        )
+    }
+
     /// 409: the state of the resource refuses the action.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)

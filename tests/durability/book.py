@@ -139,6 +139,8 @@ class Client:
         self.pending: Request | None = None
         self.connection: http.client.HTTPConnection | None = None
         self.recent: list[Request] = []
+        self.workspaces: list[dict] = []  # those of this client that are there
+        self.computers: list[dict] = []
 
     # --- sending -----------------------------------------------------------------------------
 
@@ -201,8 +203,7 @@ class Client:
     # --- what to do, and what it means that it was done ----------------------------------------
 
     def choose(self) -> Request:
-        mine = [w for w in self.book.workspaces.values() if w["client"] is self and not w["deleted"]]
-        computers = [c for c in self.book.computers.values() if c["client"] is self]
+        mine, computers = self.workspaces, self.computers
         roll = self.dice.random()
         if not mine or roll < 0.25:
             name = self.name("w")
@@ -244,20 +245,19 @@ class Client:
         book, about = self.book, request.about
         match request.kind:
             case "workspace":
-                book.workspaces[about["name"]] = {
-                    "client": self, "id": answer["id"], "name": about["name"], "slug": answer["slug"],
-                    "description": None, "updates": 0, "deleted": False,
-                }
+                made = {"id": answer["id"], "name": about["name"], "slug": answer["slug"]}
+                book.workspaces[about["name"]] = made | {"description": None, "updates": 0, "deleted": False}
+                self.workspaces.append(book.workspaces[about["name"]])
             case "update":
                 workspace = book.workspaces[about["name"]]
                 workspace["description"] = request.body["description"]
                 workspace["updates"] += 1
             case "delete":
                 book.workspaces[about["name"]]["deleted"] = True
+                self.workspaces.remove(book.workspaces[about["name"]])
             case "computer":
-                book.computers[about["name"]] = {
-                    "client": self, "id": answer["id"], **about, "status": answer["status"], "restarts": 0,
-                }
+                book.computers[about["name"]] = {"id": answer["id"], **about, "status": answer["status"], "restarts": 0}
+                self.computers.append(book.computers[about["name"]])
             case "events":
                 if answer["accepted"] != len(about["events"]):
                     book.wrong.append(f"events: {answer}")
