@@ -1,4 +1,4 @@
-//! What is served outside the API: health, the OpenAPI document, and the embedded pages.
+//! What is served outside the API: the OpenAPI document, and the embedded pages.
 //!
 //! The pages are plain files of `assets/`: no build step, and nothing in them asks another host. Each
 //! is compressed once, at its first use, and has a strong ETag, so that a browser asks again every
@@ -9,7 +9,8 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::LazyLock;
 
-use axum::extract::{Path, State};
+use axum::Router;
+use axum::extract::Path;
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, REFERRER_POLICY, VARY,
@@ -17,15 +18,14 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
-use axum::{Json, Router};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
-use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::app::App;
-use crate::error::{Error, Result};
+use crate::error::Error;
+use crate::health;
 use crate::http::openapi;
 use crate::sessions;
 
@@ -46,7 +46,8 @@ static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
 pub fn router() -> Router<App> {
     Router::new()
         .route("/", get(|| async { Redirect::temporary("/admin") }))
-        .route("/health", get(health))
+        .route("/health", get(health::health))
+        .route("/readyz", get(health::ready))
         .route("/openapi.json", get(|headers: HeaderMap| async move { OPENAPI.reply(&headers) }))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
         .route("/admin", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
@@ -59,24 +60,6 @@ pub fn router() -> Router<App> {
             get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
         )
         .route("/favicon.ico", get(|headers: HeaderMap| async move { asset("icon.svg", &headers) }))
-}
-
-/// `GET /health`
-#[derive(Serialize)]
-struct Health {
-    status: &'static str,
-    version: &'static str,
-}
-
-/// 200 when the database answers.
-async fn health(State(app): State<App>) -> Result<Json<Health>> {
-    app.store
-        .read(|tx| Ok(tx.query_row("SELECT 1", [], |_| Ok(()))?))
-        .await?;
-    Ok(Json(Health {
-        status: "ok",
-        version: env!("CARGO_PKG_VERSION"),
-    }))
 }
 
 /// A file as it goes out.

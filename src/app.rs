@@ -3,12 +3,14 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::backups::Backups;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
 use crate::domains::Dns;
 use crate::events::Streams;
-use crate::http::Auth;
+use crate::health::Readiness;
+use crate::http::{Auth, Throttle};
 use crate::sessions::SignIns;
 use crate::store::Store;
 
@@ -41,12 +43,18 @@ pub struct Parts {
     pub catalog: Arc<Catalog>,
     /// The credential check.
     pub auth: Arc<Auth>,
+    /// How much a key and an address may ask for.
+    pub throttle: Arc<Throttle>,
     /// Looks preview domains up.
     pub dns: Arc<Dns>,
     /// Failed sign-ins by address.
     pub sign_ins: Arc<SignIns>,
+    /// The backups of the service.
+    pub backups: Arc<Backups>,
     /// The live event streams that are open.
     pub streams: Arc<Streams>,
+    /// Whether to send requests here.
+    pub health: Arc<Readiness>,
     /// When the service started.
     pub started_at: Timestamp,
 }
@@ -57,7 +65,10 @@ impl App {
         App::from(Parts {
             sign_ins: Arc::default(),
             streams: Arc::default(),
+            backups: Arc::default(),
+            health: Arc::default(),
             started_at: store.now(),
+            throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),
             auth: Arc::default(),

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use clap::{Args, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,7 +19,9 @@ use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::{Error, Fields};
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::store::{self, OpenError, Store, WriteTx};
-use crate::{http, jobs, tenants, text, usage};
+use crate::{backups, http, jobs, tenants, text, usage};
+
+mod files;
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
@@ -57,6 +58,8 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    #[command(flatten)]
+    Files(files::FilesCommand),
     /// Print the version
     Version,
 }
@@ -179,6 +182,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(KeysCommand::Revoke { data, id })) => revoke_key(&data, &id),
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
+        Some(Command::Files(command)) => files::run(command),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -243,7 +247,7 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let (dev, file) = (config.dev, config.file.clone());
     let key = store.write(move |tx| first_start(tx, &file, dev)).await?;
     let app = App::new(store, config);
-    let streams = app.streams.clone();
+    let (streams, health) = (app.streams.clone(), app.health.clone());
 
     let listener = TcpListener::bind(args.listen).await.map_err(|e| {
         Failure::Fatal(format!(
@@ -254,18 +258,13 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
+    let backups = tokio::spawn(backups::run(app.clone(), stopped.clone()));
     welcome(address, key.as_deref());
 
-    let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
-    let listener = listener.tap_io(|stream| {
-        // Replies are written whole: waiting to fill a packet only delays them.
-        let _ = stream.set_nodelay(true);
-    });
-    let mut draining = stopped.clone();
-    let server = axum::serve(listener, service).with_graceful_shutdown(async move {
-        let _ = draining.changed().await;
-    });
-    let mut server = tokio::spawn(server.into_future());
+    let (router, config) = (http::router(app.clone()), app.config.clone());
+    let stopped = stopped.clone();
+    let mut server =
+        tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -274,6 +273,7 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
         }
     }
     tracing::info!("stopping: no new requests, those under way are finished");
+    health.stopping();
     let _ = stop.send(true);
     streams.stop();
     if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
@@ -281,6 +281,7 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
         server.abort();
     }
     let _ = jobs.await;
+    let _ = backups.await;
     tracing::info!("stopped");
     Ok(())
 }
@@ -364,6 +365,13 @@ fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
     let lock = store::lock_data_dir(&data.data_dir)
         .ok()
         .map(|(lock, _)| lock);
+    if lock.is_none() && store::is_older(&file)? {
+        return Err(Failure::Usage(format!(
+            "--data-dir {}: an older workspaced serves this database; stop it first, since this one would upgrade \
+             the schema under it",
+            data.data_dir.display()
+        )));
+    }
     Ok((lock, Store::open(&file, Clock::System, 1)?))
 }
 

@@ -135,6 +135,43 @@ impl Clock {
     }
 }
 
+/// Time that only ever goes forward, for limits. Never for data.
+#[derive(Clone, Debug)]
+pub enum Ticks {
+    /// Of this machine, since some start.
+    System(std::time::Instant),
+    /// The same hand that sets the clock.
+    Manual(Clock),
+}
+
+impl Clock {
+    /// Ticks that go with this clock.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "limits only; no data depends on it"
+    )]
+    pub fn ticks(&self) -> Ticks {
+        match self {
+            Clock::System => Ticks::System(std::time::Instant::now()),
+            Clock::Manual(_) => Ticks::Manual(self.clone()),
+        }
+    }
+}
+
+impl governor::clock::Clock for Ticks {
+    type Instant = governor::nanos::Nanos;
+
+    fn now(&self) -> Self::Instant {
+        match self {
+            Ticks::System(start) => start.elapsed().into(),
+            Ticks::Manual(clock) => {
+                let ms = u64::try_from(clock.now().0).unwrap_or(0);
+                std::time::Duration::from_millis(ms).into()
+            }
+        }
+    }
+}
+
 /// How long something took, for the log and for metrics. Never for data.
 pub struct Stopwatch(std::time::Instant);
 

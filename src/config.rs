@@ -2,11 +2,14 @@
 //! only reader of the environment (through clap).
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::catalog::Size;
@@ -92,12 +95,69 @@ pub struct ServeArgs {
     /// Reader threads, each with one connection (1 to 64)
     #[arg(long, env = "WORKSPACED_READERS", allow_negative_numbers = true, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub readers: u16,
+    /// Requests a minute that a key may send unless it has a limit of its own; 0 = no limit. None of
+    /// the limits holds with --dev
+    #[arg(
+        long,
+        env = "WORKSPACED_RATE_LIMIT",
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 60_000
+    )]
+    pub rate_limit: u32,
+    /// Requests a minute that an address may send, counted before its key is looked at; 0 = no limit
+    #[arg(
+        long,
+        env = "WORKSPACED_ADDRESS_RATE_LIMIT",
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 120_000
+    )]
+    pub address_rate_limit: u32,
+    /// A proxy that is believed when it says who the client is (X-Forwarded-For); an address or a
+    /// network such as 10.0.0.0/8; repeat for more
+    #[arg(long = "trusted-proxy", env = "WORKSPACED_TRUSTED_PROXY", value_name = "IP|NET", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once; one more is answered 503. Each needs a file handle (1 to 100000)
+    #[arg(long, env = "WORKSPACED_MAX_CONNECTIONS", allow_negative_numbers = true, value_name = "N", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_connections: u32,
+    /// How long a request may take, such as 60s; then it is answered 503
+    #[arg(long, env = "WORKSPACED_REQUEST_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// Directory of the backups; without it there are none but those of the command line
+    #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Time between two backups, such as 24h or 30m; 0s = only when asked for [default: 24h]
+    #[arg(long, env = "WORKSPACED_BACKUP_EVERY", value_name = "TIME", requires = "backup_dir", value_parser = duration)]
+    pub backup_every: Option<Duration>,
+    /// Backups that are kept in the directory (1 to 10000) [default: 7]
+    #[arg(long, env = "WORKSPACED_BACKUP_KEEP", allow_negative_numbers = true, value_name = "N", requires = "backup_dir", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub backup_keep: Option<u16>,
+}
+
+/// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let given = text.parse::<jiff::SignedDuration>().ok();
+    given
+        .and_then(|d| u64::try_from(d.as_secs()).ok())
+        .filter(|seconds| *seconds <= 366 * 86_400)
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            "allowed are hours, minutes and seconds up to a year, such as 24h, 1h30m or 90s".into()
+        })
 }
 
 /// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.
 fn boolish() -> impl TypedValueParser<Value = bool> {
     PossibleValuesParser::new(["1", "true", "yes", "0", "false", "no"])
         .map(|given| ["1", "true", "yes"].contains(&given.as_str()))
+}
+
+/// An address, or a network in CIDR notation.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "allowed are addresses and networks, such as 127.0.0.1 or 10.0.0.0/8".into())
 }
 
 /// The form of the log.
@@ -126,6 +186,29 @@ pub struct Config {
     pub readers: usize,
     /// Sizes, rates, templates, ceilings.
     pub file: ConfigFile,
+    /// Requests a minute of a key without a limit of its own; `None` = no limit.
+    pub rate_limit: Option<NonZeroU32>,
+    /// Requests a minute of an address; `None` = no limit.
+    pub address_rate_limit: Option<NonZeroU32>,
+    /// Who is believed about `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Where backups go and when they are made; `None` = nowhere.
+    pub backups: Option<BackupSettings>,
+}
+
+/// The backups that the service makes.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Time between two of them; zero = only when asked for.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
 }
 
 /// How long the built-in driver takes, milliseconds.
@@ -338,6 +421,16 @@ impl ServeArgs {
                 stop_ms: self.stop_ms.into(),
             },
             readers: self.readers.into(),
+            rate_limit: NonZeroU32::new(self.rate_limit),
+            address_rate_limit: NonZeroU32::new(self.address_rate_limit),
+            trusted_proxies: self.trusted_proxies.clone(),
+            max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            request_timeout: self.request_timeout,
+            backups: self.backup_dir.clone().map(|dir| BackupSettings {
+                dir,
+                every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
+                keep: self.backup_keep.unwrap_or(7).into(),
+            }),
             file: self
                 .data
                 .config
@@ -361,6 +454,12 @@ impl Default for Config {
                 stop_ms: 1000,
             },
             readers: 2,
+            rate_limit: None,
+            address_rate_limit: None,
+            trusted_proxies: Vec::new(),
+            max_connections: 900,
+            request_timeout: Duration::from_secs(60),
+            backups: None,
             file: ConfigFile::default(),
         }
     }

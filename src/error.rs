@@ -33,6 +33,19 @@ struct Inner {
     retry_after: Option<u32>,
     /// For the log only.
     internal: Option<String>,
+    /// What of the storage failed, where it was that.
+    fault: Option<Fault>,
+}
+
+/// What can fail of the storage.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fault {
+    /// No space, or no space that this process may use.
+    Full,
+    /// The disk or the file system refuses.
+    Io,
+    /// The database file is damaged.
+    Damaged,
 }
 
 /// The text of S for a slug, an external id or a domain that somebody has.
@@ -49,6 +62,7 @@ impl Error {
             existing: None,
             retry_after: None,
             internal: None,
+            fault: None,
         }))
     }
 
@@ -92,6 +106,18 @@ impl Error {
             StatusCode::METHOD_NOT_ALLOWED,
             "METHOD_NOT_ALLOWED",
             "this method is not allowed here; the Allow header lists those that are",
+        )
+    }
+
+    /// 408: a body that did not come.
+    pub fn too_slow(patience: std::time::Duration) -> Self {
+        Self::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "BODY_TIMEOUT",
+            format!(
+                "the request body was not there after {:.1} s; nothing was done, send it again",
+                patience.as_secs_f64()
+            ),
         )
     }
 
@@ -202,6 +228,11 @@ impl Error {
         self.0.internal.as_deref()
     }
 
+    /// What of the storage failed, where it was that.
+    pub fn fault(&self) -> Option<Fault> {
+        self.0.fault
+    }
+
     /// Seconds for the `Retry-After` header.
     pub fn retry_after(&self) -> Option<u32> {
         self.0.retry_after
@@ -261,27 +292,71 @@ impl Error {
     /// SQLite's failures, sorted by what a client can do: wait, or nothing.
     pub fn of_sqlite(e: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode::{
-            DatabaseBusy, DatabaseLocked, DiskFull, ReadOnly, SystemIoFailure,
+            CannotOpen, DatabaseBusy, DatabaseCorrupt, DatabaseLocked, DiskFull, NotADatabase,
+            ReadOnly, SystemIoFailure,
         };
         let mut error = match e.sqlite_error_code() {
-            Some(DiskFull) => {
-                let mut full = Error::new(
-                    StatusCode::INSUFFICIENT_STORAGE,
-                    "STORAGE_FULL",
-                    "the disk of this server is full; nothing was changed, try again when there is space",
-                );
-                full.0.retry_after = Some(30);
-                full
-            }
+            Some(DiskFull) => Error::storage_full(),
             Some(DatabaseBusy | DatabaseLocked) => {
                 Error::unavailable("the database is busy; nothing was changed, try again", 1)
             }
-            Some(SystemIoFailure | ReadOnly) => {
-                Error::unavailable("the storage of this server failed; nothing was changed", 5)
-            }
+            Some(SystemIoFailure | ReadOnly | CannotOpen) => Error::storage_failed(),
+            Some(DatabaseCorrupt | NotADatabase) => Error::damaged(),
             _ => return Error::internal(e),
         };
         error.0.internal = Some(e.to_string());
+        error
+    }
+
+    /// 507: no space left.
+    fn storage_full() -> Self {
+        let mut full = Error::new(
+            StatusCode::INSUFFICIENT_STORAGE,
+            "STORAGE_FULL",
+            "the disk of this server is full; nothing was changed, try again when there is space",
+        );
+        full.0.retry_after = Some(30);
+        full.0.fault = Some(Fault::Full);
+        full
+    }
+
+    fn storage_failed() -> Self {
+        let mut e = Error::unavailable("the storage of this server failed; nothing was changed", 5)
+            .with_code("STORAGE_FAILED");
+        e.0.fault = Some(Fault::Io);
+        e
+    }
+
+    /// 503: a page of the database is damaged. Nothing is written any more.
+    pub fn damaged() -> Self {
+        let mut e = Error::unavailable(
+            "the database of this server is damaged; nothing was changed. Whoever runs it finds in its log what to do",
+            60,
+        )
+        .with_code("DATABASE_DAMAGED");
+        e.0.fault = Some(Fault::Damaged);
+        e
+    }
+
+    /// The storage failed in the moment of the commit, and has not worked since: whether the change
+    /// was kept will be seen when it works again.
+    pub fn undecided(mut self) -> Self {
+        self.0.message = "the storage of this server failed while the change was being written; it may be there when \
+            the storage works again. Send the same request with the same Idempotency-Key: it is never executed twice"
+            .into();
+        self
+    }
+
+    /// A failure of the file system outside SQLite, about `path`.
+    pub fn of_io(e: &std::io::Error, path: &std::path::Path) -> Self {
+        use std::io::ErrorKind::{QuotaExceeded, StorageFull};
+        let mut error = match e.kind() {
+            StorageFull | QuotaExceeded => Error::storage_full(),
+            _ => Error::storage_failed(),
+        };
+        let message = format!("{}: {e}; nothing was changed", path.display());
+        // Not a fault of the database: it may well be on another disk.
+        (error.0.message, error.0.fault) = (message, None);
         error
     }
 }

@@ -57,6 +57,14 @@ pub static JOBS: &[Job] = &[
         run: |tx, _| sessions::purge(tx, BATCH),
     },
     Job {
+        name: "throttle",
+        every_ms: 60_000,
+        run: |_, app| {
+            app.throttle.forget();
+            Ok(0)
+        },
+    },
+    Job {
         name: "key-uses",
         every_ms: 60_000,
         run: |tx, app| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),

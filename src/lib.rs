@@ -14,9 +14,11 @@
 //! | [`events`] | the same as it happens, as server-sent events |
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
 //! | [`system`] | the installation and an organization at a glance |
+//! | [`backups`] | copies of the database: by the clock, and when an operator asks |
+//! | [`health`] | what a supervisor and a load balancer ask |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
 //! | [`jobs`] | background work: a static table and one loop |
-//! | [`admin`] | health, documents and the embedded pages |
+//! | [`admin`] | documents and the embedded pages |
 //! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |
 //!
 //! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
@@ -27,6 +29,7 @@ pub mod admin;
 pub mod api_keys;
 pub mod app;
 pub mod audit;
+pub mod backups;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
@@ -35,6 +38,7 @@ pub mod config;
 pub mod domains;
 pub mod error;
 pub mod events;
+pub mod health;
 pub mod http;
 pub mod ids;
 pub mod jobs;

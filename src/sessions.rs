@@ -7,14 +7,14 @@
 //! * `SameSite=Strict` keeps the cookie out of what other sites send. Beyond that a request that is
 //!   known by its cookie only must carry [`HEADER`], which another site's page cannot add without a
 //!   preflight that is never granted, and a change must carry an `Origin` equal to its `Host`.
-//! * Wrong keys cost an address a growing delay, a minute at the most; nobody is locked out for ever.
+//! * Wrong keys cost an address a growing delay, a minute at the most; the right key passes all the same.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, PoisonError};
 
 use axum::Json;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::{IntoResponse, Response};
@@ -27,7 +27,7 @@ use crate::api_keys::{DEV_KEY, KeyType};
 use crate::app::App;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::error::{Error, Result};
-use crate::http::{Key, find_key};
+use crate::http::{ClientIp, Key, find_key, neighbourhood};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::store::{Store, Tx, WriteTx};
 
@@ -221,22 +221,15 @@ impl Failures {
     }
 }
 
-/// One customer of a provider has a whole /64.
-fn neighbourhood(ip: Option<IpAddr>) -> IpAddr {
-    match ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) {
-        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_none() => {
-            let prefix = u128::from(ip) & !u128::from(u64::MAX);
-            IpAddr::V6(Ipv6Addr::from(prefix))
-        }
-        ip => ip.to_canonical(),
-    }
+fn place(ip: Option<IpAddr>) -> IpAddr {
+    neighbourhood(ip.unwrap_or(IpAddr::V6(Ipv6Addr::UNSPECIFIED)))
 }
 
 impl SignIns {
     /// Whether this address may try now.
     fn admit(&self, ip: Option<IpAddr>, now: Timestamp) -> Result<()> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ip = neighbourhood(ip);
+        let ip = place(ip);
         let Some(failures) = all.get(&ip) else {
             return Ok(());
         };
@@ -258,7 +251,7 @@ impl SignIns {
 
     fn failed(&self, ip: Option<IpAddr>, now: Timestamp) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let ip = neighbourhood(ip);
+        let ip = place(ip);
         if all.len() >= ADDRESSES && !all.contains_key(&ip) {
             let oldest = all
                 .iter()
@@ -276,7 +269,7 @@ impl SignIns {
 
     fn succeeded(&self, ip: Option<IpAddr>) {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        all.remove(&neighbourhood(ip));
+        all.remove(&place(ip));
     }
 }
 
@@ -366,15 +359,15 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
         .map_err(|_| Error::field("key", "send {\"key\": \"msk_...\"}"))?;
     let ip = parts
         .extensions
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip());
+        .get::<ClientIp>()
+        .and_then(|client| client.0);
     let now = app.store.now();
-    app.sign_ins.admit(ip, now)?;
-
     let secret = crate::api_keys::hash(key.trim());
     let found = app.store.read(move |tx| find_key(tx, &secret)).await?;
     let usable = |key: &Key| key.expires_at.is_none_or(|at| at > now);
     let Some(key) = found.filter(usable) else {
+        // Only after the look-up: a right key passes however many wrong ones came from its address.
+        app.sign_ins.admit(ip, now)?;
         app.sign_ins.failed(ip, now);
         return Err(Error::unauthorized(
             "this key is unknown, revoked or expired",

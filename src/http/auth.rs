@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use axum::extract::FromRequestParts;
@@ -51,6 +52,8 @@ pub struct Key {
     pub scopes: Vec<String>,
     /// First 12 characters, for logs and the audit log.
     pub prefix: String,
+    /// Requests a minute; `None` = the server's default.
+    pub rate_limit_rpm: Option<NonZeroU32>,
     /// From then on it is refused.
     pub expires_at: Option<Timestamp>,
 }
@@ -219,6 +222,9 @@ impl Key {
             operator: row.get("operator")?,
             scopes: crate::json::column(row, "scopes")?,
             prefix: row.get("key_prefix")?,
+            rate_limit_rpm: row
+                .get::<_, Option<i64>>("rate_limit_rpm")?
+                .and_then(|rpm| NonZeroU32::new(u32::try_from(rpm).unwrap_or(u32::MAX))),
             expires_at: row.get("expires_at")?,
         })
     }

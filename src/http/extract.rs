@@ -5,6 +5,7 @@
 //! (`?`) after it has found the resource.
 
 use std::collections::HashSet;
+use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
@@ -24,6 +25,11 @@ use crate::ids::parse_uuid;
 
 /// Bytes of a refused body that are still read.
 const DISCARD: usize = 16 << 20;
+/// How long that may take.
+const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a body may take, and three quarters of the request timeout where that is less: who sends
+/// too slowly hears that, not that the server was slow.
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The id in a path, or 400 `INVALID_ID`.
 pub struct PathId<T>(pub T);
@@ -232,7 +238,8 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
             .extensions
             .get::<Access>()
             .map_or(super::MAX_BODY, |access| access.max_body);
-        let bytes = read_body(&parts, body, limit).await?;
+        let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
+        let bytes = read_body(&parts, body, limit, patience).await?;
         let idempotency = idempotency::from_headers(&parts, &bytes)?;
         let body = parse_body(&parts, &bytes);
         Ok(Mutation {
@@ -244,11 +251,12 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
     }
 }
 
-/// Reads at most `limit` bytes.
+/// Reads at most `limit` bytes, for as long as `patience`.
 pub(super) async fn read_body(
     parts: &Parts,
     mut body: axum::body::Body,
     limit: usize,
+    patience: Duration,
 ) -> Result<Bytes> {
     let declared = parts
         .headers
@@ -262,7 +270,11 @@ pub(super) async fn read_body(
         }
         return Err(Error::too_large(limit));
     }
-    match Limited::new(&mut body, limit).collect().await {
+    let whole = Limited::new(&mut body, limit).collect();
+    let Ok(read) = tokio::time::timeout(patience, whole).await else {
+        return Err(Error::too_slow(patience));
+    };
+    match read {
         Ok(all) => Ok(all.to_bytes()),
         Err(e) if e.is::<LengthLimitError>() => {
             discard(body).await;
@@ -278,13 +290,16 @@ pub(super) async fn read_body(
 /// Reads what is left of a body that is refused, within reason: a client that is still sending
 /// when the connection closes loses the reply.
 async fn discard(mut body: axum::body::Body) {
-    let mut left = DISCARD;
-    while let Some(Ok(frame)) = body.frame().await {
-        match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-            Some(less) => left = less,
-            None => return,
+    let all = async {
+        let mut left = DISCARD;
+        while let Some(Ok(frame)) = body.frame().await {
+            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                Some(less) => left = less,
+                None => return,
+            }
         }
-    }
+    };
+    let _ = tokio::time::timeout(DISCARD_PATIENCE, all).await;
 }
 
 #[cfg(test)]

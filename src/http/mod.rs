@@ -9,28 +9,33 @@ mod idempotency;
 pub mod openapi;
 mod paging;
 pub mod routes;
+mod server;
+mod throttle;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::{Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
-use axum::http::{HeaderValue, StatusCode, Uri};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
 use crate::app::App;
 use crate::clock::Stopwatch;
-use crate::error::{Carried, Error};
+use crate::error::{Carried, Error, Result};
 
 pub use auth::{Auth, Caller, Key, covers, find_key};
 pub use extract::{Mutation, Params, Patch, PathId};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};
+pub use server::serve;
+pub use throttle::{ClientIp, Throttle, neighbourhood};
 
 /// Bytes of a request body that are read unless a route says otherwise.
 pub const MAX_BODY: usize = 1 << 20;
@@ -41,10 +46,11 @@ pub const BASE: &str = "/api/v1";
 pub fn router(app: App) -> Router {
     let mut api = Router::new();
     for route in routes::table() {
-        api = api.route(
-            route.path,
-            route.handler.layer(axum::Extension(route.access)),
-        );
+        let mut handler = route.handler;
+        if route.access.reach != routes::Reach::Operator {
+            handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
+        }
+        api = api.route(route.path, handler.layer(axum::Extension(route.access)));
     }
     let ids = Arc::new(RequestIds::new(&app));
     Router::new()
@@ -97,10 +103,13 @@ async fn edge(
     let request_id = ids.next();
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
-    let ip = request
-        .extensions()
-        .get::<ConnectInfo<SocketAddr>>()
-        .map(|info| info.0.ip());
+    let client = ClientIp::of(
+        request.extensions(),
+        request.headers(),
+        &app.config.trusted_proxies,
+    );
+    let ip = client.0;
+    request.extensions_mut().insert(client);
     let mut key = None;
 
     let in_api = path == BASE
@@ -108,11 +117,7 @@ async fn edge(
             .strip_prefix(BASE)
             .is_some_and(|rest| rest.starts_with('/'));
     let mut response = if in_api {
-        match app
-            .auth
-            .identify(&app.store, &method, request.headers())
-            .await
-        {
+        match admit(&app, ip, &method, request.headers()).await {
             Ok(found) => {
                 key = Some(found.clone());
                 let identity = auth::Identity {
@@ -155,6 +160,34 @@ async fn edge(
         failure,
     );
     response
+}
+
+/// The key of a request, within what it and its address may ask for.
+async fn admit(
+    app: &App,
+    ip: Option<IpAddr>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Arc<Key>> {
+    app.throttle.address(ip)?;
+    match app.auth.identify(&app.store, method, headers).await {
+        Ok(key) => app.throttle.key(&key).map(|()| key),
+        Err(e) if e.status() == StatusCode::UNAUTHORIZED => Err(app.throttle.wrong_key(ip, e)),
+        Err(e) => Err(e),
+    }
+}
+
+/// No request may take longer; those of operators may, who ask for whole tables.
+async fn within(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Error::unavailable(
+            "the request took too long and may still be carried out; send it again with the same Idempotency-Key",
+            1,
+        )
+        .with_code("REQUEST_TIMEOUT")
+        .into_response(),
+    }
 }
 
 /// The one error body, in place of the empty one that [`Error`] travels with.

@@ -8,13 +8,18 @@
 //! * A full queue answers 503 and nothing has happened. Once queued, a write runs to its end even
 //!   if the client has left.
 //! * Readers never wait for the writer and share no lock with it; each read sees one snapshot.
+//! * A write that was answered "nothing was changed" is not there after a crash either (see
+//!   `writer::Writer::settle`). A damaged page ends all writes, so that nothing is built on it.
 //!
 //! Dangerous here: a closure runs on the writer's own thread. It must not block on anything but
 //! the database, and must only use the transaction that it is given.
 
+mod backup;
 mod columns;
+mod health;
 mod open;
 mod readers;
+mod restore;
 mod tx;
 mod upgrade;
 mod writer;
@@ -32,10 +37,16 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 
+pub use backup::{
+    Backup, Inspection, Target, checksum_file, inspect, list as list_backups, read_file,
+    recorded_checksum, sha256, take as take_backup,
+};
 pub use columns::Columns;
+pub use health::Health;
 pub use open::{OpenError, lock_data_dir};
+pub use restore::{Restored, restore};
 pub use tx::{Tx, WriteTx};
-pub use upgrade::{SCHEMA, VERSION};
+pub use upgrade::{SCHEMA, VERSION, is_older};
 
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
 const READ_QUEUE: usize = 4096;
@@ -66,6 +77,8 @@ pub struct Signals {
     pub agenda: Notify,
     /// The last `seq` of the audit log that is committed.
     pub audit: watch::Sender<i64>,
+    /// What is known of the storage.
+    pub health: Health,
 }
 
 impl Signals {
@@ -79,11 +92,14 @@ impl Store {
     /// Opens (or creates, or upgrades) the database file and starts the threads.
     ///
     /// # Errors
-    /// When the file is not ours, is newer than this program, or cannot be used in WAL mode.
+    /// When the file is not ours, is newer than this program, is damaged as far as can be seen without
+    /// reading all of it, or cannot be used in WAL mode. It is then left as it is.
     pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Store, OpenError> {
         let signals = Arc::new(Signals::default());
-        let writer_conn = open::writer(path)?;
-        upgrade::upgrade(&writer_conn, path)?;
+        let writer_conn = open::writer(path)
+            .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
+            .map_err(|e| e.about(path))?;
+        open::fold_log(&writer_conn);
         let (writer, writer_thread) =
             writer::start(writer_conn, clock.clone(), signals.clone(), WRITE_QUEUE);
         let pool = open::pool(path, readers)?;
@@ -128,7 +144,7 @@ impl Store {
             pool.as_ref().and_then(Pool::try_get)
         };
         match free {
-            Some(conn) => guard(|| readers::read(&conn, &self.0.clock, f)),
+            Some(conn) => guard(|| readers::read(&conn, &self.0.clock, &self.0.signals, f)),
             None => self.read(f).await,
         }
     }
@@ -177,7 +193,7 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
-        let job = readers::job(self.0.clock.clone(), f, answer);
+        let job = readers::job(self.0.clock.clone(), self.0.signals.clone(), f, answer);
         self.0.readers.try_send(job).map_err(|_| busy())?;
         Ok(receive)
     }
@@ -187,10 +203,21 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
+        if self.0.signals.health.is_damaged() {
+            return Err(Error::damaged());
+        }
         let (answer, receive) = oneshot::channel();
         let job = writer::Message::Job(writer::job(f, answer));
         self.0.writer.try_send(job).map_err(|_| busy())?;
         Ok(receive)
+    }
+
+    /// A write that changes nothing and yet goes to the disk: `Ok` says that writes are kept.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn probe(&self) -> Result<()> {
+        self.write(|tx| Ok(writer::touch(tx)?)).await
     }
 
     /// The instant that the next transaction would be stamped with.

@@ -7,16 +7,65 @@ use std::time::Duration;
 
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 
+use super::backup;
+
 /// Why a database could not be opened; the text is for the person who started the program.
 #[derive(Debug)]
-pub struct OpenError(pub String);
+pub struct OpenError {
+    text: String,
+    damaged: bool,
+}
+
+impl OpenError {
+    pub(super) fn new(text: impl Into<String>) -> Self {
+        OpenError {
+            text: text.into(),
+            damaged: false,
+        }
+    }
+
+    /// About this database, and with what to do where it is damaged. A small one is looked through
+    /// for the pages; a large one would keep the person waiting for the message.
+    pub(super) fn about(self, path: &Path) -> Self {
+        const SMALL: u64 = 64 << 20;
+        if !self.damaged {
+            return self;
+        }
+        let (file, dir) = (
+            path.display(),
+            path.parent().unwrap_or(Path::new(".")).display(),
+        );
+        let mut text = format!("{file}: the database is damaged: {}", self.text);
+        if fs::metadata(path).is_ok_and(|meta| meta.len() <= SMALL) {
+            for fault in backup::inspect(path)
+                .map(|i| i.faults)
+                .unwrap_or_default()
+                .iter()
+                .take(5)
+            {
+                text.push_str("\n  ");
+                text.push_str(fault);
+            }
+        }
+        text.push_str(&format!(
+            "\nNothing was changed. See all of it with:  workspaced check {file}\n\
+             Go back to a backup with:  workspaced restore BACKUP --data-dir {dir}\n\
+             (the damaged database is kept beside the restored one)"
+        ));
+        OpenError {
+            text,
+            damaged: true,
+        }
+    }
+}
 
 impl fmt::Display for OpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.text)
     }
 }
 
@@ -24,7 +73,15 @@ impl std::error::Error for OpenError {}
 
 impl From<rusqlite::Error> for OpenError {
     fn from(e: rusqlite::Error) -> Self {
-        OpenError(format!("the database cannot be used: {e}"))
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        if matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
+            OpenError {
+                text: e.to_string(),
+                damaged: true,
+            }
+        } else {
+            OpenError::new(format!("the database cannot be used: {e}"))
+        }
     }
 }
 
@@ -45,7 +102,7 @@ const WAL_KEEP_BYTES: i64 = 16 << 20;
 /// When the directory cannot be made, or another process serves it.
 pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
     let say = |what: &str, e: &dyn fmt::Display| {
-        OpenError(format!("--data-dir {}: {what}: {e}", dir.display()))
+        OpenError::new(format!("--data-dir {}: {what}: {e}", dir.display()))
     };
     if !dir.exists() {
         let mut builder = fs::DirBuilder::new();
@@ -65,7 +122,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
         .map_err(|e| say("cannot be written", &e))?;
     match lock.try_lock() {
         Ok(()) => Ok((lock, dir.join("workspaced.db"))),
-        Err(TryLockError::WouldBlock) => Err(OpenError(format!(
+        Err(TryLockError::WouldBlock) => Err(OpenError::new(format!(
             "--data-dir {}: another workspaced is running on this directory; stop it, or choose another directory",
             dir.display()
         ))),
@@ -107,19 +164,64 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     options
         .open(path)
-        .map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
-    let conn = Connection::open(path).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
-    pragmas(&conn, WRITER_CACHE_KIB).map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
-    let mode: String = conn
-        .query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))
-        .map_err(|e| OpenError(format!("{}: {e}", path.display())))?;
+        .map_err(|e| OpenError::new(format!("{}: {e}", path.display())))?;
+    let conn = Connection::open(path)?;
+    // Until it is known to be sound, not a byte of it is changed; not even by closing it.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+    pragmas(&conn, WRITER_CACHE_KIB)?;
+    // Finds a damaged page when it is read, not when it is used.
+    conn.pragma_update(None, "cell_size_check", true)?;
+    glance(&conn)?;
+    let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{}: write-ahead logging cannot be used here (SQLite answered {mode:?}); put the data directory on a local disk",
             path.display()
         )));
     }
     conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
+    Ok(conn)
+}
+
+/// Reads the header (with it SQLite compares the size of the file), the schema, and the first pages
+/// of every table: what can be seen of damage without reading all data.
+fn glance(conn: &Connection) -> rusqlite::Result<()> {
+    let tables: Vec<String> = conn
+        .prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?
+        .query_map([], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    for table in tables {
+        let mut first = conn.prepare(&format!(
+            "SELECT * FROM \"{}\" LIMIT 1",
+            table.replace('"', "\"\"")
+        ))?;
+        first.query([])?.next()?;
+    }
+    Ok(())
+}
+
+/// Moves everything into the database file and begins a new log.
+///
+/// What a crashed process left in the log was perhaps never on the disk: it may have died because a
+/// flush failed, and the kernel forgets that it did. Copied and flushed once more, it is.
+pub(super) fn fold_log(conn: &Connection) {
+    let done = conn
+        .busy_timeout(Duration::from_millis(100))
+        .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+        .and_then(|()| conn.busy_timeout(BUSY_TIMEOUT));
+    if let Err(e) = done {
+        tracing::warn!(error = %e, "the first checkpoint failed; the WAL keeps the data");
+    }
+}
+
+/// A connection for one backup.
+pub(super) fn for_backup(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    pragmas(&conn, READER_CACHE_KIB)?;
     Ok(conn)
 }
 
@@ -140,5 +242,5 @@ pub(super) fn pool(path: &Path, size: usize) -> Result<Pool<SqliteConnectionMana
         .idle_timeout(None)
         .max_lifetime(None)
         .build(manager)
-        .map_err(|e| OpenError(format!("{}: {e}", path.display())))
+        .map_err(|e| OpenError::new(format!("{}: {e}", path.display())))
 }

@@ -1,5 +1,6 @@
 //! The readers: a fixed number of connections in a pool, and as many threads that use them.
 
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
@@ -8,10 +9,11 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
+use super::Signals;
 use super::open::OpenError;
 use super::tx::Tx;
 use crate::clock::Clock;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a reader thread is told.
 pub(super) enum Job {
@@ -20,7 +22,12 @@ pub(super) enum Job {
 }
 
 /// `f` in a read transaction; the answer goes to `answer`.
-pub(super) fn job<T, F>(clock: Clock, f: F, answer: oneshot::Sender<Result<T>>) -> Job
+pub(super) fn job<T, F>(
+    clock: Clock,
+    signals: Arc<Signals>,
+    f: F,
+    answer: oneshot::Sender<Result<T>>,
+) -> Job
 where
     T: Send + 'static,
     F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
@@ -29,7 +36,7 @@ where
         if answer.is_closed() {
             return; // The client has left while this waited: reading for nobody helps nobody.
         }
-        let _ = answer.send(super::guard(|| read(conn, &clock, f)));
+        let _ = answer.send(super::guard(|| read(conn, &clock, &signals, f)));
     }))
 }
 
@@ -37,11 +44,19 @@ where
 pub(super) fn read<T>(
     conn: &Connection,
     clock: &Clock,
+    signals: &Signals,
     f: impl FnOnce(&Tx<'_>) -> Result<T>,
 ) -> Result<T> {
-    conn.prepare_cached("BEGIN")?.execute([])?;
-    let result = super::guard(|| f(&Tx::new(conn, clock.now())));
-    conn.prepare_cached("ROLLBACK")?.execute([])?;
+    let in_transaction = || {
+        conn.prepare_cached("BEGIN")?.execute([])?;
+        let result = super::guard(|| f(&Tx::new(conn, clock.now())));
+        conn.prepare_cached("ROLLBACK")?.execute([])?;
+        result
+    };
+    let result = in_transaction();
+    if let Some(fault) = result.as_ref().err().and_then(Error::fault) {
+        signals.health.failed(fault);
+    }
     result
 }
 
@@ -64,7 +79,7 @@ pub(super) fn start(
                     }
                 }
             })
-            .map_err(|e| OpenError(format!("no thread for reader {n}: {e}")))
+            .map_err(|e| OpenError::new(format!("no thread for reader {n}: {e}")))
     });
     Ok((sender, threads.collect::<Result<_, _>>()?))
 }

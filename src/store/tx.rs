@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use uuid::{ContextV7, Uuid};
 
 use crate::clock::Timestamp;
+use crate::error::Fault;
 
 /// A read transaction: one snapshot at one instant.
 pub struct Tx<'a> {
@@ -45,6 +46,8 @@ pub(super) struct Effects {
     pub keys: bool,
     pub agenda: bool,
     pub audit: Option<i64>,
+    /// What of the storage failed in a job.
+    pub fault: Option<Fault>,
 }
 
 impl Effects {
@@ -52,6 +55,7 @@ impl Effects {
         self.keys |= other.keys;
         self.agenda |= other.agenda;
         self.audit = self.audit.max(other.audit);
+        self.fault = self.fault.or(other.fault);
     }
 }
 
@@ -156,6 +160,6 @@ pub(super) fn savepoint<T>(
 }
 
 thread_local! {
-    /// Pages in the WAL after the last commit of this thread; set by SQLite's hook.
+    /// Pages in the WAL after the last commit of this thread that wrote any; set by SQLite's hook.
     pub(super) static WAL_PAGES: Cell<u32> = const { Cell::new(0) };
 }

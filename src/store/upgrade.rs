@@ -7,7 +7,9 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use super::backup::{self, Target, beside};
 use super::open::OpenError;
+use crate::clock::Timestamp;
 
 /// The whole current schema.
 pub const SCHEMA: &str = include_str!("../../schema.sql");
@@ -36,13 +38,46 @@ const LISTS: &str = include_str!("upgrade_3.sql");
 pub const VERSION: i64 = STEPS.len() as i64 + 1;
 
 /// Marks a file as ours ("wksp"), so that another program's database is not touched.
-const APPLICATION_ID: i64 = 0x776b_7370;
+pub(super) const APPLICATION_ID: i64 = 0x776b_7370;
 
-/// Brings the database to [`VERSION`].
+/// Whether the file has an older schema than [`VERSION`].
 ///
 /// # Errors
-/// When the file is another program's, or was written by a newer version of this one.
-pub(super) fn upgrade(conn: &Connection, path: &Path) -> Result<(), OpenError> {
+/// When it cannot be read.
+pub fn is_older(path: &Path) -> Result<bool, OpenError> {
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let conn = Connection::open_with_flags(path, flags)?;
+    Ok(conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? < VERSION)
+}
+
+/// Brings the database to [`VERSION`]. An older one is backed up beside itself first.
+///
+/// # Errors
+/// When the file is another program's, was written by a newer version of this one, or could not be
+/// backed up.
+pub(super) fn upgrade(conn: &Connection, path: &Path, now: Timestamp) -> Result<(), OpenError> {
+    let pragma =
+        |name: &str| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
+    let version = pragma("user_version")?;
+    if pragma("application_id")? == APPLICATION_ID && (1..VERSION).contains(&version) {
+        let time: String = now
+            .rfc3339_ms()
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        let file = beside(path, &format!(".version-{version}-{time}"));
+        backup::take(path, &Target::File(file.clone()), now).map_err(|e| {
+            OpenError::new(format!(
+                "{}: no backup could be made before the upgrade from schema version {version} to {VERSION} \
+                 ({}{}); nothing was changed",
+                path.display(),
+                e.message(),
+                e.internal_detail().map(|d| format!(": {d}")).unwrap_or_default(),
+            ))
+        })?;
+        tracing::info!(backup = %file.display(), from = version, to = VERSION, "upgrading the schema");
+    }
     conn.execute_batch("BEGIN IMMEDIATE")?;
     let done = upgrade_in_transaction(conn, path);
     conn.execute_batch(if done.is_ok() { "COMMIT" } else { "ROLLBACK" })?;
@@ -58,12 +93,12 @@ fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenErro
         conn.execute_batch(SCHEMA)?;
         conn.pragma_update(None, "application_id", APPLICATION_ID)?;
     } else if pragma("application_id")? != APPLICATION_ID {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{}: this is not a workspaced database; it was left as it is",
             path.display()
         )));
     } else if !(1..=VERSION).contains(&version) {
-        return Err(OpenError(format!(
+        return Err(OpenError::new(format!(
             "{}: the database has schema version {version}, this program knows up to {VERSION}; \
              use the newer workspaced that wrote it. Nothing was changed",
             path.display()

@@ -4,6 +4,7 @@
 //! after the one commit. While that commit is on its way to the disk the next callers gather, so
 //! throughput grows with concurrency by itself; nobody is ever made to wait for company.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
@@ -16,8 +17,9 @@ use uuid::ContextV7;
 
 use super::Signals;
 use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
+use super::upgrade::VERSION;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
+use crate::error::{Error, Fault, Result};
 
 /// Writes that share one commit at the most: bounds how long the first of them waits.
 const BATCH: usize = 256;
@@ -37,7 +39,25 @@ pub(super) enum Message {
 /// Runs in its savepoint and says how to answer once the commit is known.
 pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
 /// Gets `None` when the commit succeeded, else why it did not.
-type Answer = Box<dyn FnOnce(Option<&rusqlite::Error>)>;
+type Answer = Box<dyn FnOnce(Option<&Failure>)>;
+
+/// Why a commit did not succeed.
+pub(super) struct Failure {
+    error: rusqlite::Error,
+    /// Whether the change will be there after a crash is not known.
+    undecided: bool,
+}
+
+impl Failure {
+    fn to_error(&self) -> Error {
+        let error = Error::of_sqlite(&self.error);
+        if self.undecided {
+            error.undecided()
+        } else {
+            error
+        }
+    }
+}
 
 pub(super) fn job<T, F>(f: F, answer: oneshot::Sender<Result<T>>) -> Job
 where
@@ -46,13 +66,16 @@ where
 {
     Box::new(move |tx| {
         let result = savepoint(tx, "job", || super::guard(|| f(tx)));
-        if result.is_err() {
-            *tx.effects.borrow_mut() = Effects::default();
+        if let Err(e) = &result {
+            *tx.effects.borrow_mut() = Effects {
+                fault: e.fault(),
+                ..Effects::default()
+            };
         }
         Box::new(move |failure| {
             let result = match failure {
                 // What f refused stays refused whatever became of the commit.
-                Some(why) if result.is_ok() => Err(Error::of_sqlite(why)),
+                Some(why) if result.is_ok() => Err(why.to_error()),
                 _ => result,
             };
             let _ = answer.send(result);
@@ -85,6 +108,16 @@ pub(super) fn start(
     )
 }
 
+/// Writes the first page as it is: a change of nothing that the disk must take all the same.
+pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
+    conn.pragma_update(None, "user_version", VERSION)
+}
+
+thread_local! {
+    /// Whether anything was written since this was last asked; a commit of nothing proves nothing.
+    static WROTE: Cell<bool> = const { Cell::new(false) };
+}
+
 struct Writer {
     conn: Connection,
     clock: Clock,
@@ -96,6 +129,7 @@ impl Writer {
     fn run(self, receiver: &Receiver<Message>) {
         self.conn.wal_hook(Some(|_, pages| {
             WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
+            WROTE.set(true);
             Ok(())
         }));
         while let Ok(Message::Job(first)) = receiver.recv() {
@@ -118,7 +152,7 @@ impl Writer {
     fn batch(&self, first: Job, receiver: &Receiver<Message>) -> bool {
         let mut answers = Vec::new();
         let mut effects = Effects::default();
-        let mut stop = false;
+        let (mut stop, mut committing) = (false, false);
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
@@ -130,8 +164,14 @@ impl Writer {
                 effects.merge(*tx.effects.borrow());
                 if self.conn.is_autocommit() {
                     // The engine gave up the whole transaction (disk full, I/O): all of it is undone.
+                    let code = match effects.fault {
+                        Some(Fault::Full) => rusqlite::ffi::SQLITE_FULL,
+                        Some(Fault::Io) => rusqlite::ffi::SQLITE_IOERR,
+                        Some(Fault::Damaged) => rusqlite::ffi::SQLITE_CORRUPT,
+                        None => rusqlite::ffi::SQLITE_ABORT,
+                    };
                     return Err(rusqlite::Error::SqliteFailure(
-                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                        rusqlite::ffi::Error::new(code),
                         Some("the transaction was rolled back".into()),
                     ));
                 }
@@ -143,21 +183,54 @@ impl Writer {
                     }
                 }
             }
+            committing = true;
             self.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
         })();
-        if let Err(e) = &result {
-            tracing::error!(error = %e, writes = answers.len(), "commit failed; nothing of it was kept");
+        if let Some(fault) = effects.fault {
+            self.signals.health.failed(fault);
+        }
+        let failure = result.err().map(|error| {
+            tracing::error!(error = %error, writes = answers.len(), "commit failed; nothing of it was kept");
             if !self.conn.is_autocommit() {
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
-        } else {
+            if let Some(fault) = Error::of_sqlite(&error).fault() {
+                self.signals.health.failed(fault);
+            }
+            // A full disk fails before the commit mark is written: that is decided.
+            let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+            let undecided = committing && !full && !self.settle();
+            Failure { error, undecided }
+        });
+        if failure.is_none() {
+            if WROTE.take() {
+                self.signals.health.works();
+            }
             self.tell(effects);
         }
-        let failure = result.err();
         for answer in answers {
             answer(failure.as_ref());
         }
         stop
+    }
+
+    /// After a commit that failed. Its pages may lie in the log, whole up to the commit mark, with only
+    /// their flush missing: reading the log after a crash would then find a change that its caller was
+    /// told did not happen. The next commit is written over it from the same place on and so unmakes
+    /// it; true when that has been done and has reached the disk.
+    fn settle(&self) -> bool {
+        let settled = self
+            .conn
+            .execute_batch("BEGIN IMMEDIATE")
+            .and_then(|()| touch(&self.conn))
+            .and_then(|()| self.conn.execute_batch("COMMIT"));
+        if settled.is_err() && !self.conn.is_autocommit() {
+            let _ = self.conn.execute_batch("ROLLBACK");
+        }
+        if settled.is_ok() && WROTE.take() {
+            self.signals.health.works();
+        }
+        settled.is_ok()
     }
 
     /// Before the callers are answered: whoever is told "revoked" finds the key revoked.

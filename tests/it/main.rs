@@ -8,6 +8,7 @@
 mod harness;
 
 mod admin;
+mod backup;
 mod computers;
 mod domains;
 mod events;
@@ -15,6 +16,7 @@ mod idempotency;
 mod keys;
 mod metering_oracle;
 mod model;
+mod overload;
 mod plans;
 mod store;
 mod surface;

@@ -333,7 +333,7 @@ fn health_needs_no_key() {
     let answer = s.send(Request::get("/health").body(Body::empty()).unwrap());
     assert_eq!(
         answer.expect(200),
-        json!({ "status": "ok", "version": env!("CARGO_PKG_VERSION") })
+        json!({ "status": "ok", "storage": "works", "version": env!("CARGO_PKG_VERSION") })
     );
 }
 

@@ -1,0 +1,216 @@
+//! Backups of the service: by the clock, and when an operator asks. Both go to the directory of
+//! `--backup-dir` and nowhere else; a caller never names a path.
+
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use tokio::sync::{Mutex as AsyncMutex, watch};
+use utoipa::ToSchema;
+
+use crate::app::App;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::Timestamp;
+use crate::config::BackupSettings;
+use crate::error::{Error, Result};
+use crate::http::Caller;
+use crate::store::{self, Backup, Target};
+
+/// The clock is looked at this often at least: the wall clock may jump.
+const LOOK: Duration = Duration::from_secs(60);
+
+/// What is going on.
+#[derive(Default)]
+pub struct Backups {
+    /// Held by the one backup that is being made.
+    running: AsyncMutex<()>,
+    last_error: Mutex<Option<String>>,
+}
+
+/// One backup.
+#[derive(Serialize, ToSchema)]
+pub struct BackupView {
+    /// Name of the file in the configured directory.
+    name: String,
+    /// Its size.
+    bytes: u64,
+    /// Its SHA-256, hexadecimal; also in the file `NAME.sha256`.
+    sha256: String,
+    /// The instant whose state it holds.
+    created_at: Timestamp,
+}
+
+impl From<&Backup> for BackupView {
+    fn from(backup: &Backup) -> Self {
+        BackupView {
+            name: backup
+                .file
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned(),
+            bytes: backup.bytes,
+            sha256: backup.sha256.clone(),
+            created_at: backup.created_at,
+        }
+    }
+}
+
+/// `GET /system/backups`
+#[derive(Serialize, ToSchema)]
+pub struct BackupList {
+    /// The backups that are there, newest first.
+    data: Vec<BackupView>,
+    total: usize,
+    /// The configured directory; null when there is none.
+    directory: Option<String>,
+    /// Seconds between two backups; null when none are made by the clock.
+    every_seconds: Option<u64>,
+    /// How many are kept.
+    keep: Option<usize>,
+    /// One is being made.
+    running: bool,
+    /// Why the last try failed; null when it did not.
+    last_error: Option<String>,
+}
+
+/// `GET /system/backups`
+pub async fn list(State(app): State<App>, _: Caller) -> Result<Json<BackupList>> {
+    let settings = app.config.backups.as_ref();
+    let data: Vec<BackupView> = match settings {
+        Some(settings) => blocking(&settings.dir, store::list_backups)
+            .await?
+            .iter()
+            .map(Into::into)
+            .collect(),
+        None => Vec::new(),
+    };
+    Ok(Json(BackupList {
+        total: data.len(),
+        data,
+        directory: settings.map(|s| s.dir.display().to_string()),
+        every_seconds: settings.map(|s| s.every.as_secs()).filter(|s| *s > 0),
+        keep: settings.map(|s| s.keep),
+        running: app.backups.running.try_lock().is_err(),
+        last_error: app
+            .backups
+            .last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+    }))
+}
+
+/// `POST /system/backups`
+pub async fn create(
+    State(app): State<App>,
+    caller: Caller,
+) -> Result<(StatusCode, Json<BackupView>)> {
+    let backup = make(&app).await?;
+    let view = BackupView::from(&backup);
+    let entry = app.store.write(move |tx| {
+        audit::record(
+            tx,
+            &Entry {
+                actor: Actor::Key(&caller),
+                tenant_id: caller.tenant_id(),
+                workspace_id: None,
+                kind: "backup.created",
+                resource: tx.new_id(),
+                before: audit::NONE,
+                after: Some(&BackupView::from(&backup)),
+            },
+        )
+    });
+    entry.await?;
+    Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// Makes a backup in the configured directory.
+///
+/// # Errors
+/// 409 when no directory is configured or a backup is being made; what the storage says.
+pub async fn make(app: &App) -> Result<Backup> {
+    let Some(BackupSettings { dir, keep, .. }) = app.config.backups.clone() else {
+        return Err(Error::conflict(
+            "BACKUPS_NOT_CONFIGURED",
+            "this server has no directory for backups; start it with --backup-dir DIR, or use `workspaced backup`",
+        ));
+    };
+    let Ok(_running) = app.backups.running.try_lock() else {
+        return Err(Error::conflict(
+            "BACKUP_RUNNING",
+            "a backup is being made; wait until it is there",
+        ));
+    };
+    let (db, now) = (app.store.path().to_owned(), app.store.now());
+    let target = Target::Dir {
+        dir,
+        keep: Some(keep),
+    };
+    let made = blocking(&db, move |db| store::take_backup(db, &target, now)).await;
+    let error = made.as_ref().err().map(|e| e.message().to_owned());
+    *app.backups
+        .last_error
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner) = error;
+    if let Ok(backup) = &made {
+        tracing::info!(file = %backup.file.display(), bytes = backup.bytes, "backup made");
+    }
+    made
+}
+
+/// Runs `f` on a thread that may wait for the disk.
+async fn blocking<T: Send + 'static>(
+    path: &Path,
+    f: impl FnOnce(&Path) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || f(&path))
+        .await
+        .map_err(Error::internal)?
+}
+
+/// Makes a backup whenever the newest one is old enough, until `stop` changes. What counts is the
+/// age of the files, so a restart neither forgets a backup nor makes one too many.
+pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+    let Some(BackupSettings { dir, every, .. }) = app.config.backups.clone() else {
+        return;
+    };
+    if every.is_zero() {
+        return;
+    }
+    loop {
+        let newest = blocking(&dir, store::list_backups)
+            .await
+            .map(|all| all.first().map(|b| b.created_at));
+        let mut wait = match newest {
+            Ok(Some(at)) => every.saturating_sub(age(at, app.store.now())),
+            Ok(None) => Duration::ZERO,
+            Err(_) => LOOK,
+        };
+        if wait.is_zero() {
+            wait = every;
+            if let Err(e) = make(&app).await {
+                tracing::error!(
+                    error = e.message(),
+                    detail = e.internal_detail(),
+                    "the backup failed"
+                );
+            }
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait.min(LOOK)) => {}
+            _ = stop.changed() => return,
+        }
+    }
+}
+
+/// One that is dated ahead of the clock counts as new.
+fn age(at: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_millis(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
+}

@@ -1,0 +1,435 @@
+//! Backups: a consistent copy of the database, taken while it is in use.
+//!
+//! `VACUUM INTO` reads one snapshot and writes a compact file, so writers go on meanwhile. The copy
+//! is made under a temporary name beside its target, looked through from end to end, flushed, and
+//! only then given its name: a file that has its name is complete. `NAME.sha256` beside it is in the
+//! form that `sha256sum --check` reads, and is there before the file is.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags};
+use sha2::{Digest, Sha256};
+
+use super::open;
+use super::upgrade::{APPLICATION_ID, VERSION};
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+
+/// Faults of one kind that are listed at the most.
+const FAULTS: usize = 20;
+/// SQLite's virtual machine runs so many steps between two flushes of a growing backup.
+const FLUSH_STEPS: i32 = 50_000;
+
+/// Where a backup goes.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// This file, which must not exist.
+    File(PathBuf),
+    /// A new file in this directory, named after the instant; older ones than the newest `keep` go.
+    Dir {
+        /// The directory; made with mode 0700 when missing.
+        dir: PathBuf,
+        /// How many stay; `None` = all.
+        keep: Option<usize>,
+    },
+}
+
+/// A backup that is complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Backup {
+    /// The file.
+    pub file: PathBuf,
+    /// Its size.
+    pub bytes: u64,
+    /// Its SHA-256, hexadecimal.
+    pub sha256: String,
+    /// The snapshot's instant.
+    pub created_at: Timestamp,
+}
+
+/// Copies the database at `db` as it is now. Blocks for as long as that takes; reads and writes
+/// through other connections go on.
+///
+/// # Errors
+/// 409 when the file is there already, 507 when the disk is full, 503 for everything else that the
+/// storage refuses, 500 when the copy is not sound. The target is then as it was.
+pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup> {
+    let file = match target {
+        Target::File(file) => file.clone(),
+        Target::Dir { dir, .. } => {
+            make_dir(dir)?;
+            sweep(dir);
+            dir.join(name_at(now))
+        }
+    };
+    if file.exists() {
+        return Err(Error::conflict(
+            "BACKUP_EXISTS",
+            format!(
+                "{}: this file is there already; choose another name",
+                file.display()
+            ),
+        ));
+    }
+    let partial = beside(&file, ".partial");
+    let backup = copy(db, &partial, now).and_then(|(bytes, sha256)| {
+        write_checksum(&file, &sha256)?;
+        fs::rename(&partial, &file).map_err(|e| Error::of_io(&e, &file))?;
+        sync_dir(&file)?;
+        Ok(Backup {
+            file: file.clone(),
+            bytes,
+            sha256,
+            created_at: now,
+        })
+    });
+    if backup.is_err() {
+        let _ = fs::remove_file(&partial);
+    }
+    let backup = backup?;
+    if let Target::Dir {
+        dir,
+        keep: Some(keep),
+    } = target
+    {
+        prune(dir, *keep);
+    }
+    Ok(backup)
+}
+
+/// The copy under its temporary name, sound and flushed: its size and SHA-256.
+fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String)> {
+    let io = |e: io::Error| Error::of_io(&e, partial);
+    let text = partial.to_str().ok_or_else(|| {
+        Error::bad_request(
+            "INVALID_PATH_TEXT",
+            format!("{}: the path is not UTF-8", partial.display()),
+        )
+    })?;
+    // SQLite fills an empty file that is there, so the copy has its mode from the first byte on.
+    let mut options = OpenOptions::new();
+    options.create_new(true).read(true).write(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let file = options.open(partial).map_err(io)?;
+    // Whoever finds a partial file without this lock knows that nobody writes it any more.
+    file.try_lock().map_err(|e| io(e.into()))?;
+
+    let source = open::for_backup(db)?;
+    if source.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0))? != APPLICATION_ID
+    {
+        return Err(Error::bad_request(
+            "NOT_A_DATABASE",
+            format!("{}: this is not a workspaced database", db.display()),
+        ));
+    }
+    // Flushed bit by bit: one flush of everything at the end would make every commit wait behind it.
+    let growing = file.try_clone().map_err(io)?;
+    source.progress_handler(
+        FLUSH_STEPS,
+        Some(move || {
+            let _ = growing.sync_data();
+            false
+        }),
+    )?;
+    source.execute("VACUUM INTO ?1", [text])?;
+    drop(source);
+    file.sync_all().map_err(io)?;
+    let inspection = inspect(partial)?;
+    if let Some(fault) = inspection.faults.first() {
+        return Err(Error::internal(format!(
+            "the backup of {} is not sound: {fault}",
+            now.rfc3339()
+        )));
+    }
+    let sha256 = sha256(partial)?;
+    Ok((file.metadata().map_err(io)?.len(), sha256))
+}
+
+/// What a look through a whole file found.
+#[derive(Debug)]
+pub struct Inspection {
+    /// Version of its schema; `None` where it cannot even be told.
+    pub schema_version: Option<i64>,
+    /// What is wrong with it; empty = sound.
+    pub faults: Vec<String>,
+}
+
+/// Reads a database file from end to end: every page, every index, every reference between rows;
+/// and whether it is one of ours that this program can use. Changes nothing.
+///
+/// # Errors
+/// When the file cannot be read at all. What is wrong *in* it is the answer, not an error.
+pub fn inspect(path: &Path) -> Result<Inspection> {
+    if !path.is_file() {
+        return Err(Error::bad_request(
+            "NO_SUCH_FILE",
+            format!("{}: there is no such file", path.display()),
+        ));
+    }
+    let mut faults = Vec::new();
+    let found = read_only(path).and_then(|conn| look_through(&conn, &mut faults));
+    let schema_version = match found {
+        Ok(version) => Some(version),
+        Err(e) => {
+            faults.push(e.to_string());
+            None
+        }
+    };
+    Ok(Inspection {
+        schema_version,
+        faults,
+    })
+}
+
+fn look_through(conn: &Connection, faults: &mut Vec<String>) -> rusqlite::Result<i64> {
+    let number =
+        |pragma: &str| conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get::<_, i64>(0));
+    let version = number("user_version")?;
+    if number("application_id")? != APPLICATION_ID {
+        faults.push("this is not a workspaced database".into());
+        return Ok(version);
+    }
+    if !(1..=VERSION).contains(&version) {
+        faults.push(format!(
+            "schema version {version}; this program knows 1 to {VERSION}"
+        ));
+    }
+    let mut statement = conn.prepare(&format!("PRAGMA integrity_check({FAULTS})"))?;
+    for line in statement.query_map([], |row| row.get::<_, String>(0))? {
+        let line = line?;
+        if line != "ok" {
+            faults.push(line);
+        }
+    }
+    let mut statement = conn.prepare("PRAGMA foreign_key_check")?;
+    let orphans = statement.query_map([], |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, Option<i64>>(1)?,
+            row.get::<_, String>(2)?,
+        ))
+    })?;
+    for orphan in orphans.take(FAULTS) {
+        let (table, row, parent) = orphan?;
+        let row = row.map_or("a row".into(), |row| format!("row {row}"));
+        faults.push(format!(
+            "{table}: {row} refers to a row of {parent} that is not there"
+        ));
+    }
+    Ok(version)
+}
+
+fn read_only(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    conn.busy_timeout(open::BUSY_TIMEOUT)?;
+    Ok(conn)
+}
+
+/// Runs `f` in a read transaction on a file that is not being served.
+///
+/// # Errors
+/// What `f` returns, or why the file cannot be read.
+pub fn read_file<T>(
+    path: &Path,
+    now: Timestamp,
+    f: impl FnOnce(&super::Tx<'_>) -> Result<T>,
+) -> Result<T> {
+    let conn = read_only(path)?;
+    conn.execute_batch("BEGIN")?;
+    f(&super::Tx::new(&conn, now))
+}
+
+// ---------------------------------------------------------------------------------------------
+// Checksums
+
+/// SHA-256 of a file, hexadecimal. Not for a database that this process has open: closing any
+/// descriptor of a file ends the locks that SQLite holds on it.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn sha256(path: &Path) -> Result<String> {
+    let io = |e: io::Error| Error::of_io(&e, path);
+    let mut file = File::open(path).map_err(io)?;
+    let mut hasher = Sha256::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        match file.read(&mut buffer).map_err(io)? {
+            0 => break,
+            n => hasher.update(&buffer[..n]),
+        }
+    }
+    Ok(hasher
+        .finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect())
+}
+
+/// The file with the checksum of `file`.
+pub fn checksum_file(file: &Path) -> PathBuf {
+    beside(file, ".sha256")
+}
+
+/// What [`checksum_file`] says; `None` when there is none, or none that can be read as one.
+pub fn recorded_checksum(file: &Path) -> Option<String> {
+    let text = fs::read_to_string(checksum_file(file)).ok()?;
+    let hash = text.split_whitespace().next()?;
+    (hash.len() == 64 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        .then(|| hash.to_ascii_lowercase())
+}
+
+fn write_checksum(file: &Path, sha256: &str) -> Result<()> {
+    let path = checksum_file(file);
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
+    let write = || {
+        use std::io::Write;
+        let mut options = OpenOptions::new();
+        options.create(true).truncate(true).write(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let mut out = options.open(&path)?;
+        writeln!(out, "{sha256}  {name}")?;
+        out.sync_all()
+    };
+    write().map_err(|e| Error::of_io(&e, &path))
+}
+
+// ---------------------------------------------------------------------------------------------
+// A directory of backups
+
+/// `workspaced-20260520T101530007Z.db`: sorts by time, and no file system minds it.
+fn name_at(now: Timestamp) -> String {
+    let digits: String = now
+        .rfc3339_ms()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .collect();
+    format!("workspaced-{digits}.db")
+}
+
+/// The instant in a name of [`name_at`].
+fn time_of(name: &str) -> Option<Timestamp> {
+    let digits = name.strip_prefix("workspaced-")?.strip_suffix("Z.db")?;
+    let (date, time) = digits.split_once('T')?;
+    let all_digits =
+        |text: &str, len| text.len() == len && text.bytes().all(|b| b.is_ascii_digit());
+    if !all_digits(date, 8) || !all_digits(time, 9) {
+        return None;
+    }
+    Timestamp::parse(&format!(
+        "{}-{}-{}T{}:{}:{}.{}Z",
+        &date[..4],
+        &date[4..6],
+        &date[6..],
+        &time[..2],
+        &time[2..4],
+        &time[4..6],
+        &time[6..],
+    ))
+}
+
+/// The backups in a directory, newest first. Files that are not named like one are none.
+///
+/// # Errors
+/// When the directory cannot be read; one that is not there has none.
+pub fn list(dir: &Path) -> Result<Vec<Backup>> {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(|e| Error::of_io(&e, dir))?,
+    };
+    let mut found: Vec<Backup> = entries
+        .filter_map(|entry| {
+            let entry = entry.ok()?;
+            let created_at = time_of(entry.file_name().to_str()?)?;
+            Some(Backup {
+                bytes: entry.metadata().ok()?.len(),
+                sha256: recorded_checksum(&entry.path()).unwrap_or_default(),
+                file: entry.path(),
+                created_at,
+            })
+        })
+        .collect();
+    found.sort_by_key(|backup| std::cmp::Reverse(backup.created_at));
+    Ok(found)
+}
+
+/// Deletes all but the newest `keep`. What cannot be deleted stays for the next time.
+fn prune(dir: &Path, keep: usize) {
+    for old in list(dir).unwrap_or_default().into_iter().skip(keep.max(1)) {
+        if let Err(e) = fs::remove_file(&old.file) {
+            tracing::warn!(file = %old.file.display(), error = %e, "an old backup was not deleted");
+        } else {
+            let _ = fs::remove_file(checksum_file(&old.file));
+        }
+    }
+}
+
+/// Deletes what a crash left behind of a backup.
+fn sweep(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(whole) = name.to_str().and_then(|name| name.strip_suffix(".partial")) else {
+            continue;
+        };
+        let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
+        if time_of(whole).is_some() && abandoned() {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+}
+
+pub(super) fn make_dir(dir: &Path) -> Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(dir).map_err(|e| Error::of_io(&e, dir))
+}
+
+/// `file` with `suffix` behind its name.
+pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
+    let mut path = file.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
+}
+
+/// Makes a rename in the directory of `file` durable.
+pub(super) fn sync_dir(file: &Path) -> Result<()> {
+    let dir = file
+        .parent()
+        .filter(|dir| !dir.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(|e| Error::of_io(&e, dir))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_carry_their_instant() {
+        for ms in [0, 1_778_407_200_007, 253_402_300_799_999] {
+            assert_eq!(time_of(&name_at(Timestamp(ms))), Some(Timestamp(ms)));
+        }
+        assert_eq!(
+            name_at(Timestamp(1_778_407_200_007)),
+            "workspaced-20260510T100000007Z.db"
+        );
+        for other in [
+            "workspaced.db",
+            "workspaced-20260510T100000007Z.db.sha256",
+            "workspaced-é0260510T100000007Z.db",
+            "workspaced-2026051T0100000007Z.db",
+        ] {
+            assert_eq!(time_of(other), None, "{other}");
+        }
+    }
+}
