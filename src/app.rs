@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::dev::Dev;
 use crate::domains::Dns;
 use crate::events::Streams;
 use crate::http::Auth;
@@ -47,6 +48,8 @@ pub struct Parts {
     pub sign_ins: Arc<SignIns>,
     /// The live event streams that are open.
     pub streams: Arc<Streams>,
+    /// What the emulator holds in memory.
+    pub dev: Arc<Dev>,
     /// When the service started.
     pub started_at: Timestamp,
 }
@@ -57,6 +60,7 @@ impl App {
         App::from(Parts {
             sign_ins: Arc::default(),
             streams: Arc::default(),
+            dev: Arc::default(),
             started_at: store.now(),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),

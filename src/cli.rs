@@ -1,5 +1,8 @@
 //! The command line: subcommands, each a thin call into the library.
 
+mod demo;
+mod seed;
+
 use std::fs::File;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -15,12 +18,12 @@ use tokio::sync::watch;
 use crate::api_keys::{self, DEV_KEY, KeyType, NewKey};
 use crate::app::App;
 use crate::audit::Actor;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Course, Mode, Timestamp};
 use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::{Error, Fields};
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::store::{self, OpenError, Store, WriteTx};
-use crate::{http, jobs, tenants, text, usage};
+use crate::{dev, http, jobs, tenants, text, usage};
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
@@ -57,6 +60,13 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Show a living demonstration on this machine: development mode, seeded, kept nowhere
+    Demo(Box<demo::DemoArgs>),
+    /// Fill a new data directory from a scenario, the same on every machine
+    Seed(seed::SeedArgs),
+    /// Scenarios: list the built-in ones, save the present state as one
+    #[command(subcommand)]
+    Scenario(seed::ScenarioCommand),
     /// Print the version
     Version,
 }
@@ -163,8 +173,8 @@ impl From<std::io::Error> for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Serve(args)) => serve(&args),
+        None => serve(&cli.serve, None),
+        Some(Command::Serve(args)) => serve(&args, None),
         Some(Command::Tenants(TenantsCommand::Create {
             data,
             name,
@@ -179,6 +189,9 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(KeysCommand::Revoke { data, id })) => revoke_key(&data, &id),
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
+        Some(Command::Demo(args)) => demo::run(*args),
+        Some(Command::Seed(args)) => seed::run(&args),
+        Some(Command::Scenario(command)) => seed::scenario(&command),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -203,16 +216,33 @@ pub fn main() -> ExitCode {
 /// How long requests that are under way at a stop may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-fn serve(args: &ServeArgs) -> Result<(), Failure> {
+/// Serves until it is told to stop; with `demo` what that shows.
+fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
     start_log(args)?;
-    let (lock, file) = store::lock_data_dir(&args.data.data_dir)?;
-    let store = Store::open(&file, Clock::System, config.readers)?;
+    // Removed when it goes out of scope, whichever way that is.
+    let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
+    let data_dir = temporary
+        .as_ref()
+        .map_or(&*args.data.data_dir, |dir| dir.path());
+    let (lock, file) = store::lock_data_dir(data_dir)?;
+    let clock = if config.driven {
+        Clock::driven(Course::new(Mode::Real, Timestamp(0), 1))
+    } else {
+        Clock::System
+    };
+    let store = Store::open(&file, clock, config.readers)?;
+    if config.driven {
+        dev::resume(&store, config.frozen)?;
+    }
+    if let Some(demo) = demo {
+        demo.fill(&store, &config)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()?;
-    let served = runtime.block_on(serve_until_signal(args, store.clone(), config));
+    let served = runtime.block_on(serve_until_signal(args, store.clone(), config, demo));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
     drop(lock);
@@ -237,7 +267,12 @@ fn start_log(args: &ServeArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> Result<(), Failure> {
+async fn serve_until_signal(
+    args: &ServeArgs,
+    store: Store,
+    config: Config,
+    demo: Option<&demo::DemoArgs>,
+) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (dev, file) = (config.dev, config.file.clone());
@@ -255,6 +290,10 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     welcome(address, key.as_deref());
+    if let Some(demo) = demo {
+        demo.show(&app, address).await?;
+    }
+    let kept = app.store.clone();
 
     let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|stream| {
@@ -281,13 +320,14 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
         server.abort();
     }
     let _ = jobs.await;
+    dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Makes what a new installation needs. Returns the key to be shown, if there is one to show: the
 /// first one, the fixed one of development mode, or a new one where nobody could act otherwise.
-fn first_start(
+pub(crate) fn first_start(
     tx: &WriteTx<'_>,
     file: &ConfigFile,
     dev: bool,
@@ -379,7 +419,9 @@ fn with_store<T>(
 
 /// Prints what was compared; exit code 1 where anything differs.
 fn verify(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("comparing all usage with the events");
     let found = with_store(data, |store| Ok(store.read_blocking(usage::verify)?))?;
+    busy.finish_and_clear();
     if found.ok {
         println!("{found}");
         Ok(())
@@ -389,7 +431,9 @@ fn verify(data: &DataArgs) -> Result<(), Failure> {
 }
 
 fn rebuild_usage(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("building the meter");
     let rows = with_store(data, |store| Ok(store.write_blocking(usage::rebuild)?))?;
+    busy.finish_and_clear();
     println!("{rows} meter rows built");
     verify(data)
 }

@@ -45,6 +45,17 @@ pub struct ServeArgs {
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
+    /// The clock: that of this machine, or one that `/_dev/clock` drives and that stands still until then
+    #[arg(
+        long,
+        env = "WORKSPACED_CLOCK",
+        value_name = "CLOCK",
+        default_value = "real"
+    )]
+    pub clock: ClockKind,
+    /// Keep nothing: the data lives in a temporary directory that goes when the service stops
+    #[arg(long, env = "WORKSPACED_EPHEMERAL", value_parser = boolish())]
+    pub ephemeral: bool,
     /// How the log on standard error is written
     #[arg(
         long,
@@ -100,6 +111,15 @@ fn boolish() -> impl TypedValueParser<Value = bool> {
         .map(|given| ["1", "true", "yes"].contains(&given.as_str()))
 }
 
+/// Where the time comes from.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockKind {
+    /// The clock of this machine; with --dev it can be driven all the same.
+    Real,
+    /// Stands still until it is driven.
+    Virtual,
+}
+
 /// The form of the log.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -114,6 +134,10 @@ pub enum LogFormat {
 pub struct Config {
     /// Development mode.
     pub dev: bool,
+    /// The clock can be driven: everything below `/_dev` is there.
+    pub driven: bool,
+    /// The clock of a new installation stands still.
+    pub frozen: bool,
     /// Effective domain where nobody set one.
     pub base_domain: String,
     /// CNAME target of preview domains.
@@ -329,6 +353,8 @@ impl ServeArgs {
         };
         Ok(Config {
             dev: self.dev,
+            driven: self.dev || self.clock == ClockKind::Virtual,
+            frozen: self.clock == ClockKind::Virtual,
             base_domain: host("--base-domain", &self.base_domain)?,
             proxy_host: host("--proxy-host", &self.proxy_host)?,
             dns_resolver: self.dns_resolver,
@@ -352,6 +378,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             dev: false,
+            driven: false,
+            frozen: false,
             base_domain: "miosa.ai".into(),
             proxy_host: "proxy.miosa.ai".into(),
             dns_resolver: None,

@@ -15,6 +15,7 @@
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
 //! | [`system`] | the installation and an organization at a glance |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
+//! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots |
 //! | [`jobs`] | background work: a static table and one loop |
 //! | [`admin`] | health, documents and the embedded pages |
 //! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |
@@ -32,6 +33,7 @@ pub mod cli;
 pub mod clock;
 pub mod computers;
 pub mod config;
+pub mod dev;
 pub mod domains;
 pub mod error;
 pub mod events;

@@ -29,6 +29,7 @@ use crate::error::{Carried, Error};
 
 pub use auth::{Auth, Caller, Key, covers, find_key};
 pub use extract::{Mutation, Params, Patch, PathId};
+pub(crate) use extract::{from_json, read_body};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};
 
@@ -52,6 +53,7 @@ pub fn router(app: App) -> Router {
         // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
         .nest("/api/v1/api/v1", api)
         .merge(crate::admin::router())
+        .merge(crate::dev::router(&app))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(

@@ -9,6 +9,7 @@ mod harness;
 
 mod admin;
 mod computers;
+mod dev;
 mod domains;
 mod events;
 mod idempotency;
