@@ -1,6 +1,9 @@
 //! The command line: subcommands, each a thin call into the library.
 
+mod chart;
+mod client;
 mod demo;
+mod doctor;
 mod seed;
 
 use std::fs::File;
@@ -10,7 +13,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -67,6 +70,21 @@ enum Command {
     /// Scenarios: list the built-in ones, save the present state as one
     #[command(subcommand)]
     Scenario(seed::ScenarioCommand),
+    /// Workspaces of a service: list, show, create, set limits, usage
+    #[command(subcommand)]
+    Ws(client::WsCommand),
+    /// Computers of a service: list, create, start, stop, remove
+    #[command(subcommand)]
+    Computers(client::ComputersCommand),
+    /// Check clock, disk, permissions, database and DNS of this installation
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Print the version
     Version,
 }
@@ -136,10 +154,13 @@ struct KeyArgs {
     expires_at: Option<String>,
 }
 
-/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong.
+/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
+/// tells two more apart: 3 for what is not there, 4 for what the key may not do.
 enum Failure {
     Usage(String),
     Fatal(String),
+    Missing(String),
+    Denied(String),
 }
 
 impl From<OpenError> for Failure {
@@ -192,6 +213,17 @@ pub fn main() -> ExitCode {
         Some(Command::Demo(args)) => demo::run(*args),
         Some(Command::Seed(args)) => seed::run(&args),
         Some(Command::Scenario(command)) => seed::scenario(&command),
+        Some(Command::Ws(command)) => client::workspaces(command),
+        Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Completions { shell }) => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "workspaced", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(Failure::from),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -199,13 +231,15 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(text)) => {
+        Err(failure) => {
+            let (code, text) = match failure {
+                Failure::Fatal(text) => (1, text),
+                Failure::Usage(text) => (2, text),
+                Failure::Missing(text) => (3, text),
+                Failure::Denied(text) => (4, text),
+            };
             eprintln!("error: {text}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Fatal(text)) => {
-            eprintln!("error: {text}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
@@ -289,10 +323,10 @@ async fn serve_until_signal(
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
-    welcome(address, key.as_deref());
     if let Some(demo) = demo {
         demo.show(&app, address).await?;
     }
+    welcome(address, key.as_deref());
     let kept = app.store.clone();
 
     let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();

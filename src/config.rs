@@ -111,6 +111,30 @@ fn boolish() -> impl TypedValueParser<Value = bool> {
         .map(|given| ["1", "true", "yes"].contains(&given.as_str()))
 }
 
+/// Which service the client commands talk to.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Address of the service
+    #[arg(
+        long,
+        env = "MIOSA_BASE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8400"
+    )]
+    pub base_url: String,
+    /// API key; better given in the variable, where other users of the machine do not see it
+    #[arg(
+        long,
+        env = "MIOSA_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+    /// Print the reply as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Where the time comes from.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClockKind {

@@ -1,6 +1,5 @@
 //! `workspaced demo`: a month of a believable organization, on this machine, going on by itself.
 
-use std::io::Write;
 use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
@@ -51,8 +50,7 @@ impl DemoArgs {
     pub(super) async fn show(&self, app: &App, address: SocketAddr) -> Result<(), Failure> {
         let random = app.store.write(|tx| tx.random::<32>()).await?;
         let link = format!("http://{address}{}", app.dev.visits.allow(random));
-        println!("open, signed in (good once): {link}");
-        let _ = std::io::stdout().flush();
+        println!("the admin page, signed in (good once):\n  {link}\n");
         if !self.no_open {
             let opener = if cfg!(target_os = "macos") {
                 "open"

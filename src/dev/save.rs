@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use rusqlite::Row;
 use serde_json::{Map, Value};
 
-use super::scenario::{Computer, Scenario, Workspace};
+use super::scenario::{Clock, Computer, Scenario, Workspace};
 use super::state;
 use crate::catalog::Size;
 use crate::clock::{DAY_MS, Timestamp};
@@ -41,9 +41,10 @@ pub fn save(tx: &Tx<'_>, tenant: TenantId) -> Result<String> {
         }
         None => BTreeMap::new(),
     };
-    // Whole days, up to the first one that is not over.
     let start = Timestamp(start.0.div_euclid(DAY_MS) * DAY_MS);
-    let days = (tx.now().0 - start.0 + DAY_MS - 1).div_euclid(DAY_MS);
+    // Up to the next whole minute, which is what a file can say.
+    let end = tx.now().plus_ms(59_999);
+    let days = (end.0 - start.0).div_euclid(DAY_MS);
     let scenario = Scenario {
         about: format!("Saved at {}", tx.now()),
         organization,
@@ -51,6 +52,7 @@ pub fn save(tx: &Tx<'_>, tenant: TenantId) -> Result<String> {
         credits,
         start,
         days: u32::try_from(days).unwrap_or(0),
+        until: Clock::of(end),
         rhythms,
         workspaces: workspaces(tx, tenant, start)?,
     };

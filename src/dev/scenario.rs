@@ -33,6 +33,9 @@ pub struct Scenario {
     pub start: Timestamp,
     /// How many days pass.
     pub days: u32,
+    /// Time of the day after those at which it ends: midnight if left out.
+    #[serde(default = "midnight")]
+    pub until: Clock,
     /// When computers go on and off, by name; `rhythm` of a computer names one of them.
     #[serde(default)]
     pub rhythms: BTreeMap<String, Rhythm>,
@@ -152,8 +155,19 @@ fn is_zero(n: &usize) -> bool {
     *n == 0
 }
 
+fn midnight() -> Clock {
+    Clock(0)
+}
+
 pub(super) fn morning() -> Clock {
     Clock(6 * 60)
+}
+
+impl Clock {
+    /// The time of day of an instant.
+    pub fn of(at: Timestamp) -> Self {
+        Clock(u16::try_from(at.0.rem_euclid(DAY_MS) / 60_000).unwrap_or(0))
+    }
 }
 
 /// A time of day in whole minutes.
@@ -304,7 +318,9 @@ impl Scenario {
 
     /// When it ends.
     pub fn end(&self) -> Timestamp {
-        self.start.plus_ms(i64::from(self.days) * DAY_MS)
+        self.start
+            .plus_ms(i64::from(self.days) * DAY_MS)
+            .plus_seconds(self.until.seconds())
     }
 }
 

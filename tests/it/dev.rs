@@ -340,7 +340,7 @@ fn a_seed_gives_the_same_bytes_and_another_one_others() {
 fn the_clinic_platform_is_as_promised() {
     let (s, made) = seeded(clinic(), 42);
     assert_eq!((made.workspaces, made.computers), (13, 40));
-    assert_eq!(made.end, at("2026-05-20T00:00:00Z"));
+    assert_eq!(made.end, at("2026-05-20T09:40:00Z"));
     proved(&s);
     let all = s.get("/workspaces?limit=100").expect(200)["data"].clone();
     let id_of = |name: &str| {
@@ -431,7 +431,7 @@ fn a_quarter_passes_in_a_quarter_of_a_minute() {
     let watch = Stopwatch::start();
     let moved = post(&s, "/_dev/clock", json!({ "advance_seconds": 92 * 86_400 })).expect(200);
     let took = Duration::from_micros(watch.micros());
-    assert_eq!(moved["now"], "2026-08-20T00:00:00Z");
+    assert_eq!(moved["now"], "2026-08-20T09:40:00Z");
     assert!(moved["steps"].as_i64().unwrap() > 5_000, "{moved}");
     assert!(took < patience, "a quarter took {took:?}");
     proved(&s);
