@@ -10,6 +10,8 @@ use crate::dev::Dev;
 use crate::domains::Dns;
 use crate::events::Streams;
 use crate::http::Auth;
+use crate::logging::LogFilter;
+use crate::metrics::Metrics;
 use crate::sessions::SignIns;
 use crate::store::Store;
 
@@ -48,6 +50,10 @@ pub struct Parts {
     pub sign_ins: Arc<SignIns>,
     /// The live event streams that are open.
     pub streams: Arc<Streams>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is logged.
+    pub log: Arc<LogFilter>,
     /// What the emulator holds in memory.
     pub dev: Arc<Dev>,
     /// When the service started.
@@ -61,6 +67,8 @@ impl App {
             sign_ins: Arc::default(),
             streams: Arc::default(),
             dev: Arc::default(),
+            metrics: Arc::new(Metrics::new(&store)),
+            log: Arc::default(),
             started_at: store.now(),
             store,
             catalog: Arc::new(Catalog::new(&config.file)),

@@ -1,5 +1,6 @@
 //! The command line: subcommands, each a thin call into the library.
 
+mod admin;
 mod chart;
 mod client;
 mod demo;
@@ -17,6 +18,9 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, reload};
 
 use crate::api_keys::{self, DEV_KEY, KeyType, NewKey};
 use crate::app::App;
@@ -25,6 +29,7 @@ use crate::clock::{Clock, Course, Mode, Timestamp};
 use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::{Error, Fields};
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
+use crate::logging::{self, Reload};
 use crate::store::{self, OpenError, Store, WriteTx};
 use crate::{dev, http, jobs, tenants, text, usage};
 
@@ -253,7 +258,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Serves until it is told to stop; with `demo` what that shows.
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
-    start_log(args)?;
+    let reload = start_log(args)?;
     // Removed when it goes out of scope, whichever way that is.
     let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
     let data_dir = temporary
@@ -276,35 +281,42 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         .enable_all()
         .thread_name("http")
         .build()?;
-    let served = runtime.block_on(serve_until_signal(args, store.clone(), config, demo));
+    let served = runtime.block_on(serve_until_signal(
+        args,
+        store.clone(),
+        config,
+        reload,
+        demo,
+    ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
     drop(lock);
     served
 }
 
-fn start_log(args: &ServeArgs) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).map_err(|e| {
-        Failure::Usage(format!(
-            "--log {:?}: {e}; allowed are error, warn, info, debug, trace",
-            args.log
-        ))
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Begins to log; returns how the filter is changed later.
+fn start_log(args: &ServeArgs) -> Result<Reload, Failure> {
+    let filter = logging::parse(&args.log)
+        .map_err(|why| Failure::Usage(format!("--log {:?}: {why}", args.log)))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let log = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
-    Ok(())
+    Ok(Box::new(move |filter| {
+        handle.reload(filter).map_err(|e| e.to_string())
+    }))
 }
 
 async fn serve_until_signal(
     args: &ServeArgs,
     store: Store,
     config: Config,
+    reload: Reload,
     demo: Option<&demo::DemoArgs>,
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
@@ -312,6 +324,7 @@ async fn serve_until_signal(
     let (dev, file) = (config.dev, config.file.clone());
     let key = store.write(move |tx| first_start(tx, &file, dev)).await?;
     let app = App::new(store, config);
+    app.log.begin(&args.log, reload);
     let streams = app.streams.clone();
 
     let listener = TcpListener::bind(args.listen).await.map_err(|e| {
@@ -323,13 +336,22 @@ async fn serve_until_signal(
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
-    if let Some(demo) = demo {
-        demo.show(&app, address).await?;
-    }
-    welcome(address, key.as_deref());
     let kept = app.store.clone();
+    let (router, pages, admin) = match args.admin_listen {
+        None => (http::router(app.clone()), address, None),
+        Some(admin) => {
+            let (api, pages) = http::split(app.clone());
+            let (at, task) = admin::listen(admin, pages, stopped.clone()).await?;
+            (api, at, Some(task))
+        }
+    };
+    if let Some(demo) = demo {
+        demo.show(&app, pages).await?;
+    }
+    welcome(address, pages, key.as_deref());
+    drop(app);
 
-    let service = http::router(app).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router.into_make_service_with_connect_info::<SocketAddr>();
     let listener = listener.tap_io(|stream| {
         // Replies are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
@@ -352,6 +374,12 @@ async fn serve_until_signal(
     if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
         tracing::warn!("some requests took too long and were cut off");
         server.abort();
+    }
+    if let Some(task) = admin {
+        let abort = task.abort_handle();
+        if tokio::time::timeout(DRAIN, task).await.is_err() {
+            abort.abort();
+        }
     }
     let _ = jobs.await;
     dev::keep(&kept).await?;
@@ -405,7 +433,7 @@ pub(crate) fn first_start(
 }
 
 /// What the person who started it needs; the last line tells programs that it is ready.
-fn welcome(address: SocketAddr, key: Option<&str>) {
+fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
     if let Some(key) = key {
         let note = if key == DEV_KEY {
             "development mode: everybody knows this key"
@@ -414,7 +442,7 @@ fn welcome(address: SocketAddr, key: Option<&str>) {
         };
         println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
         println!("  API         http://{address}/api/v1");
-        println!("  Admin page  http://{address}/admin");
+        println!("  Admin page  http://{pages}/admin");
         println!("  API docs    http://{address}/docs\n");
         println!("  export MIOSA_BASE_URL=http://{address}");
         println!("  export MIOSA_API_KEY={key}\n");

@@ -42,6 +42,9 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:8400"
     )]
     pub listen: SocketAddr,
+    /// Address of a listener of their own for the admin page and the metrics, which need no key there
+    #[arg(long, env = "WORKSPACED_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<SocketAddr>,
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
@@ -370,6 +373,14 @@ impl ServeArgs {
             return Err(format!(
                 "--listen {}: with --dev only loopback addresses are allowed (127.0.0.1, [::1]), because everybody knows the key",
                 self.listen
+            ));
+        }
+        if let Some(admin) = self
+            .admin_listen
+            .filter(|a| self.dev && !a.ip().is_loopback())
+        {
+            return Err(format!(
+                "--admin-listen {admin}: with --dev only loopback addresses are allowed (127.0.0.1, [::1])"
             ));
         }
         let host = |flag: &str, value: &str| {

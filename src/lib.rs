@@ -13,7 +13,7 @@
 //! | [`audit`] | who changed what |
 //! | [`events`] | the same as it happens, as server-sent events |
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
-//! | [`system`] | the installation and an organization at a glance |
+//! | [`system`], [`metrics`], [`logging`] | the installation and an organization at a glance; Prometheus; the log's filter |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
 //! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots |
 //! | [`jobs`] | background work: a static table and one loop |
@@ -42,6 +42,8 @@ pub mod ids;
 pub mod jobs;
 pub mod json;
 pub mod limits;
+pub mod logging;
+pub mod metrics;
 pub mod projects;
 pub mod sessions;
 pub mod store;

@@ -13,8 +13,8 @@ use super::openapi::{Components, schema_ref};
 use super::paging::{List, PageQuery};
 use crate::app::App;
 use crate::{
-    actions, api_keys, audit, catalog, computers, domains, events, projects, system, tenants,
-    usage, workspaces,
+    actions, api_keys, audit, catalog, computers, domains, events, logging, projects, system,
+    tenants, usage, workspaces,
 };
 
 /// Who may use a route, whatever the key's scopes.
@@ -247,6 +247,8 @@ pub fn table() -> Vec<Route> {
         get("/events/stream", events::stream, "Live events (server-sent events); those that the key may not read are left out").query::<events::StreamQuery>().events::<events::StreamEvent>(),
         get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().events::<events::StreamEvent>(),
         get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>(),
+        get("/system/log", logging::show, "What is logged").reach(Operator).ok::<logging::LogView>(),
+        put("/system/log", logging::set, "Change what is logged until the next start").reach(Operator).body::<logging::SetLog>().ok::<logging::LogView>(),
         get("/system", system::system, "The installation at a glance").reach(Operator).ok::<system::System>(),
 
         // --- API keys ---

@@ -25,6 +25,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
@@ -68,6 +69,25 @@ pub struct Signals {
     pub agenda: Notify,
     /// The last `seq` of the audit log that is committed.
     pub audit: watch::Sender<i64>,
+    /// How commits go.
+    pub commits: Commits,
+}
+
+/// What is measured of every commit.
+pub struct Commits {
+    /// How many writes shared it.
+    pub writes: Histogram,
+    /// Seconds that it took, waiting for the disk included.
+    pub duration: Histogram,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Commits {
+            writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
+        }
+    }
 }
 
 impl Signals {
@@ -274,6 +294,11 @@ impl Store {
     /// What is heard of commits.
     pub fn signals(&self) -> &Signals {
         &self.0.signals
+    }
+
+    /// How many writes wait for the writer.
+    pub fn writes_waiting(&self) -> usize {
+        self.0.writer.len()
     }
 
     /// The database file.

@@ -105,7 +105,7 @@ mod tests {
         assert!(ids.is_sorted() && ids.iter().all(|id| id.get_version_num() == 7));
         assert_eq!(
             ids[0].to_string(),
-            "SEEDED",
+            "00000000-0007-7000-9151-da0097b1928d",
             "what was seeded once stays what it is"
         );
     }

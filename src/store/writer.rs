@@ -16,7 +16,7 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::source::Source;
 use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Result};
 
 /// Writes that share one commit at the most: bounds how long the first of them waits.
@@ -128,6 +128,7 @@ impl Writer {
     /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
     /// commit.
     fn batch(&self, first: Job, others: Option<&Receiver<Message>>) -> Option<Message> {
+        let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
         let mut after = None;
@@ -164,6 +165,9 @@ impl Writer {
         } else {
             self.tell(effects);
         }
+        let commits = &self.signals.commits;
+        commits.writes.observe(answers.len() as f64);
+        commits.duration.observe(watch.micros() as f64 / 1e6);
         let failure = result.err();
         for answer in answers {
             answer(failure.as_ref());

@@ -16,6 +16,7 @@ mod idempotency;
 mod keys;
 mod metering_oracle;
 mod model;
+mod operations;
 mod plans;
 mod store;
 mod surface;
