@@ -285,6 +285,18 @@ CREATE TABLE audit_log (
 CREATE INDEX audit_log_of_tenant ON audit_log (tenant_id, seq);
 CREATE INDEX audit_log_of_workspace ON audit_log (workspace_id, seq) WHERE workspace_id IS NOT NULL;
 
+-- Where a driven clock stands, and the scenario whose computers go on and off by it (src/dev). One
+-- row at the most; none where the clock is the system's.
+CREATE TABLE dev_state (
+    id       INTEGER PRIMARY KEY CHECK (id = 1),
+    mode     TEXT NOT NULL CHECK (mode IN ('real', 'frozen', 'running')),
+    at       INTEGER NOT NULL,                       -- what the clock showed when it was last set
+    speed    INTEGER NOT NULL CHECK (speed > 0),     -- its seconds in one of the wall clock
+    scenario TEXT,                                   -- TOML: when its computers go on and off
+    seed     INTEGER,                                -- decides whatever is left to chance in it
+    lived_to INTEGER                                 -- computers have gone on and off up to here
+) STRICT;
+
 -- ---------------------------------------------------------------------------------------------
 -- Counters. Limits are checked against them and lists show them, so they must cost the same at
 -- ten rows and at a million; being triggers, no code path can forget them.

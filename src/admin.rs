@@ -42,24 +42,34 @@ static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
     Document::new("openapi.json", text.into_bytes().into())
 });
 
-/// The routes outside the API.
+/// The routes outside the API that every listener has.
 pub fn router() -> Router<App> {
     Router::new()
-        .route("/", get(|| async { Redirect::temporary("/admin") }))
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
         .route("/openapi.json", get(|headers: HeaderMap| async move { OPENAPI.reply(&headers) }))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
-        .route("/admin", get(|headers: HeaderMap| async move { asset("index.html", &headers) }))
-        .route(
-            "/admin/session",
-            get(sessions::show).post(sessions::sign_in).delete(sessions::sign_out),
-        )
         .route(
             "/assets/{*path}",
             get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
         )
         .route("/favicon.ico", get(|headers: HeaderMap| async move { asset("icon.svg", &headers) }))
+}
+
+/// The admin page, which may have a listener of its own.
+pub fn pages() -> Router<App> {
+    Router::new()
+        .route("/", get(|| async { Redirect::temporary("/admin") }))
+        .route(
+            "/admin",
+            get(|headers: HeaderMap| async move { asset("index.html", &headers) }),
+        )
+        .route(
+            "/admin/session",
+            get(sessions::show)
+                .post(sessions::sign_in)
+                .delete(sessions::sign_out),
+        )
 }
 
 /// A file as it goes out.

@@ -7,10 +7,13 @@ use crate::backups::Backups;
 use crate::catalog::Catalog;
 use crate::clock::Timestamp;
 use crate::config::Config;
+use crate::dev::Dev;
 use crate::domains::Dns;
 use crate::events::Streams;
 use crate::health::Readiness;
 use crate::http::{Auth, Throttle};
+use crate::logging::LogFilter;
+use crate::metrics::Metrics;
 use crate::sessions::SignIns;
 use crate::store::Store;
 
@@ -55,6 +58,12 @@ pub struct Parts {
     pub streams: Arc<Streams>,
     /// Whether to send requests here.
     pub health: Arc<Readiness>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What is logged.
+    pub log: Arc<LogFilter>,
+    /// What the emulator holds in memory.
+    pub dev: Arc<Dev>,
     /// When the service started.
     pub started_at: Timestamp,
 }
@@ -67,6 +76,9 @@ impl App {
             streams: Arc::default(),
             backups: Arc::default(),
             health: Arc::default(),
+            dev: Arc::default(),
+            metrics: Arc::new(Metrics::new(&store)),
+            log: Arc::default(),
             started_at: store.now(),
             throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),
             store,

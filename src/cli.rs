@@ -1,27 +1,37 @@
 //! The command line: subcommands, each a thin call into the library.
 
+mod admin;
+mod chart;
+mod client;
+mod demo;
+mod doctor;
+mod files;
+mod seed;
+
 use std::fs::File;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, reload};
 
 use crate::api_keys::{self, DEV_KEY, KeyType, NewKey};
 use crate::app::App;
 use crate::audit::Actor;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Course, Mode, Timestamp};
 use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::{Error, Fields};
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
+use crate::logging::{self, Reload};
 use crate::store::{self, OpenError, Store, WriteTx};
-use crate::{backups, http, jobs, tenants, text, usage};
-
-mod files;
+use crate::{backups, dev, http, jobs, tenants, text, usage};
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
@@ -60,6 +70,28 @@ enum Command {
     },
     #[command(flatten)]
     Files(files::FilesCommand),
+    /// Show a living demonstration on this machine: development mode, seeded, kept nowhere
+    Demo(Box<demo::DemoArgs>),
+    /// Fill a new data directory from a scenario, the same on every machine
+    Seed(seed::SeedArgs),
+    /// Scenarios: list the built-in ones, save the present state as one
+    #[command(subcommand)]
+    Scenario(seed::ScenarioCommand),
+    /// Workspaces of a service: list, show, create, set limits, usage
+    #[command(subcommand)]
+    Ws(client::WsCommand),
+    /// Computers of a service: list, create, start, stop, remove
+    #[command(subcommand)]
+    Computers(client::ComputersCommand),
+    /// Check clock, disk, permissions, database and DNS of this installation
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
     /// Print the version
     Version,
 }
@@ -129,10 +161,13 @@ struct KeyArgs {
     expires_at: Option<String>,
 }
 
-/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong.
+/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
+/// tells two more apart: 3 for what is not there, 4 for what the key may not do.
 enum Failure {
     Usage(String),
     Fatal(String),
+    Missing(String),
+    Denied(String),
 }
 
 impl From<OpenError> for Failure {
@@ -166,8 +201,8 @@ impl From<std::io::Error> for Failure {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
-        None => serve(&cli.serve),
-        Some(Command::Serve(args)) => serve(&args),
+        None => serve(&cli.serve, None),
+        Some(Command::Serve(args)) => serve(&args, None),
         Some(Command::Tenants(TenantsCommand::Create {
             data,
             name,
@@ -183,6 +218,20 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::Files(command)) => files::run(command),
+        Some(Command::Demo(args)) => demo::run(*args),
+        Some(Command::Seed(args)) => seed::run(&args),
+        Some(Command::Scenario(command)) => seed::scenario(&command),
+        Some(Command::Ws(command)) => client::workspaces(command),
+        Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Completions { shell }) => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "workspaced", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(Failure::from),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
@@ -190,13 +239,15 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Usage(text)) => {
+        Err(failure) => {
+            let (code, text) = match failure {
+                Failure::Fatal(text) => (1, text),
+                Failure::Usage(text) => (2, text),
+                Failure::Missing(text) => (3, text),
+                Failure::Denied(text) => (4, text),
+            };
             eprintln!("error: {text}");
-            ExitCode::from(2)
-        }
-        Err(Failure::Fatal(text)) => {
-            eprintln!("error: {text}");
-            ExitCode::FAILURE
+            ExitCode::from(code)
         }
     }
 }
@@ -207,46 +258,76 @@ pub fn main() -> ExitCode {
 /// How long requests that are under way at a stop may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
-fn serve(args: &ServeArgs) -> Result<(), Failure> {
+/// Serves until it is told to stop; with `demo` what that shows.
+fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
-    start_log(args)?;
-    let (lock, file) = store::lock_data_dir(&args.data.data_dir)?;
-    let store = Store::open(&file, Clock::System, config.readers)?;
+    let reload = start_log(args)?;
+    // Removed when it goes out of scope, whichever way that is.
+    let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
+    let data_dir = temporary
+        .as_ref()
+        .map_or(&*args.data.data_dir, |dir| dir.path());
+    let (lock, file) = store::lock_data_dir(data_dir)?;
+    let clock = if config.driven {
+        Clock::driven(Course::new(Mode::Real, Timestamp(0), 1))
+    } else {
+        Clock::System
+    };
+    let store = Store::open(&file, clock, config.readers)?;
+    if config.driven {
+        dev::resume(&store, config.frozen)?;
+    }
+    if let Some(demo) = demo {
+        demo.fill(&store, &config)?;
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
         .build()?;
-    let served = runtime.block_on(serve_until_signal(args, store.clone(), config));
+    let served = runtime.block_on(serve_until_signal(
+        args,
+        store.clone(),
+        config,
+        reload,
+        demo,
+    ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
     drop(lock);
     served
 }
 
-fn start_log(args: &ServeArgs) -> Result<(), Failure> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log).map_err(|e| {
-        Failure::Usage(format!(
-            "--log {:?}: {e}; allowed are error, warn, info, debug, trace",
-            args.log
-        ))
-    })?;
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+/// Begins to log; returns how the filter is changed later.
+fn start_log(args: &ServeArgs) -> Result<Reload, Failure> {
+    let filter = logging::parse(&args.log)
+        .map_err(|why| Failure::Usage(format!("--log {:?}: {why}", args.log)))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let log = fmt::layer()
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
     match args.log_format {
-        LogFormat::Text => log.init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
     }
-    Ok(())
+    Ok(Box::new(move |filter| {
+        handle.reload(filter).map_err(|e| e.to_string())
+    }))
 }
 
-async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> Result<(), Failure> {
+async fn serve_until_signal(
+    args: &ServeArgs,
+    store: Store,
+    config: Config,
+    reload: Reload,
+    demo: Option<&demo::DemoArgs>,
+) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (dev, file) = (config.dev, config.file.clone());
     let key = store.write(move |tx| first_start(tx, &file, dev)).await?;
     let app = App::new(store, config);
+    app.log.begin(&args.log, reload);
     let (streams, health) = (app.streams.clone(), app.health.clone());
 
     let listener = TcpListener::bind(args.listen).await.map_err(|e| {
@@ -259,9 +340,21 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.clone(), stopped.clone()));
-    welcome(address, key.as_deref());
+    let (kept, config) = (app.store.clone(), app.config.clone());
+    let (router, pages, admin) = match args.admin_listen {
+        None => (http::router(app.clone()), address, None),
+        Some(admin) => {
+            let (api, pages) = http::split(app.clone());
+            let (at, task) = admin::listen(admin, pages, &config, stopped.clone()).await?;
+            (api, at, Some(task))
+        }
+    };
+    if let Some(demo) = demo {
+        demo.show(&app, pages).await?;
+    }
+    welcome(address, pages, key.as_deref());
+    drop(app);
 
-    let (router, config) = (http::router(app.clone()), app.config.clone());
     let stopped = stopped.clone();
     let mut server =
         tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
@@ -280,15 +373,22 @@ async fn serve_until_signal(args: &ServeArgs, store: Store, config: Config) -> R
         tracing::warn!("some requests took too long and were cut off");
         server.abort();
     }
+    if let Some(task) = admin {
+        let abort = task.abort_handle();
+        if tokio::time::timeout(DRAIN, task).await.is_err() {
+            abort.abort();
+        }
+    }
     let _ = jobs.await;
     let _ = backups.await;
+    dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())
 }
 
 /// Makes what a new installation needs. Returns the key to be shown, if there is one to show: the
 /// first one, the fixed one of development mode, or a new one where nobody could act otherwise.
-fn first_start(
+pub(crate) fn first_start(
     tx: &WriteTx<'_>,
     file: &ConfigFile,
     dev: bool,
@@ -332,7 +432,7 @@ fn first_start(
 }
 
 /// What the person who started it needs; the last line tells programs that it is ready.
-fn welcome(address: SocketAddr, key: Option<&str>) {
+fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
     if let Some(key) = key {
         let note = if key == DEV_KEY {
             "development mode: everybody knows this key"
@@ -341,7 +441,7 @@ fn welcome(address: SocketAddr, key: Option<&str>) {
         };
         println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
         println!("  API         http://{address}/api/v1");
-        println!("  Admin page  http://{address}/admin");
+        println!("  Admin page  http://{pages}/admin");
         println!("  API docs    http://{address}/docs\n");
         println!("  export MIOSA_BASE_URL=http://{address}");
         println!("  export MIOSA_API_KEY={key}\n");
@@ -387,7 +487,9 @@ fn with_store<T>(
 
 /// Prints what was compared; exit code 1 where anything differs.
 fn verify(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("comparing all usage with the events");
     let found = with_store(data, |store| Ok(store.read_blocking(usage::verify)?))?;
+    busy.finish_and_clear();
     if found.ok {
         println!("{found}");
         Ok(())
@@ -397,7 +499,9 @@ fn verify(data: &DataArgs) -> Result<(), Failure> {
 }
 
 fn rebuild_usage(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("building the meter");
     let rows = with_store(data, |store| Ok(store.write_blocking(usage::rebuild)?))?;
+    busy.finish_and_clear();
     println!("{rows} meter rows built");
     verify(data)
 }

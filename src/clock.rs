@@ -1,14 +1,13 @@
 //! Instants, and the only reader of the system clock.
 //!
 //! Everything that has a time gets it from the transaction ([`crate::store::Tx::now`]), which
-//! stamps it once from the [`Clock`] of the store. Tests hold the clock by hand.
+//! stamps it once from the [`Clock`] of the store. Tests and development mode drive the clock by hand.
 
 use std::fmt;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -97,41 +96,131 @@ impl utoipa::PartialSchema for Timestamp {
 }
 impl utoipa::ToSchema for Timestamp {}
 
-/// Where `now` comes from: the system, or a hand that sets it.
+/// Where `now` comes from: the system, or a hand that drives it.
 #[derive(Clone, Debug)]
 pub enum Clock {
     /// The wall clock of this machine.
     System,
-    /// Stands still until it is set; shared by all clones.
-    Manual(Arc<AtomicI64>),
+    /// A clock that can be driven; shared by all clones.
+    Driven(Arc<Mutex<Course>>),
+}
+
+/// How a driven clock goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// With the wall clock.
+    Real,
+    /// Not at all.
+    Frozen,
+    /// From where it stands, at a speed of its own.
+    Running,
+}
+
+/// Where a driven clock stands and how it goes on from there.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Course {
+    /// How it goes.
+    pub mode: Mode,
+    /// What it showed when it was last set.
+    pub at: Timestamp,
+    /// Seconds that it goes in a second of the wall clock; counts while it is running.
+    pub speed: u32,
+    /// The wall clock when it was last set.
+    set_at: Timestamp,
+}
+
+impl Course {
+    /// A course that begins now.
+    pub fn new(mode: Mode, at: Timestamp, speed: u32) -> Self {
+        Course {
+            mode,
+            at,
+            speed,
+            set_at: wall(),
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        match self.mode {
+            Mode::Real => wall(),
+            Mode::Frozen => self.at,
+            Mode::Running => {
+                // A wall clock that steps back must not take this one along.
+                let passed = (wall().0 - self.set_at.0).max(0);
+                self.at
+                    .plus_ms(passed.saturating_mul(i64::from(self.speed)))
+            }
+        }
+    }
+}
+
+/// The wall clock of this machine.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one legal site: everything else asks the transaction"
+)]
+fn wall() -> Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
 }
 
 impl Clock {
     /// A clock that stands at `at` until [`Clock::set`] moves it.
     pub fn manual(at: Timestamp) -> Self {
-        Clock::Manual(Arc::new(AtomicI64::new(at.0)))
+        Clock::driven(Course::new(Mode::Frozen, at, 1))
+    }
+
+    /// A clock on this course until it gets another one.
+    pub fn driven(course: Course) -> Self {
+        Clock::Driven(Arc::new(Mutex::new(course)))
     }
 
     /// The present instant.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one legal site: everything else asks the transaction"
-    )]
     pub fn now(&self) -> Timestamp {
-        match self {
-            Clock::System => {
-                let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-                Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
-            }
-            Clock::Manual(at) => Timestamp(at.load(Ordering::SeqCst)),
+        self.course().map_or_else(wall, |course| course.now())
+    }
+
+    /// Puts a driven clock at an instant, from which it goes on as before; one that goes with the
+    /// wall clock runs beside it from there. The system's clock stays as it is.
+    pub fn set(&self, to: Timestamp) {
+        if let Some(course) = self.course() {
+            let mode = match course.mode {
+                Mode::Real => Mode::Running,
+                mode => mode,
+            };
+            self.steer(Course::new(mode, to, course.speed));
         }
     }
 
-    /// Moves a manual clock; a system clock stays as it is.
-    pub fn set(&self, to: Timestamp) {
-        if let Clock::Manual(at) = self {
-            at.store(to.0, Ordering::SeqCst);
+    /// How a driven clock goes; `None` for the system's.
+    pub fn course(&self) -> Option<Course> {
+        match self {
+            Clock::System => None,
+            Clock::Driven(course) => Some(*course.lock().unwrap_or_else(PoisonError::into_inner)),
         }
+    }
+
+    /// Gives a driven clock another course; the system's stays as it is.
+    pub fn steer(&self, to: Course) {
+        if let Clock::Driven(course) = self {
+            *course.lock().unwrap_or_else(PoisonError::into_inner) = to;
+        }
+    }
+
+    /// The instant of the wall clock, which only a driven clock may differ from.
+    pub fn wall(&self) -> Timestamp {
+        wall()
+    }
+
+    /// Real milliseconds until this clock shows `at`; `None` while it stands still.
+    pub fn real_ms_until(&self, at: Timestamp) -> Option<i64> {
+        let speed = match self.course() {
+            Some(course) if course.mode == Mode::Frozen => return None,
+            Some(course) if course.mode == Mode::Running => i64::from(course.speed.max(1)),
+            _ => 1,
+        };
+        Some((at.0.saturating_sub(self.now().0)).div_euclid(speed))
     }
 }
 
@@ -140,8 +229,8 @@ impl Clock {
 pub enum Ticks {
     /// Of this machine, since some start.
     System(std::time::Instant),
-    /// The same hand that sets the clock.
-    Manual(Clock),
+    /// A clock that can be driven, as it goes.
+    Driven(Clock),
 }
 
 impl Clock {
@@ -153,7 +242,7 @@ impl Clock {
     pub fn ticks(&self) -> Ticks {
         match self {
             Clock::System => Ticks::System(std::time::Instant::now()),
-            Clock::Manual(_) => Ticks::Manual(self.clone()),
+            Clock::Driven(_) => Ticks::Driven(self.clone()),
         }
     }
 }
@@ -164,7 +253,7 @@ impl governor::clock::Clock for Ticks {
     fn now(&self) -> Self::Instant {
         match self {
             Ticks::System(start) => start.elapsed().into(),
-            Ticks::Manual(clock) => {
+            Ticks::Driven(clock) => {
                 let ms = u64::try_from(clock.now().0).unwrap_or(0);
                 std::time::Duration::from_millis(ms).into()
             }
@@ -211,6 +300,34 @@ mod tests {
         );
         assert_eq!(Timestamp::parse("2026-05-10"), None);
         assert_eq!(Timestamp::parse("-0001-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn a_driven_clock_goes_as_it_is_told() {
+        let clock = Clock::manual(Timestamp(5_000));
+        assert_eq!(clock.now(), Timestamp(5_000));
+        assert_eq!(clock.real_ms_until(Timestamp(6_000)), None);
+        clock.set(Timestamp(7_000));
+        assert_eq!(clock.now(), Timestamp(7_000));
+
+        let mut course = Course::new(Mode::Running, Timestamp(7_000), 60);
+        course.set_at = course.set_at.plus_ms(-2_000);
+        clock.steer(course);
+        assert!(
+            clock.now() >= Timestamp(127_000),
+            "two seconds are two minutes"
+        );
+        // A wall clock that stepped back.
+        course.set_at = course.set_at.plus_ms(DAY_MS);
+        clock.steer(course);
+        assert_eq!(clock.now(), Timestamp(7_000));
+
+        clock.steer(Course::new(Mode::Real, Timestamp(0), 1));
+        assert!((clock.now().0 - clock.wall().0).abs() < 60_000);
+        let ahead = clock.now().plus_ms(DAY_MS);
+        clock.set(ahead);
+        assert!(clock.now() >= ahead, "set ahead, it goes on from there");
+        assert_eq!(Clock::System.course(), None);
     }
 
     #[test]

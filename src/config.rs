@@ -45,9 +45,23 @@ pub struct ServeArgs {
         default_value = "127.0.0.1:8400"
     )]
     pub listen: SocketAddr,
+    /// Address of a listener of their own for the admin page and the metrics, which need no key there
+    #[arg(long, env = "WORKSPACED_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<SocketAddr>,
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
+    /// The clock: that of this machine, or one that `/_dev/clock` drives and that stands still until then
+    #[arg(
+        long,
+        env = "WORKSPACED_CLOCK",
+        value_name = "CLOCK",
+        default_value = "real"
+    )]
+    pub clock: ClockKind,
+    /// Keep nothing: the data lives in a temporary directory that goes when the service stops
+    #[arg(long, env = "WORKSPACED_EPHEMERAL", value_parser = boolish())]
+    pub ephemeral: bool,
     /// How the log on standard error is written
     #[arg(
         long,
@@ -160,6 +174,39 @@ fn network(text: &str) -> Result<IpNet, String> {
         .map_err(|_| "allowed are addresses and networks, such as 127.0.0.1 or 10.0.0.0/8".into())
 }
 
+/// Which service the client commands talk to.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Address of the service
+    #[arg(
+        long,
+        env = "MIOSA_BASE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8400"
+    )]
+    pub base_url: String,
+    /// API key; better given in the variable, where other users of the machine do not see it
+    #[arg(
+        long,
+        env = "MIOSA_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+    /// Print the reply as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the time comes from.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockKind {
+    /// The clock of this machine; with --dev it can be driven all the same.
+    Real,
+    /// Stands still until it is driven.
+    Virtual,
+}
+
 /// The form of the log.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -174,6 +221,10 @@ pub enum LogFormat {
 pub struct Config {
     /// Development mode.
     pub dev: bool,
+    /// The clock can be driven: everything below `/_dev` is there.
+    pub driven: bool,
+    /// The clock of a new installation stands still.
+    pub frozen: bool,
     /// Effective domain where nobody set one.
     pub base_domain: String,
     /// CNAME target of preview domains.
@@ -407,11 +458,21 @@ impl ServeArgs {
                 self.listen
             ));
         }
+        if let Some(admin) = self
+            .admin_listen
+            .filter(|a| self.dev && !a.ip().is_loopback())
+        {
+            return Err(format!(
+                "--admin-listen {admin}: with --dev only loopback addresses are allowed (127.0.0.1, [::1])"
+            ));
+        }
         let host = |flag: &str, value: &str| {
             crate::domains::normalize_host(value).map_err(|why| format!("{flag} {value:?}: {why}"))
         };
         Ok(Config {
             dev: self.dev,
+            driven: self.dev || self.clock == ClockKind::Virtual,
+            frozen: self.clock == ClockKind::Virtual,
             base_domain: host("--base-domain", &self.base_domain)?,
             proxy_host: host("--proxy-host", &self.proxy_host)?,
             dns_resolver: self.dns_resolver,
@@ -445,6 +506,8 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             dev: false,
+            driven: false,
+            frozen: false,
             base_domain: "miosa.ai".into(),
             proxy_host: "proxy.miosa.ai".into(),
             dns_resolver: None,

@@ -54,6 +54,7 @@ const PATTERN_LENGTH: usize = 64;
 pub struct Streams {
     stop: watch::Sender<bool>,
     recheck: watch::Sender<()>,
+    restart: watch::Sender<()>,
     patience: Duration,
     open: Mutex<HashMap<ApiKeyId, usize>>,
 }
@@ -71,6 +72,7 @@ impl Streams {
             patience,
             stop: watch::Sender::new(false),
             recheck: watch::Sender::new(()),
+            restart: watch::Sender::new(()),
             open: Mutex::default(),
         }
     }
@@ -85,6 +87,12 @@ impl Streams {
     /// Makes every stream look whether its key and its session still hold.
     pub fn recheck(&self) {
         self.recheck.send_replace(());
+    }
+
+    /// Ends the streams that are open; their readers come again. Another database has taken the place
+    /// of the one before, and its log is another one.
+    pub(crate) fn restart(&self) {
+        self.restart.send_replace(());
     }
 
     /// How many are open.
@@ -466,6 +474,7 @@ async fn run(
     let mut committed = app.store.signals().audit.subscribe();
     let mut stop = app.streams.stop.subscribe();
     let mut recheck = app.streams.recheck.subscribe();
+    let mut restart = app.streams.restart.subscribe();
     let mut look = interval(LOOK);
     look.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // An id without data moves the client's mark, so that it can resume even before its first event.
@@ -516,6 +525,7 @@ async fn run(
         tokio::select! {
             _ = committed.changed() => {}
             _ = recheck.changed() => {}
+            _ = restart.changed() => return Ok(()),
             _ = stop.changed() => {}
             _ = look.tick() => {}
         }

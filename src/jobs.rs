@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::WriteTx;
-use crate::{api_keys, computers, http, sessions, usage, workspaces};
+use crate::{api_keys, computers, dev, http, sessions, usage, workspaces};
 
 /// One kind of background work.
 pub struct Job {
@@ -36,6 +36,11 @@ pub static DRIVER: &Job = &Job {
 
 /// What runs by the clock.
 pub static JOBS: &[Job] = &[
+    Job {
+        name: "life",
+        every_ms: 1000,
+        run: dev::live,
+    },
     Job {
         name: "rates",
         every_ms: 1000,
@@ -108,7 +113,11 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
                 let done = report(DRIVER, run_to_end(&app, DRIVER).await);
                 sleep_ms = if done { 0 } else { sleep_ms };
             }
-            Ok(Some(at)) => sleep_ms = (at.0 - app.store.now().0).clamp(1, sleep_ms),
+            // A clock that stands still will be moved, and that is announced.
+            Ok(Some(at)) => {
+                let real = app.store.clock().real_ms_until(at);
+                sleep_ms = real.map_or(sleep_ms, |real| real.clamp(1, sleep_ms));
+            }
             _ => {}
         }
         let sleep = Duration::from_millis(u64::try_from(sleep_ms).unwrap_or(1000));

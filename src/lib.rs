@@ -13,10 +13,11 @@
 //! | [`audit`] | who changed what |
 //! | [`events`] | the same as it happens, as server-sent events |
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
-//! | [`system`] | the installation and an organization at a glance |
+//! | [`system`], [`metrics`], [`logging`] | the installation and an organization at a glance; Prometheus; the log's filter |
 //! | [`backups`] | copies of the database: by the clock, and when an operator asks |
 //! | [`health`] | what a supervisor and a load balancer ask |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
+//! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots |
 //! | [`jobs`] | background work: a static table and one loop |
 //! | [`admin`] | documents and the embedded pages |
 //! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |
@@ -35,6 +36,7 @@ pub mod cli;
 pub mod clock;
 pub mod computers;
 pub mod config;
+pub mod dev;
 pub mod domains;
 pub mod error;
 pub mod events;
@@ -44,6 +46,8 @@ pub mod ids;
 pub mod jobs;
 pub mod json;
 pub mod limits;
+pub mod logging;
+pub mod metrics;
 pub mod projects;
 pub mod sessions;
 pub mod store;

@@ -40,7 +40,7 @@ const COOKIE_NAME_TLS: &str = "__Host-workspaced_session";
 /// How long a session lasts without use.
 const IDLE_MS: i64 = 12 * HOUR_MS;
 /// How long it lasts however much it is used.
-const WHOLE_MS: i64 = 7 * DAY_MS;
+pub(crate) const WHOLE_MS: i64 = 7 * DAY_MS;
 /// A use is written down at the most this often.
 const TOUCH_MS: i64 = 10 * 60_000;
 /// Sessions of one key at the most; the oldest go.
@@ -387,7 +387,11 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
 }
 
 /// A new session of a key; its token is in the reply only.
-fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+pub(crate) fn start(
+    tx: &WriteTx<'_>,
+    key: ApiKeyId,
+    secret: &[u8; 32],
+) -> Result<(String, Timestamp)> {
     let token: String = tx
         .random::<32>()?
         .iter()
@@ -423,7 +427,12 @@ pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Respon
     Ok(no_store(response))
 }
 
-fn set_cookie(response: &mut Response, secure: bool, token: &str, max_age: i64) -> Result<()> {
+pub(crate) fn set_cookie(
+    response: &mut Response,
+    secure: bool,
+    token: &str,
+    max_age: i64,
+) -> Result<()> {
     let (name, attribute) = if secure {
         (COOKIE_NAME_TLS, "; Secure")
     } else {

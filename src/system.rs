@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::app::App;
 use crate::catalog::{Catalog, Size};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Mode, Timestamp};
 use crate::computers::Status;
 use crate::error::Result;
 use crate::http::Caller;
@@ -115,9 +115,10 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
         dev: app.config.dev,
         started_at: app.started_at,
         uptime_seconds: (now.0 - app.started_at.0).max(0) / 1000,
-        clock: match app.store.clock() {
-            Clock::System => "system",
-            Clock::Manual(_) => "manual",
+        clock: match app.store.clock().course().map(|course| course.mode) {
+            None | Some(Mode::Real) => "system",
+            Some(Mode::Frozen) => "frozen",
+            Some(Mode::Running) => "running",
         },
         now,
         database: Database {

@@ -139,7 +139,11 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
         .await
 }
 
-fn create_computer(
+/// A computer as a request asks for it, with the workspace and the project that it names.
+///
+/// # Errors
+/// As `POST /computers`.
+pub(crate) fn create_computer(
     tx: &WriteTx<'_>,
     app: &App,
     caller: &Caller,

@@ -250,6 +250,33 @@ pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> 
     record(tx, actor, kind, Some(&before), &after)
 }
 
+/// Switches a computer on or off as its user would; one that is already there, on its way, or moved
+/// by an agent outside stays as it is. Returns whether anything was done.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn drive(tx: &WriteTx<'_>, app: &App, id: ComputerId, on: bool) -> Result<bool> {
+    let Some(before) = super::load(tx, id)?.filter(|c| !c.external_driver) else {
+        return Ok(false);
+    };
+    let status = match (before.status, on) {
+        (Status::Stopped | Status::Error, true) => Status::Starting,
+        (Status::Running, false) => Status::Stopping,
+        _ => return Ok(false),
+    };
+    let after = Record {
+        status,
+        ..before.clone()
+    };
+    Change {
+        kind: status.event(),
+        at: tx.now(),
+        actor: Actor::System,
+    }
+    .apply(tx, app, Some(&before), after)?;
+    Ok(true)
+}
+
 /// When [`run_due`] next has something to do.
 ///
 /// # Errors

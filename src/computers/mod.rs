@@ -36,7 +36,9 @@ pub use change::{
     AutoStop, Destroyed, Move, Resize, SetAutoStop, Update, auto_stop, delete, delete_all_in,
     follow_project, move_to, resize, set_auto_stop, update,
 };
+pub(crate) use create::create_computer;
 pub use create::{CloneRequest, Create, clone, create};
+pub(crate) use lifecycle::drive;
 pub use lifecycle::{Change, next_due, restart, run_due, settle, start, stop};
 pub use status::Status;
 

@@ -92,6 +92,19 @@ impl DnsRecord {
         })
     }
 
+    /// The records of `domain`, the first `found` of them in place and the others missing.
+    pub(super) fn as_found(domain: &str, target: &str, found: usize) -> [DnsRecord; 2] {
+        let mut n = 0;
+        Self::required(domain, target).map(|record| {
+            n += 1;
+            record.with(Ok(if n <= found {
+                Seen::Target(target.to_owned())
+            } else {
+                Seen::Nothing
+            }))
+        })
+    }
+
     /// The record with what was found in its place.
     fn with(self, seen: Result<Seen, String>) -> DnsRecord {
         let DnsRecord {

@@ -274,6 +274,34 @@ fn clear(
     Ok(after)
 }
 
+/// Sets the domain of a workspace as if a check had found the first `found` of its records in place.
+/// For scenarios, which ask no DNS.
+///
+/// # Errors
+/// 422 when the domain cannot be had.
+pub(crate) fn set_as_found(
+    tx: &WriteTx<'_>,
+    config: &Config,
+    caller: &Caller,
+    id: WorkspaceId,
+    domain: &str,
+    found: usize,
+) -> Result<()> {
+    let input = Set {
+        preview_domain: Some(domain.to_owned()),
+        domain: None,
+    };
+    let domain = wanted(config, input)?;
+    let owner = Place::Workspace(id).find(tx, caller)?;
+    set(tx, config, caller, &owner, &domain)?;
+    let checked = Checked {
+        records: DnsRecord::as_found(&domain, &config.proxy_host, found),
+        domain,
+        updated_at: tx.now(),
+    };
+    conclude(tx, config, caller, &owner, Some(checked)).map(drop)
+}
+
 /// What a check found, and for which state of the row it holds.
 struct Checked {
     domain: String,

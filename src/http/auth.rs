@@ -259,6 +259,21 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Somebody who acts without a request: a scenario, in the name of a key.
+    pub(crate) fn without_request(key: Key, label: &str) -> Self {
+        Caller {
+            key: Arc::new(key),
+            access: Access {
+                scope: None,
+                reach: Reach::Any,
+                by_id: false,
+                max_body: 0,
+            },
+            request_id: label.into(),
+            ip: None,
+        }
+    }
+
     /// The organization that everything is limited to.
     pub fn tenant_id(&self) -> TenantId {
         self.key.tenant_id

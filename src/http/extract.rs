@@ -109,7 +109,7 @@ fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
 }
 
 /// [`parse_body`] after the text has been read.
-pub(super) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
+pub(crate) fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
     let object = match value {
         Value::Null => Map::new(),
         Value::Object(object) => snake_case(object)?,
@@ -252,7 +252,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
 }
 
 /// Reads at most `limit` bytes, for as long as `patience`.
-pub(super) async fn read_body(
+pub(crate) async fn read_body(
     parts: &Parts,
     mut body: axum::body::Body,
     limit: usize,

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
     CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
 };
@@ -32,6 +32,7 @@ use crate::error::{Carried, Error, Result};
 
 pub use auth::{Auth, Caller, Key, covers, find_key};
 pub use extract::{Mutation, Params, Patch, PathId};
+pub(crate) use extract::{from_json, read_body};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};
 pub use server::serve;
@@ -44,6 +45,21 @@ pub const BASE: &str = "/api/v1";
 
 /// The whole service over `app`.
 pub fn router(app: App) -> Router {
+    let ids = Arc::new(RequestIds::new(&app));
+    let pages = crate::admin::pages().merge(crate::metrics::router(false));
+    assemble(app, ids, pages)
+}
+
+/// The service in two parts: the API, and the admin page with the metrics, which need no key there.
+/// The page talks to its own origin, so the API is on that side too.
+pub fn split(app: App) -> (Router, Router) {
+    let ids = Arc::new(RequestIds::new(&app));
+    let pages = crate::admin::pages().merge(crate::metrics::router(true));
+    let api = assemble(app.clone(), ids.clone(), Router::new());
+    (api, assemble(app, ids, pages))
+}
+
+fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     let mut api = Router::new();
     for route in routes::table() {
         let mut handler = route.handler;
@@ -52,12 +68,13 @@ pub fn router(app: App) -> Router {
         }
         api = api.route(route.path, handler.layer(axum::Extension(route.access)));
     }
-    let ids = Arc::new(RequestIds::new(&app));
     Router::new()
         .nest(BASE, api.clone())
         // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
         .nest("/api/v1/api/v1", api)
         .merge(crate::admin::router())
+        .merge(pages)
+        .merge(crate::dev::router(&app))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(tower_http::catch_panic::CatchPanicLayer::custom(
@@ -110,6 +127,7 @@ async fn edge(
     );
     let ip = client.0;
     request.extensions_mut().insert(client);
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let mut key = None;
 
     let in_api = path == BASE
@@ -149,6 +167,8 @@ async fn edge(
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
     }
+    app.metrics
+        .count(&method, route.as_ref(), response.status(), &watch);
     log(
         &request_id,
         method.as_str(),

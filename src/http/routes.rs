@@ -13,8 +13,8 @@ use super::openapi::{Components, schema_ref};
 use super::paging::{List, PageQuery};
 use crate::app::App;
 use crate::{
-    actions, api_keys, audit, backups, catalog, computers, domains, events, projects, system,
-    tenants, usage, workspaces,
+    actions, api_keys, audit, backups, catalog, computers, domains, events, logging, projects,
+    system, tenants, usage, workspaces,
 };
 
 /// Who may use a route, whatever the key's scopes.
@@ -250,6 +250,8 @@ pub fn table() -> Vec<Route> {
         get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>(),
         get("/system/backups", backups::list, "The backups in the configured directory").reach(Operator).ok::<backups::BackupList>(),
         post("/system/backups", backups::create, "Make a backup now; other requests go on meanwhile").reach(Operator).body::<computers::Anything>().created::<backups::BackupView>(),
+        get("/system/log", logging::show, "What is logged").reach(Operator).ok::<logging::LogView>(),
+        put("/system/log", logging::set, "Change what is logged until the next start").reach(Operator).body::<logging::SetLog>().ok::<logging::LogView>(),
         get("/system", system::system, "The installation at a glance").reach(Operator).ok::<system::System>(),
 
         // --- API keys ---

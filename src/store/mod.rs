@@ -20,6 +20,7 @@ mod health;
 mod open;
 mod readers;
 mod restore;
+mod source;
 mod tx;
 mod upgrade;
 mod writer;
@@ -30,8 +31,10 @@ use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
@@ -45,7 +48,9 @@ pub use columns::Columns;
 pub use health::Health;
 pub use open::{OpenError, lock_data_dir};
 pub use restore::{Restored, restore};
+pub(crate) use source::Source;
 pub use tx::{Tx, WriteTx};
+pub(crate) use upgrade::create;
 pub use upgrade::{SCHEMA, VERSION, is_older};
 
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
@@ -79,12 +84,38 @@ pub struct Signals {
     pub audit: watch::Sender<i64>,
     /// What is known of the storage.
     pub health: Health,
+    /// How commits go.
+    pub commits: Commits,
+}
+
+/// What is measured of every commit.
+pub struct Commits {
+    /// How many writes shared it.
+    pub writes: Histogram,
+    /// Seconds that it took, waiting for the disk included.
+    pub duration: Histogram,
+}
+
+impl Default for Commits {
+    fn default() -> Self {
+        Commits {
+            writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
+        }
+    }
 }
 
 impl Signals {
     /// Changes whenever API keys or organizations changed.
     pub fn keys_generation(&self) -> u64 {
         self.keys.load(Ordering::Acquire)
+    }
+
+    /// Another database has taken the place of the one before: nothing that was remembered holds.
+    pub(crate) fn replaced(&self, last_audit: i64) {
+        self.keys.fetch_add(1, Ordering::AcqRel);
+        self.agenda.notify_one();
+        self.audit.send_replace(last_audit);
     }
 }
 
@@ -161,6 +192,66 @@ impl Store {
         self.queue_write(f)?.await.map_err(|_| dropped())?
     }
 
+    /// [`Store::write`] in a commit of its own, so that `f` may move the clock: what is written next
+    /// is stamped after it.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub(crate) async fn write_alone<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    {
+        let (answer, receive) = oneshot::channel();
+        self.queue(writer::Message::Alone(writer::job(f, answer)))?;
+        receive.await.map_err(|_| dropped())?
+    }
+
+    /// Runs `f` between two commits on the connection that writes, with no transaction open: for
+    /// copying or replacing the whole database.
+    ///
+    /// # Errors
+    /// What `f` returns; 503 when too many writes wait.
+    pub(crate) async fn exclusive<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+    {
+        self.queue_exclusive(f)?.await.map_err(|_| dropped())?
+    }
+
+    /// [`Store::exclusive`] for threads outside the runtime, such as the command line.
+    ///
+    /// # Errors
+    /// As [`Store::exclusive`].
+    pub(crate) fn exclusive_blocking<T, F>(&self, f: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+    {
+        self.queue_exclusive(f)?
+            .blocking_recv()
+            .map_err(|_| dropped())?
+    }
+
+    fn queue_exclusive<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+    {
+        let (answer, receive) = oneshot::channel();
+        self.queue(writer::Message::Exclusive(Box::new(
+            move |conn, signals| {
+                let _ = answer.send(guard(|| f(conn, signals)));
+            },
+        )))?;
+        Ok(receive)
+    }
+
+    fn queue(&self, message: writer::Message) -> Result<()> {
+        self.0.writer.try_send(message).map_err(|_| busy())
+    }
+
     /// [`Store::read`] for threads outside the runtime, such as the command line.
     ///
     /// # Errors
@@ -207,8 +298,7 @@ impl Store {
             return Err(Error::damaged());
         }
         let (answer, receive) = oneshot::channel();
-        let job = writer::Message::Job(writer::job(f, answer));
-        self.0.writer.try_send(job).map_err(|_| busy())?;
+        self.queue(writer::Message::Job(writer::job(f, answer)))?;
         Ok(receive)
     }
 
@@ -233,6 +323,11 @@ impl Store {
     /// What is heard of commits.
     pub fn signals(&self) -> &Signals {
         &self.0.signals
+    }
+
+    /// How many writes wait for the writer.
+    pub fn writes_waiting(&self) -> usize {
+        self.0.writer.len()
     }
 
     /// The database file.

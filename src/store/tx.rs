@@ -4,8 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 
 use rusqlite::Connection;
-use uuid::{ContextV7, Uuid};
+use uuid::Uuid;
 
+use super::source::Source;
 use crate::clock::Timestamp;
 use crate::error::Fault;
 
@@ -36,7 +37,7 @@ impl Deref for Tx<'_> {
 /// A write transaction (a savepoint of the shared one).
 pub struct WriteTx<'a> {
     tx: Tx<'a>,
-    ids: &'a ContextV7,
+    source: &'a Source,
     pub(super) effects: RefCell<Effects>,
 }
 
@@ -60,38 +61,43 @@ impl Effects {
 }
 
 impl<'a> WriteTx<'a> {
-    pub(super) fn new(conn: &'a Connection, now: Timestamp, ids: &'a ContextV7) -> Self {
+    pub(super) fn new(conn: &'a Connection, now: Timestamp, source: &'a Source) -> Self {
         WriteTx {
             tx: Tx::new(conn, now),
-            ids,
+            source,
             effects: RefCell::default(),
         }
     }
 
     /// A new UUID of version 7, later than every earlier one of this process at the same instant.
     pub fn new_id<T: From<Uuid>>(&self) -> T {
-        let ms = u64::try_from(self.now().0).unwrap_or(0);
-        let nanos = u32::try_from(ms % 1000).unwrap_or(0) * 1_000_000;
-        T::from(Uuid::new_v7(uuid::Timestamp::from_unix(
-            self.ids,
-            ms / 1000,
-            nanos,
-        )))
+        T::from(self.source.id(self.now()))
     }
 
     /// `N` random bytes from the operating system.
     ///
     /// # Errors
     /// When the operating system has none to give.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "the one legal site: secrets come from the store"
-    )]
     pub fn random<const N: usize>(&self) -> crate::error::Result<[u8; N]> {
-        let mut bytes = [0; N];
-        getrandom::fill(&mut bytes)
-            .map_err(|e| crate::error::Error::internal(format!("no randomness: {e}")))?;
-        Ok(bytes)
+        self.source.random()
+    }
+
+    /// Runs `f` in this transaction, but at another instant: for a driven clock that passes many in
+    /// one commit, and for a seed, which has its ids from elsewhere too. Nothing else may write at
+    /// an instant that is not the transaction's own.
+    ///
+    /// # Errors
+    /// What `f` returns.
+    pub(crate) fn at<T>(
+        &self,
+        now: Timestamp,
+        source: Option<&Source>,
+        f: impl FnOnce(&WriteTx<'_>) -> crate::error::Result<T>,
+    ) -> crate::error::Result<T> {
+        let then = WriteTx::new(self.conn, now, source.unwrap_or(self.source));
+        let result = f(&then);
+        self.effects.borrow_mut().merge(*then.effects.borrow());
+        result
     }
 
     /// API keys or organizations change with this commit.

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[METER, LISTS];
+const STEPS: &[&str] = &[METER, LISTS, EMULATOR];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -33,6 +33,9 @@ const METER: &str = concat!(
 
 /// Version 3: indexes for every list.
 const LISTS: &str = include_str!("upgrade_3.sql");
+
+/// Version 4: the driven clock and its scenario.
+const EMULATOR: &str = include_str!("upgrade_4.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;
@@ -84,14 +87,20 @@ pub(super) fn upgrade(conn: &Connection, path: &Path, now: Timestamp) -> Result<
     done
 }
 
+/// Makes an empty database of [`VERSION`].
+pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {
+    conn.execute_batch(SCHEMA)?;
+    conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+    conn.pragma_update(None, "user_version", VERSION)
+}
+
 fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenError> {
     let pragma =
         |name: &str| conn.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
     let tables: i64 = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let version = pragma("user_version")?;
     if tables == 0 {
-        conn.execute_batch(SCHEMA)?;
-        conn.pragma_update(None, "application_id", APPLICATION_ID)?;
+        create(conn)?;
     } else if pragma("application_id")? != APPLICATION_ID {
         return Err(OpenError::new(format!(
             "{}: this is not a workspaced database; it was left as it is",

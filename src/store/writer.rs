@@ -13,12 +13,12 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use uuid::ContextV7;
 
 use super::Signals;
+use super::source::Source;
 use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
 use super::upgrade::VERSION;
-use crate::clock::Clock;
+use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
 /// Writes that share one commit at the most: bounds how long the first of them waits.
@@ -32,9 +32,16 @@ const RESTART_PAGES: u32 = 4000;
 const RESTART_PATIENCE: Duration = Duration::from_millis(20);
 
 pub(super) enum Message {
+    /// Shares a commit with whoever else waits.
     Job(Job),
+    /// Has a commit of its own: it decides what time the next one is at.
+    Alone(Job),
+    /// Gets the connection with no transaction open, to replace or copy the whole database.
+    Exclusive(Exclusive),
     Stop,
 }
+
+pub(super) type Exclusive = Box<dyn FnOnce(&mut Connection, &Signals) + Send>;
 
 /// Runs in its savepoint and says how to answer once the commit is known.
 pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
@@ -95,7 +102,7 @@ pub(super) fn start(
             conn,
             clock,
             signals,
-            ids: ContextV7::new(),
+            source: Source::system(),
         }
         .run(&receiver)
     };
@@ -122,22 +129,26 @@ struct Writer {
     conn: Connection,
     clock: Clock,
     signals: Arc<Signals>,
-    ids: ContextV7,
+    source: Source,
 }
 
 impl Writer {
-    fn run(self, receiver: &Receiver<Message>) {
+    fn run(mut self, receiver: &Receiver<Message>) {
         self.conn.wal_hook(Some(|_, pages| {
             WAL_PAGES.set(u32::try_from(pages).unwrap_or(0));
             WROTE.set(true);
             Ok(())
         }));
-        while let Ok(Message::Job(first)) = receiver.recv() {
-            let stop = self.batch(first, receiver);
-            self.checkpoint();
-            if stop {
-                break;
+        let mut next = receiver.recv().ok();
+        while let Some(message) = next.take() {
+            match message {
+                Message::Job(first) => next = self.batch(first, Some(receiver)),
+                Message::Alone(job) => next = self.batch(job, None),
+                Message::Exclusive(f) => f(&mut self.conn, &self.signals),
+                Message::Stop => break,
             }
+            self.checkpoint();
+            next = next.or_else(|| receiver.recv().ok());
         }
         // Leave one file behind, so that copying the database after a stop copies everything.
         if let Err(e) = self
@@ -148,18 +159,20 @@ impl Writer {
         }
     }
 
-    /// Runs `first` and whoever waits by now; true when the last of them asked to stop.
-    fn batch(&self, first: Job, receiver: &Receiver<Message>) -> bool {
+    /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
+    /// commit.
+    fn batch(&self, first: Job, others: Option<&Receiver<Message>>) -> Option<Message> {
+        let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
-        let (mut stop, mut committing) = (false, false);
+        let (mut after, mut committing) = (None, false);
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
             let now = self.clock.now();
             while let Some(job) = next.take() {
-                let tx = WriteTx::new(&self.conn, now, &self.ids);
+                let tx = WriteTx::new(&self.conn, now, &self.source);
                 answers.push(job(&tx));
                 effects.merge(*tx.effects.borrow());
                 if self.conn.is_autocommit() {
@@ -176,10 +189,9 @@ impl Writer {
                     ));
                 }
                 if answers.len() < BATCH {
-                    match receiver.try_recv() {
-                        Ok(Message::Job(job)) => next = Some(job),
-                        Ok(Message::Stop) => stop = true,
-                        Err(_) => {}
+                    match others.and_then(|receiver| receiver.try_recv().ok()) {
+                        Some(Message::Job(job)) => next = Some(job),
+                        other => after = other,
                     }
                 }
             }
@@ -208,10 +220,13 @@ impl Writer {
             }
             self.tell(effects);
         }
+        let commits = &self.signals.commits;
+        commits.writes.observe(answers.len() as f64);
+        commits.duration.observe(watch.micros() as f64 / 1e6);
         for answer in answers {
             answer(failure.as_ref());
         }
-        stop
+        after
     }
 
     /// After a commit that failed. Its pages may lie in the log, whole up to the commit mark, with only

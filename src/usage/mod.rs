@@ -43,6 +43,7 @@ pub use explain::{ExplainQuery, Explanation, explain};
 pub use ingest::{Ingest, Ingested, MAX_BODY as MAX_INGEST_BODY, ingest};
 pub use metrics::{Metrics, MetricsQuery, computer_metrics};
 pub use organization::{OrganizationQuery, OrganizationSeries, organization_series};
+pub(crate) use rates::next_change as next_rate;
 pub use rates::run as apply_rates;
 pub use rollup::{Rollup, RollupQuery, Summary, SummaryQuery, rollup, summary};
 pub use series::{Series, SeriesQuery, read_series, workspace_series};

@@ -16,6 +16,7 @@ use super::history::{self, Fact};
 use super::meter::{self, Changes};
 use crate::app::App;
 use crate::catalog::{Catalog, Size};
+use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{ComputerId, TenantId};
 use crate::store::{Tx, WriteTx};
@@ -97,6 +98,16 @@ pub fn run(tx: &WriteTx<'_>, app: &App) -> Result<usize> {
         }
     }
     reprice(tx, app, now)
+}
+
+/// When a price that is known next comes into force.
+///
+/// # Errors
+/// When the store fails.
+pub(crate) fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    Ok(tx
+        .prepare_cached("SELECT min(effective_from) FROM rates WHERE applied = 0")?
+        .query_row([], |row| row.get(0))?)
 }
 
 /// Applies changes that have come into force, in the order of their dates.

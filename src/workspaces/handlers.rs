@@ -116,7 +116,7 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
 }
 
 /// The order of decisions is CONTRACT §5.2 with §0.4 nos. 1 and 2.
-fn create_or_reuse(
+pub(crate) fn create_or_reuse(
     tx: &WriteTx<'_>,
     app: &App,
     caller: &Caller,
@@ -292,12 +292,30 @@ pub async fn update_settings(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let mut record = find(tx, caller, id)?;
-            let before = record.settings.clone();
-            record.settings = merge_settings(&app.catalog, before.clone(), input?)?;
-            let s = &record.settings;
-            record.view.updated_at = tx.now();
-            tx.prepare_cached(
+            let record = find(tx, caller, id)?;
+            let record = apply_settings(tx, &app, caller, record, input?)?;
+            settings_reply(tx, &app.config.file, record).map(Reply::ok)
+        })
+        .await
+}
+
+/// Sets what the input names; what it leaves out stays.
+///
+/// # Errors
+/// 422 with every field that is wrong.
+pub(crate) fn apply_settings(
+    tx: &WriteTx<'_>,
+    app: &App,
+    caller: &Caller,
+    mut record: Record,
+    input: UpdateSettings,
+) -> Result<Record> {
+    let id = record.view.id;
+    let before = record.settings.clone();
+    record.settings = merge_settings(&app.catalog, before.clone(), input)?;
+    let s = &record.settings;
+    record.view.updated_at = tx.now();
+    tx.prepare_cached(
                 "UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
                      default_auto_stop_seconds = ?4, allowed_template_types = ?5, updated_at = ?6
                  WHERE id = ?7 AND tenant_id = ?8",
@@ -312,21 +330,19 @@ pub async fn update_settings(
                 id,
                 caller.tenant_id(),
             ))?;
-            audit::record(
-                tx,
-                &Entry {
-                    actor: Actor::Key(caller),
-                    tenant_id: caller.tenant_id(),
-                    workspace_id: Some(id),
-                    kind: "workspace.settings_updated",
-                    resource: id.0,
-                    before: Some(&before),
-                    after: Some(&record.settings),
-                },
-            )?;
-            settings_reply(tx, &app.config.file, record).map(Reply::ok)
-        })
-        .await
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::Key(caller),
+            tenant_id: caller.tenant_id(),
+            workspace_id: Some(id),
+            kind: "workspace.settings_updated",
+            resource: id.0,
+            before: Some(&before),
+            after: Some(&record.settings),
+        },
+    )?;
+    Ok(record)
 }
 
 /// The settings after the request, or every field that is wrong with it.

@@ -450,7 +450,7 @@ fn the_system_for_its_operator() {
     assert_eq!(system["version"], env!("CARGO_PKG_VERSION"));
     assert_eq!(
         (&system["uptime_seconds"], &system["clock"]),
-        (&json!(61), &json!("manual"))
+        (&json!(61), &json!("frozen"))
     );
     assert_eq!(
         system["database"]["schema_version"],

@@ -270,7 +270,7 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
     let version: i64 = upgraded
         .query_row("PRAGMA user_version", [], |row| row.get(0))
         .unwrap();
-    assert_eq!((version, VERSION), (3, 3));
+    assert_eq!((version, VERSION), (4, 4));
     assert_eq!(
         DERIVED.map(|table| dump(&upgraded, table)).to_vec(),
         expected

@@ -1,0 +1,31 @@
+//! The second listener: admin page and metrics apart from the API.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::Failure;
+use crate::config::Config;
+use crate::http;
+
+/// Serves `router` at `address` until the service stops. Returns where, and the task to wait for.
+pub(super) async fn listen(
+    address: SocketAddr,
+    router: Router,
+    config: &Arc<Config>,
+    stopped: watch::Receiver<bool>,
+) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
+    let listener = TcpListener::bind(address).await.map_err(|e| {
+        Failure::Fatal(format!(
+            "--admin-listen {address}: {e}; choose another address or port"
+        ))
+    })?;
+    let address = listener.local_addr()?;
+    let config = config.clone();
+    let task = tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
+    Ok((address, task))
+}

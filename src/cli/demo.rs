@@ -1,0 +1,70 @@
+//! `workspaced demo`: a month of a believable organization, on this machine, going on by itself.
+
+use std::net::SocketAddr;
+use std::process::{Command, Stdio};
+
+use clap::Args;
+
+use super::{Failure, seed, serve};
+use crate::app::App;
+use crate::config::{Config, ServeArgs};
+use crate::dev;
+use crate::store::Store;
+
+/// `workspaced demo`
+#[derive(Args, Clone)]
+pub(super) struct DemoArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// A built-in scenario (see `scenario list`), or a scenario file
+    #[arg(long, default_value = "clinic")]
+    scenario: String,
+    /// Decides the ids and whatever is left to chance
+    #[arg(long, value_name = "NUMBER", default_value_t = 42)]
+    seed: u64,
+    /// Seconds that pass in one of the wall clock (1 to 86400)
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    speed: u32,
+    /// Only print the link to the admin page
+    #[arg(long)]
+    no_open: bool,
+}
+
+pub(super) fn run(mut args: DemoArgs) -> Result<(), Failure> {
+    args.serve.dev = true;
+    args.serve.ephemeral = true;
+    let serve_args = args.serve.clone();
+    serve(&serve_args, Some(&args))
+}
+
+impl DemoArgs {
+    /// What there is to show.
+    pub(super) fn fill(&self, store: &Store, config: &Config) -> Result<(), Failure> {
+        seed::fill(store, config, &self.scenario, self.seed)?;
+        dev::resume(store, false)?;
+        dev::set_pace(store, self.speed)?;
+        Ok(dev::take_snapshot_blocking(store, dev::SEED)?)
+    }
+
+    /// Opens the admin page, signed in; where there is no browser to open, the link says where it is.
+    pub(super) async fn show(&self, app: &App, address: SocketAddr) -> Result<(), Failure> {
+        let random = app.store.write(|tx| tx.random::<32>()).await?;
+        let link = format!("http://{address}{}", app.dev.visits.allow(random));
+        println!("the admin page, signed in (good once):\n  {link}\n");
+        if !self.no_open {
+            let opener = if cfg!(target_os = "macos") {
+                "open"
+            } else {
+                "xdg-open"
+            };
+            // Nobody waits for it, and a machine without a browser is none the worse.
+            let _ = Command::new(opener)
+                .arg(&link)
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,68 @@
+//! What falls due when the clock is moved: everything in between happens, in order, at its instant.
+
+use super::life::Life;
+use super::state;
+use crate::app::App;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::store::WriteTx;
+use crate::{computers, usage};
+
+/// How far a pass came.
+pub struct Progress {
+    /// Everything up to here has happened.
+    pub at: Timestamp,
+    /// Instants at which something fell due.
+    pub done: usize,
+    /// Nothing is left to do before the end that was asked for.
+    pub finished: bool,
+}
+
+/// Lets happen what falls due after the transaction's instant and until `until`, inclusive; at most
+/// `limit` instants of it. Transitions and auto-stops, changes of prices, and what the scenario's
+/// people do; of those at the same instant in this order.
+///
+/// # Errors
+/// When the store fails.
+pub fn run(tx: &WriteTx<'_>, app: &App, until: Timestamp, limit: usize) -> Result<Progress> {
+    let mut life = Life::load(tx)?;
+    let mut at = tx.now();
+    let mut done = 0;
+    // Prices that the configuration announces are on the agenda from here on.
+    while usage::apply_rates(tx, app)? > 0 {}
+    let finished = loop {
+        let due = computers::next_due(tx)?;
+        let price = usage::next_rate(tx)?;
+        let action = match &mut life {
+            Some(life) => life.next(tx, until)?,
+            None => None,
+        };
+        let first = [due, price, action].into_iter().flatten().min();
+        let Some(first) = first.filter(|first| *first <= until) else {
+            at = at.max(until);
+            break true;
+        };
+        if done == limit {
+            break false;
+        }
+        // What was due before the clock began to move happens now.
+        at = at.max(first);
+        tx.at(at, None, |tx| {
+            if due.is_some_and(|due| due <= at) {
+                while computers::run_due(tx, app, 100)? > 0 {}
+            }
+            if price.is_some_and(|price| price <= at) {
+                while usage::apply_rates(tx, app)? > 0 {}
+            }
+            if let Some(life) = &mut life {
+                life.act(tx, app, at)?;
+            }
+            Ok(())
+        })?;
+        done += 1;
+    };
+    if life.is_some() {
+        state::keep_lived(tx, at)?;
+    }
+    Ok(Progress { at, done, finished })
+}

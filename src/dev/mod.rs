@@ -1,0 +1,200 @@
+//! The emulator: a clock that can be driven, scenarios, snapshots and reset.
+//!
+//! Everything below `/_dev` is there only where the clock can be driven (`--dev`, `--clock virtual`)
+//! and otherwise 404, key or no key. It needs an operator key, JSON, and a request that no page of
+//! another site can have sent: [`guard`] asks for all three in one place.
+//!
+//! | module | what |
+//! |---|---|
+//! | `state` | what is kept of the clock and the scenario in the database |
+//! | [`agenda`] | what falls due, in order, for a clock that is moved |
+//! | `clock` | `/_dev/clock` |
+//! | [`scenario`], `seed`, `life` | the files, what is made of them, and what goes on afterwards |
+//! | `save` | a scenario of the present state |
+//! | `snapshots` | `/_dev/snapshots`, `/_dev/reset` |
+//! | `visit` | the one link by which a demo signs its presenter in |
+
+pub mod agenda;
+mod clock;
+mod life;
+mod save;
+pub mod scenario;
+mod seed;
+mod snapshots;
+mod state;
+mod visit;
+
+use std::net::IpAddr;
+
+use axum::Router;
+use axum::extract::{FromRequest, Request, State};
+use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde::de::DeserializeOwned;
+
+use crate::app::App;
+use crate::error::{Error, Result};
+use crate::http::{MAX_BODY, from_json, read_body};
+
+pub use clock::advance;
+pub use life::live;
+pub use save::save;
+pub(crate) use seed::find;
+pub use seed::{Seeded, seed};
+pub use snapshots::{SEED, take as take_snapshot, take_blocking as take_snapshot_blocking};
+pub use state::{keep, resume, set_pace};
+pub use visit::Visits;
+
+/// What the emulator holds in memory.
+#[derive(Default)]
+pub struct Dev {
+    /// Held while the clock is moved or the database replaced: one of them at a time.
+    moving: tokio::sync::Mutex<()>,
+    /// Links that sign in once.
+    pub visits: Visits,
+}
+
+/// The routes, where the clock can be driven; none otherwise.
+pub fn router(app: &App) -> Router<App> {
+    if !app.config.driven {
+        return Router::new();
+    }
+    Router::new()
+        .route("/_dev/clock", get(clock::show).post(clock::drive))
+        .route(
+            "/_dev/snapshots",
+            get(snapshots::list).post(snapshots::create),
+        )
+        .route("/_dev/snapshots/{name}/restore", post(snapshots::restore))
+        .route("/_dev/reset", post(snapshots::reset))
+        .route_layer(from_fn_with_state(app.clone(), guard))
+        .route("/_dev/visit/{token}", get(visit::enter))
+}
+
+/// An operator's key; and nothing that a page of another site could have sent, which matters since
+/// everybody knows the key of development mode.
+async fn guard(State(app): State<App>, request: Request, next: Next) -> Result<Response> {
+    check_site(app.config.dev, request.headers())?;
+    let key = app
+        .auth
+        .identify(&app.store, request.method(), request.headers())
+        .await?;
+    if !key.operator {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "only an operator key of this installation may do this",
+        ));
+    }
+    let json = |headers: &HeaderMap| {
+        let kind = headers.get(CONTENT_TYPE)?.to_str().ok()?;
+        let kind = kind.split(';').next()?.trim();
+        kind.eq_ignore_ascii_case("application/json").then_some(())
+    };
+    if request.method() != Method::GET && json(request.headers()).is_none() {
+        return Err(Error::unsupported_media_type());
+    }
+    let mut response = next.run(request).await;
+    let no_store = HeaderValue::from_static("no-store");
+    response.headers_mut().insert(CACHE_CONTROL, no_store);
+    Ok(response)
+}
+
+/// A browser names the page that asks in `Origin`, and in `Host` the name by which it reached this
+/// server: another site's page has a foreign origin, or a name of its own that was made to lead here.
+fn check_site(dev: bool, headers: &HeaderMap) -> Result<()> {
+    let text = |name| {
+        headers
+            .get(name)
+            .map(|v: &HeaderValue| v.to_str().unwrap_or("?"))
+    };
+    let host = text(HOST);
+    let foreign_origin =
+        text(ORIGIN).is_some_and(|origin| origin.split_once("://").map(|(_, rest)| rest) != host);
+    // Development mode listens on loopback only, where it has no other name.
+    let foreign_host = dev && host.is_some_and(|host| !is_loopback(host));
+    if foreign_origin || foreign_host {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "this is for programs and for this server's own pages; reach it as 127.0.0.1 or localhost",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a `Host` header names this machine to itself.
+fn is_loopback(host: &str) -> bool {
+    let name = match host.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(""),
+        None => host.split(':').next().unwrap_or(""),
+    };
+    name.eq_ignore_ascii_case("localhost")
+        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+}
+
+/// A JSON body.
+struct Input<T>(T);
+
+impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, app: &App) -> Result<Self> {
+        let (parts, body) = request.into_parts();
+        let bytes = read_body(&parts, body, MAX_BODY, app.config.request_timeout).await?;
+        let value = if bytes.is_empty() {
+            serde_json::Value::Null
+        } else {
+            serde_json::from_slice(&bytes).map_err(|e| {
+                Error::bad_request("INVALID_JSON", format!("the body is not valid JSON: {e}"))
+            })?
+        };
+        from_json(value).map(Input)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_site_is_told_from_this_server() {
+        let headers = |pairs: &[(&'static str, &'static str)]| -> HeaderMap {
+            let pair = |(name, value): &(&'static str, &'static str)| {
+                (name.parse().unwrap(), HeaderValue::from_static(value))
+            };
+            pairs.iter().map(pair).collect()
+        };
+        for (pairs, allowed) in [
+            (&[][..], true),
+            (&[("host", "127.0.0.1:8400")], true),
+            (&[("host", "[::1]:8400")], true),
+            (&[("host", "LOCALHOST:8400")], true),
+            (&[("host", "evil.example:8400")], false),
+            (&[("host", "localhost.evil.example")], false),
+            (
+                &[
+                    ("host", "localhost:8400"),
+                    ("origin", "http://localhost:8400"),
+                ],
+                true,
+            ),
+            (
+                &[
+                    ("host", "localhost:8400"),
+                    ("origin", "http://localhost:3000"),
+                ],
+                false,
+            ),
+            (&[("host", "localhost:8400"), ("origin", "null")], false),
+        ] {
+            assert_eq!(
+                check_site(true, &headers(pairs)).is_ok(),
+                allowed,
+                "{pairs:?}"
+            );
+        }
+        assert!(check_site(false, &headers(&[("host", "ws.example.com")])).is_ok());
+    }
+}
