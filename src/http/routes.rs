@@ -58,7 +58,7 @@ pub struct Route {
     pub(super) body: Option<SchemaFn>,
     pub(super) replies: Vec<(u16, SchemaFn)>,
     /// What a reply of 200 is: JSON, unless said otherwise.
-    pub(super) content: &'static str,
+    pub content: &'static str,
     /// The reply of 200 can be had as a table, too.
     pub(super) or_csv: bool,
 }

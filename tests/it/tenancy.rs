@@ -1,0 +1,244 @@
+//! Every SQL statement over rows that a tenant owns says which tenant, or belongs to a kind that need
+//! not, with the reason. Read from the sources themselves, so that a new statement cannot be forgotten.
+
+use std::fs;
+use std::path::Path;
+
+/// Tables whose rows belong to a tenant.
+const OWNED: [&str; 13] = [
+    "workspaces",
+    "projects",
+    "computers",
+    "api_keys",
+    "compute_events",
+    "preview_domains",
+    "audit_log",
+    "metered_computers",
+    "meter_steps",
+    "meter_hours",
+    "meter_eras",
+    "sessions",
+    "idempotency",
+];
+
+/// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
+/// found it through `Caller::authorize` (a test of all routes with foreign ids is in `isolation.rs`).
+const PARENTS: [&str; 5] = [
+    "id = ",
+    "workspace_id = ",
+    "computer_id = ",
+    "key_id = ",
+    "secret_hash = ",
+];
+
+/// What has neither, by file and a part of the statement, and why that is right.
+const OTHERS: [(&str, &str, &str); 21] = [
+    (
+        "api_keys/handlers.rs",
+        "WHERE {condition}",
+        "the condition begins with the tenant",
+    ),
+    (
+        "computers/mod.rs",
+        "FROM computers c WHERE {condition}",
+        "the condition begins with the tenant",
+    ),
+    (
+        "computers/mod.rs",
+        "SELECT c.*",
+        "the condition that is added begins with the tenant, or names the row",
+    ),
+    (
+        "projects/handlers.rs",
+        "FROM projects p WHERE {condition}",
+        "the condition begins with the tenant",
+    ),
+    (
+        "projects/shapes.rs",
+        "SELECT p.*",
+        "the condition that is added begins with the tenant, or names the row",
+    ),
+    (
+        "audit.rs",
+        "WHERE {place}",
+        "the place is the tenant, or a workspace of it",
+    ),
+    ("cli.rs", "operator = 1", "about the installation"),
+    (
+        "computers/lifecycle.rs",
+        "SELECT id, due_at",
+        "the driver serves all tenants",
+    ),
+    (
+        "computers/lifecycle.rs",
+        "SELECT due_at",
+        "the driver serves all tenants",
+    ),
+    ("events.rs", "max(seq)", "a number, about the installation"),
+    ("system.rs", "max(seq)", "a number, for operators"),
+    (
+        "system.rs",
+        "count(*) FROM sessions",
+        "a number, for operators",
+    ),
+    (
+        "http/idempotency.rs",
+        "INSERT OR REPLACE",
+        "the key is the caller's",
+    ),
+    (
+        "http/idempotency.rs",
+        "DELETE FROM idempotency",
+        "what is too old goes, whoever's it is",
+    ),
+    (
+        "sessions.rs",
+        "INSERT INTO sessions",
+        "the key is the one that signed in",
+    ),
+    ("sessions.rs", "token_hash", "whoever knows the token"),
+    ("store/upgrade", "", "upgrades all of it"),
+    ("usage/rebuild/", "", "rebuilds all of it"),
+    ("usage/verify", "", "compares all of it, for operators"),
+    (
+        "usage/explain.rs",
+        "WHERE seq = ?1",
+        "an event of a stint of the authorized workspace",
+    ),
+    (
+        "usage/history.rs",
+        "max(seq)",
+        "a number, inside the writer",
+    ),
+];
+/// And one statement whose text is only the head of an insert.
+const INSERTS: &str = "INSERT";
+
+fn sources(dir: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path
+            .extension()
+            .is_some_and(|kind| kind == "rs" || kind == "sql")
+        {
+            found.push(path);
+        }
+    }
+}
+
+/// The string literals of a Rust source, comments left out.
+fn literals(source: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let bytes = source.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'/' if bytes.get(at + 1) == Some(&b'/') => {
+                at += source[at..].find('\n').unwrap_or(bytes.len() - at);
+            }
+            // A character, or the beginning of a lifetime.
+            b'\'' if bytes.get(at + 2) == Some(&b'\'') => at += 3,
+            b'\'' if bytes.get(at + 1) == Some(&b'\\') => {
+                at += 2 + source[at + 2..].find('\'').unwrap() + 1
+            }
+            b'"' => {
+                let start = at + 1;
+                at = start;
+                while bytes[at] != b'"' {
+                    at += 1 + usize::from(bytes[at] == b'\\');
+                }
+                found.push(source[start..at].to_owned());
+                at += 1;
+            }
+            _ => at += 1,
+        }
+    }
+    found
+}
+
+/// The owned tables that a statement reads or writes.
+fn tables(statement: &str) -> Vec<&'static str> {
+    let words: Vec<&str> = statement
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|word| !word.is_empty())
+        .collect();
+    OWNED
+        .into_iter()
+        .filter(|table| {
+            words.windows(2).any(|pair| {
+                matches!(pair[0], "FROM" | "JOIN" | "UPDATE" | "INTO") && pair[1] == *table
+            })
+        })
+        .collect()
+}
+
+#[test]
+fn every_statement_of_owned_tables_carries_its_tenant() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    sources(&root, &mut files);
+    let (mut seen, mut with_tenant, mut by_parent) = (0, 0, 0);
+    let mut used = [0; OTHERS.len()];
+    let mut wrong = Vec::new();
+    for file in files {
+        let name = file
+            .strip_prefix(&root)
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .to_owned();
+        let text = fs::read_to_string(&file).unwrap();
+        let statements = if name.ends_with(".sql") {
+            vec![text]
+        } else {
+            literals(text.split("#[cfg(test)]").next().unwrap())
+        };
+        for statement in statements {
+            if tables(&statement).is_empty() {
+                continue;
+            }
+            seen += 1;
+            let other = OTHERS
+                .iter()
+                .position(|(place, part, _)| name.starts_with(place) && statement.contains(part));
+            let is_insert_of_parent =
+                statement.trim_start().starts_with(INSERTS) && statement.contains("workspace_id");
+            if statement.contains("tenant_id") {
+                with_tenant += 1;
+            } else if let Some(other) = other {
+                used[other] += 1;
+            } else if is_insert_of_parent || PARENTS.iter().any(|parent| statement.contains(parent))
+            {
+                by_parent += 1;
+            } else {
+                wrong.push(format!(
+                    "{name}: {}",
+                    statement.split_whitespace().collect::<Vec<_>>().join(" ")
+                ));
+            }
+        }
+    }
+    assert_eq!(
+        wrong,
+        Vec::<String>::new(),
+        "say which tenant, or say in this test why not"
+    );
+    let stale: Vec<_> = OTHERS
+        .iter()
+        .zip(used)
+        .filter(|(_, used)| *used == 0)
+        .map(|(other, _)| other)
+        .collect();
+    assert_eq!(
+        stale,
+        Vec::<&(&str, &str, &str)>::new(),
+        "no statement is like this any more"
+    );
+    assert!(seen > 90, "{seen} statements were found");
+    println!(
+        "{seen} statements: {with_tenant} name the tenant, {by_parent} one parent, {} explained",
+        used.iter().sum::<i32>()
+    );
+}
