@@ -442,3 +442,12 @@ CREATE TABLE rates (
     applied        INTEGER NOT NULL CHECK (applied IN (0, 1)),  -- running computers have been re-priced
     PRIMARY KEY (size, effective_from)
 ) STRICT, WITHOUT ROWID;
+
+-- The audit log is only ever added to, and goes, if at all, from its old end.
+CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
+    SELECT RAISE(ABORT, 'the audit log cannot be changed');
+END;
+CREATE TRIGGER audit_log_whole BEFORE DELETE ON audit_log
+    WHEN old.seq > (SELECT min(seq) FROM audit_log) BEGIN
+    SELECT RAISE(ABORT, 'only the oldest rows of the audit log can go');
+END;

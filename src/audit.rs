@@ -9,7 +9,7 @@ use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Params};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
@@ -80,6 +80,26 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
     ))?;
     tx.audited(tx.last_insert_rowid());
     Ok(())
+}
+
+/// Forgets rows past the configured retention, the oldest first and at most `limit` a pass. The newest
+/// row stays whatever its age: its number is where live streams and the next row go on from. Returns
+/// how many went.
+///
+/// # Errors
+/// When the store fails.
+pub fn purge(tx: &WriteTx<'_>, app: &App, limit: u32) -> Result<usize> {
+    let Some(days) = app.config.audit_retention_days else {
+        return Ok(0);
+    };
+    let cutoff = tx.now().plus_ms(-i64::from(days.get()) * DAY_MS);
+    Ok(tx
+        .prepare_cached(
+            "DELETE FROM audit_log WHERE seq IN
+             (SELECT seq FROM (SELECT seq, at FROM audit_log ORDER BY seq LIMIT ?2)
+              WHERE at < ?1 AND seq < (SELECT max(seq) FROM audit_log))",
+        )?
+        .execute((cutoff, limit))?)
 }
 
 // ---------------------------------------------------------------------------------------------

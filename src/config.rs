@@ -138,6 +138,9 @@ pub struct ServeArgs {
     /// How long a request may take, such as 60s; then it is answered 503
     #[arg(long, env = "WORKSPACED_REQUEST_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
     pub request_timeout: Duration,
+    /// Days that rows of the audit log are kept; 0 = for ever
+    #[arg(long, env = "WORKSPACED_AUDIT_RETENTION_DAYS", allow_negative_numbers = true, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub audit_retention_days: u32,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -247,6 +250,8 @@ pub struct Config {
     pub max_connections: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// Days that rows of the audit log are kept; `None` = for ever.
+    pub audit_retention_days: Option<NonZeroU32>,
     /// Where backups go and when they are made; `None` = nowhere.
     pub backups: Option<BackupSettings>,
 }
@@ -487,6 +492,7 @@ impl ServeArgs {
             trusted_proxies: self.trusted_proxies.clone(),
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
             request_timeout: self.request_timeout,
+            audit_retention_days: NonZeroU32::new(self.audit_retention_days),
             backups: self.backup_dir.clone().map(|dir| BackupSettings {
                 dir,
                 every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
@@ -522,6 +528,7 @@ impl Default for Config {
             trusted_proxies: Vec::new(),
             max_connections: 900,
             request_timeout: Duration::from_secs(60),
+            audit_retention_days: None,
             backups: None,
             file: ConfigFile::default(),
         }

@@ -39,3 +39,12 @@ CREATE TRIGGER workspaces_changed_for_search
 END;
 
 INSERT INTO workspaces_to_index (workspace_id) SELECT id FROM workspaces WHERE deleted_at IS NULL;
+
+-- The audit log is only ever added to, and goes, if at all, from its old end.
+CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
+    SELECT RAISE(ABORT, 'the audit log cannot be changed');
+END;
+CREATE TRIGGER audit_log_whole BEFORE DELETE ON audit_log
+    WHEN old.seq > (SELECT min(seq) FROM audit_log) BEGIN
+    SELECT RAISE(ABORT, 'only the oldest rows of the audit log can go');
+END;

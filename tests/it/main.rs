@@ -8,6 +8,7 @@
 mod harness;
 
 mod admin;
+mod audit_retention;
 mod backup;
 mod computers;
 mod dev;
