@@ -12,7 +12,7 @@ import { debounce } from "../lib/dom.js";
 const tile = (label, value, note, href) =>
   h(href ? "a" : "div", { class: "tile", href }, h("span", { class: "tile-label" }, label), h("span", { class: "tile-value" }, value), h("span", { class: "hint" }, note ?? ""));
 
-export async function show({ main, signal, title, who, go }) {
+export async function show({ main, signal, title, who, covers, go }) {
   title("Overview");
   if (who.key.workspace_id) return go(`/workspaces/${who.key.workspace_id}`);
   const midnight = new Date();
@@ -23,7 +23,7 @@ export async function show({ main, signal, title, who, go }) {
     h("div", { class: "columns" },
       h("div", { class: "column" }, panel("Most expensive workspaces", { note: "30 days" }, places.top), panel("Preview domains with problems", {}, places.domains)),
       h("div", { class: "column" }, panel("Near a limit", { note: "75 % of the cap or more" }, places.near),
-        panel("Latest activity", { actions: [h("a", { class: "button small", href: "#/activity" }, "All activity")] }, places.activity))));
+        covers("audit:read") && panel("Latest activity", { actions: [h("a", { class: "button small", href: "#/activity" }, "All activity")] }, places.activity))));
 
   const options = { signal };
   const summary = (from) => api.get(`/usage/summary${query({ period_start: from })}`, options);
@@ -68,9 +68,9 @@ export async function show({ main, signal, title, who, go }) {
         { label: "Checked", cell: (d) => ago(d.checked_at) },
       ], o.domain_problems)
       : empty("Every preview domain works", "Or none has been set.")), { signal }),
-    resource(places.activity, () => api.get("/audit-log?limit=8", options), (log) => (log.data.length ? activityFeed(log.data) : empty("Nothing has happened yet")), { signal, lines: 6 }),
-  ];
-  listen(/./, debounce(() => reloads.forEach((reload) => !signal.aborted && reload()), 400), signal);
+    covers("audit:read") && resource(places.activity, () => api.get("/audit-log?limit=8", options), (log) => (log.data.length ? activityFeed(log.data) : empty("Nothing has happened yet")), { signal, lines: 6 }),
+  ].filter(Boolean);
+  listen(/./, debounce(() => reloads.forEach((reload) => !signal.aborted && reload()), 600), signal);
   const timer = setInterval(() => { if (!document.hidden) { reloads[0](); reloadTop(); if (!places.usage.querySelector(".tip:not([hidden])")) reloadUsage(); } }, 30_000);
   signal.addEventListener("abort", () => clearInterval(timer), { once: true });
 }
