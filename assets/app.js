@@ -25,13 +25,13 @@ const SCREENS = [
 // Id, name, address, letter after g, and the scope that a key needs for it.
 const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
   ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
-/** Whether the key of the session may use a section: no scopes means all, and writing includes reading. */
-function may([id, , , , scope]) {
-  if (id === "system") return who.key.operator;
-  const [what] = (scope ?? "").split(":");
+/** Whether the key of the session may read something: no scopes means all, and writing includes reading. */
+function covers(scope) {
+  const [what] = scope.split(":");
   const enough = ["*", "*:*", scope, `${what}:*`, `${what}:write`, scope === "audit:read" && "audit_log:read"];
   return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
 }
+const may = ([id, , , , scope]) => (id === "system" ? who.key.operator : covers(scope));
 
 const main = document.getElementById("main"), top = document.getElementById("top");
 let who = null, leaving = null, firstScreen = true;
@@ -69,7 +69,7 @@ async function route() {
     fill(main, h("div", { class: "head" }, h("h1", null, "There is no such page")), h("p", null, h("a", { href: "#/" }, "To the overview")));
     return;
   }
-  const context = { main, query, setQuery, signal: mine.signal, who, title, go: (to) => { location.hash = to; }, reroute: route };
+  const context = { main, query, setQuery, signal: mine.signal, who, covers, title, go: (to) => { location.hash = to; }, reroute: route };
   try {
     const screen = await found[1]();
     if (mine.signal.aborted) return;

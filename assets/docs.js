@@ -4,6 +4,9 @@ import { h, fill, icon, debounce } from "./lib/dom.js";
 import { api, session } from "./lib/api.js";
 import { copy, errorBox, say } from "./lib/ui.js";
 
+/** A text of the document, in which code stands between backticks. */
+const prose = (text) => text.split("`").map((part, n) => (n % 2 ? h("code", null, part) : part));
+
 const VERBS = ["get", "post", "put", "patch", "delete"];
 const main = document.getElementById("main"), toc = document.getElementById("toc");
 let spec, signedIn = false;
@@ -60,7 +63,7 @@ function rows(title, list) {
   return list.length > 0 && [h("h4", null, title), h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": title }, h("table", null,
     h("caption", { class: "sr" }, title), h("thead", null, h("tr", null, ["Name", "Type", "What it is"].map((t) => h("th", { scope: "col" }, t)))),
     h("tbody", null, list.map((p) => h("tr", null, h("th", { scope: "row" }, h("code", null, p.name), p.required && h("span", { class: "tag" }, "required")),
-      h("td", { "data-label": "Type" }, h("code", null, typeOf(p.schema))), h("td", { "data-label": "What it is" }, p.description ?? follow(p.schema)?.description ?? ""))))))];
+      h("td", { "data-label": "Type" }, h("code", null, typeOf(p.schema))), h("td", { "data-label": "What it is" }, h("span", null, prose(p.description ?? follow(p.schema)?.description ?? ""))))))))];
 }
 
 function snippet(text) {
@@ -137,12 +140,12 @@ function operation(verb, path, op) {
     if (!more.open || lazy.childElementCount) return;
     fill(lazy, h("h4", null, "Call"), tabs(snippets(verb, path, body && needed, parameters.filter((p) => p.in === "query" && p.required)), `${op.operationId}-lang`),
       content && [h("h4", null, `Reply ${status}`, kind === "application/json" ? "" : ` (${kind})`), snippet(JSON.stringify(example(content.schema), null, 2)), rows("Fields of the reply", properties(content.schema))],
-      h("h4", null, "Refusals"), h("ul", { class: "plain" }, errors.map(([code, r]) => h("li", null, h("code", null, code), ` ${r.description}`))),
+      h("h4", null, "Refusals"), h("ul", { class: "plain" }, errors.map(([code, r]) => h("li", null, h("code", null, code), " ", prose(r.description)))),
       verb === "get" && kind !== "text/event-stream" && [h("h4", null, "Try it"), tryIt(path, parameters)]);
   });
   return h("section", { class: "panel operation", id: op.operationId, "aria-labelledby": `${op.operationId}-t` },
     h("h3", { id: `${op.operationId}-t` }, h("span", { class: "verb", dataset: { verb } }, verb.toUpperCase()), h("span", null, path)),
-    h("p", null, op.summary), op.description && h("p", { class: "hint" }, op.description),
+    h("p", null, op.summary), op.description && h("p", { class: "hint" }, prose(op.description)),
     rows("Parameters", parameters.filter((p) => p.in !== "header").map((p) => ({ ...p, name: p.name }))),
     body && rows("Body", properties(body)), more);
 }

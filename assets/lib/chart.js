@@ -52,14 +52,15 @@ export function summary(usage, metric) {
   return `${amount(total)} ${metric.unit} from ${label(series[0])} to ${label(series.at(-1))}, in ${number(series.length)} ${granularity === "day" ? "days" : "hours"}${most}${parts}.`;
 }
 
-/** The chart. `onpick(bucket)` is called for a click or Enter on a bar; the bar at `picked` is marked. */
-export function barChart(usage, { metric, groups, onpick, picked, signal }) {
+/** The chart. `onpick(bucket)` is called for a click or Enter on a bar; the bar at `picked` is marked.
+ *  `onrange(first, last)` is called for bars that were dragged over. */
+export function barChart(usage, { metric, groups, onpick, onrange, picked, signal }) {
   const { series, granularity, time_zone: zone } = usage;
   const parts = groups ? topGroups(groups, metric) : null;
   const hatchId = uid("h"), title = `${metric.name} per ${granularity}`;
   const svg = s("svg", { class: "chart-svg", role: "img", "aria-label": `${title}. ${summary(usage, metric)}` });
   const tip = h("div", { class: "tip", hidden: true });
-  const cursor = s("rect", { class: "cursor" }), chosen = s("rect", { class: "picked" });
+  const cursor = s("rect", { class: "cursor" }), chosen = s("rect", { class: "picked" }), dragged = s("rect", { class: "dragged" });
   const label = (b) => bucketLabel(b.ts, granularity, zone);
   const slider = h("div", { class: "scrub", tabindex: 0, role: "slider", "aria-label": `${title}: arrow keys go through the bars${onpick ? ", Enter explains one" : ""}`,
     "aria-valuemin": 0, "aria-valuemax": Math.max(0, series.length - 1), "aria-valuenow": Math.max(0, series.length - 1), "aria-valuetext": "" });
@@ -106,7 +107,7 @@ export function barChart(usage, { metric, groups, onpick, picked, signal }) {
       s("text", { class: "tick", x: LEFT - 8, y: y(v) + 4, "text-anchor": "end" }, short(v)),
     ]);
     fill(svg, s("defs", null, s("pattern", { id: hatchId, width: 6, height: 6, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" }, s("rect", { class: "hatch", width: 2.5, height: 6 }))),
-      chosen, grid, cursor, body, xTicks());
+      chosen, grid, cursor, body, dragged, xTicks());
     place(chosen, picked ? series.findLastIndex((b) => b.ts <= picked) : -1);
     if (active >= 0) mark(active);
   }
@@ -129,9 +130,9 @@ export function barChart(usage, { metric, groups, onpick, picked, signal }) {
     });
   }
 
-  /** The column of a bar, from the floor to the roof. */
-  function place(rect, i) {
-    const box = i < 0 ? { width: 0, height: 0 } : { x: x(i), width: Math.max(2, x(i + 1) - x(i)), y: TOP, height: HEIGHT - TOP - BOTTOM };
+  /** The column of a bar, or of all up to `last`, from the floor to the roof. */
+  function place(rect, i, last = i) {
+    const box = i < 0 ? { width: 0, height: 0 } : { x: x(i), width: Math.max(2, x(last + 1) - x(i)), y: TOP, height: HEIGHT - TOP - BOTTOM };
     for (const [name, value] of Object.entries(box)) rect.setAttribute(name, value);
   }
   function pick(i) {
@@ -172,11 +173,29 @@ export function barChart(usage, { metric, groups, onpick, picked, signal }) {
     return Math.max(0, Math.min(series.length - 1, i));
   };
   if (series.length) {
-    slider.addEventListener("pointermove", (event) => mark(at(event)));
+    // A mouse that is dragged from bar to bar zooms in; a click is on one bar.
+    let from = -1, zoomed = false;
+    slider.addEventListener("pointerdown", (event) => {
+      zoomed = false;
+      if (!onrange || event.pointerType !== "mouse" || event.button !== 0) return;
+      from = at(event);
+      slider.setPointerCapture(event.pointerId);
+    });
+    slider.addEventListener("pointermove", (event) => {
+      mark(at(event));
+      if (from >= 0) place(dragged, from === active ? -1 : Math.min(from, active), Math.max(from, active));
+    });
+    slider.addEventListener("pointerup", (event) => {
+      const [a, b] = [from, at(event)].sort((m, n) => m - n);
+      zoomed = from >= 0 && a !== b;
+      from = -1;
+      place(dragged, -1);
+      if (zoomed) onrange(series[a], series[b + 1] ?? null);
+    });
     slider.addEventListener("pointerleave", () => { if (document.activeElement !== slider || !slider.matches(":focus-visible")) unmark(); });
     slider.addEventListener("focus", () => { if (slider.matches(":focus-visible")) mark(active >= 0 ? active : last); });
     slider.addEventListener("blur", unmark);
-    slider.addEventListener("click", (event) => { mark(at(event)); if (onpick) pick(active); });
+    slider.addEventListener("click", (event) => { if (zoomed) return; mark(at(event)); if (onpick) pick(active); });
     slider.addEventListener("keydown", (event) => {
       const now = active >= 0 ? active : last;
       const jump = granularity === "day" ? 7 : 24;

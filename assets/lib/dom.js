@@ -41,12 +41,14 @@ let ids = 0;
 /** A new id for labels and descriptions. */
 export const uid = (prefix = "i") => `${prefix}${++ids}`;
 
-/** Calls `f` once, `ms` after the last of many calls. */
-export function debounce(f, ms) {
-  let timer;
+/** Calls `f` once for many calls: `ms` after the last one, and where they do not end, now and then. */
+export function debounce(f, ms, longest = 5 * ms) {
+  let timer, first = 0;
   return (...args) => {
+    const now = performance.now();
+    if (!timer) first = now;
     clearTimeout(timer);
-    timer = setTimeout(() => f(...args), ms);
+    timer = setTimeout(() => { timer = undefined; f(...args); }, Math.max(0, Math.min(ms, first + longest - now)));
   };
 }
 

@@ -27,7 +27,7 @@ function target(row) {
   return place && !gone(row) ? h("a", { class: "row-link", href: `#/${place}/${row.resource_id}` }, name) : name;
 }
 
-export const actor = (row) => (row.actor_type === "system" ? "the service" : row.actor_type === "operator" ? "the command line" : h("code", null, `${row.actor_label ?? "key"}…`));
+export const actor = (row) => (row.actor_type === "system" ? h("span", { class: "actor" }, "the service") : row.actor_type === "operator" ? h("span", { class: "actor" }, "the command line") : h("code", null, `${row.actor_label ?? "key"}…`));
 
 /** What changed: the fields that differ. */
 function changes(row) {

@@ -43,7 +43,7 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
     if (next.window && next.window !== state.window) {
       if (next.window === "24h") next.granularity = "hour";
       else if (state.window === "24h") next.granularity = "day";
-      if (next.window === "custom" && !state.from) next.from = new Date(Date.now() - 14 * 864e5).toISOString().slice(0, 19) + "Z";
+      if (next.window === "custom" && !state.from && !next.from) next.from = new Date(Date.now() - 14 * 864e5).toISOString().slice(0, 19) + "Z";
     }
     Object.assign(state, next, { ts: null });
     keep();
@@ -99,11 +99,14 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
         h("div", null, h("span", { class: "tile-label" }, "Compute hours"), h("b", { title: duration(usage.total_compute_ms) }, decimals(usage.total_compute_hours))),
         h("div", { class: "roomy" }, h("span", { class: "tile-label" }, "From"), h("span", { title: utcTime(usage.window_start) }, dateFormat({ day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" }, usage.time_zone).format(new Date(usage.window_start)))),
         h("div", null, h("span", { class: "tile-label" }, "As of"), h("span", { title: utcTime(usage.as_of) }, fullTime(usage.as_of, usage.time_zone)))),
-      barChart(usage, { metric, groups, picked: state.ts, onpick: (bucket) => explain(bucket.ts), signal: drawing.signal }),
+      barChart(usage, { metric, groups, picked: state.ts, onpick: (bucket) => explain(bucket.ts), onrange: zoom, signal: drawing.signal }),
       state.table && twin(usage, groups && topGroups(groups, METRICS.credits)),
     ];
   }
   const draw = () => { const target = chart.querySelector(".resource-body"); if (latest && target) fill(target, body(latest)); };
+
+  /** From the first bar that was dragged over to the end of the last one; where that is now, it stays open. */
+  const zoom = (first, after) => change({ window: "custom", from: first.ts, to: after?.ts ?? null });
 
   async function explain(ts, quiet) {
     state.ts = ts;

@@ -1,8 +1,11 @@
 //! `GET /usage/series`: credits and compute hours of the whole organization over time, for the chart
 //! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included (U27).
 
+use std::cmp::Reverse;
+
 use axum::Json;
 use axum::extract::State;
+use rusqlite::named_params;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -15,7 +18,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::{Fields, Result};
 use crate::http::{Caller, Params};
-use crate::ids::TenantId;
+use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
 
 /// `GET /usage/series`
@@ -61,7 +64,23 @@ pub struct OrganizationSeries {
     total_compute_ms: i64,
     /// Every bucket that touches the window, oldest first.
     series: Vec<Bucket>,
+    /// The ten workspaces that used the most credits in the window, the most expensive first.
+    top_workspaces: Vec<TopWorkspace>,
 }
+
+/// What one workspace used in the window.
+#[derive(Serialize, ToSchema)]
+pub struct TopWorkspace {
+    workspace_id: WorkspaceId,
+    /// For people, also after it was deleted.
+    name: String,
+    credits_used: i64,
+    credits_micros: i64,
+    compute_ms: i64,
+}
+
+/// Rows of `top_workspaces`.
+const TOP: usize = 10;
 
 /// `GET /usage/series`
 pub async fn organization_series(
@@ -86,12 +105,22 @@ fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<Orga
     let window = Window::new(&asked, tx.now(), Fields::default())?;
     let cuts = window.cuts();
     let mut shown = vec![Shown::default(); cuts.len().saturating_sub(1)];
+    let mut each = Vec::new();
     for workspace in stints::workspaces(tx, tenant)? {
         let readings = readings(tx, workspace, &cuts)?;
+        let mut own = Shown::default();
         for (sum, pair) in shown.iter_mut().zip(readings.windows(2)) {
-            *sum += pair[0].until(&pair[1]);
+            let used = pair[0].until(&pair[1]);
+            *sum += used;
+            own += used;
+        }
+        if own.credits_micros > 0 {
+            each.push((workspace, own));
         }
     }
+    each.sort_by_key(|(workspace, own)| (Reverse(own.credits_micros), *workspace));
+    each.truncate(TOP);
+    let top_workspaces = each.into_iter().map(|(id, own)| top(tx, tenant, id, own));
     let mut total = Shown::default();
     shown.iter().for_each(|bucket| total += *bucket);
     Ok(OrganizationSeries {
@@ -110,5 +139,21 @@ fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<Orga
             .zip(shown)
             .map(|(bucket, shown)| Bucket::new(bucket, shown))
             .collect(),
+        top_workspaces: top_workspaces.collect::<Result<_>>()?,
+    })
+}
+
+fn top(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId, used: Shown) -> Result<TopWorkspace> {
+    let name = tx
+        .prepare_cached("SELECT name FROM workspaces WHERE id = :id AND tenant_id = :tenant")?
+        .query_row(named_params! { ":id": id, ":tenant": tenant }, |row| {
+            row.get(0)
+        })?;
+    Ok(TopWorkspace {
+        workspace_id: id,
+        name,
+        credits_used: used.credits_used,
+        credits_micros: used.credits_micros,
+        compute_ms: used.compute_ms,
     })
 }

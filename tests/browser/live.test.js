@@ -41,6 +41,16 @@ test("what another client does is seen too, without a request of the page", asyn
   await second.getByText("2 running").waitFor();
 });
 
+test("where it never stops, the list follows all the same", async () => {
+  let on = true, n = 0;
+  const busy = (async () => { while (on) await service.call("PATCH", `/computers/${computer.id}`, { name: `front-desk-${++n}` }); })();
+  await second.getByRole("row", { name: /front-desk-\d/ }).waitFor(SOON);
+  on = false;
+  await busy;
+  await service.call("PATCH", `/computers/${computer.id}`, { name: "front-desk" });
+  await second.getByRole("row", { name: "front-desk", exact: false }).filter({ hasNotText: /front-desk-\d/ }).first().waitFor();
+});
+
 test("a screen reader hears of it", async () => {
   await service.post(`/computers/${computer.id}/stop`);
   await until(async () => /front-desk: stopp/.test(await second.locator("#said").textContent()), "the announcement");

@@ -4,6 +4,7 @@ import { violations } from "./lib/axe.js";
 import { signIn, startBrowser } from "./lib/browser.js";
 import { seed } from "./lib/seed.js";
 import { startService } from "./lib/service.js";
+import { filesOf, weigh } from "./lib/weight.js";
 
 let service, browser, page, screens;
 before(async () => {
@@ -31,12 +32,14 @@ test("the whole page weighs less than 150 kB", async () => {
   await page.goto(`${service.origin}/admin`);
   assert.deepEqual(await violations(page), [], "signing in");
   await signIn(page, service.origin);
-  for (const hash of screens) await open(hash);
-  const files = await page.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation")).filter((e) => /\/(admin|assets)(\/|$|#)/.test(new URL(e.name).pathname) && !e.name.includes("/session")).map((e) => [new URL(e.name).pathname, e.encodedBodySize]));
-  const all = new Map(files);
-  const bytes = [...all.values()].reduce((a, b) => a + b, 0);
-  assert.ok(all.size > 20, `${all.size} files`);
-  assert.ok(bytes > 10_000 && bytes < 150_000, `${bytes} bytes`);
+  const files = new Set();
+  for (const hash of screens) {
+    await open(hash);
+    (await filesOf(page)).forEach((file) => files.add(file));
+  }
+  assert.ok(files.size > 25, `${files.size} files`);
+  const sum = await weigh(service.origin, files);
+  assert.ok(sum > 30_000 && sum < 150_000, `${sum} bytes`);
 });
 
 for (const theme of ["light", "dark"]) {

@@ -5,6 +5,7 @@ import { signIn, startBrowser } from "./lib/browser.js";
 import { backdate } from "./lib/past.js";
 import { seed } from "./lib/seed.js";
 import { startService } from "./lib/service.js";
+import { filesOf, weigh } from "./lib/weight.js";
 
 const [workspaces = 1000, computers = 10_000] = process.argv.slice(2).map(Number);
 const service = await startService("--dev", "--provision-ms", "0");
@@ -83,13 +84,12 @@ try {
   await timed("Chart: what is behind a bar", `/workspaces/${w}/usage`, () => document.querySelector(".scrub").dispatchEvent(new KeyboardEvent("keydown", { key: "Enter" })), () => document.querySelector("#explain table, #explain .empty"));
   await timed("Jump to: the first suggestions", "/", () => document.querySelector(".jump").click(), () => document.querySelector("[role=option]"));
 
-  const files = new Map();
-  for (const hash of ["/", "/workspaces", `/workspaces/${w}`, "/computers", `/computers/${made.computers[0].id}`, "/projects", "/keys", "/activity", "/system"]) {
+  const files = new Set();
+  for (const hash of ["/", "/workspaces", ...["usage", "computers", "projects", "domain", "settings", "activity"].map((tab) => `/workspaces/${w}/${tab}`), "/computers", `/computers/${made.computers[0].id}`, "/projects", "/keys", "/activity", "/system"]) {
     await open(hash);
-    for (const [name, packed, plain] of await page.evaluate(() => performance.getEntriesByType("resource").concat(performance.getEntriesByType("navigation")).map((e) => [new URL(e.name).pathname, e.encodedBodySize, e.decodedBodySize]))) if (/^\/(admin$|assets\/)/.test(name)) files.set(name, [packed, plain]);
+    (await filesOf(page)).forEach((file) => files.add(file));
   }
-  const sum = (n) => [...files.values()].reduce((all, f) => all + f[n], 0);
-  console.log(`\n${files.size} files: ${sum(0)} bytes compressed, ${sum(1)} bytes as they are`);
+  console.log(`\nThe whole page: ${files.size} files, ${await weigh(service.origin, files)} bytes compressed`);
 } finally {
   await browser.stop();
   await service.stop();

@@ -75,6 +75,24 @@ test("a click on the last bar shows the intervals behind it, and they add up", a
   assert.equal(sum, bars.at(-1).credits_micros);
 });
 
+test("dragging over bars zooms in", async () => {
+  await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=30d&granularity=day&tz=UTC`);
+  await until(async () => (await slider().getAttribute("aria-valuemax")) === "30", "31 bars");
+  const whole = await usage("window=30d&granularity=day");
+  const box = await slider().boundingBox();
+  // The plot lies between the axis and the right edge: 56 and 12 pixels.
+  const x = (bar) => box.x + 56 + ((bar + 0.5) * (box.width - 68)) / 31;
+  await page.mouse.move(x(10), box.y + 120);
+  await page.mouse.down();
+  await page.mouse.move(x(14), box.y + 120, { steps: 4 });
+  await page.mouse.up();
+  await until(async () => (await slider().getAttribute("aria-valuemax")) === "4", "five bars");
+  const query = new URL(page.url().replace("#", "")).searchParams;
+  assert.deepEqual([query.get("window"), query.get("from"), query.get("to")], ["custom", whole.series[10].ts, whole.series[15].ts]);
+  assert.equal(await page.getByRole("heading", { name: /^What is behind/ }).count(), 0, "it was no click");
+  await page.getByRole("radio", { name: "24 h" }).check();
+});
+
 test("stacked by project, the parts are those of the API", async () => {
   await page.getByLabel("Group").selectOption("project");
   await page.locator(".legend li").first().waitFor();

@@ -272,6 +272,9 @@ test("a key that may do little sees the sections that it may read", async () => 
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.getByRole("navigation", { name: "Sections" }).waitFor();
   assert.deepEqual(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(), ["Overview", "Workspaces"]);
+  await page.locator(".chart-svg").waitFor();
+  await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
+  assert.equal(await page.getByRole("alert").count(), 0, "and nothing that it may not");
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByRole("button", { name: /msk_u_dev/ }).click();
   await page.locator("body.signed-in").waitFor();

@@ -563,6 +563,25 @@ fn the_organizations_usage_is_the_sum_of_its_workspaces() {
             assert_eq!(bucket["ts"], parts[0]["series"][n]["ts"]);
         }
     }
+    // One small for 1.5 + 26 hours is 825 credits, one medium for 26 hours is 1560; as asked at the end.
+    let top = &s.get("/usage/series?window=7d").expect(200)["top_workspaces"];
+    let names: Vec<_> = top
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|w| {
+            (
+                w["name"].as_str().unwrap(),
+                w["credits_used"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(names, [("Two", 1560), ("One", 825)]);
+    s.delete(&format!("/workspaces/{two}?force=true"))
+        .expect(200);
+    let top = &s.get("/usage/series?window=7d").expect(200)["top_workspaces"];
+    assert_eq!(top[0]["name"], "Two", "its usage stays");
+
     s.get("/usage/series?window=1y").invalid(&["window"]);
     let key = s
         .post("/api-keys", json!({ "name": "one", "workspace_id": one }))
