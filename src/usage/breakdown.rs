@@ -13,9 +13,12 @@ use super::stints;
 use super::units::{Amount, share};
 use super::window::Window;
 use crate::catalog::Size;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::store::Tx;
+
+/// Buckets of all parts of one reply together: about 30 MB of JSON.
+const MAX_BUCKETS: usize = 250_000;
 
 /// What usage can be split by.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +55,9 @@ enum Part {
 }
 
 /// The parts of a workspace's series.
+///
+/// # Errors
+/// 422 where the reply would be too large.
 pub(super) fn groups(
     tx: &Tx<'_>,
     tenant: TenantId,
@@ -69,6 +75,12 @@ pub(super) fn groups(
             GroupBy::Computer => Part::Computer(stint.computer),
             GroupBy::Size => Part::Size(stint.opened.state.size),
         };
+        if !parts.contains_key(&part) && (parts.len() + 1) * buckets > MAX_BUCKETS {
+            let text = format!(
+                "gives more than {MAX_BUCKETS} buckets in all parts; use day, or a shorter period"
+            );
+            return Err(Error::field("granularity", text));
+        }
         let amounts = parts
             .entry(part)
             .or_insert_with(|| vec![Amount::default(); buckets]);

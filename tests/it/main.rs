@@ -25,6 +25,7 @@ mod surface;
 mod usage;
 mod usage_api;
 mod usage_ingest;
+mod usage_invariants;
 mod usage_rules;
 mod usage_store;
 mod workspaces;

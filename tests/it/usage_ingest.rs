@@ -192,3 +192,50 @@ fn a_batch_is_repeated_under_its_idempotency_key() {
         (&"true".parse().unwrap(), first)
     );
 }
+
+#[test]
+fn a_change_through_the_api_does_not_undo_what_is_reported_ahead_of_the_clock() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let c = external(&s, &a, "small");
+    let ahead = event("1", "started", &c, "2026-06-01T00:04:00Z", json!({}));
+    s.post("/compute-events", json!({ "events": [ahead] }))
+        .expect(200);
+    s.advance(60);
+    s.post(
+        &format!("/computers/{c}/resize"),
+        json!({ "size": "large" }),
+    )
+    .expect(200);
+    s.post(
+        &format!("/computers/{c}/move"),
+        json!({ "workspace_id": b }),
+    )
+    .expect(200);
+    let verified = |s: &Service| {
+        let found = s.app.store.read_blocking(workspaced::usage::verify);
+        assert!(found.as_ref().unwrap().ok, "{}", found.unwrap());
+    };
+    verified(&s);
+    // From the minute at which it was reported to start on, at the new size and in the new place.
+    s.travel_to(at("2026-06-01T01:04:00Z"));
+    verified(&s);
+    let computer = s.get(&format!("/computers/{c}")).expect(200);
+    assert_eq!(
+        (&computer["status"], &computer["size"]),
+        (&json!("running"), &json!("large"))
+    );
+    assert_eq!(usage(&s, &a, "")["total_compute_ms"], 0);
+    assert_eq!(usage(&s, &b, "")["total_credits_used"], 120);
+
+    // A deletion ends what lies ahead.
+    let d = external(&s, &a, "small");
+    let ahead = event("2", "started", &d, "2026-06-01T01:08:00Z", json!({}));
+    s.post("/compute-events", json!({ "events": [ahead] }))
+        .expect(200);
+    s.delete(&format!("/computers/{d}")).expect(200);
+    verified(&s);
+    s.travel_to(at("2026-06-01T03:00:00Z"));
+    verified(&s);
+    assert_eq!(usage(&s, &a, "")["total_compute_ms"], 0);
+}

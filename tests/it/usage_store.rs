@@ -36,7 +36,7 @@ fn dump(conn: &Connection, table: &str) -> Vec<String> {
     rows
 }
 
-fn dumps(s: &Service) -> Vec<Vec<String>> {
+pub fn dumps(s: &Service) -> Vec<Vec<String>> {
     s.app
         .store
         .read_blocking(|tx| Ok(DERIVED.map(|table| dump(tx, table)).into()))
