@@ -10,6 +10,8 @@ held AS (
     FROM compute_events e JOIN computers c ON c.id = e.computer_id
     WHERE c.driver = 'simulated' OR e.at <= ?1 OR (e.event_id IS NULL AND e.stated <> 0)
 ),
+-- One line for each thing that is kept beside what it follows from: the present state of computers,
+-- and the counters of schema.sql's triggers.
 checked AS (
     SELECT 'computers and their last event' AS what, count(*) AS rows
     FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1

@@ -26,6 +26,7 @@ mod usage;
 mod usage_api;
 mod usage_ingest;
 mod usage_invariants;
+mod usage_readme;
 mod usage_rules;
 mod usage_store;
 mod workspaces;
