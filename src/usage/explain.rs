@@ -10,7 +10,7 @@ use super::reading::readings;
 use super::series::GranularityName;
 use super::stints::{self, Stint};
 use super::units::{Amount, Hours, share};
-use super::window::{Granularity, Window, Zone};
+use super::window::{Granularity, Window, Zone, instant};
 use crate::app::App;
 use crate::catalog::Size;
 use crate::clock::Timestamp;
@@ -122,13 +122,9 @@ pub async fn explain(
         let workspace = workspaces::find(tx, &caller, id)?;
         let query = query.get()?;
         let mut fields = Fields::default();
-        let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
-        let ts = query.ts.as_deref().and_then(parse);
-        if ts.is_none() {
-            fields.push(
-                "ts",
-                "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-            );
+        let ts = instant(&mut fields, "ts", query.ts.as_deref());
+        if query.ts.is_none() {
+            fields.push("ts", "can't be blank; send the ts of a bucket");
         }
         let granularity = Granularity::parse(query.granularity.as_deref())
             .map_err(|text| fields.push("granularity", text));

@@ -10,7 +10,8 @@
 //! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
 //! * [`stints`], [`explain`], [`sessions`], [`metrics`]: intervals of single computers
 //! * [`rollup`], [`organization`], [`credits`]: the organization
-//! * [`ingest`], [`adjust`], [`rates`]: reports from outside, corrections, changes of the tariff
+//! * [`report`], [`ingest`]: what agents outside say, one by one and all together
+//! * [`adjust`], [`rates`]: corrections, changes of the tariff
 //! * [`verify`]: the proof, and the rebuild
 
 mod adjust;
@@ -26,6 +27,7 @@ mod metrics;
 mod organization;
 mod rates;
 mod reading;
+mod report;
 mod rollup;
 mod series;
 mod sessions;
