@@ -123,29 +123,35 @@ pub(super) fn groups(
         .into_keys()
         .zip(shown)
         .map(|(part, shown)| {
-            let (key, name) = named(tx, part)?;
+            let (key, name) = named(tx, tenant, part)?;
             Ok(Group::new(key, name, shown))
         })
         .collect()
 }
 
 /// Key and name of a part; what was deleted keeps its last name (U27).
-fn named(tx: &Tx<'_>, part: Part) -> Result<(Option<String>, String)> {
+fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, String)> {
     let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
         Ok(tx
             .prepare_cached(sql)?
-            .query_row([id], |row| row.get(0))
+            .query_row((id, tenant), |row| row.get(0))
             .optional()?
             .unwrap_or_default())
     };
     Ok(match part {
         Part::Project(id) => (
             Some(id.to_string()),
-            name("SELECT name FROM projects WHERE id = ?1", &id)?,
+            name(
+                "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
         ),
         Part::Computer(id) => (
             Some(id.to_string()),
-            name("SELECT name FROM computers WHERE id = ?1", &id)?,
+            name(
+                "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
         ),
         Part::Size(size) => (Some(size.to_string()), size.to_string()),
         Part::Corrections => (None, "Corrections".into()),

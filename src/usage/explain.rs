@@ -16,7 +16,7 @@ use crate::catalog::Size;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Params, PathId};
-use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::workspaces;
 
@@ -183,8 +183,11 @@ fn of_bucket(
             compute_ms: share.compute_ms,
             credit_ms: share.compute_ms * stint.opened.state.rate,
             credits_micros: share.credits_micros,
-            opened_by: event(tx, stint.opened.seq)?,
-            closed_by: stint.closed.map(|(seq, _)| event(tx, seq)).transpose()?,
+            opened_by: event(tx, workspace.tenant_id, stint.opened.seq)?,
+            closed_by: stint
+                .closed
+                .map(|(seq, _)| event(tx, workspace.tenant_id, seq))
+                .transpose()?,
         })
     });
     let intervals = intervals.collect::<Result<_>>()?;
@@ -216,10 +219,12 @@ fn of_bucket(
     })
 }
 
-fn event(tx: &Tx<'_>, seq: i64) -> Result<EventRef> {
+fn event(tx: &Tx<'_>, tenant: TenantId, seq: i64) -> Result<EventRef> {
     Ok(tx
-        .prepare_cached("SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1")?
-        .query_row([seq], |row| {
+        .prepare_cached(
+            "SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1 AND tenant_id = ?2",
+        )?
+        .query_row((seq, tenant), |row| {
             Ok(EventRef {
                 seq: row.get(0)?,
                 id: row.get(1)?,

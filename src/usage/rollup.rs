@@ -210,7 +210,7 @@ pub async fn rollup(
         let mut results: Vec<RollupRow> = rows
             .rows
             .into_iter()
-            .map(|(key, part)| part.row(tx, asked.by, key))
+            .map(|(key, part)| part.row(tx, caller.tenant_id(), asked.by, key))
             .collect::<Result<_>>()?;
         results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
         Ok(Rollup {
@@ -300,7 +300,13 @@ struct Part {
 }
 
 impl Part {
-    fn row(self, tx: &Tx<'_>, by: RollupBy, key: Option<String>) -> Result<RollupRow> {
+    fn row(
+        self,
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        by: RollupBy,
+        key: Option<String>,
+    ) -> Result<RollupRow> {
         let mut row = RollupRow {
             external_user_id: None,
             external_project_id: None,
@@ -322,8 +328,8 @@ impl Part {
                     .and_then(crate::ids::parse_uuid)
                     .map(WorkspaceId);
                 row.workspace_name = tx
-                    .prepare_cached("SELECT name FROM workspaces WHERE id = ?1")?
-                    .query_row([id], |row| row.get(0))
+                    .prepare_cached("SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
+                    .query_row((id, tenant), |row| row.get(0))
                     .optional()?;
                 row.workspace_id = Some(key);
             }
@@ -353,14 +359,15 @@ impl Rows<'_, '_> {
         let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
         stints::of_workspace(tx, tenant, workspace, start, end, |stint| {
             let state = &stint.opened.state;
-            let sql = "SELECT external_user_id FROM computers WHERE id = ?1";
-            let user = remembered(&mut users, stint.computer, tx, sql)?;
+            let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
+            let user = remembered(&mut users, stint.computer, tx, tenant, sql)?;
             let mine = asked.user.is_none_or(|only| user.as_deref() == Some(only));
             let key = match asked.by {
                 RollupBy::ExternalUserId => user,
                 RollupBy::ExternalProjectId => {
-                    let sql = "SELECT external_project_id FROM projects WHERE id = ?1";
-                    remembered(&mut projects, state.project, tx, sql)?
+                    let sql =
+                        "SELECT external_project_id FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                    remembered(&mut projects, state.project, tx, tenant, sql)?
                 }
                 RollupBy::WorkspaceId => Some(workspace.to_string()),
             };
@@ -399,6 +406,7 @@ fn remembered<K: Ord + Copy + rusqlite::ToSql>(
     known: &mut BTreeMap<K, Option<String>>,
     id: K,
     tx: &Tx<'_>,
+    tenant: TenantId,
     sql: &str,
 ) -> Result<Option<String>> {
     if let Some(text) = known.get(&id) {
@@ -406,7 +414,7 @@ fn remembered<K: Ord + Copy + rusqlite::ToSql>(
     }
     let text: Option<String> = tx
         .prepare_cached(sql)?
-        .query_row([id], |row| row.get(0))
+        .query_row((id, tenant), |row| row.get(0))
         .optional()?
         .flatten();
     known.insert(id, text.clone());

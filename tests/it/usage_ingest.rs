@@ -166,6 +166,17 @@ fn what_happened_beyond_a_limit_is_recorded_and_shown() {
         filled(&usage(&s, &b, "window=24h&granularity=day")),
         [("2026-06-01T00:00:00Z".into(), 22 * HOUR)]
     );
+
+    // Up to a limit is not beyond it.
+    let d = external(&s, &a, "small");
+    let settings = json!({ "max_computers": 1, "max_computer_size": "medium" });
+    s.put(&format!("/workspaces/{a}/settings"), settings)
+        .expect(200);
+    let time = s.app.store.now().rfc3339();
+    let size = json!({ "size": "medium" });
+    let events = json!([event("3", "resized", &d, &time, size)]);
+    let reply = s.post("/compute-events", json!({ "events": events }));
+    assert_eq!(reply.expect(200)["over_limit"], json!([]));
 }
 
 #[test]

@@ -222,6 +222,49 @@ fn a_transition_writes_one_row_of_each_kind() {
     assert_eq!(usage(&s, &w, "window=30d")["total_compute_hours"], 720.0);
 }
 
+/// Windows that begin before, at and after the edges of an era (two weeks from 2026-06-04 on), with
+/// changes in its first and its last hour.
+#[test]
+fn a_window_may_begin_anywhere_in_an_era() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("A");
+    let c = external(&s, &w, "small");
+    s.clock.set(at("2026-06-20T00:00:00Z"));
+    let times = [
+        "2026-06-04T00:10:00Z",
+        "2026-06-17T23:30:00Z",
+        "2026-06-17T23:50:00Z",
+        "2026-06-18T00:15:00Z",
+        "2026-06-18T00:20:00Z",
+    ];
+    report(&s, &c, &times);
+    let end = s.app.store.now();
+    let ends = [times[1], times[3]].map(|t| at(t).0);
+    let stints = [
+        (at(times[0]).0, ends[0]),
+        (at(times[2]).0, ends[1]),
+        (at(times[4]).0, end.0),
+    ];
+    for from in [
+        "2026-06-03T23:59:59.999Z",
+        "2026-06-04T00:00:00Z",
+        "2026-06-04T00:20:00Z",
+        "2026-06-04T01:00:00Z",
+        "2026-06-10T12:34:56.789Z",
+        "2026-06-17T23:00:00Z",
+        "2026-06-17T23:45:00Z",
+        "2026-06-18T00:00:00Z",
+        "2026-06-18T00:17:00Z",
+        "2026-06-18T01:00:00Z",
+    ] {
+        let start = at(from).0;
+        let overlap = |(a, b): &(i64, i64)| (b - start.max(*a)).max(0);
+        let expected: i64 = stints.iter().map(overlap).sum();
+        let shown = usage(&s, &w, &format!("from={from}&to={}", end.rfc3339()));
+        assert_eq!(shown["total_compute_ms"], expected, "{from}");
+    }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Upgrades
 
