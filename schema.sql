@@ -382,7 +382,7 @@ END;
 --                                         that one look-up reads the meter at any millisecond
 --
 -- Everything here can be dropped and is then rebuilt from compute_events, row for row the same
--- (src/usage/rebuild.sql; `workspaced verify` proves it on a live database). A late event changes
+-- (src/usage/rebuild/*.sql; `workspaced verify` proves it on a live database). A late event changes
 -- its own hour and the hour of that computer's next event; the order of arrival leaves no trace.
 
 -- One change of a workspace's flow, or one correction; `seq` is that of the event. A computer that

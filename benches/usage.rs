@@ -1,8 +1,9 @@
 //! What the meter costs: a series over ten thousand, a million and ten million events, the same
 //! question in plain SQL over the raw events, and ingest with durable commits.
 //!
-//! `cargo bench --bench usage` takes a minute; `BENCH_EVENTS=10000,1000000,10000000` is the full
-//! run and needs 8 GB of disk. Databases are kept under target/tmp and used again.
+//! `cargo bench --bench usage` takes two minutes; `BENCH_EVENTS=10000,1000000,10000000` is the full
+//! run: it needs 10 GB of disk and builds its databases for some minutes first. They are under
+//! target/tmp and go with the run, unless `BENCH_KEEP` is set: then they are used again.
 
 #![expect(
     clippy::unwrap_used,
@@ -44,6 +45,13 @@ fn main() {
     for (case, bytes) in SIZES.lock().unwrap().iter() {
         println!("{case}: {bytes}");
     }
+    if setting("BENCH_KEEP").is_none() {
+        DATA.lock()
+            .unwrap()
+            .values()
+            .for_each(|data| data.store.close());
+        let _ = std::fs::remove_dir_all(folders());
+    }
 }
 
 static SIZES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
@@ -52,8 +60,12 @@ static SIZES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
     clippy::disallowed_methods,
     reason = "how much is measured is the measurer's choice"
 )]
+fn setting(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
 fn counts() -> Vec<i64> {
-    let text = std::env::var("BENCH_EVENTS").unwrap_or_else(|_| "10000,1000000".into());
+    let text = setting("BENCH_EVENTS").unwrap_or_else(|| "10000,1000000".into());
     text.split(',')
         .map(|n| n.trim().parse().expect("BENCH_EVENTS is a list of numbers"))
         .collect()
@@ -112,11 +124,16 @@ fn data(case: Case) -> &'static Data {
         .or_insert_with(|| Box::leak(Box::new(open(case))))
 }
 
+/// Below it are the databases of one schema.
+fn folders() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-usage")
+}
+
 /// Where the databases of this schema are; those of other schemas go.
 static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     let mut hash = std::hash::DefaultHasher::new();
     [SCHEMA, STEPS, HOURS, ERAS, COMPUTERS].hash(&mut hash);
-    let all = Path::new(env!("CARGO_TARGET_TMPDIR")).join("bench-usage");
+    let all = folders();
     let folder = all.join(format!("{:016x}", hash.finish()));
     if !folder.exists() {
         let _ = std::fs::remove_dir_all(&all);

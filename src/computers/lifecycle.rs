@@ -47,17 +47,17 @@ impl Change<'_> {
     ) -> Result<()> {
         let at = usage::append(
             tx,
+            &app.catalog,
             &usage::Event {
-                event_id: None,
                 tenant_id: after.tenant_id,
                 workspace_id: after.workspace_id,
                 project_id: after.project_id,
                 computer_id: after.id,
+                external: after.external_driver,
                 kind: self.kind,
                 at: self.at,
                 status: after.status,
                 size: after.size,
-                rate: app.catalog.hardware(after.size).rate,
             },
         )?;
         if before.is_none_or(|before| before.status != after.status) {

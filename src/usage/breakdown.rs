@@ -13,9 +13,12 @@ use super::stints;
 use super::units::{Amount, share};
 use super::window::Window;
 use crate::catalog::Size;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::store::Tx;
+
+/// Buckets of all parts of one reply together: about 30 MB of JSON.
+const MAX_BUCKETS: usize = 250_000;
 
 /// What usage can be split by.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
@@ -52,6 +55,9 @@ enum Part {
 }
 
 /// The parts of a workspace's series.
+///
+/// # Errors
+/// 422 where the reply would be too large.
 pub(super) fn groups(
     tx: &Tx<'_>,
     tenant: TenantId,
@@ -69,6 +75,12 @@ pub(super) fn groups(
             GroupBy::Computer => Part::Computer(stint.computer),
             GroupBy::Size => Part::Size(stint.opened.state.size),
         };
+        if !parts.contains_key(&part) && (parts.len() + 1) * buckets > MAX_BUCKETS {
+            let text = format!(
+                "gives more than {MAX_BUCKETS} buckets in all parts; use day, or a shorter period"
+            );
+            return Err(Error::field("granularity", text));
+        }
         let amounts = parts
             .entry(part)
             .or_insert_with(|| vec![Amount::default(); buckets]);
@@ -111,29 +123,35 @@ pub(super) fn groups(
         .into_keys()
         .zip(shown)
         .map(|(part, shown)| {
-            let (key, name) = named(tx, part)?;
+            let (key, name) = named(tx, tenant, part)?;
             Ok(Group::new(key, name, shown))
         })
         .collect()
 }
 
 /// Key and name of a part; what was deleted keeps its last name (U27).
-fn named(tx: &Tx<'_>, part: Part) -> Result<(Option<String>, String)> {
+fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, String)> {
     let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
         Ok(tx
             .prepare_cached(sql)?
-            .query_row([id], |row| row.get(0))
+            .query_row((id, tenant), |row| row.get(0))
             .optional()?
             .unwrap_or_default())
     };
     Ok(match part {
         Part::Project(id) => (
             Some(id.to_string()),
-            name("SELECT name FROM projects WHERE id = ?1", &id)?,
+            name(
+                "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
         ),
         Part::Computer(id) => (
             Some(id.to_string()),
-            name("SELECT name FROM computers WHERE id = ?1", &id)?,
+            name(
+                "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
         ),
         Part::Size(size) => (Some(size.to_string()), size.to_string()),
         Part::Corrections => (None, "Corrections".into()),

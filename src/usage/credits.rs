@@ -181,8 +181,8 @@ fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
         let months = months(tx, workspace)?;
         let cuts: Vec<i64> = months.iter().map(|month| month.0.min(tx.now().0)).collect();
         let name: Option<String> = tx
-            .prepare_cached("SELECT name FROM workspaces WHERE id = ?1")?
-            .query_row([workspace], |row| row.get(0))
+            .prepare_cached("SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
+            .query_row((workspace, tenant), |row| row.get(0))
             .optional()?;
         let name = name.unwrap_or_default();
         for (month, read) in months

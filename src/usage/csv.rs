@@ -82,10 +82,12 @@ fn row(out: &mut String, b: &Bucket, labels: &str) {
     );
 }
 
+/// What makes a spreadsheet take a cell for a formula; some take the full-width forms, too.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
 /// A text as a cell. What a spreadsheet would run as a formula gets an apostrophe in front.
 fn cell(text: &str) -> String {
-    let formula =
-        text.trim_start().starts_with(['=', '+', '-', '@']) || text.starts_with(['\t', '\r', '\n']);
+    let formula = text.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
     let text = if formula {
         format!("'{text}")
     } else {
@@ -108,6 +110,8 @@ mod tests {
         assert_eq!(cell("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
         assert_eq!(cell(" -1+2"), "' -1+2");
         assert_eq!(cell("@SUM(A1)"), "'@SUM(A1)");
+        assert_eq!(cell("＝1+2"), "'＝1+2");
+        assert_eq!(cell("\t=1"), "'\t=1");
         assert_eq!(cell("a,b"), "\"a,b\"");
         assert_eq!(cell("two\nlines"), "\"two\nlines\"");
     }

@@ -6,10 +6,11 @@ use rusqlite::{OptionalExtension, Row, named_params};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::history::{self, Fact};
 use super::meter::{self, Changes, Flow};
-use super::rates;
+use super::rates::{self, Tariff};
 use crate::app::App;
-use crate::catalog::Size;
+use crate::catalog::{Catalog, Size};
 use crate::clock::Timestamp;
 use crate::computers::{self, Status};
 use crate::error::Result;
@@ -18,9 +19,7 @@ use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::store::{Tx, WriteTx};
 
 /// From `at` on, this computer is in this state.
-pub struct Event<'a> {
-    /// The reporter's id of the event; `None` = our own.
-    pub event_id: Option<&'a str>,
+pub struct Event {
     /// Whose.
     pub tenant_id: TenantId,
     /// Where after the event.
@@ -29,17 +28,16 @@ pub struct Event<'a> {
     pub project_id: ProjectId,
     /// Which computer.
     pub computer_id: ComputerId,
+    /// An agent outside reports about it too.
+    pub external: bool,
     /// computer.running, computer.resized, ...
-    pub kind: &'a str,
+    pub kind: &'static str,
     /// Effective from.
     pub at: Timestamp,
     /// Status after the event; only `running` is billable.
     pub status: Status,
     /// Size after the event.
     pub size: Size,
-    /// Credits per hour of that size by the configuration; the tariff of the store goes before it
-    /// (see [`super::rates`]).
-    pub rate: i64,
 }
 
 /// The parts of a state, as in `compute_events.stated`.
@@ -167,39 +165,84 @@ pub(super) fn last_until(tx: &Tx<'_>, computer: ComputerId, at: i64) -> Result<O
 ///
 /// # Errors
 /// When the store fails.
-pub fn append(tx: &WriteTx<'_>, event: &Event<'_>) -> Result<Timestamp> {
-    let before = last_until(tx, event.computer_id, i64::MAX)?;
-    let at = before
-        .map_or(event.at.0, |before| before.at.max(event.at.0))
-        .max(0);
+pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Timestamp> {
+    let computer = event.computer_id;
+    let last = last_until(tx, computer, i64::MAX)?;
+    // What an agent reported ahead of the clock is no sign that the clock has stepped back.
+    let before_it = match last {
+        Some(last) if event.external && last.at > event.at.0 => own_after(tx, computer, event.at)?,
+        last => last.map(|last| last.at),
+    };
+    let at = before_it.unwrap_or(0).max(event.at.0);
     if at > event.at.0 {
         let behind_ms = at - event.at.0;
-        tracing::warn!(computer = %event.computer_id, behind_ms, "the clock is behind the computer's last event");
+        tracing::warn!(%computer, behind_ms, "the clock is behind the computer's last event");
     }
-    let state = State {
-        workspace: event.workspace_id,
-        project: event.project_id,
-        status: event.status,
-        size: event.size,
-        rate: rates::at(tx, event.size, at)?.unwrap_or(event.rate),
-    };
-    let seq = New {
-        event_id: event.event_id,
-        tenant: event.tenant_id,
-        computer: event.computer_id,
-        kind: event.kind,
-        at,
-        stated: before.map_or(ALL, |before| before.state.differs(&state)),
-        state: &state,
-    }
-    .insert(tx)?;
     let mut changes = Changes::default();
-    let before = before.map(|b| b.state);
-    steps(before.as_ref(), &state, |workspace, flow| {
-        changes.add(workspace, at, seq, flow)
-    });
+    if last.is_some_and(|last| last.at > at) {
+        let held = last_until(tx, computer, at)?.map(|held| held.state);
+        let place = (event.workspace_id, event.project_id);
+        let fact = Fact {
+            event_id: None,
+            kind: event.kind,
+            at,
+            status: held
+                .is_none_or(|held| held.status != event.status)
+                .then_some(event.status),
+            size: held
+                .is_none_or(|held| held.size != event.size)
+                .then_some(event.size),
+            place: held
+                .is_none_or(|held| (held.workspace, held.project) != place)
+                .then_some(place),
+        };
+        let tariff = Tariff::load(tx, catalog)?;
+        history::insert(
+            tx,
+            event.tenant_id,
+            computer,
+            vec![fact],
+            &tariff,
+            &mut changes,
+        )?;
+    } else {
+        let rate = rates::at(tx, event.size, at)?;
+        let state = State {
+            workspace: event.workspace_id,
+            project: event.project_id,
+            status: event.status,
+            size: event.size,
+            rate: rate.unwrap_or_else(|| catalog.rate_at(event.size, at)),
+        };
+        let seq = New {
+            event_id: None,
+            tenant: event.tenant_id,
+            computer,
+            kind: event.kind,
+            at,
+            stated: last.map_or(ALL, |last| last.state.differs(&state)),
+            state: &state,
+        }
+        .insert(tx)?;
+        let before = last.map(|last| last.state);
+        steps(before.as_ref(), &state, |workspace, flow| {
+            changes.add(workspace, at, seq, flow);
+        });
+    }
     meter::apply(tx, changes)?;
     Ok(Timestamp(at))
+}
+
+/// The last event after an instant that was not reported from outside, nor follows from such reports.
+fn own_after(tx: &Tx<'_>, computer: ComputerId, after: Timestamp) -> Result<Option<i64>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT at FROM compute_events
+             WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0
+             ORDER BY at DESC, seq DESC LIMIT 1",
+        )?
+        .query_row((computer, after), |row| row.get(0))
+        .optional()?)
 }
 
 /// The steps that an event makes: the change of flow where the computer is, and where it was.

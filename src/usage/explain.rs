@@ -10,13 +10,13 @@ use super::reading::readings;
 use super::series::GranularityName;
 use super::stints::{self, Stint};
 use super::units::{Amount, Hours, share};
-use super::window::{Granularity, Window, Zone};
+use super::window::{Granularity, Window, Zone, instant};
 use crate::app::App;
 use crate::catalog::Size;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Params, PathId};
-use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::workspaces;
 
@@ -122,13 +122,9 @@ pub async fn explain(
         let workspace = workspaces::find(tx, &caller, id)?;
         let query = query.get()?;
         let mut fields = Fields::default();
-        let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
-        let ts = query.ts.as_deref().and_then(parse);
-        if ts.is_none() {
-            fields.push(
-                "ts",
-                "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-            );
+        let ts = instant(&mut fields, "ts", query.ts.as_deref());
+        if query.ts.is_none() {
+            fields.push("ts", "can't be blank; send the ts of a bucket");
         }
         let granularity = Granularity::parse(query.granularity.as_deref())
             .map_err(|text| fields.push("granularity", text));
@@ -187,8 +183,11 @@ fn of_bucket(
             compute_ms: share.compute_ms,
             credit_ms: share.compute_ms * stint.opened.state.rate,
             credits_micros: share.credits_micros,
-            opened_by: event(tx, stint.opened.seq)?,
-            closed_by: stint.closed.map(|(seq, _)| event(tx, seq)).transpose()?,
+            opened_by: event(tx, workspace.tenant_id, stint.opened.seq)?,
+            closed_by: stint
+                .closed
+                .map(|(seq, _)| event(tx, workspace.tenant_id, seq))
+                .transpose()?,
         })
     });
     let intervals = intervals.collect::<Result<_>>()?;
@@ -220,10 +219,12 @@ fn of_bucket(
     })
 }
 
-fn event(tx: &Tx<'_>, seq: i64) -> Result<EventRef> {
+fn event(tx: &Tx<'_>, tenant: TenantId, seq: i64) -> Result<EventRef> {
     Ok(tx
-        .prepare_cached("SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1")?
-        .query_row([seq], |row| {
+        .prepare_cached(
+            "SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1 AND tenant_id = ?2",
+        )?
+        .query_row((seq, tenant), |row| {
             Ok(EventRef {
                 seq: row.get(0)?,
                 id: row.get(1)?,

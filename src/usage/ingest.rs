@@ -17,24 +17,21 @@ use super::events::{PLACE, SIZE, Stored};
 use super::history::{self, Fact};
 use super::meter::{self, Changes};
 use super::rates::Tariff;
+use super::report::{Parsed, Report, parse};
 use crate::app::App;
 use crate::audit::Actor;
 use crate::catalog::Size;
-use crate::clock::Timestamp;
-use crate::computers::{self, Status};
+use crate::computers;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Mutation, Reply};
-use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId, parse_uuid};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::limits;
 use crate::projects;
 use crate::store::WriteTx;
-use crate::text::MAX_EXTERNAL_ID;
 use crate::workspaces;
 
 /// Events of one call.
 const MAX_EVENTS: usize = 10_000;
-/// How far ahead of the clock an event may be dated (U12).
-const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
 /// Bytes of one call: 10,000 events of 800 bytes.
 pub const MAX_BODY: usize = 8 << 20;
@@ -46,41 +43,6 @@ pub struct Ingest {
     /// 1 to 10,000 events, in any order
     #[schema(value_type = Vec<Report>, required = true, min_items = 1, max_items = 10_000)]
     pub events: Vec<Value>,
-}
-
-/// What happened to a computer. Further fields are ignored.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the items of a request field, which are read one by one"
-)]
-pub struct Report {
-    /// The reporter's id of the event; the same again changes nothing
-    #[schema(min_length = 1, max_length = 255)]
-    id: String,
-    /// computer.started, .stopped, .errored, .resized, .moved or .deleted
-    r#type: String,
-    /// The computer
-    subject: ComputerId,
-    /// When it happened; RFC 3339, at most 5 minutes ahead
-    time: String,
-    /// What else is new
-    data: Option<ReportData>,
-}
-
-/// What a report says besides its type.
-#[derive(ToSchema)]
-#[expect(
-    dead_code,
-    reason = "documents the items of a request field, which are read one by one"
-)]
-pub struct ReportData {
-    /// The size from then on; needed for computer.resized
-    size: Option<Size>,
-    /// The workspace from then on; needed for computer.moved
-    workspace_id: Option<WorkspaceId>,
-    /// The project from then on; the workspace's default one if left out
-    project_id: Option<ProjectId>,
 }
 
 /// What became of the events.
@@ -115,16 +77,6 @@ pub struct OverLimit {
     computer_id: Option<ComputerId>,
     max: Value,
     current: Value,
-}
-
-struct Parsed {
-    id: String,
-    kind: &'static str,
-    computer: ComputerId,
-    at: i64,
-    status: Option<Status>,
-    size: Option<Size>,
-    place: Option<(WorkspaceId, Option<ProjectId>)>,
 }
 
 /// `POST /compute-events`
@@ -260,82 +212,6 @@ impl From<rusqlite::Error> for Refusal {
     fn from(e: rusqlite::Error) -> Self {
         Refusal::Request(e.into())
     }
-}
-
-/// Reads one event; the text says what is wrong with it.
-fn parse(n: usize, event: &Value, now: Timestamp) -> Result<Parsed, String> {
-    let text = |name: &str| {
-        event
-            .get(name)
-            .and_then(Value::as_str)
-            .filter(|text| !text.is_empty())
-    };
-    let data = event.get("data").filter(|data| !data.is_null());
-    let datum = |name: &str, camel: &str| {
-        let value = data
-            .and_then(|data| data.get(name).or_else(|| data.get(camel)))
-            .filter(|v| !v.is_null());
-        value
-            .map(|v| {
-                v.as_str()
-                    .ok_or_else(|| format!("data.{name} must be a text"))
-            })
-            .transpose()
-    };
-    let uuid = |name: &str, text: &str| {
-        parse_uuid(text).ok_or_else(|| format!("{name} is not a valid UUID"))
-    };
-    let id = text("id").ok_or_else(|| format!("events[{n}] has no id"))?;
-    if id.chars().count() > MAX_EXTERNAL_ID {
-        return Err(format!(
-            "id should be at most {} characters",
-            MAX_EXTERNAL_ID
-        ));
-    }
-    let size = datum("size", "size")?.map(|text| {
-        text.parse::<Size>()
-            .map_err(|why| format!("data.size {why}"))
-    });
-    let size = size.transpose()?;
-    let workspace = datum("workspace_id", "workspaceId")?
-        .map(|t| uuid("data.workspace_id", t))
-        .transpose()?;
-    let project = datum("project_id", "projectId")?
-        .map(|t| uuid("data.project_id", t))
-        .transpose()?;
-    let (kind, status) = match text("type") {
-        Some("computer.started") => ("computer.started", Some(Status::Running)),
-        Some("computer.stopped") => ("computer.stopped", Some(Status::Stopped)),
-        Some("computer.errored") => ("computer.errored", Some(Status::Error)),
-        Some("computer.deleted") => ("computer.deleted", Some(Status::Destroyed)),
-        Some("computer.resized") if size.is_some() => ("computer.resized", None),
-        Some("computer.resized") => return Err("computer.resized needs data.size".into()),
-        Some("computer.moved") if workspace.is_some() => ("computer.moved", None),
-        Some("computer.moved") => return Err("computer.moved needs data.workspace_id".into()),
-        _ => {
-            return Err("type must be one of: computer.started, computer.stopped, computer.errored, computer.resized, \
-                        computer.moved, computer.deleted"
-                .into());
-        }
-    };
-    let computer = uuid(
-        "subject",
-        text("subject").ok_or("subject must be the id of a computer")?,
-    )?;
-    let at = text("time").and_then(Timestamp::parse);
-    let at = at.ok_or("time must be an RFC 3339 time such as 2026-05-10T00:00:00Z")?;
-    if at.0 > now.0 + MAX_AHEAD_MS {
-        return Err("time is more than 5 minutes ahead of the clock of this server".into());
-    }
-    Ok(Parsed {
-        id: id.to_owned(),
-        kind,
-        computer: ComputerId(computer),
-        at: at.0,
-        status,
-        size,
-        place: workspace.map(|id| (WorkspaceId(id), project.map(ProjectId))),
-    })
 }
 
 /// What two events with one id must have in common to be the same.

@@ -10,7 +10,8 @@
 //! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
 //! * [`stints`], [`explain`], [`sessions`], [`metrics`]: intervals of single computers
 //! * [`rollup`], [`organization`], [`credits`]: the organization
-//! * [`ingest`], [`adjust`], [`rates`]: reports from outside, corrections, changes of the tariff
+//! * [`report`], [`ingest`]: what agents outside say, one by one and all together
+//! * [`adjust`], [`rates`]: corrections, changes of the tariff
 //! * [`verify`]: the proof, and the rebuild
 
 mod adjust;
@@ -26,6 +27,7 @@ mod metrics;
 mod organization;
 mod rates;
 mod reading;
+mod report;
 mod rollup;
 mod series;
 mod sessions;
@@ -73,13 +75,21 @@ pub struct Held {
 }
 
 /// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
-/// are invisible until then (U12).
+/// are invisible until then (U12). Our own events hold at once, also after the clock stepped back.
 ///
 /// # Errors
 /// When the store fails.
 pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     use rusqlite::OptionalExtension;
-    let Some(last) = events::last_until(tx, computer, tx.now().0)? else {
+    let last = tx
+        .prepare_cached(
+            "SELECT * FROM compute_events
+             WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))
+             ORDER BY at DESC, seq DESC LIMIT 1",
+        )?
+        .query_row((computer, tx.now()), events::Stored::from_row)
+        .optional()?;
+    let Some(last) = last else {
         return Ok(None);
     };
     let next = tx

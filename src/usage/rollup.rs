@@ -12,11 +12,13 @@ use utoipa::{IntoParams, ToSchema};
 use super::reading::readings;
 use super::stints;
 use super::units::{Amount, Hours, UNITS_PER_CREDIT, apportion, narrow};
+use super::window::instant;
 use crate::app::App;
+use crate::catalog::Catalog;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Params};
-use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::projects::id_param;
 use crate::store::Tx;
 
@@ -137,25 +139,13 @@ fn period(
     (to, to_name): (Option<&str>, &'static str),
     default: Timestamp,
     now: Timestamp,
-) -> (i64, i64) {
-    let mut instant = |name: &'static str, text: Option<&str>| {
-        let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
-        if at == Some(None) {
-            fields.push(
-                name,
-                "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-            );
-        }
-        at.flatten()
-    };
-    let (start, end) = (
-        instant(from_name, from).unwrap_or(default),
-        instant(to_name, to).unwrap_or(now),
-    );
+) -> (Timestamp, Timestamp) {
+    let start = instant(fields, from_name, from).unwrap_or(default);
+    let end = instant(fields, to_name, to).unwrap_or(now);
     if start > end {
         fields.push(from_name, format!("must not be after {to_name}"));
     }
-    (start.0, end.0)
+    (start, end)
 }
 
 /// `GET /usage/summary`
@@ -173,12 +163,13 @@ pub async fn summary(
         fields.finish()?;
         let mut shown = super::units::Shown::default();
         for workspace in stints::workspaces(tx, caller.tenant_id())? {
-            let read = readings(tx, workspace, &[start.min(tx.now().0), end.min(tx.now().0)])?;
+            let cuts = [start, end].map(|at| at.min(tx.now()).0);
+            let read = readings(tx, workspace, &cuts)?;
             shown += read[0].until(&read[1]);
         }
         Ok(Summary {
-            period_start: Timestamp(start),
-            period_end: Timestamp(end),
+            period_start: start,
+            period_end: end,
             compute_hours: shown.compute_hours,
             compute_ms: shown.compute_ms,
             storage_gb: 0.0,
@@ -200,6 +191,48 @@ pub async fn rollup(
     let store = app.store.clone();
     let rollup = store.read(move |tx| {
         let query = query.get()?;
+        let asked = Asked::new(&query, tx.now())?;
+        let only = id_param("workspace_id", query.workspace_id.as_deref())?;
+        let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
+        let mut rows = Rows {
+            tx,
+            catalog: &app.catalog,
+            tenant: caller.tenant_id(),
+            asked: &asked,
+            rows: BTreeMap::new(),
+        };
+        for workspace in stints::workspaces(tx, caller.tenant_id())? {
+            if only.is_none_or(|only| only == workspace) {
+                rows.add(workspace)?;
+            }
+        }
+        let total_credits = rows.rows.values().map(|part| part.credits).sum();
+        let mut results: Vec<RollupRow> = rows
+            .rows
+            .into_iter()
+            .map(|(key, part)| part.row(tx, caller.tenant_id(), asked.by, key))
+            .collect::<Result<_>>()?;
+        results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
+        Ok(Rollup {
+            period_start: asked.start,
+            period_end: asked.end,
+            results,
+            total_credits,
+        })
+    });
+    Ok(Json(rollup.await?))
+}
+
+/// What a rollup is asked for.
+struct Asked<'a> {
+    by: RollupBy,
+    start: Timestamp,
+    end: Timestamp,
+    user: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(query: &'a RollupQuery, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::default();
         let by = match query.group_by.as_deref() {
             None | Some("external_user_id") => RollupBy::ExternalUserId,
@@ -213,7 +246,6 @@ pub async fn rollup(
                 RollupBy::WorkspaceId
             }
         };
-        let now = tx.now();
         let custom = query.start.is_some() || query.end.is_some();
         let default = match query.period.as_deref() {
             Some("7d") => now.plus_ms(-7 * DAY_MS),
@@ -233,52 +265,22 @@ pub async fn rollup(
                 now
             }
         };
-        let (start, end) = period(
-            &mut fields,
-            (query.start.as_deref(), "start"),
-            (query.end.as_deref(), "end"),
-            default,
-            now,
-        );
+        let from = (query.start.as_deref(), "start");
+        let to = (query.end.as_deref(), "end");
+        let (start, end) = period(&mut fields, from, to, default, now);
         fields.finish()?;
-        let only: Option<WorkspaceId> = id_param("workspace_id", query.workspace_id.as_deref())?;
-        let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
-
-        let mut rows: BTreeMap<Option<String>, Part> = BTreeMap::new();
-        for workspace in stints::workspaces(tx, caller.tenant_id())? {
-            if only.is_none_or(|only| only == workspace) {
-                let user = query.external_user_id.as_deref();
-                add_workspace(
-                    tx,
-                    &app,
-                    &caller,
-                    workspace,
-                    (start.min(now.0), end.min(now.0)),
-                    by,
-                    user,
-                    &mut rows,
-                )?;
-            }
-        }
-        let total_credits = rows.values().map(|part| part.credits).sum();
-        let mut results: Vec<RollupRow> = rows
-            .into_iter()
-            .map(|(key, part)| part.row(tx, by, key))
-            .collect::<Result<_>>()?;
-        results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
-        Ok(Rollup {
-            period_start: Timestamp(start),
-            period_end: Timestamp(end),
-            results,
-            total_credits,
+        Ok(Asked {
+            by,
+            start,
+            end,
+            user: query.external_user_id.as_deref(),
         })
-    });
-    Ok(Json(rollup.await?))
+    }
 }
 
 /// A workspace of the caller's organization, live or deleted.
 fn own_workspace(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceId> {
-    let tenant: Option<crate::ids::TenantId> = tx
+    let tenant: Option<TenantId> = tx
         .prepare_cached("SELECT tenant_id FROM workspaces WHERE id = ?1")?
         .query_row([id], |row| row.get(0))
         .optional()?;
@@ -298,7 +300,13 @@ struct Part {
 }
 
 impl Part {
-    fn row(self, tx: &Tx<'_>, by: RollupBy, key: Option<String>) -> Result<RollupRow> {
+    fn row(
+        self,
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        by: RollupBy,
+        key: Option<String>,
+    ) -> Result<RollupRow> {
         let mut row = RollupRow {
             external_user_id: None,
             external_project_id: None,
@@ -320,8 +328,8 @@ impl Part {
                     .and_then(crate::ids::parse_uuid)
                     .map(WorkspaceId);
                 row.workspace_name = tx
-                    .prepare_cached("SELECT name FROM workspaces WHERE id = ?1")?
-                    .query_row([id], |row| row.get(0))
+                    .prepare_cached("SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
+                    .query_row((id, tenant), |row| row.get(0))
                     .optional()?;
                 row.workspace_id = Some(key);
             }
@@ -330,75 +338,67 @@ impl Part {
     }
 }
 
-/// Adds the usage of one workspace to the rows. Its whole credits, as its own series shows them, are
-/// distributed over the parts by the largest remainder, so every split has the same total.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one row of the caller's loop, taken out for length"
-)]
-fn add_workspace(
-    tx: &Tx<'_>,
-    app: &App,
-    caller: &Caller,
-    workspace: WorkspaceId,
-    (start, end): (i64, i64),
-    by: RollupBy,
-    only_user: Option<&str>,
-    rows: &mut BTreeMap<Option<String>, Part>,
-) -> Result<()> {
-    let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
-    let mut users: BTreeMap<ComputerId, Option<String>> = BTreeMap::new();
-    let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
-    let tenant = caller.tenant_id();
-    stints::of_workspace(tx, tenant, workspace, start, end, |stint| {
-        let state = &stint.opened.state;
-        let user = remembered(
-            &mut users,
-            stint.computer,
-            tx,
-            "SELECT external_user_id FROM computers WHERE id = ?1",
-        )?;
-        let mine = only_user.is_none_or(|only| user.as_deref() == Some(only));
-        let key = match by {
-            RollupBy::ExternalUserId => user,
-            RollupBy::ExternalProjectId => remembered(
-                &mut projects,
-                state.project,
-                tx,
-                "SELECT external_project_id FROM projects WHERE id = ?1",
-            )?,
-            RollupBy::WorkspaceId => Some(workspace.to_string()),
-        };
-        let part = parts.entry((key, mine)).or_default();
-        let amount = stint.amount();
-        part.exact += amount;
-        part.vcpu_ms += amount.ms * i128::from(app.catalog.hardware(state.size).vcpus);
-        Ok(())
-    })?;
-    for correction in stints::corrections(tx, tenant, workspace, start, end)? {
-        let key = (by == RollupBy::WorkspaceId).then(|| workspace.to_string());
-        let part = parts.entry((key, only_user.is_none())).or_default();
-        part.exact += Amount {
-            micros: correction.micros.into(),
-            ..Amount::default()
-        };
-    }
-    let read = readings(tx, workspace, &[start, end])?;
-    let total = read[0].until(&read[1]).credits_used;
-    let units: Vec<i128> = parts.values().map(|part| part.exact.units()).collect();
-    for (((key, mine), part), credits) in
-        parts
-            .into_iter()
-            .zip(apportion(&units, UNITS_PER_CREDIT, total))
-    {
-        if mine {
-            let row = rows.entry(key).or_default();
-            row.exact += part.exact;
-            row.vcpu_ms += part.vcpu_ms;
-            row.credits += credits;
+/// The rows of a rollup while workspace after workspace is added.
+struct Rows<'a, 'tx> {
+    tx: &'a Tx<'tx>,
+    catalog: &'a Catalog,
+    tenant: TenantId,
+    asked: &'a Asked<'a>,
+    rows: BTreeMap<Option<String>, Part>,
+}
+
+impl Rows<'_, '_> {
+    /// Adds the usage of one workspace. Its whole credits, as its own series shows them, are
+    /// distributed over the parts by the largest remainder, so every split has the same total.
+    fn add(&mut self, workspace: WorkspaceId) -> Result<()> {
+        let (tx, tenant, asked) = (self.tx, self.tenant, self.asked);
+        let [start, end] = [asked.start, asked.end].map(|at| at.min(tx.now()).0);
+        // By key, and whether the row is asked for: others take part in the distribution only.
+        let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
+        let mut users: BTreeMap<ComputerId, Option<String>> = BTreeMap::new();
+        let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
+        stints::of_workspace(tx, tenant, workspace, start, end, |stint| {
+            let state = &stint.opened.state;
+            let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
+            let user = remembered(&mut users, stint.computer, tx, tenant, sql)?;
+            let mine = asked.user.is_none_or(|only| user.as_deref() == Some(only));
+            let key = match asked.by {
+                RollupBy::ExternalUserId => user,
+                RollupBy::ExternalProjectId => {
+                    let sql =
+                        "SELECT external_project_id FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                    remembered(&mut projects, state.project, tx, tenant, sql)?
+                }
+                RollupBy::WorkspaceId => Some(workspace.to_string()),
+            };
+            let part = parts.entry((key, mine)).or_default();
+            let amount = stint.amount();
+            part.exact += amount;
+            part.vcpu_ms += amount.ms * i128::from(self.catalog.hardware(state.size).vcpus);
+            Ok(())
+        })?;
+        for correction in stints::corrections(tx, tenant, workspace, start, end)? {
+            let key = (asked.by == RollupBy::WorkspaceId).then(|| workspace.to_string());
+            let part = parts.entry((key, asked.user.is_none())).or_default();
+            part.exact += Amount {
+                micros: correction.micros.into(),
+                ..Amount::default()
+            };
         }
+        let read = readings(tx, workspace, &[start, end])?;
+        let total = read[0].until(&read[1]).credits_used;
+        let units: Vec<i128> = parts.values().map(|part| part.exact.units()).collect();
+        let shares = apportion(&units, UNITS_PER_CREDIT, total);
+        for (((key, mine), part), credits) in parts.into_iter().zip(shares) {
+            if mine {
+                let row = self.rows.entry(key).or_default();
+                row.exact += part.exact;
+                row.vcpu_ms += part.vcpu_ms;
+                row.credits += credits;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// A text column of a row by id, asked for once.
@@ -406,6 +406,7 @@ fn remembered<K: Ord + Copy + rusqlite::ToSql>(
     known: &mut BTreeMap<K, Option<String>>,
     id: K,
     tx: &Tx<'_>,
+    tenant: TenantId,
     sql: &str,
 ) -> Result<Option<String>> {
     if let Some(text) = known.get(&id) {
@@ -413,7 +414,7 @@ fn remembered<K: Ord + Copy + rusqlite::ToSql>(
     }
     let text: Option<String> = tx
         .prepare_cached(sql)?
-        .query_row([id], |row| row.get(0))
+        .query_row((id, tenant), |row| row.get(0))
         .optional()?
         .flatten();
     known.insert(id, text.clone());

@@ -10,6 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::events::Stored;
 use super::stints::{self, Stint};
 use super::units::Amount;
+use super::window::instant;
 use crate::app::App;
 use crate::catalog::Size;
 use crate::clock::{DAY_MS, Timestamp};
@@ -81,20 +82,10 @@ pub async fn sessions(
     let list = app.store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
-        let mut instant = |name: &'static str, text: Option<&str>| {
-            let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
-            if at == Some(None) {
-                fields.push(
-                    name,
-                    "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-                );
-            }
-            at.flatten().map(|at| at.0)
-        };
-        let until = instant("until", query.until.as_deref())
-            .unwrap_or(tx.now().0)
-            .min(tx.now().0);
-        let since = instant("since", query.since.as_deref()).unwrap_or(until - DEFAULT_PERIOD_MS);
+        let since = instant(&mut fields, "since", query.since.as_deref());
+        let until = instant(&mut fields, "until", query.until.as_deref());
+        let until = until.unwrap_or(tx.now()).min(tx.now()).0;
+        let since = since.map_or(until - DEFAULT_PERIOD_MS, |since| since.0);
         let skip = query.cursor.as_deref().map(str::parse::<usize>);
         if matches!(skip, Some(Err(_))) {
             fields.push("cursor", "must be the next_cursor of a page");

@@ -16,8 +16,10 @@ flows AS (
     UNION ALL
     SELECT workspace_id, until, -1, -rate, 0 FROM stints WHERE billable = 1 AND until > at
     UNION ALL
+    -- A correction is an amount at an instant.
     SELECT workspace_id, at, 0, 0, amount_micros FROM compute_events WHERE computer_id IS NULL
 ),
+-- What meter_hours should therefore hold.
 expected AS (
     SELECT workspace_id, at - at % 3600000 AS hour,
            sum(running) AS running, sum(running * (3600000 - at % 3600000)) AS running_ms,

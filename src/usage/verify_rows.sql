@@ -3,13 +3,15 @@
 -- ?1 the present instant
 WITH
 -- The event that holds for each computer. What an outside agent dates ahead of the clock does not
--- hold yet; the built-in driver's own events always do, also after the clock stepped back (U13).
+-- hold yet; the service's own events always do, also after the clock stepped back (U13).
 held AS (
     SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
            row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end
     FROM compute_events e JOIN computers c ON c.id = e.computer_id
-    WHERE c.driver = 'simulated' OR e.at <= ?1
+    WHERE c.driver = 'simulated' OR e.at <= ?1 OR (e.event_id IS NULL AND e.stated <> 0)
 ),
+-- One line for each thing that is kept beside what it follows from: the present state of computers,
+-- and the counters of schema.sql's triggers.
 checked AS (
     SELECT 'computers and their last event' AS what, count(*) AS rows
     FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1

@@ -271,6 +271,23 @@ fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str>
     Ok((name, as_of.0 - length, as_of.0))
 }
 
+/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
+pub(super) fn instant(
+    fields: &mut Fields,
+    name: &'static str,
+    text: Option<&str>,
+) -> Option<Timestamp> {
+    // The plus of an offset is a space in a query string, unless the caller took care of it.
+    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
+    if at == Some(None) {
+        fields.push(
+            name,
+            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+        );
+    }
+    at.flatten()
+}
+
 fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
     if asked.window.is_some() {
         fields.push(
@@ -278,19 +295,8 @@ fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Pe
             "cannot be combined with from and to; use one or the other",
         );
     }
-    // The plus of an offset is a space in a query string, unless the caller took care of it.
-    let parse = |text: &str| Timestamp::parse(&text.replace(' ', "+"));
-    let mut instant = |name: &'static str, text: Option<&str>| match text.map(parse) {
-        Some(None) => {
-            fields.push(
-                name,
-                "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-            );
-            None
-        }
-        other => other.flatten(),
-    };
-    let (from, to) = (instant("from", asked.from), instant("to", asked.to));
+    let from = instant(fields, "from", asked.from);
+    let to = instant(fields, "to", asked.to);
     if asked.from.is_none() {
         fields.push("from", "can't be blank where to is given");
     }

@@ -28,6 +28,8 @@ mod tenancy;
 mod usage;
 mod usage_api;
 mod usage_ingest;
+mod usage_invariants;
+mod usage_readme;
 mod usage_rules;
 mod usage_store;
 mod workspaces;

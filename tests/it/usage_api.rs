@@ -97,6 +97,29 @@ fn parts_add_up_in_every_bucket() {
     );
 }
 
+#[test]
+fn a_reply_of_parts_has_a_largest_size() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let computers: Vec<_> = (0..27).map(|_| external(&s, &w, "xs")).collect();
+    s.clock.set(at("2026-06-02T00:00:00Z"));
+    let start = |c: &String| event(c, "started", c, "2026-06-01T01:00:00Z", json!({}));
+    let mut events: Vec<_> = computers.iter().map(start).collect();
+    let last = events.split_off(26);
+    s.post("/compute-events", json!({ "events": events }))
+        .expect(200);
+    // 400 days by the hour: 9,600 buckets of each of 26 computers are within 250,000.
+    let period = "from=2025-05-01T00:00:00Z&to=2026-06-05T00:00:00Z&group_by=computer";
+    let split = usage(&s, &w, period);
+    assert_eq!(split["groups"].as_array().unwrap().len(), 26);
+    s.post("/compute-events", json!({ "events": last }))
+        .expect(200);
+    s.get(&format!("/workspaces/{w}/usage?{period}"))
+        .invalid(&["granularity"]);
+    let days = usage(&s, &w, &format!("{period}&granularity=day"));
+    assert_eq!(days["groups"].as_array().unwrap().len(), 27);
+}
+
 fn get_accepting(s: &Service, path: &str, accept: &str) -> Answer {
     let request = Request::builder()
         .uri(format!("/api/v1{path}"))

@@ -166,6 +166,17 @@ fn what_happened_beyond_a_limit_is_recorded_and_shown() {
         filled(&usage(&s, &b, "window=24h&granularity=day")),
         [("2026-06-01T00:00:00Z".into(), 22 * HOUR)]
     );
+
+    // Up to a limit is not beyond it.
+    let d = external(&s, &a, "small");
+    let settings = json!({ "max_computers": 1, "max_computer_size": "medium" });
+    s.put(&format!("/workspaces/{a}/settings"), settings)
+        .expect(200);
+    let time = s.app.store.now().rfc3339();
+    let size = json!({ "size": "medium" });
+    let events = json!([event("3", "resized", &d, &time, size)]);
+    let reply = s.post("/compute-events", json!({ "events": events }));
+    assert_eq!(reply.expect(200)["over_limit"], json!([]));
 }
 
 #[test]
@@ -191,4 +202,51 @@ fn a_batch_is_repeated_under_its_idempotency_key() {
         (&again.headers["idempotency-replayed"], again.json()),
         (&"true".parse().unwrap(), first)
     );
+}
+
+#[test]
+fn a_change_through_the_api_does_not_undo_what_is_reported_ahead_of_the_clock() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let c = external(&s, &a, "small");
+    let ahead = event("1", "started", &c, "2026-06-01T00:04:00Z", json!({}));
+    s.post("/compute-events", json!({ "events": [ahead] }))
+        .expect(200);
+    s.advance(60);
+    s.post(
+        &format!("/computers/{c}/resize"),
+        json!({ "size": "large" }),
+    )
+    .expect(200);
+    s.post(
+        &format!("/computers/{c}/move"),
+        json!({ "workspace_id": b }),
+    )
+    .expect(200);
+    let verified = |s: &Service| {
+        let found = s.app.store.read_blocking(workspaced::usage::verify);
+        assert!(found.as_ref().unwrap().ok, "{}", found.unwrap());
+    };
+    verified(&s);
+    // From the minute at which it was reported to start on, at the new size and in the new place.
+    s.travel_to(at("2026-06-01T01:04:00Z"));
+    verified(&s);
+    let computer = s.get(&format!("/computers/{c}")).expect(200);
+    assert_eq!(
+        (&computer["status"], &computer["size"]),
+        (&json!("running"), &json!("large"))
+    );
+    assert_eq!(usage(&s, &a, "")["total_compute_ms"], 0);
+    assert_eq!(usage(&s, &b, "")["total_credits_used"], 120);
+
+    // A deletion ends what lies ahead.
+    let d = external(&s, &a, "small");
+    let ahead = event("2", "started", &d, "2026-06-01T01:08:00Z", json!({}));
+    s.post("/compute-events", json!({ "events": [ahead] }))
+        .expect(200);
+    s.delete(&format!("/computers/{d}")).expect(200);
+    verified(&s);
+    s.travel_to(at("2026-06-01T03:00:00Z"));
+    verified(&s);
+    assert_eq!(usage(&s, &a, "")["total_compute_ms"], 0);
 }

@@ -71,6 +71,23 @@ fn u17_a_new_rate_holds_from_then_on_and_the_past_keeps_its_price() {
 }
 
 #[test]
+fn u17_what_starts_at_the_instant_of_a_change_has_the_new_price() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let dated = with_rates("[[rates]]\neffective_from = \"2026-06-01T10:00:00Z\"\nsmall = 40");
+    apply_rates(&s, &dated);
+    s.travel_to(at("2026-06-01T09:59:59Z"));
+    let c = s.running(&w, "small");
+    let events = s.get(&format!("/computers/{c}/events")).expect(200);
+    assert_eq!(events["data"][0]["at"], "2026-06-01T10:00:00.000Z");
+    assert_eq!(
+        (&events["data"][0]["rate"], &events["data"][1]["rate"]),
+        (&json!(40), &json!(30))
+    );
+    assert_eq!(apply_rates(&s, &dated), 0, "there is nothing to split");
+}
+
+#[test]
 fn u17_a_rate_that_changed_while_the_service_was_down_splits_a_stint_that_has_ended() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
@@ -187,6 +204,16 @@ fn u19_a_correction_is_a_new_event_with_reason_and_actor() {
         usage(&s, &w, "from=2026-06-01T00:00:00Z&to=2026-06-01T01:00:00Z")["total_credits_micros"],
         0
     );
+    // Also in the middle of an hour.
+    let body = json!({ "workspace_id": w, "amount_micros": 9, "reason": "x", "at": "2026-06-01T05:30:00Z" });
+    s.post("/usage/adjustments", body).expect(201);
+    for (period, micros) in [
+        ("05:00:00Z&to=2026-06-01T05:30:00Z", 0),
+        ("05:30:00Z&to=2026-06-01T05:30:00.001Z", 9),
+    ] {
+        let half = usage(&s, &w, &format!("from=2026-06-01T{period}"));
+        assert_eq!(half["total_credits_micros"], micros, "{period}");
+    }
     s.post("/usage/adjustments", json!({}))
         .invalid(&["amount_micros", "reason", "workspace_id"]);
     let (plain, _) = s.other_tenant("plain");

@@ -1,5 +1,5 @@
 //! The meter in the database: identical however it came to be, found out when it is wrong, never
-//! scanned; and the worked example of the README.
+//! scanned.
 
 use std::path::Path;
 
@@ -36,7 +36,7 @@ fn dump(conn: &Connection, table: &str) -> Vec<String> {
     rows
 }
 
-fn dumps(s: &Service) -> Vec<Vec<String>> {
+pub fn dumps(s: &Service) -> Vec<Vec<String>> {
     s.app
         .store
         .read_blocking(|tx| Ok(DERIVED.map(|table| dump(tx, table)).into()))
@@ -163,6 +163,45 @@ fn verify_proves_the_books_and_finds_every_kind_of_damage() {
     }
 }
 
+/// Runs the program on the data of a service, beside it: exit code, and what it printed.
+fn program(s: &Service, command: &str) -> (Option<i32>, String) {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_workspaced"))
+        .arg(command)
+        .arg("--data-dir")
+        .arg(s.dir.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8([done.stdout, done.stderr].concat()).unwrap();
+    (done.status.code(), text)
+}
+
+#[test]
+fn the_commands_verify_and_rebuild_a_live_database() {
+    let s = eventful();
+    let before = dumps(&s);
+    let rows: usize = before.iter().map(Vec::len).sum();
+    let events = s.count("SELECT count(*) FROM compute_events");
+    let clean = format!("{events} events, {rows} meter rows: 0 differences, 0 ms unexplained\n");
+    assert_eq!(program(&s, "verify"), (Some(0), clean.clone()));
+
+    let damage = "UPDATE meter_hours SET running_ms = running_ms + 7 WHERE hour = (SELECT min(hour) FROM meter_hours)";
+    s.app
+        .store
+        .write_blocking(move |tx| Ok(tx.execute(damage, [])?))
+        .unwrap();
+    let (code, text) = program(&s, "verify");
+    assert_eq!(code, Some(1));
+    assert!(
+        text.contains("2 differences, 7 ms unexplained\n  meter_hours: 1 row(s) differ"),
+        "{text}"
+    );
+    assert_eq!(
+        program(&s, "rebuild-usage"),
+        (Some(0), format!("{rows} meter rows built\n{clean}"))
+    );
+    assert_eq!(dumps(&s), before);
+}
+
 #[test]
 fn a_transition_writes_one_row_of_each_kind() {
     let s = service_at("2026-04-01T00:00:00Z");
@@ -181,6 +220,49 @@ fn a_transition_writes_one_row_of_each_kind() {
     s.clock.set(at("2036-04-01T00:00:01Z"));
     assert_eq!(rows(&s), [1, 1, 1]);
     assert_eq!(usage(&s, &w, "window=30d")["total_compute_hours"], 720.0);
+}
+
+/// Windows that begin before, at and after the edges of an era (two weeks from 2026-06-04 on), with
+/// changes in its first and its last hour.
+#[test]
+fn a_window_may_begin_anywhere_in_an_era() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("A");
+    let c = external(&s, &w, "small");
+    s.clock.set(at("2026-06-20T00:00:00Z"));
+    let times = [
+        "2026-06-04T00:10:00Z",
+        "2026-06-17T23:30:00Z",
+        "2026-06-17T23:50:00Z",
+        "2026-06-18T00:15:00Z",
+        "2026-06-18T00:20:00Z",
+    ];
+    report(&s, &c, &times);
+    let end = s.app.store.now();
+    let ends = [times[1], times[3]].map(|t| at(t).0);
+    let stints = [
+        (at(times[0]).0, ends[0]),
+        (at(times[2]).0, ends[1]),
+        (at(times[4]).0, end.0),
+    ];
+    for from in [
+        "2026-06-03T23:59:59.999Z",
+        "2026-06-04T00:00:00Z",
+        "2026-06-04T00:20:00Z",
+        "2026-06-04T01:00:00Z",
+        "2026-06-10T12:34:56.789Z",
+        "2026-06-17T23:00:00Z",
+        "2026-06-17T23:45:00Z",
+        "2026-06-18T00:00:00Z",
+        "2026-06-18T00:17:00Z",
+        "2026-06-18T01:00:00Z",
+    ] {
+        let start = at(from).0;
+        let overlap = |(a, b): &(i64, i64)| (b - start.max(*a)).max(0);
+        let expected: i64 = stints.iter().map(overlap).sum();
+        let shown = usage(&s, &w, &format!("from={from}&to={}", end.rfc3339()));
+        assert_eq!(shown["total_compute_ms"], expected, "{from}");
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -352,81 +434,4 @@ fn no_statement_of_usage_scans_a_table() {
             "{file} sorts: {lines:?}: {sql}"
         );
     }
-}
-
-// ---------------------------------------------------------------------------------------------
-// README
-
-/// "The meter in one screen" of the README, digit by digit.
-#[test]
-fn the_worked_example_of_the_readme() {
-    let s = service_at("2026-06-01T00:00:00Z");
-    let w = s.workspace("Dr. Smith Clinic");
-    let c = external(&s, &w, "small");
-    s.clock.set(at("2026-06-01T14:00:00Z"));
-    let events = json!([
-        event("1", "started", &c, "2026-06-01T09:40:00Z", json!({})),
-        event(
-            "2",
-            "resized",
-            &c,
-            "2026-06-01T11:15:00Z",
-            json!({ "size": "large" })
-        ),
-        event("3", "stopped", &c, "2026-06-01T12:30:00Z", json!({})),
-    ]);
-    s.post("/compute-events", json!({ "events": events }))
-        .expect(200);
-    let rows = s.app.store.read_blocking(|tx| {
-        let mut rows = tx.prepare(
-            "SELECT hour, running, running_ms, rate, credit_ms FROM meter_hours ORDER BY hour",
-        )?;
-        let rows = rows.query_map([], |row| {
-            let hour = workspaced::clock::Timestamp(row.get(0)?).rfc3339()[11..16].to_owned();
-            Ok((
-                hour,
-                row.get::<_, i64>(1)?,
-                row.get::<_, i64>(2)?,
-                row.get::<_, i64>(3)?,
-                row.get::<_, i64>(4)?,
-            ))
-        })?;
-        Ok(rows.collect::<Result<Vec<_>, _>>()?)
-    });
-    assert_eq!(
-        rows.unwrap(),
-        [
-            ("09:00".into(), 1, 1_200_000, 30, 36_000_000),
-            ("11:00".into(), 0, 0, 90, 243_000_000),
-            ("12:00".into(), -1, -1_800_000, -120, -216_000_000),
-        ]
-    );
-    let day = usage(&s, &w, "from=2026-06-01T09:00:00Z&to=2026-06-01T13:00:00Z");
-    let shown: Vec<_> = day["series"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|b| {
-            (
-                b["compute_ms"].as_i64().unwrap(),
-                b["compute_hours"].as_f64().unwrap(),
-                b["credits_micros"].as_i64().unwrap(),
-                b["credits_used"].as_i64().unwrap(),
-            )
-        })
-        .collect();
-    assert_eq!(
-        shown,
-        [
-            (1_200_000, 0.3333, 10_000_000, 10),
-            (3_600_000, 1.0, 30_000_000, 30),
-            (3_600_000, 1.0, 97_500_000, 97),
-            (1_800_000, 0.5, 60_000_000, 60),
-        ]
-    );
-    assert_eq!(
-        (&day["total_compute_hours"], &day["total_credits_used"]),
-        (&json!(2.8333), &json!(197))
-    );
-    assert_eq!(day["total_credits_micros"], 197_500_000);
 }

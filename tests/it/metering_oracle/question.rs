@@ -88,6 +88,39 @@ impl Question {
         assert_eq!(numbers(reply, "total_"), sum, "{why}: totals");
     }
 
+    /// The question why a random bucket shows what it shows.
+    pub fn why(&self, dice: &mut Dice) -> (usize, String) {
+        let edges = edges(self.zone, self.day, self.start, self.end);
+        let bucket = dice.below(edges.len() - 1);
+        let granularity = if self.day { "day" } else { "hour" };
+        let (ts, zone) = (Timestamp(edges[bucket]).rfc3339(), ZONES[self.zone].0);
+        let query = format!("ts={ts}&granularity={granularity}&tz={zone}");
+        (bucket, query)
+    }
+
+    /// An explanation is of the whole bucket, and its parts add up to it.
+    pub fn check_why(
+        &self,
+        history: &History,
+        workspace: usize,
+        bucket: usize,
+        reply: &Value,
+        why: &str,
+    ) {
+        let edges = edges(self.zone, self.day, self.start, self.end);
+        let read = |edge: i64| shown(history.whole(workspace, edge.min(self.as_of)));
+        let expected = minus(read(edges[bucket + 1]), read(edges[bucket]));
+        assert_eq!(numbers(reply, ""), expected, "{why}: {reply}");
+        let sum = |list: &str, name: &str| -> i128 {
+            let rows = reply[list].as_array().unwrap().iter();
+            rows.map(|row| i128::from(row[name].as_i64().unwrap()))
+                .sum()
+        };
+        assert_eq!(sum("intervals", "compute_ms"), expected[3], "{why}");
+        let micros = sum("intervals", "credits_micros") + sum("corrections", "credits_micros");
+        assert_eq!(micros, expected[1], "{why}");
+    }
+
     pub fn check_groups(
         &self,
         history: &History,
@@ -115,10 +148,13 @@ impl Question {
                         micros: history.corrected(workspace, t),
                         ..Exact::default()
                     },
-                    Some(key) => history.reading(workspace, t, &|computer, held| match by {
-                        "computer" => names.computers[computer] == key,
-                        "project" => names.projects[held.workspace] == key,
-                        _ => SIZES[held.size].0 == key,
+                    Some(key) => history.reading(t, &|computer, held| {
+                        held.workspace == workspace
+                            && match by {
+                                "computer" => names.computers[computer] == key,
+                                "project" => names.projects[held.workspace] == key,
+                                _ => SIZES[held.size].0 == key,
+                            }
                     }),
                 };
                 let (a, b) = (exact(a), exact(b));
@@ -141,6 +177,25 @@ impl Question {
         for (n, bucket) in series.iter().enumerate() {
             assert_eq!(sums[n], numbers(bucket, ""), "{why}: parts of {bucket}");
         }
+    }
+}
+
+/// The metrics of a computer over its days, in all places it was in.
+pub fn check_metrics(history: &History, computer: usize, as_of: i64, reply: &Value, why: &str) {
+    let start = as_of - 7 * 86_400_000;
+    let edges = edges(0, true, start, as_of);
+    let read = |edge: i64| shown(history.reading(edge.clamp(start, as_of), &|n, _| n == computer));
+    let series = reply["series"].as_array().unwrap();
+    assert_eq!(series.len(), edges.len() - 1, "{why}: {reply}");
+    for (n, point) in series.iter().enumerate() {
+        let expected = minus(read(edges[n + 1]), read(edges[n]));
+        let names = ["credits_used", "credits_micros", "compute_ms"];
+        let got = names.map(|name| i128::from(point[name].as_i64().unwrap()));
+        assert_eq!(
+            got,
+            [expected[0], expected[1], expected[3]],
+            "{why}: {point}"
+        );
     }
 }
 

@@ -119,6 +119,14 @@ pub struct Fact {
     pub workspace: Option<usize>,
 }
 
+/// Credits per hour of each size, since when, in the order of time.
+pub type Prices = Vec<(i64, [i128; SIZES.len()])>;
+
+/// The prices of [`SIZES`], for ever.
+pub fn usual_prices() -> Prices {
+    vec![(0, SIZES.map(|(_, rate)| rate))]
+}
+
 /// One history: what happened, and what the meter must therefore show.
 pub struct History {
     pub base: i64,
@@ -127,6 +135,7 @@ pub struct History {
     pub held: Vec<Vec<Held>>,
     /// Per workspace: corrections by tick, micro-credits.
     pub corrections: Vec<Vec<(i64, i128)>>,
+    pub prices: Prices,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
@@ -163,8 +172,18 @@ impl History {
         held
     }
 
-    /// The reading of a workspace's meter at `t`, for those computers and states that `of` picks.
-    pub fn reading(&self, workspace: usize, t: i64, of: &dyn Fn(usize, &Held) -> bool) -> Exact {
+    /// What a size costs from `start` to `end`, price after price: credits per hour × milliseconds.
+    fn cost(&self, size: usize, start: i64, end: i64) -> i128 {
+        let ends = self.prices[1..].iter().map(|(from, _)| *from);
+        let spans = self.prices.iter().zip(ends.chain([i64::MAX]));
+        let parts = spans.map(|((from, rates), until)| {
+            i128::from((end.min(until) - start.max(*from)).max(0)) * rates[size]
+        });
+        parts.sum()
+    }
+
+    /// The reading at `t` of a meter of those computers and states that `of` picks.
+    pub fn reading(&self, t: i64, of: &dyn Fn(usize, &Held) -> bool) -> Exact {
         let mut sum = Exact::default();
         for (computer, held) in self.held.iter().enumerate() {
             for (tick, state) in held.iter().enumerate() {
@@ -172,10 +191,10 @@ impl History {
                 if start >= t {
                     break;
                 }
-                if state.running && state.workspace == workspace && of(computer, state) {
-                    let ms = i128::from((start + self.tick).min(t) - start);
-                    sum.ms += ms;
-                    sum.credit_ms += ms * SIZES[state.size].1;
+                if state.running && of(computer, state) {
+                    let end = (start + self.tick).min(t);
+                    sum.ms += i128::from(end - start);
+                    sum.credit_ms += self.cost(state.size, start, end);
                 }
             }
         }
@@ -193,7 +212,7 @@ impl History {
         let micros = self.corrected(workspace, t);
         Exact {
             micros,
-            ..self.reading(workspace, t, &|_, _| true)
+            ..self.reading(t, &|_, state| state.workspace == workspace)
         }
     }
 }
