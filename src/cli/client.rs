@@ -143,7 +143,7 @@ pub(super) fn workspaces(command: WsCommand) -> Result<(), Failure> {
             let service = Service::new(client)?;
             let query: Vec<_> = search
                 .iter()
-                .map(|text| ("search", text.as_str()))
+                .map(|text| ("q", text.as_str()))
                 .collect();
             let rows = service.all("/workspaces", &query)?;
             service.list(

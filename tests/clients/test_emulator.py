@@ -169,32 +169,44 @@ def month(home) -> dict:
         client = Miosa(api_key=server.first_key, base_url=server.url)
         workspace = client.workspaces.create(name="Acme Dental")
         desk = client.computers.create(name="desk", workspace_id=workspace.id, size="small")
-        lab = client.computers.create(name="lab", workspace_id=workspace.id, size="large", auto_stop_seconds=5400)
+        lab = client.computers.create(name="lab", workspace_id=workspace.id, size="large")
+        assert http.patch(f"/computers/{lab.id}", json={"auto_stop_seconds": 5400}).status_code == 200
         clock(advance_seconds=1)
-        client.computers.stop(desk.id)
+        desk.stop()
+        days = []
         for _ in range(31):
             clock(advance_seconds=8 * 3600)
-            client.computers.start(desk.id)
+            desk.start()
             clock(advance_seconds=9 * 3600)
-            client.computers.stop(desk.id)
-            client.computers.start(lab.id)
+            desk.stop()
+            lab.start()
             clock(advance_seconds=7 * 3600)
-        usage = Workspaces(client._transport).usage(workspace.id, window="30d", granularity="day")
+            last_day = Workspaces(client._transport).get_usage(workspace.id)
+            days.append((last_day["total_compute_ms"], last_day["total_credits_micros"]))
         client.close()
-        usage = usage if isinstance(usage, dict) else vars(usage)
-        for name in ("workspace_id", "_raw", "raw"):
-            usage.pop(name, None)
-        balance = http.get("/credits/balance").json()
+        path = f"/workspaces/{workspace.id}/usage?window=30d&granularity=day"
+        usage = http.get(path).json()
+        assert usage.pop("workspace_id") == workspace.id
         assert http.get("/usage/verify").json()["ok"] is True
-        return {"usage": json.loads(json.dumps(usage, default=vars)), "balance": balance, "now": clock()}
+        balance = http.get("/credits/balance").json()
+        return {"days": days, "usage": usage, "balance": balance["balance"], "now": clock()}
 
 
 def test_a_month_on_the_driven_clock_gives_the_same_digits_on_every_run(tmp_path):
     first = month(tmp_path / "first")
-    assert first == month(tmp_path / "second")
+    again = month(tmp_path / "second")
+    assert first == again
     assert first["now"] == "2031-04-01T00:00:01Z"
-    # Thirty days of nine hours less a second at the small rate, and of an hour and a half at the large one.
-    print(first)
+    # The desk takes a second to come up and runs until the ninth hour is over; the lab, until it has
+    # been idle for an hour and a half.
+    desk, lab = 9 * 3600 - 1, 5400
+    assert [ms for ms, _ in first["days"][1:]] == [(desk + lab) * 1000] * 30
+    # 30 credits an hour for a small one, 120 for a large one; what a day rounds off, another one makes up.
+    credits = 30 * (desk * 30 + lab * 120) * 1_000_000 // 3600
+    assert credits == 13_499_750_000
+    assert sum(micros for _, micros in first["days"][1:]) == credits
+    assert first["usage"]["total_compute_ms"] == 30 * (desk + lab) * 1000
+    assert first["usage"]["total_credits_micros"] == credits
 
 
 # --- the client in the same binary -----------------------------------------------------------
