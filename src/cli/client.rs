@@ -141,10 +141,7 @@ pub(super) fn workspaces(command: WsCommand) -> Result<(), Failure> {
     match command {
         WsCommand::Ls { client, search } => {
             let service = Service::new(client)?;
-            let query: Vec<_> = search
-                .iter()
-                .map(|text| ("q", text.as_str()))
-                .collect();
+            let query: Vec<_> = search.iter().map(|text| ("q", text.as_str())).collect();
             let rows = service.all("/workspaces", &query)?;
             service.list(
                 &rows,

@@ -32,7 +32,7 @@ const PARENTS: [&str; 5] = [
 ];
 
 /// What has neither, by file and a part of the statement, and why that is right.
-const OTHERS: [(&str, &str, &str); 25] = [
+const OTHERS: [(&str, &str, &str); 24] = [
     (
         "api_keys/handlers.rs",
         "WHERE {condition}",
@@ -116,11 +116,6 @@ const OTHERS: [(&str, &str, &str); 25] = [
     ("store/upgrade", "", "upgrades all of it"),
     ("usage/rebuild/", "", "rebuilds all of it"),
     ("usage/verify", "", "compares all of it, for operators"),
-    (
-        "usage/explain.rs",
-        "WHERE seq = ?1",
-        "an event of a stint of the authorized workspace",
-    ),
     (
         "usage/history.rs",
         "max(seq)",
