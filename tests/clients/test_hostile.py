@@ -249,3 +249,38 @@ def test_names_stay_in_their_place(server):
 def test_paths_and_queries_that_go_too_far(server, path):
     [status] = statuses(exchange(server, head("GET", path.replace(" ", "%20"), "Connection: close")))
     assert status < 500
+
+
+# --- secrets ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_secret_reaches_the_log_or_the_database(tmp_path, form):
+    with Server(tmp_path, "--log", "trace", "--log-format", form) as server, server.http(server.first_key) as http:
+        secrets = [server.first_key]
+        for path, body in [
+            ("/api-keys", {"name": "one"}),
+            ("/api-keys/scoped", {"name": "two", "external_user_id": "u", "scopes": ["computers:read"]}),
+            ("/platform/tenants", {"name": "Another"}),
+        ]:
+            reply = http.post(path, json=body, headers={"Idempotency-Key": "a-key-of-the-caller"})
+            assert reply.status_code == 201, reply.text
+            secrets += {v for v in json.dumps(reply.json()).split('"') if v.startswith("msk_") and len(v) > 20}
+        key_id = http.get("/api-keys").json()["data"][-1]["id"]
+        rotated = http.post(f"/api-keys/{key_id}/rotate")
+        secrets += {v for v in rotated.text.split('"') if v.startswith("msk_") and len(v) > 20}
+        wrong = "msk_u_aKeyThatSomebodyMistypedByOneLetter"
+        with server.http(wrong) as stranger:
+            assert stranger.get("/whoami").status_code == 401
+        origin = {"Origin": server.url, "X-Workspaced-Admin": "1"}
+        signed_in = http.post(f"{server.url}/admin/session", json={"key": server.first_key}, headers=origin)
+        assert signed_in.status_code == 200, signed_in.text
+        secrets += [wrong, signed_in.cookies.get("workspaced_session")]
+        assert len(set(secrets)) >= 7 and all(secrets), secrets
+        eventually(lambda: "/admin/session" in server.log, "the last request in the log")
+        for secret in secrets:
+            assert secret not in server.log
+        files = b"".join(file.read_bytes() for file in server.data_dir.iterdir())
+        for secret in secrets:
+            assert secret.encode() not in files
+        assert b"a-key-of-the-caller" not in files

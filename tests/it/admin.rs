@@ -300,7 +300,7 @@ fn wrong_keys_are_slowed_down() {
     let refused = attempt("msk_u_wrong");
     refused.refused(429, "rate_limit_exceeded");
     assert_eq!(refused.headers["retry-after"], "2");
-    // Not the right key: nobody can lock out a neighbour, and 190 random bits are not guessed.
+    // Not the right key: nobody can lock out a neighbour, and 238 random bits are not guessed.
     attempt(&s.key).expect(200);
     for _ in 0..7 {
         attempt("msk_u_wrong");

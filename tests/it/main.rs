@@ -14,6 +14,7 @@ mod computers;
 mod dev;
 mod domains;
 mod events;
+mod fuzz;
 mod idempotency;
 mod isolation;
 mod keys;

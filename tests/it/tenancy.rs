@@ -32,7 +32,7 @@ const PARENTS: [&str; 5] = [
 ];
 
 /// What has neither, by file and a part of the statement, and why that is right.
-const OTHERS: [(&str, &str, &str); 22] = [
+const OTHERS: [(&str, &str, &str); 24] = [
     (
         "api_keys/handlers.rs",
         "WHERE {condition}",
@@ -42,11 +42,6 @@ const OTHERS: [(&str, &str, &str); 22] = [
         "computers/mod.rs",
         "FROM computers c WHERE {condition}",
         "the condition begins with the tenant",
-    ),
-    (
-        "computers/mod.rs",
-        "SELECT c.*",
-        "the condition that is added begins with the tenant, or names the row",
     ),
     (
         "projects/handlers.rs",
@@ -67,6 +62,22 @@ const OTHERS: [(&str, &str, &str); 22] = [
         "audit.rs",
         "DELETE FROM audit_log",
         "what is too old goes, whoever's it is",
+    ),
+    (
+        "workspaces/rows.rs",
+        "FROM workspaces w WHERE {condition}",
+        "the condition begins with the tenant",
+    ),
+    ("dev/", "", "development mode, about all of it"),
+    (
+        "cli/doctor.rs",
+        "max(at)",
+        "an instant, about the installation",
+    ),
+    (
+        "metrics.rs",
+        "GROUP BY status",
+        "numbers, about the installation",
     ),
     ("cli.rs", "operator = 1", "about the installation"),
     (
@@ -105,11 +116,6 @@ const OTHERS: [(&str, &str, &str); 22] = [
     ("store/upgrade", "", "upgrades all of it"),
     ("usage/rebuild/", "", "rebuilds all of it"),
     ("usage/verify", "", "compares all of it, for operators"),
-    (
-        "usage/explain.rs",
-        "WHERE seq = ?1",
-        "an event of a stint of the authorized workspace",
-    ),
     (
         "usage/history.rs",
         "max(seq)",
