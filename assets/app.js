@@ -152,10 +152,12 @@ onSignedOut(() => {
   signIn("The session is over. Sign in again to go on where you were.");
 });
 
-function begin() {
+async function begin() {
   drawTop();
   live.start();
-  route();
+  await route();
+  // The other screens are fetched while nobody waits for them.
+  (window.requestIdleCallback ?? setTimeout)(() => SCREENS.forEach(([, load]) => load().catch(() => {})));
 }
 
 async function boot() {
