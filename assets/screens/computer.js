@@ -3,7 +3,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, copyable, empty, facts, head, menu, pager, panel, resource, status, table, toast } from "../lib/ui.js";
-import { ago, credits, duration, fullTime, number, time, utcTime } from "../lib/format.js";
+import { ago, credits, duration, fullTime, now, number, time, utcTime } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
 import { actionsOf } from "./computers.js";
@@ -38,7 +38,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
       ["Project", project ? h("a", { href: `#/projects/${project.id}` }, project.name) : "–"],
       ["Size", `${c.size}: ${c.vcpus} vCPU, ${number(c.memory_mb / 1024)} GiB memory, ${number(c.disk_gb)} GB disk`],
       ["Template", h("code", null, c.template_type)],
-      ["Running since", c.status === "running" ? [time(c.started_at), ` (${duration(Date.now() - new Date(c.started_at))})`] : "not running"],
+      ["Running since", c.status === "running" ? [time(c.started_at), ` (${duration(now() - new Date(c.started_at))})`] : "not running"],
       ["Idle stop", c.auto_stop_seconds ? [`after ${duration(c.auto_stop_seconds * 1000)}`, c.auto_stop_at && [", ", ago(c.auto_stop_at)]] : "never"],
       ["Driver", c.driver === "external" ? "external: an agent reports what it does" : c.driver],
       ["Visibility", c.visibility],
