@@ -120,8 +120,9 @@ function setTheme(value) {
   prefer("theme", value);
   if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
   drawTop();
+  readClock();
 }
-function setZone(value) { prefer("times", value); drawTop(); route(); }
+function setZone(value) { prefer("times", value); drawTop(); readClock(); route(); }
 
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
