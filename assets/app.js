@@ -1,11 +1,11 @@
 // The page: who is signed in, which screen the address names, and what holds on all of them.
 
 import { h, fill, icon } from "./lib/dom.js";
-import { forget, onSignedOut, session } from "./lib/api.js";
+import { api, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
 import { installPalette, showPalette } from "./lib/palette.js";
-import { prefer, preference, zone, LOCAL_ZONE } from "./lib/format.js";
+import { fullTime, prefer, preference, setClock, zone, LOCAL_ZONE } from "./lib/format.js";
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
 
@@ -102,7 +102,7 @@ function drawTop() {
   document.body.classList.toggle("signed-in", Boolean(who?.signed_in));
   const banner = document.getElementById("banner");
   banner.hidden = !who?.dev_key;
-  fill(banner, who?.dev_key ? ["Development mode: the key is ", h("code", null, who.dev_key)] : null);
+  fill(banner, who?.dev_key ? ["Development mode: the key is ", h("code", null, who.dev_key), h("span", { id: "clock" })] : null);
   if (!who?.signed_in) return;
   const theme = preference("theme") ?? "system";
   const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
@@ -120,8 +120,9 @@ function setTheme(value) {
   prefer("theme", value);
   if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
   drawTop();
+  readClock();
 }
-function setZone(value) { prefer("times", value); drawTop(); route(); }
+function setZone(value) { prefer("times", value); drawTop(); readClock(); route(); }
 
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
@@ -152,10 +153,23 @@ onSignedOut(() => {
   signIn("The session is over. Sign in again to go on where you were.");
 });
 
-function begin() {
+/** In development the clock may be set by hand: the page goes by it and says so everywhere. */
+async function readClock() {
+  if (!who?.dev_key || !who.key?.operator) return;
+  try {
+    const { clock, now } = await api.get("/system");
+    setClock(now);
+    fill(document.getElementById("clock"), clock === "system" ? null : ` · The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`);
+  } catch { /* the System screen says what is wrong */ }
+}
+
+async function begin() {
   drawTop();
   live.start();
-  route();
+  await readClock();
+  await route();
+  // The other screens are fetched while nobody waits for them.
+  (window.requestIdleCallback ?? setTimeout)(() => SCREENS.forEach(([, load]) => load().catch(() => {})));
 }
 
 async function boot() {
@@ -167,7 +181,7 @@ async function boot() {
   }
   installShortcuts(NAV);
   installPalette(NAV, () => Boolean(who?.signed_in));
-  window.addEventListener("hashchange", route);
+  window.addEventListener("hashchange", () => { readClock(); route(); });
   document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
   if (who.signed_in) begin(); else signIn();
 }

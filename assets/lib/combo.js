@@ -55,7 +55,7 @@ export function combo({ load, onpick, text = "", props = {} }) {
     } catch (e) { if (e.name !== "AbortError") close(); }
   }
   const later = debounce(search, 50);
-  input.addEventListener("input", () => { stale = true; pickFirst = false; onpick(null); later(); });
+  input.addEventListener("input", () => { asked++; stale = true; pickFirst = false; onpick(null); later(); });
   input.addEventListener("click", () => { if (!isOpen()) { input.select(); search(); } });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {

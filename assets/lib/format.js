@@ -18,6 +18,15 @@ export const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "U
 /** The zone in which times are shown. */
 export const zone = () => (stored("times") === "utc" ? "UTC" : LOCAL_ZONE);
 
+let ahead = 0;
+/** Follows the server's clock, which in development may be set by hand; a second or two are the way. */
+export function setClock(at) {
+  const by = new Date(at) - Date.now();
+  ahead = Math.abs(by) > 5000 ? by : 0;
+}
+/** Milliseconds of the server's clock. */
+export const now = () => Date.now() + ahead;
+
 const formats = new Map();
 /** A date format that is made once. */
 export function dateFormat(options, timeZone = zone()) {
@@ -39,7 +48,7 @@ export const utcTime = (at) => `${new Date(at).toISOString().slice(0, 19).replac
 export function time(at, { full = false } = {}) {
   if (!at) return h("span", { class: "none" }, "–");
   const date = new Date(at);
-  const recent = Math.abs(Date.now() - date) < 300 * 864e5;
+  const recent = Math.abs(now() - date) < 300 * 864e5;
   const text = full ? fullTime(at) : dateFormat(recent ? SHORT : SHORT_YEAR).format(date);
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
@@ -49,7 +58,7 @@ const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "
 /** "5 minutes ago", with the instant in the tooltip. */
 export function ago(at) {
   if (!at) return h("span", { class: "none" }, "–");
-  const passed = new Date(at) - Date.now();
+  const passed = new Date(at) - now();
   const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
   const text = unit ? relative.format(Math.round(passed / unit[1]), unit[0]) : passed > 0 ? "in a moment" : "just now";
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);

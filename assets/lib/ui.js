@@ -56,13 +56,9 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
     const mine = ++running;
     try {
       const data = await load({ signal });
-      // A menu that somebody has open is not pulled away from under the pointer.
-      const open = body.querySelector(".menu:popover-open");
-      if (open) await new Promise((closed) => open.addEventListener("toggle", closed, { once: true }));
+      await menuClosed(body);
       if (mine !== running || signal?.aborted) return;
-      const focused = keepFocus(body);
-      fill(body, draw(data));
-      focused();
+      redraw(body, draw(data));
       place.classList.remove("stale");
       note.hidden = true;
       shown = true;
@@ -82,6 +78,19 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
   }
   reload();
   return reload;
+}
+
+/** A menu that somebody has open is not pulled away from under the pointer: wait for its end. */
+export async function menuClosed(place) {
+  const open = place.querySelector(".menu:popover-open");
+  if (open) await new Promise((closed) => open.addEventListener("toggle", closed, { once: true }));
+}
+
+/** Replaces what is in a place, and leaves the focus where it was. */
+export function redraw(place, ...content) {
+  const focused = keepFocus(place);
+  fill(place, content);
+  focused();
 }
 
 /** Whatever had the focus inside gets it back after a redraw, if it is still there. */

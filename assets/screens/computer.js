@@ -2,8 +2,8 @@
 
 import { h, fill, debounce } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, copyable, empty, facts, head, menu, pager, panel, resource, status, table, toast } from "../lib/ui.js";
-import { ago, credits, duration, fullTime, number, time, utcTime } from "../lib/format.js";
+import { button, copyable, empty, facts, head, menu, menuClosed, pager, panel, redraw, resource, status, table, toast } from "../lib/ui.js";
+import { ago, credits, duration, fullTime, now, number, time, utcTime } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
 import { actionsOf } from "./computers.js";
@@ -28,7 +28,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
     };
     const [first, second, ...rest] = actionsOf(c, done);
     const quick = [first, second].filter(([name]) => ["Start", "Stop", "Restart"].includes(name));
-    fill(headPlace, head(c.name, {
+    redraw(headPlace, head(c.name, {
       crumbs: [["Workspaces", "#/workspaces"], [workspace.name, `#/workspaces/${c.workspace_id}/computers`]],
       sub: h("div", { class: "ids" }, status(c.status), h("code", null, c.slug), h("span", null, c.size), copyable(c.id, { label: "Copy the ID" })),
       actions: [quick.map(([name, f]) => button(name, f, { kind: name === "Start" ? "primary" : "" })), menu("More actions", [first, second, ...rest].filter((a) => !quick.includes(a)))],
@@ -38,7 +38,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
       ["Project", project ? h("a", { href: `#/projects/${project.id}` }, project.name) : "–"],
       ["Size", `${c.size}: ${c.vcpus} vCPU, ${number(c.memory_mb / 1024)} GiB memory, ${number(c.disk_gb)} GB disk`],
       ["Template", h("code", null, c.template_type)],
-      ["Running since", c.status === "running" ? [time(c.started_at), ` (${duration(Date.now() - new Date(c.started_at))})`] : "not running"],
+      ["Running since", c.status === "running" ? [time(c.started_at), ` (${duration(now() - new Date(c.started_at))})`] : "not running"],
       ["Idle stop", c.auto_stop_seconds ? [`after ${duration(c.auto_stop_seconds * 1000)}`, c.auto_stop_at && [", ", ago(c.auto_stop_at)]] : "never"],
       ["Driver", c.driver === "external" ? "external: an agent reports what it does" : c.driver],
       ["Visibility", c.visibility],
@@ -49,7 +49,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
     ]));
   }
   async function refresh() {
-    try { computer = await get(""); drawHead(); reloadMeter(); reloadHistory(); } catch (e) {
+    try { computer = await get(""); await menuClosed(headPlace); drawHead(); reloadMeter(); reloadHistory(); } catch (e) {
       if (e.status === 404 && !signal.aborted) { toast(`Computer ${computer.name} was deleted.`, "bad"); go(`/workspaces/${computer.workspace_id}/computers`); }
     }
   }
@@ -77,7 +77,7 @@ export async function show({ main, signal, title, query, setQuery, go }, id) {
   const later = debounce(() => { if (!signal.aborted) refresh(); }, 200);
   listen(/^computer\./, (event) => {
     if (event && event.resource_id !== id) return;
-    if (event?.after?.status) { computer = { ...computer, status: event.after.status }; drawHead(); }
+    if (event?.after?.status) { computer = { ...computer, status: event.after.status }; menuClosed(headPlace).then(() => { if (!signal.aborted) drawHead(); }); }
     later();
   }, signal);
 }

@@ -3,7 +3,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, once, query as queryString } from "../lib/api.js";
 import { button, empty, head, menu, pager, panel, resource, say, status, table, toast, toastError } from "../lib/ui.js";
-import { ago, duration, number } from "../lib/format.js";
+import { ago, duration, now, number } from "../lib/format.js";
 import { cell, nameOf } from "../lib/cells.js";
 import { sparkline } from "../lib/chart.js";
 import { findWorkspaces } from "../lib/combo.js";
@@ -113,7 +113,7 @@ function remove(c, done) {
 }
 
 /** Since when it runs, or when it stops by itself. */
-const sinceOf = (c) => (c.status === "running" && c.started_at ? h("span", { title: c.started_at }, `for ${duration(Date.now() - new Date(c.started_at))}`) : c.stopped_at && c.status === "stopped" ? ago(c.stopped_at) : h("span", { class: "none" }, "–"));
+const sinceOf = (c) => (c.status === "running" && c.started_at ? h("span", { title: c.started_at }, `for ${duration(now() - new Date(c.started_at))}`) : c.stopped_at && c.status === "stopped" ? ago(c.stopped_at) : h("span", { class: "none" }, "–"));
 
 /** The list of computers; `filters` go to the API. */
 export function computersPanel(place, { filters, signal, query, setQuery, names }) {

@@ -3,7 +3,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, session } from "../lib/api.js";
 import { button, empty, head, menu, pager, panel, resource, status, table, toast, toastError } from "../lib/ui.js";
-import { ago, time } from "../lib/format.js";
+import { ago, now, time } from "../lib/format.js";
 import { confirmDialog, formDialog, secretDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 import { nameOf } from "../lib/cells.js";
@@ -55,7 +55,7 @@ export async function show({ main, signal, title, query, setQuery, who }) {
     if (!list.total) return empty("There is no key");
     return [table("API keys", [
       { label: "Name", cell: (k) => h("div", { class: "stack" }, h("span", null, h("b", null, k.name), k.id === who.key.id && h("span", { class: "tag" }, "you"), k.operator && h("span", { class: "tag" }, "operator")), h("code", { class: "hint" }, `${k.key_prefix}…${k.last4}`)) },
-      { label: "Status", cell: (k) => status(k.expires_at && new Date(k.expires_at) < new Date() ? "expired" : k.status) },
+      { label: "Status", cell: (k) => status(k.expires_at && new Date(k.expires_at) < now() ? "expired" : k.status) },
       { label: "Scopes", cell: (k) => (k.scopes.length ? h("span", { class: "tags" }, k.scopes.map((s) => h("span", { class: "tag" }, s))) : "everything") },
       { label: "Access to", hide: "wide", cell: (k) => (k.workspace_id ? h("a", { href: `#/workspaces/${k.workspace_id}` }, nameOf("workspace", k.workspace_id)) : k.external_user_id ? [h("span", null, "user "), h("code", null, k.external_user_id)] : "the organization") },
       { label: "Last used", cell: (k) => (k.last_used_at ? ago(k.last_used_at) : "never") },

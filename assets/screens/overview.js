@@ -3,7 +3,7 @@
 import { h, fill } from "../lib/dom.js";
 import { api, query } from "../lib/api.js";
 import { capBar, empty, head, panel, resource, status, table } from "../lib/ui.js";
-import { ago, count, credits, decimals, LOCAL_ZONE, number, time, zone } from "../lib/format.js";
+import { ago, count, credits, decimals, LOCAL_ZONE, now, number, time, zone } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { activityFeed } from "./activity.js";
 import { listen } from "../lib/live.js";
@@ -15,7 +15,7 @@ const tile = (label, value, note, href) =>
 export async function show({ main, signal, title, who, covers, go }) {
   title("Overview");
   if (who.key.workspace_id) return go(`/workspaces/${who.key.workspace_id}`);
-  const midnight = new Date();
+  const midnight = new Date(now());
   midnight.setHours(0, 0, 0, 0);
   const places = Object.fromEntries(["tiles", "usage", "near", "top", "domains", "activity"].map((name) => [name, h("div")]));
   fill(main, head("Overview", { sub: h("p", null, "Organization ", h("strong", null, who.key.tenant_slug)) }),

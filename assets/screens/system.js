@@ -32,7 +32,7 @@ export async function show({ main, signal, title }) {
     resource(about, asked, (y) => facts([
       ["Health", status(y.health ? "ok" : "failed")], ["Version", [y.version, y.dev && h("span", { class: "tag" }, "development mode")]],
       ["Up", [duration(y.uptime_seconds * 1000), ", since ", time(y.started_at)]],
-      ["Clock", [y.clock === "system" ? "system time, " : "set by hand, ", time(y.now, { full: true })]],
+      ["Clock", [{ system: "system time, ", frozen: "stands still, ", running: "set by hand, " }[y.clock], time(y.now, { full: true })]],
       ["Database", bytes(y.database.database_bytes)], ["Write-ahead log", bytes(y.database.wal_bytes)],
       ["Schema", `version ${y.database.schema_version}, SQLite ${y.database.sqlite_version}`],
       ["Connections", `${number(y.database.readers)} readers, one writer`],

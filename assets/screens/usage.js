@@ -3,7 +3,7 @@
 import { h, fill } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import { button, empty, panel, resource, table, toastError } from "../lib/ui.js";
-import { credits, dateFormat, decimals, duration, fullTime, LOCAL_ZONE, number, utcTime, zone as pageZone } from "../lib/format.js";
+import { credits, dateFormat, decimals, duration, fullTime, LOCAL_ZONE, now, number, utcTime, zone as pageZone } from "../lib/format.js";
 import { barChart, bucketLabel, METRICS, topGroups, twin } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
 import { nameOf } from "../lib/cells.js";
@@ -43,7 +43,7 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
     if (next.window && next.window !== state.window) {
       if (next.window === "24h") next.granularity = "hour";
       else if (state.window === "24h") next.granularity = "day";
-      if (next.window === "custom" && !state.from && !next.from) next.from = new Date(Date.now() - 14 * 864e5).toISOString().slice(0, 19) + "Z";
+      if (next.window === "custom" && !state.from && !next.from) next.from = new Date(now() - 14 * 864e5).toISOString().slice(0, 19) + "Z";
     }
     Object.assign(state, next, { ts: null });
     keep();

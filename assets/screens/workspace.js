@@ -2,7 +2,7 @@
 
 import { h, fill, debounce } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, capBar, copyable, head, menu, panel, say, toast } from "../lib/ui.js";
+import { button, capBar, copyable, head, menu, menuClosed, panel, redraw, say, toast } from "../lib/ui.js";
 import { ago, count, number } from "../lib/format.js";
 import { confirmDialog, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
@@ -54,7 +54,7 @@ export async function show(context, id, tab = "usage") {
   function drawHead() {
     title(workspace.name);
     const running = stats.computers.by_status.running ?? 0;
-    fill(headPlace, head(workspace.name, {
+    redraw(headPlace, head(workspace.name, {
       crumbs: [["Workspaces", "#/workspaces"]],
       sub: [
         h("div", { class: "ids" }, h("code", null, workspace.slug), workspace.is_default && h("span", { class: "tag" }, "default"), workspace.external_workspace_id && h("span", null, "External ID ", h("code", null, workspace.external_workspace_id)), h("span", { class: "roomy" }, copyable(workspace.id, { label: "Copy the ID" }))),
@@ -74,6 +74,7 @@ export async function show(context, id, tab = "usage") {
     try {
       const before = workspace.computer_count;
       [workspace, stats, settings] = await Promise.all([get(""), get("/stats"), get("/settings")]);
+      await menuClosed(headPlace);
       drawHead();
       if (workspace.computer_count !== before) say(`${count(workspace.computer_count, "computer")} in ${workspace.name}`);
     } catch (e) {
