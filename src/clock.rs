@@ -103,6 +103,9 @@ pub enum Clock {
     System,
     /// A clock that can be driven; shared by all clones.
     Driven(Arc<Mutex<Course>>),
+    /// The same in the hand of a test, where limits go by it too. Those of a service that people use
+    /// go by the time of this machine: a clock that stands still must not shut them out.
+    Manual(Arc<Mutex<Course>>),
 }
 
 /// How a driven clock goes.
@@ -168,7 +171,7 @@ fn wall() -> Timestamp {
 impl Clock {
     /// A clock that stands at `at` until [`Clock::set`] moves it.
     pub fn manual(at: Timestamp) -> Self {
-        Clock::driven(Course::new(Mode::Frozen, at, 1))
+        Clock::Manual(Arc::new(Mutex::new(Course::new(Mode::Frozen, at, 1))))
     }
 
     /// A clock on this course until it gets another one.
@@ -197,13 +200,15 @@ impl Clock {
     pub fn course(&self) -> Option<Course> {
         match self {
             Clock::System => None,
-            Clock::Driven(course) => Some(*course.lock().unwrap_or_else(PoisonError::into_inner)),
+            Clock::Driven(course) | Clock::Manual(course) => {
+                Some(*course.lock().unwrap_or_else(PoisonError::into_inner))
+            }
         }
     }
 
     /// Gives a driven clock another course; the system's stays as it is.
     pub fn steer(&self, to: Course) {
-        if let Clock::Driven(course) = self {
+        if let Clock::Driven(course) | Clock::Manual(course) = self {
             *course.lock().unwrap_or_else(PoisonError::into_inner) = to;
         }
     }
@@ -229,8 +234,8 @@ impl Clock {
 pub enum Ticks {
     /// Of this machine, since some start.
     System(std::time::Instant),
-    /// A clock that can be driven, as it goes.
-    Driven(Clock),
+    /// The same hand that sets the clock.
+    Manual(Clock),
 }
 
 impl Clock {
@@ -241,8 +246,8 @@ impl Clock {
     )]
     pub fn ticks(&self) -> Ticks {
         match self {
-            Clock::System => Ticks::System(std::time::Instant::now()),
-            Clock::Driven(_) => Ticks::Driven(self.clone()),
+            Clock::System | Clock::Driven(_) => Ticks::System(std::time::Instant::now()),
+            Clock::Manual(_) => Ticks::Manual(self.clone()),
         }
     }
 }
@@ -253,7 +258,7 @@ impl governor::clock::Clock for Ticks {
     fn now(&self) -> Self::Instant {
         match self {
             Ticks::System(start) => start.elapsed().into(),
-            Ticks::Driven(clock) => {
+            Ticks::Manual(clock) => {
                 let ms = u64::try_from(clock.now().0).unwrap_or(0);
                 std::time::Duration::from_millis(ms).into()
             }

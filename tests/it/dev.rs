@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use workspaced::api_keys::{DEV_KEY, NewKey};
 use workspaced::app::App;
-use workspaced::clock::{Clock, Course, Mode, Stopwatch, Timestamp};
+use workspaced::clock::{Clock, Course, Mode, Stopwatch, Ticks, Timestamp};
 use workspaced::config::Config;
 use workspaced::dev::{self, Seeded, scenario};
 use workspaced::store::Store;
@@ -572,4 +572,13 @@ fn an_operator_key_of_another_organization_may_too() {
     let (key, ..) = s.tenant("second", NewKey::operator());
     let request = Request::get("/_dev/clock").header("authorization", format!("Bearer {key}"));
     s.send(request.body(Body::empty()).unwrap()).expect(200);
+}
+
+/// Limits of requests go by the time of this machine: the clock may stand still for hours.
+#[test]
+fn a_clock_that_stands_still_shuts_nobody_out() {
+    let still = Clock::driven(Course::new(Mode::Frozen, at(crate::harness::START), 1));
+    assert!(matches!(still.ticks(), Ticks::System(_)));
+    let by_hand = Clock::manual(at(crate::harness::START));
+    assert!(matches!(by_hand.ticks(), Ticks::Manual(_)));
 }
