@@ -151,6 +151,8 @@ class Client:
                 self.send(address, self.pending or self.choose())
         except Gone:
             pass
+        except Exception as e:  # a client that no longer writes proves nothing
+            self.book.wrong.append(f"a client failed: {e!r}")
 
     def resolve(self, address: tuple[str, int]) -> None:
         """Sends what was left unanswered once more."""
