@@ -143,7 +143,7 @@ fn main() {
                 let turn = events / agents.len();
                 let at = s.clock.now().0 - 3_600_000 + i64::try_from(turn).unwrap() * every_ms;
                 json!({
-                    "id": format!("e-{events}"), "type": if turn % 2 == 0 { "computer.started" } else { "computer.stopped" },
+                    "id": format!("e-{events}"), "type": if turn.is_multiple_of(2) { "computer.started" } else { "computer.stopped" },
                     "subject": agents[events % agents.len()], "time": Timestamp(at).to_string(), "data": {},
                 })
             })
