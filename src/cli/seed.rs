@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, tenant_of, with_store};
+use super::accounts::tenant_of;
+use super::{Failure, with_store};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigFile, DataArgs};
