@@ -465,6 +465,66 @@ fn a_computers_metrics_agree_with_its_sessions() {
 }
 
 #[test]
+fn a_start_at_the_edge_of_a_bucket_is_in_the_next_one_in_metrics_too() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let c = external(&s, &s.workspace("Clinic"), "medium");
+    s.clock.set(at("2026-06-01T03:00:00Z"));
+    report(&s, &c, &["2026-06-01T01:00:00Z", "2026-06-01T02:00:00Z"]);
+    let metrics = s.get(&format!("/computers/{c}/metrics?window=24h"));
+    let series = metrics.expect(200)["series"].as_array().unwrap().clone();
+    let last: Vec<_> = series[21..]
+        .iter()
+        .map(|p| {
+            (
+                p["memory_mb"].as_i64().unwrap(),
+                p["compute_ms"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(last, [(0, 0), (8192, HOUR), (0, 0)]);
+}
+
+#[test]
+fn every_month_of_every_workspace_is_a_transaction() {
+    let s = service_at("2026-03-31T00:00:00Z");
+    let (w, corrected) = (s.workspace("Clinic"), s.workspace("Corrected"));
+    let c = external(&s, &w, "small");
+    s.clock.set(at("2026-06-01T01:00:00Z"));
+    report(&s, &c, &["2026-03-31T23:00:00Z"]);
+    // A workspace in which nothing ever ran.
+    let body = json!({ "workspace_id": corrected, "amount_micros": -5_000_000, "reason": "sorry", "at": "2026-05-01T00:00:00Z" });
+    s.post("/usage/adjustments", body).expect(201);
+    let list = s.get("/credits/transactions").expect(200);
+    let mut rows: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| {
+            (
+                t["description"].as_str().unwrap(),
+                t["amount"].as_i64().unwrap(),
+            )
+        })
+        .collect();
+    rows.sort_unstable();
+    let expected = [
+        ("Compute of Clinic in 2026-03", 30),
+        ("Compute of Clinic in 2026-04", 720 * 30),
+        ("Compute of Clinic in 2026-05", 744 * 30),
+        ("Compute of Clinic in 2026-06", 30),
+        ("Compute of Corrected in 2026-05", -5),
+    ];
+    assert_eq!(rows, expected);
+    let spent: i64 = expected.iter().map(|(_, amount)| amount).sum();
+    assert_eq!(
+        s.get("/credits/balance").expect(200)["lifetime_spent"],
+        spent
+    );
+    let rollup = s.get("/usage?group_by=workspace_id&period=90d").expect(200);
+    assert_eq!(rollup["total_credits"], spent);
+}
+
+#[test]
 fn keys_see_what_they_reach() {
     let s = service_at("2026-06-01T00:00:00Z");
     let (w, other) = (s.workspace("Clinic"), s.workspace("Other"));
