@@ -67,11 +67,11 @@ fn list_where(
         }
         Some(Search::Text { phrase, plain }) => {
             from = search::FOUND;
-            condition += search::STILL_HOLDS;
+            condition += &format!(" AND (found.waits = 0 OR {})", search::CONTAINS);
             params.extend([(":phrase", phrase as &dyn ToSql), (":plain", plain)]);
         }
         Some(Search::Any(plain)) => {
-            condition += search::CONTAINS;
+            condition += &format!(" AND {}", search::CONTAINS);
             params.push((":plain", plain));
         }
     }

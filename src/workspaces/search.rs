@@ -58,12 +58,9 @@ pub(super) const FOUND: &str = "(
         SELECT workspace_id, 1 FROM workspaces_to_index
     ) found CROSS JOIN workspaces w ON w.id = found.workspace_id";
 
-/// The condition that goes with [`FOUND`]: what the index does not vouch for is looked at.
-pub(super) const STILL_HOLDS: &str = " AND (found.waits = 0 OR instr(folded(w.name), :plain)
-    OR instr(w.slug, :plain) OR instr(folded(w.external_workspace_id), :plain))";
-
-/// The condition of [`Search::Any`].
-pub(super) const CONTAINS: &str = " AND (instr(folded(w.name), :plain) OR instr(w.slug, :plain)
+/// Whether a workspace has the text in it, by looking at it: all that [`Search::Any`] has, and what
+/// the index of [`FOUND`] does not vouch for.
+pub(super) const CONTAINS: &str = "(instr(folded(w.name), :plain) OR instr(w.slug, :plain)
     OR instr(folded(w.external_workspace_id), :plain))";
 
 /// Brings the index up to date with at most `limit` of the workspaces that wait. Returns how many.
