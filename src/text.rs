@@ -3,6 +3,7 @@
 use unicode_normalization::UnicodeNormalization;
 
 use crate::error::Fields;
+use crate::http::Patch;
 
 /// Longest name, in characters (S).
 pub const MAX_NAME: usize = 120;
@@ -93,6 +94,25 @@ pub fn limited(
     {
         fields.push(field, "must not contain control characters");
     }
+}
+
+/// Name and slug of a PATCH: what is given is checked, `null` is refused. Returns the name that holds.
+pub fn renamed(
+    fields: &mut Fields,
+    before: &str,
+    name_given: &Patch<String>,
+    slug_given: &Patch<String>,
+) -> String {
+    let holds = match name_given {
+        Patch::Absent => before.to_owned(),
+        given => name(fields, "name", given.value().map(String::as_str)),
+    };
+    match slug_given {
+        Patch::Absent => {}
+        Patch::Null => fields.push("slug", "can't be blank"),
+        Patch::Set(given) => slug(fields, "slug", given),
+    }
+    holds
 }
 
 /// Checks a description.

@@ -9,7 +9,7 @@ use super::rows::*;
 use super::shapes::*;
 use crate::app::App;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, Patch, PathId, Reply};
+use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, PathId, Reply};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::store::{Tx, WriteTx};
@@ -176,15 +176,7 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
             let before = find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
-            let name = match input.name {
-                Patch::Absent => before.name.clone(),
-                given => text::name(&mut fields, "name", given.value().map(String::as_str)),
-            };
-            match &input.slug {
-                Patch::Absent => {}
-                Patch::Null => fields.push("slug", "can't be blank"),
-                Patch::Set(slug) => text::slug(&mut fields, "slug", slug),
-            }
+            let name = text::renamed(&mut fields, &before.name, &input.name, &input.slug);
             text::description(&mut fields, input.description.value().map(String::as_str));
             let external = input.external_project_id.value().map(String::as_str);
             text::external_id(&mut fields, "external_project_id", external);

@@ -215,15 +215,7 @@ pub async fn update(
             let before = record.view.clone();
             let input = input?;
             let mut fields = Fields::default();
-            let name = match input.name {
-                Patch::Absent => before.name.clone(),
-                given => text::name(&mut fields, "name", given.value().map(String::as_str)),
-            };
-            match &input.slug {
-                Patch::Absent => {}
-                Patch::Null => fields.push("slug", "can't be blank"),
-                Patch::Set(slug) => text::slug(&mut fields, "slug", slug),
-            }
+            let name = text::renamed(&mut fields, &before.name, &input.name, &input.slug);
             text::description(&mut fields, input.description.value().map(String::as_str));
             let external = input.external_workspace_id.value().map(String::as_str);
             text::external_id(&mut fields, "external_workspace_id", external);
