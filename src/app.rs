@@ -16,6 +16,7 @@ use crate::logging::LogFilter;
 use crate::metrics::Metrics;
 use crate::sessions::SignIns;
 use crate::store::Store;
+use crate::webhooks::Outbox;
 
 /// The running service. Cheap to clone, which every request does several times.
 #[derive(Clone)]
@@ -56,6 +57,8 @@ pub struct Parts {
     pub backups: Arc<Backups>,
     /// The live event streams that are open.
     pub streams: Arc<Streams>,
+    /// What is being sent to webhooks.
+    pub outbox: Arc<Outbox>,
     /// Whether to send requests here.
     pub health: Arc<Readiness>,
     /// What is counted.
@@ -74,6 +77,7 @@ impl App {
         App::from(Parts {
             sign_ins: Arc::default(),
             streams: Arc::default(),
+            outbox: Arc::new(Outbox::new(&config)),
             backups: Arc::default(),
             health: Arc::default(),
             dev: Arc::default(),

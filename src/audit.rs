@@ -13,8 +13,8 @@ use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Caller, Params};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
-use crate::json;
 use crate::store::{Tx, WriteTx};
+use crate::{json, webhooks};
 
 /// Who did it.
 pub enum Actor<'a> {
@@ -78,7 +78,11 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         entry.before.map(json::text).transpose()?,
         entry.after.map(json::text).transpose()?,
     ))?;
-    tx.audited(tx.last_insert_rowid());
+    let seq = tx.last_insert_rowid();
+    tx.audited(seq);
+    if tx.may_have_webhooks(entry.tenant_id)? {
+        webhooks::queue(tx, seq, resource_type, entry)?;
+    }
     Ok(())
 }
 

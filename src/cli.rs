@@ -31,7 +31,7 @@ use crate::config::{Config, ConfigFile, DataArgs, LogFormat, ServeArgs};
 use crate::error::Error;
 use crate::logging::{self, Reload};
 use crate::store::{self, OpenError, Store, WriteTx};
-use crate::{backups, dev, http, jobs, tenants, usage};
+use crate::{backups, dev, http, jobs, tenants, usage, webhooks};
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
@@ -265,6 +265,7 @@ async fn serve_until_signal(
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.clone(), stopped.clone()));
+    let outbox = tokio::spawn(webhooks::run(app.clone(), stopped.clone()));
     let (kept, config) = (app.store.clone(), app.config.clone());
     let (router, pages, admin) = match args.admin_listen {
         None => (http::router(app.clone()), address, None),
@@ -306,6 +307,7 @@ async fn serve_until_signal(
     }
     let _ = jobs.await;
     let _ = backups.await;
+    let _ = outbox.await;
     dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())

@@ -141,6 +141,10 @@ pub struct ServeArgs {
     /// Days that rows of the audit log are kept; 0 = for ever
     #[arg(long, env = "WORKSPACED_AUDIT_RETENTION_DAYS", allow_negative_numbers = true, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
+    /// Webhooks may lead to this machine and to private networks, there also by plain HTTP; with --dev
+    /// they may lead to this machine anyway
+    #[arg(long, env = "WORKSPACED_WEBHOOK_ALLOW_PRIVATE", value_parser = boolish())]
+    pub webhook_allow_private: bool,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -252,8 +256,21 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Days that rows of the audit log are kept; `None` = for ever.
     pub audit_retention_days: Option<NonZeroU32>,
+    /// Where webhooks may lead.
+    pub webhook_reach: WebhookReach,
     /// Where backups go and when they are made; `None` = nowhere.
     pub backups: Option<BackupSettings>,
+}
+
+/// Which addresses webhooks may lead to, besides public ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WebhookReach {
+    /// None.
+    Public,
+    /// This machine: development mode.
+    Loopback,
+    /// This machine and private networks.
+    Private,
 }
 
 /// The backups that the service makes.
@@ -493,6 +510,11 @@ impl ServeArgs {
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
+            webhook_reach: match (self.webhook_allow_private, self.dev) {
+                (true, _) => WebhookReach::Private,
+                (false, true) => WebhookReach::Loopback,
+                (false, false) => WebhookReach::Public,
+            },
             backups: self.backup_dir.clone().map(|dir| BackupSettings {
                 dir,
                 every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
@@ -529,6 +551,7 @@ impl Default for Config {
             max_connections: 900,
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
+            webhook_reach: WebhookReach::Public,
             backups: None,
             file: ConfigFile::default(),
         }

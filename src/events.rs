@@ -205,6 +205,11 @@ impl Globs {
         Ok(Globs(globs))
     }
 
+    /// Patterns that were checked before.
+    pub fn new(patterns: Vec<String>) -> Self {
+        Globs(patterns)
+    }
+
     /// Whether a type matches one of them.
     pub fn matches(&self, kind: &str) -> bool {
         self.0.is_empty() || self.0.iter().any(|glob| glob_matches(glob, kind))
@@ -319,15 +324,7 @@ impl View {
         mut event: StreamEvent,
         before: Option<Map<String, Value>>,
     ) -> Option<StreamEvent> {
-        let area = match event.resource_type.as_str() {
-            "workspace" | "domain" | "preview_domain" => "workspaces:read",
-            "project" => "projects:read",
-            "computer" => "computers:read",
-            "api_key" => "keys:admin",
-            "usage" => "usage:read",
-            _ => "audit:read",
-        };
-        if !covers(&self.scopes, area) {
+        if !covers(&self.scopes, scope_of(&event.resource_type)) {
             return None;
         }
         if let Some(only) = self.workspace
@@ -361,6 +358,19 @@ impl View {
             });
         }
         Some(event)
+    }
+}
+
+/// The scope that a key needs to hear of a kind of resource.
+pub fn scope_of(resource_type: &str) -> &'static str {
+    match resource_type {
+        "workspace" | "domain" | "preview_domain" => "workspaces:read",
+        "project" => "projects:read",
+        "computer" => "computers:read",
+        "api_key" => "keys:admin",
+        "usage" => "usage:read",
+        "webhook" => "webhooks:read",
+        _ => "audit:read",
     }
 }
 

@@ -72,6 +72,10 @@ ids! {
     ComputerId;
     /// An API key (the row, not the secret).
     ApiKeyId;
+    /// A webhook.
+    WebhookId;
+    /// One message to a webhook.
+    DeliveryId;
 }
 
 #[cfg(test)]

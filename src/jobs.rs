@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::WriteTx;
-use crate::{api_keys, audit, computers, dev, http, sessions, usage, workspaces};
+use crate::{api_keys, audit, computers, dev, http, sessions, usage, webhooks, workspaces};
 
 /// One kind of background work.
 pub struct Job {
@@ -65,6 +65,11 @@ pub static JOBS: &[Job] = &[
         name: "audit-retention",
         every_ms: 60_000,
         run: |tx, app| audit::purge(tx, app, BATCH),
+    },
+    Job {
+        name: "webhook-retention",
+        every_ms: 60_000,
+        run: |tx, app| webhooks::purge(tx, app, BATCH),
     },
     Job {
         name: "throttle",

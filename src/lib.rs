@@ -12,6 +12,7 @@
 //! | [`usage`] | compute events, the meter, and every number that is billed |
 //! | [`audit`] | who changed what |
 //! | [`events`] | the same as it happens, as server-sent events |
+//! | [`webhooks`] | the same again, sent to where an organization wants to hear of it: queued with the change, signed, retried |
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
 //! | [`system`], [`metrics`], [`logging`] | the installation and an organization at a glance; Prometheus; the log's filter |
 //! | [`backups`] | copies of the database: by the clock, and when an operator asks |
@@ -55,4 +56,5 @@ pub mod system;
 pub mod tenants;
 pub mod text;
 pub mod usage;
+pub mod webhooks;
 pub mod workspaces;

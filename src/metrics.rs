@@ -26,6 +26,7 @@ use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Result};
 use crate::store::Store;
+use crate::webhooks;
 
 /// The media type of the format.
 const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -48,6 +49,11 @@ struct OfStatus {
     status: String,
 }
 
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct OfResult {
+    result: &'static str,
+}
+
 type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted.
@@ -60,6 +66,9 @@ pub struct Metrics {
     wal: Gauge,
     database: Gauge,
     streams: Gauge,
+    deliveries: Family<OfResult, Counter>,
+    deliveries_waiting: Gauge,
+    deliveries_sending: Gauge,
 }
 
 /// From a tenth of a millisecond to about seven seconds.
@@ -79,6 +88,9 @@ impl Metrics {
             wal: Gauge::default(),
             database: Gauge::default(),
             streams: Gauge::default(),
+            deliveries: Family::default(),
+            deliveries_waiting: Gauge::default(),
+            deliveries_sending: Gauge::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
@@ -133,6 +145,21 @@ impl Metrics {
             "event_streams",
             "Live event streams",
             metrics.streams.clone(),
+        );
+        r.register(
+            "webhook_deliveries",
+            "Attempts to deliver to webhooks by result",
+            metrics.deliveries.clone(),
+        );
+        r.register(
+            "webhook_deliveries_waiting",
+            "Deliveries to webhooks that wait",
+            metrics.deliveries_waiting.clone(),
+        );
+        r.register(
+            "webhook_deliveries_sending",
+            "Deliveries to webhooks that are under way",
+            metrics.deliveries_sending.clone(),
         );
         // A state and its usage are one commit, so there is nothing that could lag behind.
         let lag = Gauge::<i64>::default();
@@ -189,14 +216,20 @@ impl Metrics {
             .inc();
     }
 
+    /// Counts an attempt to deliver to a webhook.
+    pub fn delivery(&self, result: &'static str) {
+        self.deliveries.get_or_create(&OfResult { result }).inc();
+    }
+
     async fn text(&self, app: &App) -> Result<String> {
         let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
-        let counts: Vec<(String, i64)> = app
+        let (counts, waiting): (Vec<(String, i64)>, i64) = app
             .store
             .read(move |tx| {
+                let waiting = webhooks::waiting(tx)?;
                 let mut statement = tx.prepare_cached(sql)?;
                 let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok(rows.collect::<rusqlite::Result<_>>()?)
+                Ok((rows.collect::<rusqlite::Result<_>>()?, waiting))
             })
             .await?;
         for status in crate::computers::Status::ALL {
@@ -213,6 +246,8 @@ impl Metrics {
         };
         gauge(&self.waiting, app.store.writes_waiting() as u64);
         gauge(&self.streams, app.streams.count() as u64);
+        self.deliveries_waiting.set(waiting);
+        gauge(&self.deliveries_sending, app.outbox.under_way() as u64);
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
         let mut wal = app.store.path().as_os_str().to_owned();
         wal.push("-wal");

@@ -48,6 +48,26 @@ impl<T: From<Uuid> + Send, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     }
 }
 
+/// Both ids in a path, or 400 `INVALID_ID`.
+pub struct PathIds<A, B>(pub A, pub B);
+
+impl<A: From<Uuid> + Send, B: From<Uuid> + Send, S: Send + Sync> FromRequestParts<S>
+    for PathIds<A, B>
+{
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let invalid = || Error::bad_request("INVALID_ID", "an id in the path is not a UUID");
+        let Path((first, second)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| invalid())?;
+        match (parse_uuid(&first), parse_uuid(&second)) {
+            (Some(first), Some(second)) => Ok(PathIds(A::from(first), B::from(second))),
+            _ => Err(invalid()),
+        }
+    }
+}
+
 /// The query string as `T`; a failure is held until [`Params::get`].
 ///
 /// Fields of `T` are optional texts. A parameter that is given twice is refused, since it would

@@ -31,7 +31,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 
 pub use auth::{Auth, Caller, Key, covers, find_key};
-pub use extract::{Mutation, Params, Patch, PathId};
+pub use extract::{Mutation, Params, Patch, PathId, PathIds};
 pub(crate) use extract::{from_json, read_body};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};

@@ -14,7 +14,7 @@ use super::paging::{List, PageQuery};
 use crate::app::App;
 use crate::{
     actions, api_keys, audit, backups, catalog, computers, domains, events, logging, projects,
-    system, tenants, usage, workspaces,
+    system, tenants, usage, webhooks, workspaces,
 };
 
 /// Who may use a route, whatever the key's scopes.
@@ -164,6 +164,7 @@ pub fn table() -> Vec<Route> {
     use domains::DomainStatus;
     use projects::Project;
     use tenants::TenantView;
+    use webhooks::WebhookView;
     use workspaces::{Deleted, Stats, Workspace, SettingsReply};
     vec![
         // --- workspaces (the API page) ---
@@ -262,6 +263,19 @@ pub fn table() -> Vec<Route> {
         patch("/api-keys/{id}", api_keys::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").reach(Shared).body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
         post("/api-keys/{id}/rotate", api_keys::rotate, "Replace the secret; the old one stops working").scope("keys:admin").reach(Shared).body::<computers::Anything>().ok::<api_keys::NewKeyReply>(),
         delete("/api-keys/{id}", api_keys::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>(),
+
+        // --- webhooks (CONTRACT §12.7) ---
+        get("/webhooks", webhooks::list, "List webhooks").scope("webhooks:read").reach(Tenant).paged().ok::<List<WebhookView>>(),
+        post("/webhooks", webhooks::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().created::<webhooks::NewWebhookReply>(),
+        get("/webhooks/events", webhooks::event_types, "The types of events that a webhook may ask for").scope("webhooks:read").ok::<List<webhooks::catalog::EventType>>(),
+        get("/webhooks/{id}", webhooks::show, "Get a webhook").scope("webhooks:read").reach(Tenant).ok::<webhooks::WebhookReply>(),
+        patch("/webhooks/{id}", webhooks::update, "Change, disable or enable a webhook").scope("webhooks:write").reach(Tenant).body::<webhooks::Update>().ok::<webhooks::WebhookReply>(),
+        delete("/webhooks/{id}", webhooks::delete, "Delete a webhook; what waits for it is not sent").scope("webhooks:write").reach(Tenant).ok::<webhooks::Deleted>(),
+        post("/webhooks/{id}/rotate", webhooks::rotate, "Replace the secret; what is sent from now on is signed with the new one").scope("webhooks:write").reach(Tenant).body::<computers::Anything>().ok::<webhooks::NewWebhookReply>(),
+        post("/webhooks/{id}/test", webhooks::test, "Send a test and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<computers::Anything>().ok::<webhooks::DeliveryReply>(),
+        get("/webhooks/{id}/deliveries", webhooks::deliveries, "Deliveries of the last seven days, newest first").scope("webhooks:read").reach(Tenant).paged().query::<webhooks::DeliveryFilter>().ok::<webhooks::DeliveryPage>(),
+        get("/webhooks/{id}/deliveries/{did}", webhooks::delivery, "One delivery, with the body that is sent").scope("webhooks:read").reach(Tenant).ok::<webhooks::DeliveryReply>(),
+        post("/webhooks/{id}/deliveries/{did}/replay", webhooks::replay, "Send a delivery again and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<computers::Anything>().ok::<webhooks::DeliveryReply>(),
 
         // --- what there is to run ---
         get("/compute/sizes", catalog::sizes, "Sizes").ok::<List<SizeRow>>(),

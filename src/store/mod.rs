@@ -23,6 +23,7 @@ mod restore;
 mod source;
 mod tx;
 mod upgrade;
+mod webhooks;
 mod writer;
 
 use std::path::{Path, PathBuf};
@@ -80,6 +81,8 @@ pub struct Signals {
     keys: AtomicU64,
     /// A computer has something to do at a new instant.
     pub agenda: Notify,
+    /// There is something to send to a webhook.
+    pub outbox: Notify,
     /// The last `seq` of the audit log that is committed.
     pub audit: watch::Sender<i64>,
     /// What is known of the storage.
@@ -115,6 +118,7 @@ impl Signals {
     pub(crate) fn replaced(&self, last_audit: i64) {
         self.keys.fetch_add(1, Ordering::AcqRel);
         self.agenda.notify_one();
+        self.outbox.notify_one();
         self.audit.send_replace(last_audit);
     }
 }

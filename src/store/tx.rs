@@ -46,6 +46,7 @@ pub struct WriteTx<'a> {
 pub(super) struct Effects {
     pub keys: bool,
     pub agenda: bool,
+    pub outbox: bool,
     pub audit: Option<i64>,
     /// What of the storage failed in a job.
     pub fault: Option<Fault>,
@@ -55,6 +56,7 @@ impl Effects {
     pub(super) fn merge(&mut self, other: Effects) {
         self.keys |= other.keys;
         self.agenda |= other.agenda;
+        self.outbox |= other.outbox;
         self.audit = self.audit.max(other.audit);
         self.fault = self.fault.or(other.fault);
     }
@@ -108,6 +110,11 @@ impl<'a> WriteTx<'a> {
     /// A computer is due at a new instant with this commit.
     pub fn agenda_changed(&self) {
         self.effects.borrow_mut().agenda = true;
+    }
+
+    /// Something is to be sent to a webhook with this commit.
+    pub fn outbox_changed(&self) {
+        self.effects.borrow_mut().outbox = true;
     }
 
     /// This commit appends up to this row of the audit log.

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[METER, LISTS, EMULATOR];
+const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -36,6 +36,9 @@ const LISTS: &str = include_str!("upgrade_3.sql");
 
 /// Version 4: the driven clock and its scenario.
 const EMULATOR: &str = include_str!("upgrade_4.sql");
+
+/// Version 5: webhooks and their deliveries.
+const WEBHOOKS: &str = include_str!("upgrade_5.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

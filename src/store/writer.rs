@@ -18,6 +18,7 @@ use super::Signals;
 use super::source::Source;
 use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
 use super::upgrade::VERSION;
+use super::webhooks;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
@@ -144,7 +145,10 @@ impl Writer {
             match message {
                 Message::Job(first) => next = self.batch(first, Some(receiver)),
                 Message::Alone(job) => next = self.batch(job, None),
-                Message::Exclusive(f) => f(&mut self.conn, &self.signals),
+                Message::Exclusive(f) => {
+                    f(&mut self.conn, &self.signals);
+                    webhooks::replaced();
+                }
                 Message::Stop => break,
             }
             self.checkpoint();
@@ -214,6 +218,7 @@ impl Writer {
             let undecided = committing && !full && !self.settle();
             Failure { error, undecided }
         });
+        webhooks::committed();
         if failure.is_none() {
             if WROTE.take() {
                 self.signals.health.works();
@@ -255,6 +260,9 @@ impl Writer {
         }
         if effects.agenda {
             self.signals.agenda.notify_one();
+        }
+        if effects.outbox {
+            self.signals.outbox.notify_one();
         }
         if let Some(seq) = effects.audit {
             self.signals.audit.send_replace(seq);

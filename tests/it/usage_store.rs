@@ -295,13 +295,20 @@ fn schema_of(conn: &Connection) -> Vec<String> {
     all
 }
 
-/// A file of version 1 with everything that `from` has, but no meter.
-fn version_1(from: &Service, path: &Path) {
+/// Released schemas, and what each of them did not have yet.
+const RELEASED: [(i64, &str); 2] = [
+    (1, include_str!("../fixtures/schema-v1.sql")), // the meter
+    (4, include_str!("../fixtures/schema-v4.sql")), // webhooks
+];
+
+/// A file of an older version with everything that `from` has and that version had a table for.
+fn older(version: i64, schema: &str, from: &Service, path: &Path) {
     let conn = Connection::open(path).unwrap();
-    conn.execute_batch(include_str!("../fixtures/schema-v1.sql"))
-        .unwrap();
-    conn.execute_batch("PRAGMA application_id = 2003530608; PRAGMA user_version = 1")
-        .unwrap();
+    conn.execute_batch(schema).unwrap();
+    conn.execute_batch(&format!(
+        "PRAGMA application_id = 2003530608; PRAGMA user_version = {version}"
+    ))
+    .unwrap();
     let triggers: Vec<(String, String)> = conn
         .prepare("SELECT name, sql FROM sqlite_schema WHERE type = 'trigger'")
         .unwrap()
@@ -318,7 +325,9 @@ fn version_1(from: &Service, path: &Path) {
     )
     .unwrap();
     let tables: Vec<String> = conn
-        .prepare("SELECT name FROM main.sqlite_schema WHERE type = 'table'")
+        .prepare(
+            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'workspace_search%'",
+        )
         .unwrap()
         .query_map([], |row| row.get(0))
         .unwrap()
@@ -340,23 +349,25 @@ fn version_1(from: &Service, path: &Path) {
 fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
     let s = eventful();
     let expected = dumps(&s);
-    let path = s.dir.path().join("old.db");
-    version_1(&s, &path);
-    let store = Store::open(&path, Clock::manual(s.app.store.now()), 1).unwrap();
-    store.close();
+    for (version, schema) in RELEASED {
+        let path = s.dir.path().join(format!("version-{version}.db"));
+        older(version, schema, &s, &path);
+        let store = Store::open(&path, Clock::manual(s.app.store.now()), 1).unwrap();
+        store.close();
 
-    let upgraded = Connection::open(&path).unwrap();
-    let fresh = Connection::open_in_memory().unwrap();
-    fresh.execute_batch(SCHEMA).unwrap();
-    assert_eq!(schema_of(&upgraded), schema_of(&fresh));
-    let version: i64 = upgraded
-        .query_row("PRAGMA user_version", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!((version, VERSION), (4, 4));
-    assert_eq!(
-        DERIVED.map(|table| dump(&upgraded, table)).to_vec(),
-        expected
-    );
+        let upgraded = Connection::open(&path).unwrap();
+        let fresh = Connection::open_in_memory().unwrap();
+        fresh.execute_batch(SCHEMA).unwrap();
+        assert_eq!(schema_of(&upgraded), schema_of(&fresh));
+        let now: i64 = upgraded
+            .query_row("PRAGMA user_version", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!((now, VERSION), (5, 5));
+        assert_eq!(
+            DERIVED.map(|table| dump(&upgraded, table)).to_vec(),
+            expected
+        );
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
