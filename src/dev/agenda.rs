@@ -6,7 +6,7 @@ use crate::app::App;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::WriteTx;
-use crate::{computers, usage};
+use crate::{computers, usage, webhooks};
 
 /// How far a pass came.
 pub struct Progress {
@@ -16,18 +16,27 @@ pub struct Progress {
     pub done: usize,
     /// Nothing is left to do before the end that was asked for.
     pub finished: bool,
+    /// Something is to be sent to a webhook now, which cannot be done inside a transaction.
+    pub to_send: bool,
 }
 
 /// Lets happen what falls due after the transaction's instant and until `until`, inclusive; at most
 /// `limit` instants of it. Transitions and auto-stops, changes of prices, and what the scenario's
-/// people do; of those at the same instant in this order.
+/// people do; of those at the same instant in this order. With `stop_to_send` it ends where something
+/// is to be sent to a webhook, be it a retry or what has just happened.
 ///
 /// # Errors
 /// When the store fails.
-pub fn run(tx: &WriteTx<'_>, app: &App, until: Timestamp, limit: usize) -> Result<Progress> {
+pub fn run(
+    tx: &WriteTx<'_>,
+    app: &App,
+    until: Timestamp,
+    limit: usize,
+    stop_to_send: bool,
+) -> Result<Progress> {
     let mut life = Life::load(tx)?;
     let mut at = tx.now();
-    let mut done = 0;
+    let (mut done, mut to_send) = (0, false);
     // Prices that the configuration announces are on the agenda from here on.
     while usage::apply_rates(tx, app)? > 0 {}
     let finished = loop {
@@ -37,7 +46,17 @@ pub fn run(tx: &WriteTx<'_>, app: &App, until: Timestamp, limit: usize) -> Resul
             Some(life) => life.next(tx, until)?,
             None => None,
         };
+        let send = if stop_to_send {
+            webhooks::next_due(tx)?
+        } else {
+            None
+        };
         let first = [due, price, action].into_iter().flatten().min();
+        if let Some(send) = send.filter(|send| *send <= until && first.is_none_or(|f| *send <= f)) {
+            at = at.max(send);
+            to_send = true;
+            break false;
+        }
         let Some(first) = first.filter(|first| *first <= until) else {
             at = at.max(until);
             break true;
@@ -64,5 +83,10 @@ pub fn run(tx: &WriteTx<'_>, app: &App, until: Timestamp, limit: usize) -> Resul
     if life.is_some() {
         state::keep_lived(tx, at)?;
     }
-    Ok(Progress { at, done, finished })
+    Ok(Progress {
+        at,
+        done,
+        finished,
+        to_send,
+    })
 }

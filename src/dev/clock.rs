@@ -1,16 +1,22 @@
 //! `/_dev/clock`: where the clock stands, and moving it.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
 use super::{Input, agenda, state};
 use crate::app::App;
-use crate::clock::{Course, Mode, Timestamp};
+use crate::clock::{Course, Mode, Stopwatch, Timestamp};
 use crate::error::{Error, Fields, Result};
+use crate::webhooks;
 
 /// Instants that one commit passes at the most: readers see the clock move, and the log stays small.
 const PER_COMMIT: usize = 2000;
+/// How long one request waits for receivers of webhooks; what they have not taken by then is sent after
+/// the clock has moved.
+const SEND_PATIENCE: Duration = Duration::from_secs(20);
 /// The furthest that one request moves the clock: ten years.
 const MAX_ADVANCE_SECONDS: i64 = 10 * 366 * 86_400;
 /// The fastest that it runs: a day a second.
@@ -86,6 +92,7 @@ pub(super) async fn drive(
             .write(move |tx| state::keep_course(tx, course))
             .await?;
         app.store.signals().agenda.notify_one();
+        app.store.signals().outbox.notify_one();
     }
     Ok(view(&app, steps))
 }
@@ -165,12 +172,14 @@ pub async fn advance(app: &App, until: Timestamp) -> Result<usize> {
 
 async fn pass(app: &App, from: Timestamp, until: Timestamp) -> Result<usize> {
     let mut steps = 0;
+    let patience = Stopwatch::start();
+    let mut send = true;
     loop {
         let inner = app.clone();
         let progress = app
             .store
             .write_alone(move |tx| {
-                let progress = agenda::run(tx, &inner, until, PER_COMMIT)?;
+                let progress = agenda::run(tx, &inner, until, PER_COMMIT, send)?;
                 // Who signed in did so in front of a screen, where less time has passed.
                 tx.execute(
                     "UPDATE sessions SET created_at = created_at + ?1, expires_at = expires_at + ?1
@@ -182,6 +191,12 @@ async fn pass(app: &App, from: Timestamp, until: Timestamp) -> Result<usize> {
             })
             .await?;
         steps += progress.done;
+        if progress.to_send {
+            // Webhooks hear of it at its instant; but an hour must not take an hour because of one that
+            // does not answer.
+            let left = SEND_PATIENCE.saturating_sub(Duration::from_micros(patience.micros()));
+            send = webhooks::deliver_due(app, left).await?;
+        }
         if progress.finished {
             return Ok(steps);
         }

@@ -142,7 +142,7 @@ fn pass(
         let next_day = Timestamp((at.0.div_euclid(DAY_MS) + 1) * DAY_MS);
         let until = to.min(next_day);
         tx.at(at, Some(source), |tx| {
-            agenda::run(tx, app, until, usize::MAX)
+            agenda::run(tx, app, until, usize::MAX, false)
         })?;
         progress(u64::try_from((until.0 - scenario.start.0) / DAY_MS).unwrap_or(0));
         at = until;

@@ -11,44 +11,92 @@ pub const TEST: &str = "webhook.test";
 /// Every type and what it tells.
 pub const EVENTS: &[(&str, &str)] = &[
     ("workspace.created", "A workspace was created"),
-    ("workspace.updated", "Name, slug, description or another field of a workspace changed"),
-    ("workspace.settings_updated", "Limits or defaults of a workspace changed"),
+    (
+        "workspace.updated",
+        "Name, slug, description or another field of a workspace changed",
+    ),
+    (
+        "workspace.settings_updated",
+        "Limits or defaults of a workspace changed",
+    ),
     ("workspace.deleted", "A workspace was deleted"),
-    ("workspace.preview_domain_updated", "The preview domain of a workspace was set"),
-    ("workspace.preview_domain_cleared", "The preview domain of a workspace was cleared"),
-    ("workspace.preview_domain_checked", "A check of a workspace's preview domain had another result than before"),
+    (
+        "workspace.preview_domain_updated",
+        "The preview domain of a workspace was set",
+    ),
+    (
+        "workspace.preview_domain_cleared",
+        "The preview domain of a workspace was cleared",
+    ),
+    (
+        "workspace.preview_domain_checked",
+        "A check of a workspace's preview domain had another result than before",
+    ),
     ("project.created", "A project was created"),
     ("project.updated", "A field of a project changed"),
     ("project.moved", "A project went to another workspace"),
     ("project.deleted", "A project was deleted"),
-    ("project.preview_domain_updated", "The preview domain of a project was set"),
-    ("project.preview_domain_cleared", "The preview domain of a project was cleared"),
-    ("project.preview_domain_checked", "A check of a project's preview domain had another result than before"),
+    (
+        "project.preview_domain_updated",
+        "The preview domain of a project was set",
+    ),
+    (
+        "project.preview_domain_cleared",
+        "The preview domain of a project was cleared",
+    ),
+    (
+        "project.preview_domain_checked",
+        "A check of a project's preview domain had another result than before",
+    ),
     ("computer.created", "A computer was created and provisions"),
     ("computer.starting", "A computer starts"),
-    ("computer.running", "A computer runs; from here on it is billed"),
+    (
+        "computer.running",
+        "A computer runs; from here on it is billed",
+    ),
     ("computer.stopping", "A computer stops"),
     ("computer.stopped", "A computer has stopped"),
     ("computer.error", "A computer failed"),
     ("computer.updated", "A field of a computer changed"),
     ("computer.resized", "A computer has another size"),
-    ("computer.moved", "A computer went to another workspace or project"),
+    (
+        "computer.moved",
+        "A computer went to another workspace or project",
+    ),
     ("computer.deleted", "A computer was deleted"),
     ("api_key.created", "An API key was created"),
-    ("api_key.updated", "An API key was renamed, re-scoped, disabled or enabled"),
+    (
+        "api_key.updated",
+        "An API key was renamed, re-scoped, disabled or enabled",
+    ),
     ("api_key.rotated", "An API key has a new secret"),
     ("api_key.revoked", "An API key was revoked"),
     ("organization.created", "The organization was created"),
     ("organization.updated", "The organization was renamed"),
-    ("organization.preview_domain_updated", "The organization's preview domain was set"),
-    ("organization.preview_domain_cleared", "The organization's preview domain was cleared"),
-    ("organization.preview_domain_checked", "A check of the organization's preview domain had another result than before"),
+    (
+        "organization.preview_domain_updated",
+        "The organization's preview domain was set",
+    ),
+    (
+        "organization.preview_domain_cleared",
+        "The organization's preview domain was cleared",
+    ),
+    (
+        "organization.preview_domain_checked",
+        "A check of the organization's preview domain had another result than before",
+    ),
     ("usage.adjusted", "The usage of a workspace was corrected"),
     ("webhook.created", "A webhook was created"),
-    ("webhook.updated", "A webhook was changed, disabled or enabled"),
+    (
+        "webhook.updated",
+        "A webhook was changed, disabled or enabled",
+    ),
     ("webhook.rotated", "A webhook has a new secret"),
     ("webhook.deleted", "A webhook was deleted"),
-    ("backup.created", "A backup of the installation was made by hand"),
+    (
+        "backup.created",
+        "A backup of the installation was made by hand",
+    ),
 ];
 
 /// One type of event.

@@ -171,7 +171,7 @@ pub(super) async fn start_due(app: &App) -> Result<usize> {
 }
 
 /// Sends what is due by now and waits until it has been, for as long as `patience`; true when nothing
-/// is left.
+/// that is due is left.
 ///
 /// # Errors
 /// When the store fails.
@@ -181,13 +181,16 @@ pub async fn deliver_due(app: &App, patience: Duration) -> Result<bool> {
         loop {
             done.borrow_and_update();
             if start_due(app).await? == 0 && app.outbox.under_way() == 0 {
-                return Ok(());
+                let left = app
+                    .store
+                    .read(|tx| Ok(queue::next_due(tx)?.is_some_and(|at| at <= tx.now())));
+                return Ok(!left.await?);
             }
             let _ = done.changed().await;
         }
     };
     match tokio::time::timeout(patience, all).await {
-        Ok(result) => result.map(|()| true),
+        Ok(result) => result,
         Err(_) => Ok(false),
     }
 }
@@ -198,7 +201,11 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     loop {
         done.borrow_and_update();
         if let Err(e) = start_due(&app).await {
-            tracing::error!(error = e.message(), detail = e.internal_detail(), "webhooks");
+            tracing::error!(
+                error = e.message(),
+                detail = e.internal_detail(),
+                "webhooks"
+            );
         }
         // What is due and was passed over goes on when something has ended.
         let later = app.store.read(queue::next_later).await.ok().flatten();

@@ -19,9 +19,7 @@ use crate::computers::Anything;
 use crate::config::WebhookReach;
 use crate::error::{Error, Fields as Problems, Result};
 use crate::events::Globs;
-use crate::http::{
-    Caller, List, Mutation, PageQuery, Params, Patch, PathId, PathIds, Reply,
-};
+use crate::http::{Caller, List, Mutation, PageQuery, Params, Patch, PathId, PathIds, Reply};
 use crate::ids::{DeliveryId, WebhookId, parse_uuid};
 use crate::store::WriteTx;
 use crate::text;
@@ -64,7 +62,7 @@ pub async fn list(
 }
 
 /// `GET /webhooks/events`
-pub async fn event_types() -> Json<List<EventType>> {
+pub async fn event_types(_: Caller) -> Json<List<EventType>> {
     let data = catalog::all();
     let total = i64::try_from(data.len()).unwrap_or(i64::MAX);
     Json(List { data, total })
@@ -211,7 +209,10 @@ pub async fn update(
 }
 
 /// `POST /webhooks/{id}/rotate`
-pub async fn rotate(PathId(id): PathId<WebhookId>, request: Mutation<Anything>) -> Result<Response> {
+pub async fn rotate(
+    PathId(id): PathId<WebhookId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
@@ -224,7 +225,10 @@ pub async fn rotate(PathId(id): PathId<WebhookId>, request: Mutation<Anything>) 
 }
 
 /// `DELETE /webhooks/{id}`
-pub async fn delete(PathId(id): PathId<WebhookId>, request: Mutation<Anything>) -> Result<Response> {
+pub async fn delete(
+    PathId(id): PathId<WebhookId>,
+    request: Mutation<Anything>,
+) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
             let before = find(tx, caller, id)?;

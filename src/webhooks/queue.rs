@@ -285,11 +285,7 @@ pub(super) fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<(WebhookId, TenantId)
 }
 
 /// The message of a webhook that is to be sent first; what somebody waits for before all others.
-pub(super) fn first(
-    tx: &Tx<'_>,
-    webhook: WebhookId,
-    tenant: TenantId,
-) -> Result<Option<Message>> {
+pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result<Option<Message>> {
     let sql = "SELECT d.id, d.event_id, d.event_type, d.body, d.attempt_count, w.url, w.secret
         FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.tenant_id = d.tenant_id
         WHERE d.webhook_id = ?1 AND d.tenant_id = ?2 AND d.state = 'pending' AND d.next_attempt_at <= ?3

@@ -85,7 +85,9 @@ pub(super) fn insert(
         .query_row([tenant], |row| row.get(0))?;
     if there >= MOST {
         return Err(Error::limit(
-            format!("the organization has {there} webhooks, the most that one may have; delete one, or give one more events"),
+            format!(
+                "the organization has {there} webhooks, the most that one may have; delete one, or give one more events"
+            ),
             serde_json::json!({ "limit": "max_webhooks", "max": MOST, "current": there }),
         ));
     }
@@ -150,7 +152,8 @@ pub(super) fn delivery(
     webhook: WebhookId,
     id: DeliveryId,
 ) -> Result<Delivery> {
-    let sql = "SELECT * FROM webhook_deliveries WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3";
+    let sql =
+        "SELECT * FROM webhook_deliveries WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3";
     tx.prepare_cached(sql)?
         .query_row((id, webhook, caller.tenant_id()), |row| {
             let mut delivery = Delivery::from_row(row)?;

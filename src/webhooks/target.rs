@@ -164,15 +164,19 @@ pub fn check(text: &str, reach: WebhookReach) -> Result<Uri, String> {
         return Ok(uri);
     }
     Err(match (tls, ip, reach) {
-        (false, None, WebhookReach::Public) => format!("must begin with https://, such as {example}"),
+        (false, None, WebhookReach::Public) => {
+            format!("must begin with https://, such as {example}")
+        }
         (false, ..) if ip.is_none_or(|ip| place(ip) == Place::Public) => {
             "must begin with https://: without TLS only this machine and private networks may be \
              reached, and only where this installation allows it"
                 .into()
         }
-        _ => "leads to this machine, to a private network or to nowhere; this installation sends to \
+        _ => {
+            "leads to this machine, to a private network or to nowhere; this installation sends to \
               public addresses only (see --webhook-allow-private)"
-            .into(),
+                .into()
+        }
     })
 }
 

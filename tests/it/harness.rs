@@ -278,6 +278,8 @@ impl Service {
             "compute_events",
             "api_keys",
             "preview_domains",
+            "webhooks",
+            "webhook_deliveries",
             "audit_log",
         ]
         .map(|table| self.count(&format!("SELECT count(*) FROM {table}")))

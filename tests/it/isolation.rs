@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use crate::harness::{Service, runtime};
+use workspaced::config::{Config, WebhookReach};
 use workspaced::http::routes::{self, Reach, Route};
 
 /// Requests of one round.
@@ -58,7 +59,10 @@ fn secret(tenant: usize) -> String {
 
 impl World {
     fn new() -> World {
-        let s = Service::new();
+        let s = Service::with(Config {
+            webhook_reach: WebhookReach::Loopback,
+            ..Config::default()
+        });
         let mut world = World {
             s,
             askers: vec![],
@@ -138,9 +142,20 @@ impl World {
             None,
             Some(user),
         );
+        // Nobody listens there; what is sent and what became of it is written down all the same.
+        let hook = json!({ "name": format!("{hush} hook"), "url": format!("http://127.0.0.1:1024/{hush}"), "events": ["*"] });
+        let hook = id(&post("/webhooks", hook)["data"]);
+        let told = s.call_as(
+            &key,
+            "GET".parse().unwrap(),
+            &format!("/webhooks/{hook}/deliveries"),
+            None,
+        );
+        things.push(("deliveries", id(&told.expect(200)["data"][0])));
+        things.push(("webhooks", hook));
         let reader = post(
             "/api-keys",
-            json!({ "name": format!("{hush} reader"), "scopes": ["workspaces:read", "computers:read", "usage:read", "audit:read"] }),
+            json!({ "name": format!("{hush} reader"), "scopes": ["workspaces:read", "computers:read", "usage:read", "audit:read", "webhooks:write"] }),
         );
         asker(reader["data"]["key"].as_str().unwrap().into(), None, None);
         self.words.extend(
@@ -171,7 +186,9 @@ impl World {
             UNION ALL SELECT 'workspaces', hex(tenant_id), hex(id), NULL FROM workspaces WHERE id = ?1
             UNION ALL SELECT 'projects', hex(tenant_id), hex(workspace_id), NULL FROM projects WHERE id = ?1
             UNION ALL SELECT 'computers', hex(tenant_id), hex(workspace_id), external_user_id FROM computers WHERE id = ?1
-            UNION ALL SELECT 'api-keys', hex(tenant_id), hex(workspace_id), external_user_id FROM api_keys WHERE id = ?1";
+            UNION ALL SELECT 'api-keys', hex(tenant_id), hex(workspace_id), external_user_id FROM api_keys WHERE id = ?1
+            UNION ALL SELECT 'webhooks', hex(tenant_id), NULL, NULL FROM webhooks WHERE id = ?1
+            UNION ALL SELECT 'deliveries', hex(tenant_id), NULL, NULL FROM webhook_deliveries WHERE id = ?1";
         let bytes = uuid::Uuid::parse_str(id).unwrap().into_bytes();
         let found = self.s.app.store.read_blocking(move |tx| {
             let mut statement = tx.prepare(sql)?;
@@ -186,6 +203,8 @@ impl World {
                         "workspaces" => "workspaces",
                         "projects" => "projects",
                         "computers" => "computers",
+                        "webhooks" => "webhooks",
+                        "deliveries" => "deliveries",
                         _ => "api-keys",
                     },
                     tenant: hyphenated(row.get(1)?).unwrap_or_default(),
@@ -258,6 +277,15 @@ impl World {
                 let sql = format!("SELECT coalesce(group_concat({columns}), '') FROM {table} WHERE tenant_id <> ?1");
                 all += &tx.query_row(&sql, [&own], |row| row.get::<_, String>(0))?;
             }
+            // Whoever sends something sends what waits for others too; what they set and what is told stays.
+            for sql in [
+                "SELECT coalesce(group_concat(quote(id) || name || url || events || enabled || secret || retry_count), '')
+                 FROM webhooks WHERE tenant_id <> ?1",
+                "SELECT coalesce(group_concat(quote(id) || quote(webhook_id) || body), '')
+                 FROM webhook_deliveries WHERE tenant_id <> ?1",
+            ] {
+                all += &tx.query_row(sql, [&own], |row| row.get::<_, String>(0))?;
+            }
             Ok(all)
         });
         read.unwrap()
@@ -310,6 +338,10 @@ fn value(world: &World, dice: &mut Dice, name: &str) -> Value {
         "actor_id" => some_id(world, dice, "api-keys").into(),
         "resource_id" => some_id(world, dice, "projects").into(),
         "size" => (*dice.pick(&["xs", "small", "large"])).into(),
+        "url" => format!("http://127.0.0.1:1024/{}", dice.pick(&world.words)).into(),
+        "events" => json!(["*"]),
+        "enabled" => dice.one_in(2).into(),
+        "cursor" => some_id(world, dice, "deliveries").into(),
         "format" => "csv".into(),
         "group_by" => (*dice.pick(&["workspace", "project", "computer", "external_user"])).into(),
         "range" => (*dice.pick(&["24h", "7d", "30d"])).into(),
@@ -319,7 +351,10 @@ fn value(world: &World, dice: &mut Dice, name: &str) -> Value {
     }
 }
 
-const FIELDS: [&str; 16] = [
+const FIELDS: [&str; 19] = [
+    "url",
+    "events",
+    "enabled",
     "name",
     "slug",
     "workspace_id",
@@ -337,7 +372,8 @@ const FIELDS: [&str; 16] = [
     "capability",
     "key",
 ];
-const PARAMETERS: [&str; 20] = [
+const PARAMETERS: [&str; 21] = [
+    "cursor",
     "workspace_id",
     "project_id",
     "computer_id",
@@ -376,6 +412,7 @@ fn request(
     let mut path = route
         .path
         .replace("{id}", &some_id(world, dice, &kind))
+        .replace("{did}", &some_id(world, dice, "deliveries"))
         .replace("{name}", "small");
     let query: Vec<String> = PARAMETERS
         .iter()

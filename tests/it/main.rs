@@ -33,4 +33,5 @@ mod usage_invariants;
 mod usage_readme;
 mod usage_rules;
 mod usage_store;
+mod webhooks;
 mod workspaces;

@@ -9,11 +9,12 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use serde_json::json;
 
 use crate::harness::Service;
-use workspaced::config::Config;
+use workspaced::config::{Config, WebhookReach};
 use workspaced::http::routes::table;
+use workspaced::webhooks;
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
-const MAY_SCAN: [(&str, &str, &str); 12] = [
+const MAY_SCAN: [(&str, &str, &str); 13] = [
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",
@@ -51,6 +52,11 @@ const MAY_SCAN: [(&str, &str, &str); 12] = [
         "count(*) FROM sessions",
         "people who are signed in to the admin page",
     ),
+    (
+        "SCAN webhooks USING COVERING INDEX webhooks_enabled",
+        "SELECT DISTINCT tenant_id",
+        "once, and again after a webhook has changed: who has one",
+    ),
     // Of the children of a new row there are none; SQLite looks only while a violation is open.
     ("SCAN computers", "INSERT INTO", "foreign keys"),
     ("SCAN projects", "INSERT INTO workspaces", "foreign keys"),
@@ -71,6 +77,7 @@ fn no_endpoint_reads_a_whole_table() {
     // One reader: its connection is the one that is watched.
     let s = Service::with(Config {
         readers: 1,
+        webhook_reach: WebhookReach::Loopback,
         ..Config::default()
     });
     s.app
@@ -88,6 +95,16 @@ fn no_endpoint_reads_a_whole_table() {
         })
         .unwrap();
 
+    // Nobody listens there, so that retries are written too.
+    let hook = json!({ "url": "http://127.0.0.1:1024/", "events": ["*"] });
+    let hook = s.post("/webhooks", hook).expect(201)["data"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let told = |query: &str| {
+        s.get(&format!("/webhooks/{hook}/deliveries?limit=2{query}"))
+            .expect(200)
+    };
     let workspace = s.workspace("W");
     let computer = s.running(&workspace, "small");
     let project = s.get(&format!("/computers/{computer}")).expect(200)["project_id"]
@@ -103,9 +120,12 @@ fn no_endpoint_reads_a_whole_table() {
             "workspaces" => &workspace,
             "projects" => &project,
             "computers" => &computer,
+            "webhooks" => &hook,
             _ => &s.tenant_id,
         };
-        s.get(&route.path.replace("{id}", id).replace("{name}", "local"));
+        let delivery = told("")["data"][0]["id"].as_str().unwrap().to_owned();
+        let path = route.path.replace("{id}", id).replace("{did}", &delivery);
+        s.get(&path.replace("{name}", "local"));
     }
     let sorts = ["name", "created_at", "updated_at", "computer_count"];
     let sorts = sorts
@@ -146,6 +166,34 @@ fn no_endpoint_reads_a_whole_table() {
         .expect(200);
     s.delete(&format!("/workspaces/{workspace}?force=true"))
         .expect(200);
+
+    let last = told("&state=pending")["next_cursor"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    told(&format!("&state=pending&cursor={last}"));
+    told(&format!("&cursor={last}"));
+    s.post(
+        &format!("/webhooks/{hook}/deliveries/{last}/replay"),
+        json!({}),
+    )
+    .expect(200);
+    for (path, body) in [("/test", json!({})), ("/rotate", json!({}))] {
+        s.post(&format!("/webhooks/{hook}{path}"), body).expect(200);
+    }
+    for change in [json!({ "enabled": false }), json!({ "enabled": true })] {
+        s.patch(&format!("/webhooks/{hook}"), change).expect(200);
+    }
+    s.delete(&format!("/webhooks/{hook}")).expect(200);
+    let app = s.app.clone();
+    s.app
+        .store
+        .write_blocking(move |tx| webhooks::purge(tx, &app, 10))
+        .unwrap();
+    s.app
+        .store
+        .read_blocking(|tx| Ok((webhooks::next_due(tx)?, webhooks::waiting(tx)?)))
+        .unwrap();
 
     let seen = SEEN.lock().unwrap().clone();
     assert!(

@@ -19,9 +19,14 @@ fn concrete(s: &Service, route: &Route, ids: &Ids) -> String {
         "projects" => &ids.project,
         "computers" => &ids.computer,
         "api-keys" => &ids.key,
+        "webhooks" => &ids.webhook,
         _ => &s.tenant_id,
     };
-    route.path.replace("{id}", id).replace("{name}", "nothing")
+    route
+        .path
+        .replace("{id}", id)
+        .replace("{did}", &ids.delivery)
+        .replace("{name}", "nothing")
 }
 
 struct Ids {
@@ -29,10 +34,18 @@ struct Ids {
     project: String,
     computer: String,
     key: String,
+    webhook: String,
+    delivery: String,
 }
 
 fn ids(s: &Service) -> Ids {
     let text = |v: &Value| v.as_str().unwrap().to_owned();
+    // The first thing that it is told is that it is there.
+    let hook = json!({ "url": "https://hooks.example.com/", "events": ["*"] });
+    let webhook = text(&s.post("/webhooks", hook).expect(201)["data"]["id"]);
+    let told = s
+        .get(&format!("/webhooks/{webhook}/deliveries"))
+        .expect(200);
     let workspace = s.workspace("W");
     let computer = s
         .post(
@@ -46,6 +59,8 @@ fn ids(s: &Service) -> Ids {
         project: text(&computer["project_id"]),
         computer: text(&computer["id"]),
         key: text(&key),
+        webhook,
+        delivery: text(&told["data"][0]["id"]),
     }
 }
 
@@ -64,6 +79,7 @@ fn every_endpoint_asks_for_a_key_first() {
             route
                 .path
                 .replace("{id}", "nonsense")
+                .replace("{did}", "nonsense")
                 .replace("{name}", "x"),
         ] {
             call(&s, "", &route, &path).refused(401, "invalid_token");
@@ -83,6 +99,8 @@ fn no_endpoint_shows_or_changes_another_tenants_rows() {
         &ids.project,
         &ids.computer,
         &ids.key,
+        &ids.webhook,
+        &ids.delivery,
         &s.tenant_id,
         &s.default_workspace,
     ];
@@ -173,7 +191,10 @@ fn every_scope_is_needed() {
 fn every_endpoint_with_an_id_checks_it() {
     let s = Service::new();
     for route in table().iter().filter(|r| r.access.by_id) {
-        let with = |id: &str| call(&s, &s.key, route, &route.path.replace("{id}", id));
+        let with = |id: &str| {
+            let path = route.path.replace("{id}", id).replace("{did}", id);
+            call(&s, &s.key, route, &path)
+        };
         if route.path != "/platform/tenants/{id}/switch" {
             with("not-a-uuid").refused(400, "INVALID_ID");
             with("7a1f0000-0000-4000-8000-00000000dead").refused(404, "NOT_FOUND");
