@@ -19,12 +19,14 @@ const SCREENS = [
   [/^\/projects$/, () => import("./screens/projects.js"), "projects"],
   [/^\/projects\/([0-9a-f-]{36})$/, () => import("./screens/project.js"), "projects"],
   [/^\/keys$/, () => import("./screens/keys.js"), "keys"],
+  [/^\/webhooks$/, () => import("./screens/webhooks.js"), "webhooks"],
+  [/^\/webhooks\/([0-9a-f-]{36})$/, () => import("./screens/webhook.js"), "webhooks"],
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
 // Id, name, address, letter after g, and the scope that a key needs for it.
 const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
-  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
+  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
 /** Whether the key of the session may read something: no scopes means all, and writing includes reading. */
 function covers(scope) {
   const [what] = scope.split(":");

@@ -58,6 +58,7 @@ const PATHS = {
   computers: "M3 4h18v12H3zM8 20h8M12 16v4",
   projects: "M3 6h6l2 2.500h10V19H3z",
   keys: "M15 8a4.500 4.500 0 1 1-3.600 7.200L9 17.500H6.500V20H3v-3l6.700-6.700A4.500 4.500 0 0 1 15 8zM16 11.500h.01",
+  webhooks: "M12 3v9M8.500 8.500L12 12l3.500-3.500M5 12v5a3 3 0 0 0 3 3h8a3 3 0 0 0 3-3v-5",
   activity: "M3 12h4l3-8 4 16 3-8h4",
   system: "M4 4h16v6H4zM4 14h16v6H4zM8 7h.01M8 17h.01",
   docs: "M5 4h9l5 5v11H5zM14 4v5h5M8 13h8M8 16.500h6",

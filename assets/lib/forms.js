@@ -135,11 +135,11 @@ export function confirmDialog(title, text, { label, word, submit, warn }) {
 }
 
 /** A secret that is shown this once. */
-export function secretDialog(title, secret, note) {
+export function secretDialog(title, secret, note, label = "Copy the key") {
   const done = h("button", { type: "button", class: "button primary" }, "I have saved it");
   const box = dialog(title,
     h("div", { class: "prose" }, h("p", null, note ?? "This key is shown once. Only a hash of it is kept, so it cannot be shown again.")),
-    h("p", { class: "secret" }, copyable(secret, { label: "Copy the key" })), h("div", { class: "form-end" }, done));
+    h("p", { class: "secret" }, copyable(secret, { label })), h("div", { class: "form-end" }, done));
   // A slip of a key must not lose it: Esc asks for the button.
   box.addEventListener("cancel", (event) => event.preventDefault());
   box.querySelector(".dialog-head .icon-button").remove();

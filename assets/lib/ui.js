@@ -156,7 +156,7 @@ export async function copy(text, near = document.body) {
   }
 }
 
-const STATUS_ICON = { running: "play", stopped: "stop", error: "warn", active: "check", disabled: "pause", verified: "check", configured: "check",
+const STATUS_ICON = { running: "play", stopped: "stop", error: "warn", active: "check", disabled: "pause", verified: "check", delivered: "check", failing: "warn", configured: "check",
   ok: "check", failed: "warn", wrong: "warn", missing: "cross", pending: "more", pending_dns: "more", unchecked: "more", revoked: "cross" };
 /** A status as text, icon and colour. */
 export const status = (word) =>

@@ -9,8 +9,8 @@ import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
 const WORDS = { settings_updated: "settings changed", running: "started" };
-const ICONS = { workspace: "workspaces", computer: "computers", project: "projects", api_key: "keys" };
-const PLACES = { workspace: "workspaces", computer: "computers", project: "projects" };
+const ICONS = { workspace: "workspaces", computer: "computers", project: "projects", api_key: "keys", webhook: "webhooks" };
+const PLACES = { workspace: "workspaces", computer: "computers", project: "projects", webhook: "webhooks" };
 
 const verbOf = (type) => { const verb = type.split(".")[1] ?? ""; return WORDS[verb] ?? verb.replaceAll("_", " "); };
 /** "Computer stopped", "Settings changed". */
@@ -64,7 +64,7 @@ function activityTable(rows) {
   ], rows);
 }
 
-const TYPES = [["", "Everything"], ["workspace.*", "Workspaces"], ["computer.*", "Computers"], ["project.*", "Projects"], ["api_key.*", "API keys"], ["organization.*", "Organization"]];
+const TYPES = [["", "Everything"], ["workspace.*", "Workspaces"], ["computer.*", "Computers"], ["project.*", "Projects"], ["api_key.*", "API keys"], ["webhook.*", "Webhooks"], ["organization.*", "Organization"]];
 
 /** A list that grows downwards, for the whole organization or one workspace. */
 export function activityList(place, { filters, signal }) {

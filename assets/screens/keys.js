@@ -10,7 +10,7 @@ import { nameOf } from "../lib/cells.js";
 import { workspaceField } from "./computers.js";
 
 const SIZE = 25;
-const SCOPES = ["workspaces:read", "workspaces:write", "projects:read", "projects:write", "computers:read", "computers:write", "usage:read", "audit:read", "keys:admin", "tenant:admin"];
+const SCOPES = ["workspaces:read", "workspaces:write", "projects:read", "projects:write", "computers:read", "computers:write", "usage:read", "audit:read", "webhooks:read", "webhooks:write", "keys:admin", "tenant:admin"];
 
 export async function show({ main, signal, title, query, setQuery, who }) {
   title("API keys");

@@ -15,7 +15,7 @@ before(async () => {
   const made = await seed(service, { workspaces: 30, computers: 60 });
   const w = made.workspaces[1].id, c = made.computers[0];
   screens = ["/", "/workspaces", `/workspaces/${w}/usage`, `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`, `/workspaces/${w}/computers`, `/workspaces/${w}/projects`,
-    `/workspaces/${w}/domain`, `/workspaces/${w}/settings`, `/workspaces/${w}/activity`, "/computers", `/computers/${c.id}`, "/projects", "/keys", "/activity", "/system"];
+    `/workspaces/${w}/domain`, `/workspaces/${w}/settings`, `/workspaces/${w}/activity`, "/computers", `/computers/${c.id}`, "/projects", "/keys", "/webhooks", "/activity", "/system"];
 });
 after(async () => {
   await browser?.stop();

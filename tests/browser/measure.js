@@ -85,7 +85,7 @@ try {
   await timed("Jump to: the first suggestions", "/", () => document.querySelector(".jump").click(), () => document.querySelector("[role=option]"));
 
   const files = new Set();
-  for (const hash of ["/", "/workspaces", ...["usage", "computers", "projects", "domain", "settings", "activity"].map((tab) => `/workspaces/${w}/${tab}`), "/computers", `/computers/${made.computers[0].id}`, "/projects", "/keys", "/activity", "/system"]) {
+  for (const hash of ["/", "/workspaces", ...["usage", "computers", "projects", "domain", "settings", "activity"].map((tab) => `/workspaces/${w}/${tab}`), "/computers", `/computers/${made.computers[0].id}`, "/projects", "/keys", "/webhooks", "/activity", "/system"]) {
     await open(hash);
     (await filesOf(page)).forEach((file) => files.add(file));
   }
