@@ -1,6 +1,6 @@
 // One webhook: how it does, and the log of its deliveries with what was sent and what came back.
 
-import { h, fill, debounce } from "../lib/dom.js";
+import { h, fill, debounce, icon } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import { button, copyable, empty, errorBox, facts, head, menu, pager, panel, redraw, resource, status, table, toast, toastError } from "../lib/ui.js";
 import { ago, count, time } from "../lib/format.js";
@@ -37,7 +37,7 @@ export async function show({ main, signal, title, go, query, setQuery, covers },
       const full = (await api.get(`/webhooks/${id}/deliveries/${d.id}`)).data;
       fill(body, facts([["State", status(full.state)], ["Attempts", full.attempt_count], ["Last attempt", full.attempted_at && time(full.attempted_at, { full: true })], ["Next attempt", full.next_retry_at && time(full.next_retry_at, { full: true })],
         ["Answer", answer(full)], ["Event", h("code", null, full.event_id)], ["Delivery", h("code", null, full.id)], full.replay_of && ["Repeats", h("code", null, full.replay_of)]]),
-        full.error && h("p", { class: "warn-line" }, full.error),
+        full.error && !/^answered \d+$/.test(full.error) && h("p", { class: "warn-line" }, icon("warn"), full.error),
         full.request_body === null ? h("p", { class: "hint" }, "Your key may not read what this tells of.") : block("What is sent", pretty(full.request_body)),
         full.response_body && block("What was answered", full.response_body));
     } catch (e) { fill(body, errorBox(e)); }
@@ -50,7 +50,7 @@ export async function show({ main, signal, title, go, query, setQuery, covers },
       crumbs: [["Webhooks", "#/webhooks"]],
       sub: h("div", { class: "ids" }, status(hook.status), copyable(hook.url, { label: "Copy the URL" }), eventTags(hook)),
       actions: mayWrite && [button("Send a test", test), button("Edit", edit), menu("More", rest)],
-    }), hook.status === "failing" && h("p", { class: "warn-line" }, `${count(hook.failed_attempts, "attempt")} failed since the last success. What waits is tried again at its time.`),
+    }), hook.status === "failing" && h("p", { class: "warn-line" }, icon("warn"), `${count(hook.failed_attempts, "attempt")} failed since the last success. What waits is tried again at its time.`),
     h("div", { class: "panel" }, facts([["Secret", h("code", null, hook.secret_preview)], ["Retries", hook.retry_count], ["Waiting", hook.pending_count], ["Last success", hook.last_success_at ? ago(hook.last_success_at) : "never"], ["Failing since", hook.failing_since && ago(hook.failing_since)], ["Created", ago(hook.created_at)]])));
     waiting = hook.pending_count > 0;
   };
