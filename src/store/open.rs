@@ -139,6 +139,8 @@ fn pragmas(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "trusted_schema", false)?;
     conn.pragma_update(None, "temp_store", "MEMORY")?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
+    // A plan that depends on a bound value (a LIMIT, say) is made anew at each use of the statement.
+    conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     conn.set_prepared_statement_cache_capacity(STATEMENTS);
     // SQLite's own lower() knows only ASCII.
     conn.create_scalar_function(

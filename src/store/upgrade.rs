@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS];
+const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -39,6 +39,9 @@ const EMULATOR: &str = include_str!("upgrade_4.sql");
 
 /// Version 5: webhooks and their deliveries.
 const WEBHOOKS: &str = include_str!("upgrade_5.sql");
+
+/// Version 6: cheaper checks, the driver's agenda in order.
+const CHECKS: &str = include_str!("upgrade_6.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -1,6 +1,8 @@
 //! `group_by`: the same usage by project, computer or size. In every bucket the parts add up to the
 //! bucket of the series, in milliseconds exactly, in shown integers by the largest remainder.
+//! `group_limit` keeps the largest parts and adds up the rest, before anything is rounded.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use rusqlite::OptionalExtension;
@@ -45,16 +47,19 @@ impl GroupBy {
     }
 }
 
-/// A part. Corrections come last.
+/// A part. Others and corrections come last.
 #[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
 enum Part {
     Project(ProjectId),
     Computer(ComputerId),
     Size(Size),
+    /// What `group_limit` left out, as one; how many parts that are.
+    Others(usize),
     Corrections,
 }
 
-/// The parts of a workspace's series.
+/// The parts of a workspace's series; with a `limit`, no more than that many of them, the rest in
+/// one, and corrections beside them.
 ///
 /// # Errors
 /// 422 where the reply would be too large.
@@ -64,6 +69,7 @@ pub(super) fn groups(
     workspace: WorkspaceId,
     window: &Window,
     by: GroupBy,
+    limit: Option<usize>,
 ) -> Result<Vec<Group>> {
     let cuts = window.cuts();
     let buckets = cuts.len() - 1;
@@ -97,6 +103,9 @@ pub(super) fn groups(
         }
         Ok(())
     })?;
+    if let Some(limit) = limit {
+        parts = largest(parts, limit);
+    }
     for correction in stints::corrections(tx, tenant, workspace, start, end)? {
         let amounts = parts
             .entry(Part::Corrections)
@@ -129,6 +138,36 @@ pub(super) fn groups(
         .collect()
 }
 
+/// The `limit` parts that cost the most (of equal ones, those that ran the longest), and one of all others.
+fn largest(parts: BTreeMap<Part, Vec<Amount>>, limit: usize) -> BTreeMap<Part, Vec<Amount>> {
+    let mut sorted: Vec<_> = parts
+        .into_iter()
+        .map(|(part, amounts)| {
+            let mut total = Amount::default();
+            amounts.iter().for_each(|amount| total += *amount);
+            ((total.units(), total.ms), part, amounts)
+        })
+        .collect();
+    sorted.sort_by_key(|(total, part, _)| (Reverse(*total), *part));
+    let rest = sorted.split_off(limit.min(sorted.len()));
+    let mut kept: BTreeMap<_, _> = sorted
+        .into_iter()
+        .map(|(_, part, amounts)| (part, amounts))
+        .collect();
+    let count = rest.len();
+    let others = rest
+        .into_iter()
+        .map(|(_, _, amounts)| amounts)
+        .reduce(|mut sum, amounts| {
+            sum.iter_mut()
+                .zip(amounts)
+                .for_each(|(sum, amount)| *sum += amount);
+            sum
+        });
+    kept.extend(others.map(|amounts| (Part::Others(count), amounts)));
+    kept
+}
+
 /// Key and name of a part; what was deleted keeps its last name (U27).
 fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, String)> {
     let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
@@ -154,6 +193,7 @@ fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, S
             )?,
         ),
         Part::Size(size) => (Some(size.to_string()), size.to_string()),
+        Part::Others(count) => (None, format!("{count} others")),
         Part::Corrections => (None, "Corrections".into()),
     })
 }

@@ -16,7 +16,7 @@ use crate::computers::{self, Status};
 use crate::error::Result;
 use crate::http::{Caller, List, PageQuery, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::store::{Tx, WriteTx};
+use crate::store::{Columns, Tx, WriteTx};
 
 /// From `at` on, this computer is in this state.
 pub struct Event {
@@ -80,16 +80,6 @@ impl State {
                 PLACE,
             )
     }
-
-    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(State {
-            workspace: row.get("workspace_id")?,
-            project: row.get("project_id")?,
-            status: row.get("status")?,
-            size: row.get("size")?,
-            rate: row.get("rate")?,
-        })
-    }
 }
 
 /// A row of a computer's history.
@@ -102,12 +92,24 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// What a statement selects for such a row.
+    pub(super) const COLUMNS: &str =
+        "seq, at, stated, workspace_id, project_id, status, size, rate";
+
+    /// From [`Stored::COLUMNS`].
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut columns = Columns::new(row);
         Ok(Stored {
-            seq: row.get("seq")?,
-            at: row.get("at")?,
-            stated: row.get("stated")?,
-            state: State::from_row(row)?,
+            seq: columns.get()?,
+            at: columns.get()?,
+            stated: columns.get()?,
+            state: State {
+                workspace: columns.get()?,
+                project: columns.get()?,
+                status: columns.get()?,
+                size: columns.get()?,
+                rate: columns.get()?,
+            },
         })
     }
 }
@@ -152,9 +154,7 @@ impl New<'_> {
 /// The last event of a computer at or before an instant; `i64::MAX` for the last of all.
 pub(super) fn last_until(tx: &Tx<'_>, computer: ComputerId, at: i64) -> Result<Option<Stored>> {
     Ok(tx
-        .prepare_cached(
-            "SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC LIMIT 1",
-        )?
+        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC LIMIT 1", Stored::COLUMNS))?
         .query_row((computer, at), Stored::from_row)
         .optional()?)
 }

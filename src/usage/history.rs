@@ -72,10 +72,14 @@ struct Later<'a, 'tx> {
     /// The last row there was; what is appended meanwhile has a higher `seq`.
     until: i64,
     page: std::collections::VecDeque<Stored>,
+    /// Rows to fetch the next time.
+    size: u32,
     ended: bool,
 }
 
 impl<'a, 'tx> Later<'a, 'tx> {
+    /// Most events come in order, and of those that are late most change nothing beyond the next row.
+    const FIRST_PAGE: u32 = 4;
     const PAGE: u32 = 200;
 
     fn than(tx: &'a WriteTx<'tx>, computer: ComputerId, at: i64) -> Result<Self> {
@@ -89,6 +93,7 @@ impl<'a, 'tx> Later<'a, 'tx> {
             from,
             until,
             page: Default::default(),
+            size: Self::FIRST_PAGE,
             ended: false,
         })
     }
@@ -96,17 +101,15 @@ impl<'a, 'tx> Later<'a, 'tx> {
     /// When the next row holds.
     fn at(&mut self) -> Result<Option<i64>> {
         if self.page.is_empty() && !self.ended {
-            let mut statement = self.tx.prepare_cached(
-                "SELECT * FROM compute_events WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4
-                 ORDER BY at, seq LIMIT ?5",
-            )?;
+            let mut statement = self.tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
             let (at, seq) = self.from;
             let rows = statement.query_map(
-                (self.computer, at, seq, self.until, Self::PAGE),
+                (self.computer, at, seq, self.until, self.size),
                 Stored::from_row,
             )?;
             self.page = rows.collect::<Result<_, _>>()?;
-            self.ended = self.page.len() < Self::PAGE as usize;
+            self.ended = self.page.len() < self.size as usize;
+            self.size = Self::PAGE;
             self.from = self
                 .page
                 .back()

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::events::{PLACE, SIZE, Stored};
+use super::events::{PLACE, SIZE};
 use super::history::{self, Fact};
 use super::meter::{self, Changes};
 use super::rates::Tariff;
@@ -27,7 +27,7 @@ use crate::http::{Caller, Mutation, Reply};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::limits;
 use crate::projects;
-use crate::store::WriteTx;
+use crate::store::{Columns, WriteTx};
 use crate::workspaces;
 
 /// Events of one call.
@@ -363,19 +363,23 @@ impl Known<'_, '_> {
     fn stored(&self, tenant: TenantId, id: &str) -> Result<Option<Same>, Refusal> {
         let found = self
             .tx
-            .prepare_cached("SELECT * FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2")?
+            .prepare_cached(
+                "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
+                 WHERE tenant_id = ?1 AND event_id = ?2",
+            )?
             .query_row((tenant, id), |row| {
-                if row.get::<_, Option<ComputerId>>("computer_id")?.is_none() {
+                let mut columns = Columns::new(row);
+                let Some(computer) = columns.get()? else {
                     return Ok(None);
-                }
-                let stored = Stored::from_row(row)?;
+                };
+                let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
+                let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
                 Ok(Some(Same {
-                    kind: row.get("type")?,
-                    computer: row.get("computer_id")?,
-                    at: stored.at,
-                    size: (stored.stated & SIZE != 0).then_some(stored.state.size),
-                    place: (stored.stated & PLACE != 0)
-                        .then_some((stored.state.workspace, stored.state.project)),
+                    kind,
+                    computer,
+                    at,
+                    size: (stated & SIZE != 0).then_some(size),
+                    place: (stated & PLACE != 0).then_some(place),
                 }))
             })
             .optional()?;

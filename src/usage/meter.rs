@@ -13,7 +13,7 @@ use rusqlite::OptionalExtension;
 use crate::clock::HOUR_MS;
 use crate::error::Result;
 use crate::ids::WorkspaceId;
-use crate::store::WriteTx;
+use crate::store::{Columns, WriteTx};
 
 /// Length of an era. Balances the rows before a window (eras since the birth of the workspace) with
 /// those between the start of an era and the window (hours).
@@ -99,6 +99,17 @@ impl Sums {
             micros: self.micros + flow.micros,
             ..self
         }
+    }
+
+    /// The next five columns, in the order of the tables.
+    fn from_row(columns: &mut Columns<'_, '_>) -> rusqlite::Result<Self> {
+        Ok(Sums {
+            running: columns.get()?,
+            running_ms: columns.get()?,
+            rate: columns.get()?,
+            credit_ms: columns.get()?,
+            micros: columns.get()?,
+        })
     }
 
     /// The flow that was added between `earlier` and this one.
@@ -232,18 +243,27 @@ fn rewrite_steps(
     };
     let (mut at, mut sums) = tx
         .prepare_cached(
-            "SELECT * FROM meter_steps WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4)
-             ORDER BY at DESC, seq DESC LIMIT 1",
+            "SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1",
         )?
-        .query_row((workspace, hour, first_at, first_seq), |row| Ok((row.get("at")?, sums_of(row)?)))
+        .query_row((workspace, hour, first_at, first_seq), |row| {
+            let mut columns = Columns::new(row);
+            Ok((columns.get()?, Sums::from_row(&mut columns)?))
+        })
         .optional()?
         .unwrap_or((hour, Sums::default()));
     let later: Vec<(i64, i64, Sums)> = tx
         .prepare_cached(
-            "SELECT * FROM meter_steps WHERE workspace_id = ?1 AND (at, seq) >= (?2, ?3) AND at < ?4 ORDER BY at, seq",
+            "SELECT at, seq, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND (at, seq) >= (?2, ?3) AND at < ?4 ORDER BY at, seq",
         )?
         .query_map((workspace, first_at, first_seq, hour + HOUR_MS), |row| {
-            Ok((row.get("at")?, row.get("seq")?, sums_of(row)?))
+            let mut columns = Columns::new(row);
+            Ok((
+                columns.get()?,
+                columns.get()?,
+                Sums::from_row(&mut columns)?,
+            ))
         })?
         .collect::<Result<_, _>>()?;
 
@@ -285,14 +305,4 @@ fn rewrite_steps(
             sums.micros,
         ))?;
     }
-}
-
-fn sums_of(row: &rusqlite::Row<'_>) -> rusqlite::Result<Sums> {
-    Ok(Sums {
-        running: row.get("running")?,
-        running_ms: row.get("running_ms")?,
-        rate: row.get("rate")?,
-        credit_ms: row.get("credit_ms")?,
-        micros: row.get("micros")?,
-    })
 }

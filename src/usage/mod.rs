@@ -82,11 +82,8 @@ pub struct Held {
 pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     use rusqlite::OptionalExtension;
     let last = tx
-        .prepare_cached(
-            "SELECT * FROM compute_events
-             WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))
-             ORDER BY at DESC, seq DESC LIMIT 1",
-        )?
+        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))
+             ORDER BY at DESC, seq DESC LIMIT 1", events::Stored::COLUMNS))?
         .query_row((computer, tx.now()), events::Stored::from_row)
         .optional()?;
     let Some(last) = last else {

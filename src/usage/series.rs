@@ -41,6 +41,9 @@ pub struct SeriesQuery {
     /// Also split by project, computer or size; the parts add up to the total
     #[param(inline, value_type = Option<GroupBy>)]
     pub group_by: Option<String>,
+    /// With `group_by`: only this many parts, those that cost the most, and the rest as one
+    #[param(value_type = Option<usize>, minimum = 1, maximum = 1000)]
+    pub group_limit: Option<String>,
     /// json (default) or csv
     #[param(inline, value_type = Option<Format>)]
     pub format: Option<String>,
@@ -150,7 +153,8 @@ impl Bucket {
 /// A part of the usage of a workspace.
 #[derive(Serialize, ToSchema)]
 pub struct Group {
-    /// Id of the project or computer, or the size; null for corrections, which belong to no part.
+    /// Id of the project or computer, or the size; null for corrections, which belong to no part, and
+    /// for the parts that `group_limit` puts together.
     pub(super) key: Option<String>,
     /// For people: name of the project or computer, also after it was deleted.
     pub(super) name: String,
@@ -224,6 +228,13 @@ pub fn read_series(
     let mut fields = Fields::default();
     let group_by = GroupBy::parse(query.group_by.as_deref());
     let group_by = group_by.map_err(|text| fields.push("group_by", text));
+    let limit = query.group_limit.as_deref().map(|text| {
+        let limit = text.parse().ok().filter(|n| (1..=1000).contains(n));
+        limit.unwrap_or_else(|| {
+            fields.push("group_limit", "must be a whole number from 1 to 1000");
+            1
+        })
+    });
     if !matches!(query.format.as_deref(), None | Some("json" | "csv")) {
         fields.push("format", "must be one of: json, csv");
     }
@@ -238,7 +249,9 @@ pub fn read_series(
     let mut series = series(tx, workspace, &window)?;
     if let Ok(Some(by)) = group_by {
         series.group_by = Some(by);
-        series.groups = Some(breakdown::groups(tx, tenant, workspace, &window, by)?);
+        series.groups = Some(breakdown::groups(
+            tx, tenant, workspace, &window, by, limit,
+        )?);
     }
     Ok(series)
 }

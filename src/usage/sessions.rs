@@ -220,8 +220,7 @@ fn of_computer(
 /// When the session that holds at `since` began; `since` where none does.
 fn began(tx: &Tx<'_>, computer: ComputerId, since: i64) -> Result<i64> {
     let mut began = since;
-    let mut statement = tx
-        .prepare_cached("SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC")?;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC", Stored::COLUMNS))?;
     let mut rows = statement.query((computer, since))?;
     let mut now: Option<Stored> = None;
     let mut last_at = None;

@@ -50,8 +50,7 @@ pub(super) fn of_computer(
     mut visit: impl FnMut(Stint) -> Result<()>,
 ) -> Result<()> {
     let mut open = last_until(tx, computer, start)?;
-    let mut statement = tx
-        .prepare_cached("SELECT * FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq")?;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq", Stored::COLUMNS))?;
     let mut rows = statement.query((computer, start, tx.now()))?;
     loop {
         let next = rows.next()?.map(Stored::from_row).transpose()?;

@@ -98,6 +98,38 @@ fn parts_add_up_in_every_bucket() {
 }
 
 #[test]
+fn the_largest_parts_and_the_rest_as_one() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let (w, _) = busy_day(&s);
+    let all = usage(&s, &w, &format!("{DAY}&group_by=computer"));
+    let of_all = all["groups"].as_array().unwrap();
+    let cost = |g: &Value| g["total_credits_micros"].as_i64().unwrap();
+    let largest = of_all[..3].iter().max_by_key(|g| cost(g)).unwrap();
+
+    let cut = usage(&s, &w, &format!("{DAY}&group_by=computer&group_limit=1"));
+    let groups = cut["groups"].as_array().unwrap();
+    assert_eq!(groups.len(), 3);
+    assert_eq!(groups[0]["key"], largest["key"]);
+    assert_eq!(cost(&groups[0]), cost(largest));
+    assert_eq!(
+        (&groups[1]["key"], &groups[1]["name"]),
+        (&Value::Null, &json!("2 others"))
+    );
+    assert_eq!(groups[2], of_all[3], "corrections stay apart");
+    for hour in 0..24 {
+        for name in ["compute_ms", "credits_micros", "credits_used"] {
+            let sum: i64 = groups
+                .iter()
+                .map(|g| g["series"][hour][name].as_i64().unwrap())
+                .sum();
+            assert_eq!(sum, cut["series"][hour][name], "{name} {hour}");
+        }
+    }
+    let enough = usage(&s, &w, &format!("{DAY}&group_by=computer&group_limit=3"));
+    assert_eq!(enough, all);
+}
+
+#[test]
 fn a_reply_of_parts_has_a_largest_size() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");

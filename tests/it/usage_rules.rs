@@ -278,6 +278,8 @@ fn u21_unknown_values_are_refused_with_what_is_allowed() {
         ("granularity=Day", "granularity", "hour, day"),
         ("granularity=", "granularity", "hour, day"),
         ("group_by=color", "group_by", "project, computer, size"),
+        ("group_by=size&group_limit=0", "group_limit", "1 to 1000"),
+        ("group_by=size&group_limit=all", "group_limit", "1 to 1000"),
         ("format=xml", "format", "json, csv"),
         ("tz=Mars/Olympus", "tz", "IANA"),
         ("from=yesterday", "from", "RFC 3339"),

@@ -362,7 +362,18 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
         let now: i64 = upgraded
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((now, VERSION), (5, 5));
+        assert_eq!((now, VERSION), (6, 6));
+        let sound: String = upgraded
+            .query_row("PRAGMA integrity_check", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(sound, "ok");
+        let wrong = upgraded.execute("UPDATE computers SET size = 'huge'", []);
+        assert!(
+            wrong
+                .unwrap_err()
+                .to_string()
+                .contains("CHECK constraint failed")
+        );
         assert_eq!(
             DERIVED.map(|table| dump(&upgraded, table)).to_vec(),
             expected
@@ -401,7 +412,8 @@ fn statements() -> Vec<(String, String)> {
                     let sql = text[start + 1..].split('"').next().unwrap();
                     let sql = sql
                         .replace("{table}", "meter_hours")
-                        .replace("{key}", "hour");
+                        .replace("{key}", "hour")
+                        .replace("{}", "*");
                     found.push((name.clone(), sql));
                 }
             }

@@ -136,12 +136,13 @@ fn main() {
         .collect();
     s.run_due();
     let mut events = 0;
-    let mut batch = |every_ms: i64| {
+    // In order, a second apart, as an agent reports them: the newest end of an hour.
+    let mut batch = || {
         let events: Vec<Value> = (0..100)
             .map(|_| {
                 events += 1;
                 let turn = events / agents.len();
-                let at = s.clock.now().0 - 3_600_000 + i64::try_from(turn).unwrap() * every_ms;
+                let at = s.clock.now().0 - 3_600_000 + i64::try_from(turn).unwrap() * 1000;
                 json!({
                     "id": format!("e-{events}"), "type": if turn.is_multiple_of(2) { "computer.started" } else { "computer.stopped" },
                     "subject": agents[events % agents.len()], "time": Timestamp(at).to_string(), "data": {},
@@ -152,7 +153,7 @@ fn main() {
     };
     s.clock.set(s.clock.now().plus_seconds(31 * 86_400));
     for _ in 0..10 {
-        s.call(Method::POST, "/compute-events", Some(&batch(1000)));
+        s.call(Method::POST, "/compute-events", Some(&batch()));
     }
 
     let one = format!("/workspaces/{}", workspaces[30]);
@@ -181,7 +182,7 @@ fn main() {
                     s.run_due();
                 }
             }
-            "ingest_100" => drop(s.call(Method::POST, "/compute-events", Some(&batch(1)))),
+            "ingest_100" => drop(s.call(Method::POST, "/compute-events", Some(&batch()))),
             "usage_30d_hour" => drop(s.call(Method::GET, &usage, None)),
             other => panic!("there is no operation {other}"),
         }
