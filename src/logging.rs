@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
 use utoipa::ToSchema;
 
 use crate::app::App;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::http::{Caller, Mutation, Reply};
 
 /// Puts another filter in place of the present one.
-pub type Reload = Box<dyn Fn(EnvFilter) -> std::result::Result<(), String> + Send + Sync>;
+pub type Reload = Box<dyn Fn(Targets) -> std::result::Result<(), String> + Send + Sync>;
 
 /// The filter of the log, and how to change it.
 #[derive(Default)]
@@ -27,8 +27,8 @@ pub struct LogFilter {
 ///
 /// # Errors
 /// What is wrong with it, and what is allowed.
-pub fn parse(filter: &str) -> std::result::Result<EnvFilter, String> {
-    EnvFilter::try_new(filter).map_err(|e| {
+pub fn parse(filter: &str) -> std::result::Result<Targets, String> {
+    filter.parse::<Targets>().map_err(|e| {
         format!("{e}; allowed are error, warn, info, debug, trace, or per module such as workspaced=debug")
     })
 }
