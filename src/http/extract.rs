@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::auth::Caller;
+use super::fields;
 use super::idempotency::{self, Idempotency};
 use super::routes::Access;
 use crate::app::App;
@@ -109,7 +110,7 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
 /// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
 ///
 /// Field names are accepted in camelCase too (CONTRACT §0.4 no. 18).
-fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
+fn parse_body<T: DeserializeOwned>(app: &App, parts: &Parts, bytes: &Bytes) -> Result<T> {
     if !bytes.is_empty() && !is_json(parts) {
         return Err(Error::unsupported_media_type());
     }
@@ -124,7 +125,10 @@ fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
     from_json(match media_type(parts).as_deref() {
         Some("application/cloudevents-batch+json") => serde_json::json!({ "events": value }),
         Some("application/cloudevents+json") => serde_json::json!({ "events": [value] }),
-        _ => value,
+        _ => {
+            fields::check_body(app, parts, &value)?;
+            value
+        }
     })
 }
 
@@ -176,13 +180,7 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
     let mut fields = Fields::default();
     let mut renamed = Map::with_capacity(object.len());
     for (key, value) in object {
-        let mut name = String::with_capacity(key.len() + 4);
-        for c in key.chars() {
-            if c.is_ascii_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.push(c.to_ascii_lowercase());
-        }
+        let name = snake(&key);
         if renamed.get(&name).is_some_and(|other| *other != value) {
             fields.push(
                 name.clone(),
@@ -192,6 +190,18 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
         renamed.insert(name, value);
     }
     fields.finish().map(|()| renamed)
+}
+
+/// `projectSlug` → `project_slug`.
+pub(super) fn snake(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
 }
 
 /// A field that tells "not given" from `null`: absent leaves a value, `null` clears it.
@@ -261,7 +271,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
         let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
         let bytes = read_body(&parts, body, limit, patience).await?;
         let idempotency = idempotency::from_headers(&parts, &bytes)?;
-        let body = parse_body(&parts, &bytes);
+        let body = parse_body(app, &parts, &bytes);
         Ok(Mutation {
             app: app.clone(),
             caller,

@@ -1,6 +1,5 @@
 //! Connections: how many there may be, and how long each may keep us waiting.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,6 +25,19 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 64 << 10;
 /// After a failure to accept (no file handles left), before the next try.
 const BREATHER: Duration = Duration::from_millis(50);
+
+/// Rides in a reply that is not to be sent: the connection is closed without a byte. Only fault rules
+/// of the emulator make one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut by a fault rule")
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// Serves `router` on `listener` until `stop` changes; then no new connections, and the requests
 /// under way are finished.
@@ -68,7 +80,15 @@ pub async fn serve(
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
             let answer = router.clone().oneshot(request.map(axum::body::Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            async move {
+                let reply = answer.await.unwrap_or_else(|never| match never {});
+                // What the service answers with an error, hyper does not answer at all.
+                reply
+                    .extensions()
+                    .get::<Cut>()
+                    .map_or(Ok(()), |cut| Err(*cut))?;
+                Ok::<_, Cut>(reply)
+            }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
