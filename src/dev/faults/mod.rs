@@ -353,7 +353,7 @@ mod tests {
         };
         assert_eq!(sequence(42), sequence(42));
         assert_ne!(sequence(42), sequence(43));
-        assert_eq!(sequence(42), "SEQUENCE");
+        assert_eq!(sequence(42), "100011111111011110101000");
         let mut often = handlers::rule_for_tests(7, 0.25);
         let fired = (0..4000).filter(|_| often.draw()).count();
         assert!((900..1100).contains(&fired), "{fired}");
