@@ -9,13 +9,14 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IntoDeserializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::MAX_BODY;
 use super::auth::Caller;
 use super::fields;
 use super::idempotency::{self, Idempotency};
@@ -24,10 +25,6 @@ use crate::app::App;
 use crate::error::{Error, Fields, Result};
 use crate::ids::parse_uuid;
 
-/// Bytes of a refused body that are still read.
-const DISCARD: usize = 16 << 20;
-/// How long that may take.
-const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a body may take, and three quarters of the request timeout where that is less: who sends
 /// too slowly hears that, not that the server was slow.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -267,7 +264,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
         let limit = parts
             .extensions
             .get::<Access>()
-            .map_or(super::MAX_BODY, |access| access.max_body);
+            .map_or(MAX_BODY, |access| access.max_body);
         let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
         let bytes = read_body(&parts, body, limit, patience).await?;
         let idempotency = idempotency::from_headers(&parts, &bytes)?;
@@ -284,7 +281,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
 /// Reads at most `limit` bytes, for as long as `patience`.
 pub(crate) async fn read_body(
     parts: &Parts,
-    mut body: axum::body::Body,
+    body: axum::body::Body,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes> {
@@ -294,42 +291,20 @@ pub(crate) async fn read_body(
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
-        // Who waits for leave to send has sent nothing yet.
-        if !parts.headers.contains_key(EXPECT) {
-            discard(body).await;
-        }
         return Err(Error::too_large(limit));
     }
-    let whole = Limited::new(&mut body, limit).collect();
+    let whole = Limited::new(body, limit).collect();
     let Ok(read) = tokio::time::timeout(patience, whole).await else {
         return Err(Error::too_slow(patience));
     };
     match read {
         Ok(all) => Ok(all.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(Error::too_large(limit))
-        }
+        Err(e) if e.is::<LengthLimitError>() => Err(Error::too_large(limit)),
         Err(_) => Err(Error::bad_request(
             "INVALID_BODY",
             "the request body ended early; send it again",
         )),
     }
-}
-
-/// Reads what is left of a body that is refused, within reason: a client that is still sending
-/// when the connection closes loses the reply.
-async fn discard(mut body: axum::body::Body) {
-    let all = async {
-        let mut left = DISCARD;
-        while let Some(Ok(frame)) = body.frame().await {
-            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DISCARD_PATIENCE, all).await;
 }
 
 #[cfg(test)]

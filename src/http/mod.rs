@@ -12,6 +12,7 @@ mod paging;
 pub mod routes;
 mod server;
 mod throttle;
+mod unread;
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -16,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
+use super::unread;
 use crate::config::Config;
 
 /// A request's head must be there after this time (or the request timeout, where that is shorter), and
@@ -79,9 +81,14 @@ pub async fn serve(
             request
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
-            let answer = router.clone().oneshot(request.map(axum::body::Body::new));
+            let (request, unread) = unread::watch(request);
+            let answer = router.clone().oneshot(request);
             async move {
                 let reply = answer.await.unwrap_or_else(|never| match never {});
+                // Whoever was told that the body did not come is not waited for again.
+                if reply.status() != StatusCode::REQUEST_TIMEOUT {
+                    unread.discard().await;
+                }
                 // What the service answers with an error, hyper does not answer at all.
                 reply
                     .extensions()

@@ -99,8 +99,7 @@ fn strict_refuses_what_it_does_not_know_and_names_what_was_meant() {
     .refused(409, "COMPUTER_STARTING");
     s.get(&format!("/workspaces/{id}/usage?period=2026-05"))
         .expect(200);
-    s.get("/workspaces?page=1&page_size=5&q=acme")
-        .expect(200);
+    s.get("/workspaces?page=1&page_size=5&q=acme").expect(200);
 }
 
 #[test]

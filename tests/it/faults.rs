@@ -386,7 +386,11 @@ fn provisioning_can_be_slow_or_fail() {
         .unwrap();
     assert!(found.ok, "{found}");
     let log = s.get("/audit-log?limit=100").expect(200).to_string();
-    assert_eq!(log.matches(r#""type":"computer.error""#).count(), 2, "{log}");
+    assert_eq!(
+        log.matches(r#""type":"computer.error""#).count(),
+        2,
+        "{log}"
+    );
 }
 
 #[test]
