@@ -312,7 +312,6 @@ const OTHER_PRODUCTS: &[&str] = &[
     "limits",
     "external-users",
     "quotas",
-    "webhooks",
     "event-subscriptions",
     "event-deliveries",
 ];
