@@ -165,7 +165,7 @@ function drawBanner() {
   if (who?.dev_key) parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
   if (driven) parts.push(h("span", null, `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`));
   if (faults) {
-    parts.push(h("span", { class: "faults" }, icon("warn"), `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active: errors may be on purpose `,
+    parts.push(h("span", { class: "faults" }, icon("warn"), `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
       h("button", { type: "button", class: "button small", onclick: removeFaults }, faults === 1 ? "Remove it" : "Remove them all")));
   }
   banner.hidden = !parts.length;

@@ -168,9 +168,10 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
             .and_then(|c| Some((c.status.next(&app.config.delays, c.auto_stop_seconds)?.0, c)));
         match step {
             Some((status, before)) if !before.external_driver => {
-                let status = match app.config.driven {
-                    true => app.dev.faults.arrive(id, status),
-                    false => status,
+                let status = if app.config.driven {
+                    app.dev.faults.arrive(id, status)
+                } else {
+                    status
                 };
                 let after = Record {
                     status,

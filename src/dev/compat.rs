@@ -1,7 +1,8 @@
 //! `/_dev/compat`: what an application used of the API, and which of it this server does not have or
 //! treats differently from the hosted service.
 //!
-//! Only names are kept, never values, and only so many of them: an application may be hostile.
+//! Only names are kept, never values, and only so many of them: an application may be hostile. Of a
+//! path that is not there, what stands in the place of a name and looks like one is taken for one.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
