@@ -1,7 +1,7 @@
 // The page: who is signed in, which screen the address names, and what holds on all of them.
 
 import { h, fill, icon } from "./lib/dom.js";
-import { api, forget, onSignedOut, session } from "./lib/api.js";
+import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
 import { installPalette, showPalette } from "./lib/palette.js";
@@ -102,9 +102,7 @@ function drawNav(current) {
 function drawTop() {
   top.hidden = !who?.signed_in;
   document.body.classList.toggle("signed-in", Boolean(who?.signed_in));
-  const banner = document.getElementById("banner");
-  banner.hidden = !who?.dev_key;
-  fill(banner, who?.dev_key ? ["Development mode: the key is ", h("code", null, who.dev_key), h("span", { id: "clock" })] : null);
+  drawBanner();
   if (!who?.signed_in) return;
   const theme = preference("theme") ?? "system";
   const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
@@ -122,15 +120,16 @@ function setTheme(value) {
   prefer("theme", value);
   if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
   drawTop();
-  readClock();
+  readEmulator();
 }
-function setZone(value) { prefer("times", value); drawTop(); readClock(); route(); }
+function setZone(value) { prefer("times", value); drawTop(); readEmulator(); route(); }
 
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
 
 async function signIn(note) {
   live.stop();
+  emulator = null;
   forget();
   forgetCells();
   drawTop();
@@ -155,20 +154,47 @@ onSignedOut(() => {
   signIn("The session is over. Sign in again to go on where you were.");
 });
 
-/** In development the clock may be set by hand: the page goes by it and says so everywhere. */
-async function readClock() {
-  if (!who?.dev_key || !who.key?.operator) return;
+// ---------------------------------------------------------------------------------------------
+// The emulator: a clock that is driven and answers that are spoiled would puzzle whoever does not know.
+
+let emulator = null;
+
+function drawBanner() {
+  const banner = document.getElementById("banner"), { clock, now, faults } = emulator ?? {};
+  const driven = clock && clock !== "system", parts = [];
+  if (who?.dev_key) parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
+  if (driven) parts.push(h("span", null, `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`));
+  if (faults) {
+    parts.push(h("span", { class: "faults" }, icon("warn"), `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
+      h("button", { type: "button", class: "button small", onclick: removeFaults }, faults === 1 ? "Remove it" : "Remove them all")));
+  }
+  banner.hidden = !parts.length;
+  // Drawn again only when it says something else, for whoever is about to press the button, and for
+  // screen readers, which read it out each time: a clock that runs is no news.
+  const said = [who?.dev_key, clock, clock === "frozen" ? now : driven && address().path, faults, zone()].join();
+  if (banner.dataset.said !== said) { banner.dataset.said = said; fill(banner, parts); }
+}
+
+async function removeFaults() {
+  try { await dev.clearFaults(); } catch (e) { toastError(e); }
+  readEmulator();
+}
+
+/** What the emulator does, where there is one and the key may know: the page goes by its clock. */
+async function readEmulator() {
+  if (!who?.key?.operator || emulator?.faults === null) return;
   try {
-    const { clock, now } = await api.get("/system");
-    setClock(now);
-    fill(document.getElementById("clock"), clock === "system" ? null : ` · The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`);
+    emulator = await api.get("/system");
+    if (emulator.faults !== null) setClock(emulator.now);
+    drawBanner();
   } catch { /* the System screen says what is wrong */ }
 }
+setInterval(() => { if (who?.signed_in && !document.hidden) readEmulator(); }, 10_000);
 
 async function begin() {
   drawTop();
   live.start();
-  await readClock();
+  await readEmulator();
   await route();
   // The other screens are fetched while nobody waits for them.
   (window.requestIdleCallback ?? setTimeout)(() => SCREENS.forEach(([, load]) => load().catch(() => {})));
@@ -183,7 +209,7 @@ async function boot() {
   }
   installShortcuts(NAV);
   installPalette(NAV, () => Boolean(who?.signed_in));
-  window.addEventListener("hashchange", () => { readClock(); route(); });
+  window.addEventListener("hashchange", () => { readEmulator(); route(); });
   document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
   if (who.signed_in) begin(); else signIn();
 }

@@ -51,6 +51,9 @@ pub struct ServeArgs {
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
+    /// Refuse unknown fields and parameters (422) instead of ignoring them
+    #[arg(long, env = "WORKSPACED_STRICT", value_parser = boolish())]
+    pub strict: bool,
     /// The clock: that of this machine, or one that `/_dev/clock` drives and that stands still until then
     #[arg(
         long,
@@ -232,6 +235,8 @@ pub struct Config {
     pub driven: bool,
     /// The clock of a new installation stands still.
     pub frozen: bool,
+    /// Unknown fields and parameters are refused.
+    pub strict: bool,
     /// Effective domain where nobody set one.
     pub base_domain: String,
     /// CNAME target of preview domains.
@@ -495,6 +500,7 @@ impl ServeArgs {
             dev: self.dev,
             driven: self.dev || self.clock == ClockKind::Virtual,
             frozen: self.clock == ClockKind::Virtual,
+            strict: self.strict,
             base_domain: host("--base-domain", &self.base_domain)?,
             proxy_host: host("--proxy-host", &self.proxy_host)?,
             dns_resolver: self.dns_resolver,
@@ -536,6 +542,7 @@ impl Default for Config {
             dev: false,
             driven: false,
             frozen: false,
+            strict: false,
             base_domain: "miosa.ai".into(),
             proxy_host: "proxy.miosa.ai".into(),
             dns_resolver: None,

@@ -22,7 +22,7 @@ pub struct Error(Box<Inner>);
 #[derive(Debug)]
 struct Inner {
     status: StatusCode,
-    code: &'static str,
+    code: Cow<'static, str>,
     message: String,
     details: Value,
     /// Field texts, shown as `details` and as top-level `errors`.
@@ -55,7 +55,7 @@ impl Error {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Error(Box::new(Inner {
             status,
-            code,
+            code: code.into(),
             message: message.into(),
             details: Value::Object(Map::new()),
             fields: BTreeMap::new(),
@@ -185,6 +185,18 @@ impl Error {
         e
     }
 
+    /// What a fault rule of the emulator answers.
+    pub(crate) fn injected(
+        status: StatusCode,
+        code: Cow<'static, str>,
+        message: String,
+        retry_after: Option<u32>,
+    ) -> Self {
+        let mut e = Self::new(status, "FAULT_INJECTED", message);
+        (e.0.code, e.0.retry_after) = (code, retry_after);
+        e
+    }
+
     /// Replaces the machine-readable details.
     pub fn with_details(mut self, details: Value) -> Self {
         self.0.details = details;
@@ -193,7 +205,7 @@ impl Error {
 
     /// Names another code than the constructor's.
     pub fn with_code(mut self, code: &'static str) -> Self {
-        self.0.code = code;
+        self.0.code = code.into();
         self
     }
 
@@ -209,8 +221,8 @@ impl Error {
     }
 
     /// The machine-readable code.
-    pub fn code(&self) -> &'static str {
-        self.0.code
+    pub fn code(&self) -> &str {
+        &self.0.code
     }
 
     /// The text for people.

@@ -18,7 +18,7 @@
 //! | [`backups`] | copies of the database: by the clock, and when an operator asks |
 //! | [`health`] | what a supervisor and a load balancer ask |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
-//! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots |
+//! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots, faults, and what an application used |
 //! | [`jobs`] | background work: a static table and one loop |
 //! | [`admin`] | documents and the embedded pages |
 //! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |

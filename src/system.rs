@@ -40,6 +40,8 @@ pub struct System {
     clock: &'static str,
     /// Its time.
     now: Timestamp,
+    /// Fault rules that may still fire; null where there is no emulator.
+    faults: Option<usize>,
     database: Database,
     counts: Counts,
 }
@@ -121,6 +123,7 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             Some(Mode::Running) => "running",
         },
         now,
+        faults: app.config.driven.then(|| app.dev.faults.active(now)),
         database: Database {
             schema_version: store::VERSION,
             sqlite_version: rusqlite::version(),

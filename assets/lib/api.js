@@ -25,11 +25,14 @@ function random() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// Keys of POSTs whose answer was lost: sent again as it was, a request is not executed twice.
+const undecided = new Map();
+
 async function send(method, url, { body, signal, key } = {}) {
   const headers = { "X-Workspaced-Admin": "1", Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  // A repeat after a lost reply must not create a second one.
-  if (method === "POST" && url.startsWith(BASE)) headers["Idempotency-Key"] = key ?? random();
+  const once = method === "POST" && url.startsWith(BASE), what = once && `${url} ${JSON.stringify(body)}`;
+  if (once) headers["Idempotency-Key"] = key ?? undecided.get(what) ?? random();
   let response;
   try {
     response = await fetch(url, {
@@ -37,9 +40,11 @@ async function send(method, url, { body, signal, key } = {}) {
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (e) {
+    if (once) undecided.set(what, headers["Idempotency-Key"]);
     if (e.name === "AbortError") throw e;
     throw new ApiError(0);
   }
+  if (once && response.status >= 500) undecided.set(what, headers["Idempotency-Key"]); else undecided.delete(what);
   return response;
 }
 
@@ -74,6 +79,11 @@ export const session = {
   show: (options) => json("GET", "/admin/session", options),
   signIn: (key) => json("POST", "/admin/session", { body: { key } }),
   signOut: () => json("DELETE", "/admin/session"),
+};
+
+/** The emulator's own routes, which exist with --dev or --clock virtual only. */
+export const dev = {
+  clearFaults: () => json("DELETE", "/_dev/faults", { body: {} }),
 };
 
 // What changes rarely and is shown everywhere is asked for once.

@@ -67,6 +67,9 @@ impl Change<'_> {
                 _ => {}
             }
             after.due_at = due(app, &after, at);
+            if let Some(due) = after.due_at.filter(|_| app.config.driven) {
+                after.due_at = Some(app.dev.faults.provision(tx, &after, at, due)?);
+            }
         }
         after.updated_at = at;
         save(tx, &after)?;
@@ -165,6 +168,11 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
             .and_then(|c| Some((c.status.next(&app.config.delays, c.auto_stop_seconds)?.0, c)));
         match step {
             Some((status, before)) if !before.external_driver => {
+                let status = if app.config.driven {
+                    app.dev.faults.arrive(id, status)
+                } else {
+                    status
+                };
                 let after = Record {
                     status,
                     ..before.clone()

@@ -1,4 +1,5 @@
-//! The emulator: a clock that can be driven, scenarios, snapshots and reset.
+//! The emulator: a clock that can be driven, scenarios, snapshots and reset, faults, and a report of
+//! what an application used.
 //!
 //! Everything below `/_dev` is there only where the clock can be driven (`--dev`, `--clock virtual`)
 //! and otherwise 404, key or no key. It needs an operator key, JSON, and a request that no page of
@@ -12,11 +13,17 @@
 //! | [`scenario`], `seed`, `life` | the files, what is made of them, and what goes on afterwards |
 //! | `save` | a scenario of the present state |
 //! | `snapshots` | `/_dev/snapshots`, `/_dev/reset` |
+//! | [`faults`], `pass` | `/_dev/faults`: rules, and what they do to requests and computers |
+//! | [`compat`], `differences` | `/_dev/compat`: what was used, and what the hosted service does otherwise |
 //! | `visit` | the one link by which a demo signs its presenter in |
 
 pub mod agenda;
 mod clock;
+pub mod compat;
+mod differences;
+pub mod faults;
 mod life;
+mod pass;
 mod save;
 pub mod scenario;
 mod seed;
@@ -32,7 +39,7 @@ use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 
 use crate::app::App;
@@ -41,6 +48,7 @@ use crate::http::{MAX_BODY, from_json, read_body};
 
 pub use clock::advance;
 pub use life::live;
+pub(crate) use pass::watched;
 pub use save::save;
 pub(crate) use seed::find;
 pub use seed::{Seeded, seed};
@@ -55,6 +63,10 @@ pub struct Dev {
     moving: tokio::sync::Mutex<()>,
     /// Links that sign in once.
     pub visits: Visits,
+    /// Rules that spoil answers.
+    pub faults: faults::Faults,
+    /// What was used of the API.
+    pub compat: compat::Compat,
 }
 
 /// The routes, where the clock can be driven; none otherwise.
@@ -70,6 +82,17 @@ pub fn router(app: &App) -> Router<App> {
         )
         .route("/_dev/snapshots/{name}/restore", post(snapshots::restore))
         .route("/_dev/reset", post(snapshots::reset))
+        .route(
+            "/_dev/faults",
+            get(faults::list).post(faults::add).delete(faults::clear),
+        )
+        .route("/_dev/faults/{id}", delete(faults::remove))
+        .route(
+            "/_dev/compat",
+            get(compat::show)
+                .post(compat::restart)
+                .delete(compat::restart),
+        )
         .route_layer(from_fn_with_state(app.clone(), guard))
         .route("/_dev/visit/{token}", get(visit::enter))
 }

@@ -300,7 +300,9 @@ pub(super) async fn reset(
     let _one = app.dev.moving.lock().await;
     if input.to != EMPTY {
         check_name("to", &input.to)?;
-        return go_back(&app, &input.to).await;
+        let restored = go_back(&app, &input.to).await?;
+        app.dev.faults.clear();
+        return Ok(restored);
     }
     replace(&app, || {
         let fresh = Connection::open_in_memory()?;
@@ -308,6 +310,7 @@ pub(super) async fn reset(
         Ok(fresh)
     })
     .await?;
+    app.dev.faults.clear();
     let config = app.config.clone();
     let key = app
         .store

@@ -351,7 +351,7 @@ impl Caller {
 
 /// Put into the request by the edge.
 #[derive(Clone)]
-pub(super) struct Identity {
+pub(crate) struct Identity {
     pub key: Arc<Key>,
     pub request_id: Arc<str>,
     pub ip: Option<IpAddr>,

@@ -9,24 +9,22 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::http::request::Parts;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::{Deserialize, DeserializeOwned, Deserializer, IntoDeserializer};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::MAX_BODY;
 use super::auth::Caller;
+use super::fields;
 use super::idempotency::{self, Idempotency};
 use super::routes::Access;
 use crate::app::App;
 use crate::error::{Error, Fields, Result};
 use crate::ids::parse_uuid;
 
-/// Bytes of a refused body that are still read.
-const DISCARD: usize = 16 << 20;
-/// How long that may take.
-const DISCARD_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a body may take, and three quarters of the request timeout where that is less: who sends
 /// too slowly hears that, not that the server was slow.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
@@ -109,7 +107,7 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
 /// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
 ///
 /// Field names are accepted in camelCase too (CONTRACT §0.4 no. 18).
-fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
+fn parse_body<T: DeserializeOwned>(app: &App, parts: &Parts, bytes: &Bytes) -> Result<T> {
     if !bytes.is_empty() && !is_json(parts) {
         return Err(Error::unsupported_media_type());
     }
@@ -124,7 +122,10 @@ fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
     from_json(match media_type(parts).as_deref() {
         Some("application/cloudevents-batch+json") => serde_json::json!({ "events": value }),
         Some("application/cloudevents+json") => serde_json::json!({ "events": [value] }),
-        _ => value,
+        _ => {
+            fields::check_body(app, parts, &value)?;
+            value
+        }
     })
 }
 
@@ -176,13 +177,7 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
     let mut fields = Fields::default();
     let mut renamed = Map::with_capacity(object.len());
     for (key, value) in object {
-        let mut name = String::with_capacity(key.len() + 4);
-        for c in key.chars() {
-            if c.is_ascii_uppercase() && !name.is_empty() {
-                name.push('_');
-            }
-            name.push(c.to_ascii_lowercase());
-        }
+        let name = snake(&key);
         if renamed.get(&name).is_some_and(|other| *other != value) {
             fields.push(
                 name.clone(),
@@ -192,6 +187,18 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
         renamed.insert(name, value);
     }
     fields.finish().map(|()| renamed)
+}
+
+/// `projectSlug` → `project_slug`.
+pub(super) fn snake(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
 }
 
 /// A field that tells "not given" from `null`: absent leaves a value, `null` clears it.
@@ -257,11 +264,11 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
         let limit = parts
             .extensions
             .get::<Access>()
-            .map_or(super::MAX_BODY, |access| access.max_body);
+            .map_or(MAX_BODY, |access| access.max_body);
         let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
         let bytes = read_body(&parts, body, limit, patience).await?;
         let idempotency = idempotency::from_headers(&parts, &bytes)?;
-        let body = parse_body(&parts, &bytes);
+        let body = parse_body(app, &parts, &bytes);
         Ok(Mutation {
             app: app.clone(),
             caller,
@@ -274,7 +281,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
 /// Reads at most `limit` bytes, for as long as `patience`.
 pub(crate) async fn read_body(
     parts: &Parts,
-    mut body: axum::body::Body,
+    body: axum::body::Body,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes> {
@@ -284,42 +291,20 @@ pub(crate) async fn read_body(
         .and_then(|v| v.to_str().ok())
         .and_then(|v| v.parse::<u64>().ok());
     if declared.is_some_and(|length| length > limit as u64) {
-        // Who waits for leave to send has sent nothing yet.
-        if !parts.headers.contains_key(EXPECT) {
-            discard(body).await;
-        }
         return Err(Error::too_large(limit));
     }
-    let whole = Limited::new(&mut body, limit).collect();
+    let whole = Limited::new(body, limit).collect();
     let Ok(read) = tokio::time::timeout(patience, whole).await else {
         return Err(Error::too_slow(patience));
     };
     match read {
         Ok(all) => Ok(all.to_bytes()),
-        Err(e) if e.is::<LengthLimitError>() => {
-            discard(body).await;
-            Err(Error::too_large(limit))
-        }
+        Err(e) if e.is::<LengthLimitError>() => Err(Error::too_large(limit)),
         Err(_) => Err(Error::bad_request(
             "INVALID_BODY",
             "the request body ended early; send it again",
         )),
     }
-}
-
-/// Reads what is left of a body that is refused, within reason: a client that is still sending
-/// when the connection closes loses the reply.
-async fn discard(mut body: axum::body::Body) {
-    let all = async {
-        let mut left = DISCARD;
-        while let Some(Ok(frame)) = body.frame().await {
-            match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
-                Some(less) => left = less,
-                None => return,
-            }
-        }
-    };
-    let _ = tokio::time::timeout(DISCARD_PATIENCE, all).await;
 }
 
 #[cfg(test)]

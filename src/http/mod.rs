@@ -5,12 +5,14 @@
 
 mod auth;
 mod extract;
+mod fields;
 mod idempotency;
 pub mod openapi;
 mod paging;
 pub mod routes;
 mod server;
 mod throttle;
+mod unread;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -30,11 +32,14 @@ use crate::app::App;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 
+pub(crate) use auth::Identity;
 pub use auth::{Auth, Caller, Key, covers, find_key};
 pub use extract::{Mutation, Params, Patch, PathId, PathIds};
 pub(crate) use extract::{from_json, read_body};
+pub(crate) use fields::{Known, Place, Treatment, Used, nearest};
 pub use idempotency::{Reply, purge as purge_idempotency};
 pub use paging::{List, Page, PageQuery};
+pub(crate) use server::Cut;
 pub use server::serve;
 pub use throttle::{ClientIp, Throttle, neighbourhood};
 
@@ -62,13 +67,19 @@ pub fn split(app: App) -> (Router, Router) {
 fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     let mut api = Router::new();
     for route in routes::table() {
+        let known =
+            (app.config.strict || app.config.driven).then(|| Arc::new(fields::Known::of(&route)));
         let mut handler = route.handler;
         if route.access.reach != routes::Reach::Operator {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
         }
+        if let Some(known) = known {
+            handler = handler.layer(from_fn_with_state(app.clone(), fields::look));
+            handler = handler.layer(axum::Extension(known));
+        }
         api = api.route(route.path, handler.layer(axum::Extension(route.access)));
     }
-    Router::new()
+    let service = Router::new()
         .nest(BASE, api.clone())
         // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
         .nest("/api/v1/api/v1", api)
@@ -86,7 +97,8 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
                     .unwrap_or("panic");
                 Error::internal(format!("panic in a handler: {text}")).into_response()
             },
-        ))
+        ));
+    crate::dev::watched(service, &app)
         .layer(from_fn_with_state((app.clone(), ids), edge))
         .with_state(app)
 }
@@ -300,7 +312,6 @@ const OTHER_PRODUCTS: &[&str] = &[
     "limits",
     "external-users",
     "quotas",
-    "webhooks",
     "event-subscriptions",
     "event-deliveries",
 ];
@@ -351,30 +362,40 @@ const OTHER_PARTS: &[&str] = &[
 ];
 
 async fn no_route(uri: Uri) -> Error {
-    let mut segments = segments(&uri);
+    match other_product(uri.path()) {
+        Some(feature) => not_here(feature),
+        None => Error::no_route(
+            "there is no such route on this server; /openapi.json lists what there is",
+        ),
+    }
+}
+
+/// The product of the hosted platform that a path belongs to and that is not part of this server.
+pub(crate) fn other_product(path: &str) -> Option<&str> {
+    let mut segments = segments(path);
     let first = segments.next().unwrap_or("");
     let part = segments.nth(1).unwrap_or("");
     if EMPTY_PRODUCTS.contains(&first) || OTHER_PRODUCTS.contains(&first) {
-        not_here(first)
+        Some(first)
     } else if matches!(first, "computers" | "workspaces" | "projects")
         && OTHER_PARTS.contains(&part)
     {
-        not_here(part)
+        Some(part)
     } else {
-        Error::no_route("there is no such route on this server; /openapi.json lists what there is")
+        None
     }
 }
 
 async fn no_method(uri: Uri) -> Error {
-    match segments(&uri).next() {
+    match segments(uri.path()).next() {
         Some(first) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
         _ => Error::method_not_allowed(),
     }
 }
 
 /// The path below [`BASE`], which may be there, twice, or gone already.
-fn segments(uri: &Uri) -> impl Iterator<Item = &str> {
-    let rest = uri.path().trim_start_matches(BASE);
+fn segments(path: &str) -> impl Iterator<Item = &str> {
+    let rest = path.trim_start_matches(BASE);
     rest.trim_start_matches('/').split('/')
 }
 

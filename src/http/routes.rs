@@ -61,6 +61,8 @@ pub struct Route {
     pub content: &'static str,
     /// The reply of 200 can be had as a table, too.
     pub(super) or_csv: bool,
+    /// Names in query and body that clients of the hosted service send, accepted without effect.
+    pub(super) ignored: &'static [&'static str],
 }
 
 /// Adds a type and what it refers to, and returns the reference.
@@ -90,6 +92,7 @@ impl Route {
             replies: Vec::new(),
             content: "application/json",
             or_csv: false,
+            ignored: &[],
         }
     }
 
@@ -140,6 +143,12 @@ impl Route {
         self
     }
 
+    /// Clients of the hosted service send these; here they have no effect, with `--strict` neither.
+    fn ignores(mut self, names: &'static [&'static str]) -> Self {
+        self.ignored = names;
+        self
+    }
+
     fn created<R: ToSchema>(mut self) -> Self {
         self.replies.push((201, schema_ref::<R>));
         self
@@ -154,6 +163,25 @@ macro_rules! methods {
     )*};
 }
 methods! { get GET; post POST; put PUT; patch PATCH; delete DELETE; }
+
+/// What clients send along with a new computer that concerns machines (CONTRACT §7.1).
+const NOT_CREATED: &[&str] = &[
+    "agent_runtime_profile_id",
+    "agent_profile_id",
+    "skip_agent_runtime_profile",
+    "setup_file",
+    "environment",
+    "environment_id",
+    "env_id",
+    "no_env",
+    "env",
+    "fail_fast",
+    "compute_placement_request",
+    "allow_provision",
+    "gpu_model",
+    "gpu_count",
+    "region",
+];
 
 /// Every endpoint below [`super::BASE`].
 #[rustfmt::skip]
@@ -178,7 +206,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/computers", computers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
         get("/workspaces/{id}/projects", projects::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
         get("/workspaces/{id}/stats", workspaces::stats, "Computer counts and resource totals").scope("workspaces:read").reach(Shared).ok::<Stats>(),
-        get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<usage::SeriesQuery>().ok::<usage::Series>().or_csv(),
+        get("/workspaces/{id}/usage", usage::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<usage::SeriesQuery>().ignores(&["period"]).ok::<usage::Series>().or_csv(),
         get("/workspaces/{id}/usage/explain", usage::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<usage::ExplainQuery>().ok::<usage::Explanation>(),
         get("/workspaces/{id}/preview-domain", domains::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::Set>().ok::<DomainStatus>(),
@@ -202,7 +230,7 @@ pub fn table() -> Vec<Route> {
 
         // --- computers ---
         get("/computers", computers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
-        post("/computers", computers::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::Create>().created::<Computer>(),
+        post("/computers", computers::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::Create>().ignores(NOT_CREATED).created::<Computer>(),
         get("/computers/{id}", computers::show, "Get a computer").scope("computers:read").ok::<Computer>(),
         patch("/computers/{id}", computers::update, "Update a computer").scope("computers:write").body::<computers::Update>().ok::<Computer>(),
         put("/computers/{id}", computers::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::Update>().ok::<Computer>(),
@@ -210,10 +238,10 @@ pub fn table() -> Vec<Route> {
         post("/computers/{id}/start", computers::start, "Start a computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
         post("/computers/{id}/stop", computers::stop, "Stop a computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
         post("/computers/{id}/restart", computers::restart, "Restart a running computer").scope("computers:write").body::<computers::Anything>().ok::<Moved>(),
-        post("/computers/{id}/resize", computers::resize, "Change the size").scope("computers:write").body::<computers::Resize>().ok::<ComputerTwice>(),
-        patch("/computers/{id}/resize", computers::resize, "Change the size (as POST)").scope("computers:write").body::<computers::Resize>().ok::<ComputerTwice>(),
+        post("/computers/{id}/resize", computers::resize, "Change the size").scope("computers:write").body::<computers::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>(),
+        patch("/computers/{id}/resize", computers::resize, "Change the size (as POST)").scope("computers:write").body::<computers::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>(),
         post("/computers/{id}/clone", computers::clone, "Make another computer like this one").scope("computers:write").body::<computers::CloneRequest>().created::<ComputerTwice>(),
-        post("/computers/{id}/move", computers::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::Move>().ok::<ComputerTwice>(),
+        post("/computers/{id}/move", computers::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>(),
         get("/computers/{id}/auto-stop", computers::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>(),
         patch("/computers/{id}/auto-stop", computers::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::SetAutoStop>().ok::<AutoStop>(),
         get("/computers/{id}/metrics", usage::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<usage::MetricsQuery>().ok::<usage::Metrics>(),

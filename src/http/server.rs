@@ -1,6 +1,5 @@
 //! Connections: how many there may be, and how long each may keep us waiting.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
+use axum::http::StatusCode;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -17,6 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
+use super::unread;
 use crate::config::Config;
 
 /// A request's head must be there after this time (or the request timeout, where that is shorter), and
@@ -26,6 +27,19 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 const MAX_HEAD: usize = 64 << 10;
 /// After a failure to accept (no file handles left), before the next try.
 const BREATHER: Duration = Duration::from_millis(50);
+
+/// Rides in a reply that is not to be sent: the connection is closed without a byte. Only fault rules
+/// of the emulator make one.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut;
+
+impl std::fmt::Display for Cut {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("cut by a fault rule")
+    }
+}
+
+impl std::error::Error for Cut {}
 
 /// Serves `router` on `listener` until `stop` changes; then no new connections, and the requests
 /// under way are finished.
@@ -67,8 +81,21 @@ pub async fn serve(
             request
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
-            let answer = router.clone().oneshot(request.map(axum::body::Body::new));
-            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) }
+            let (request, unread) = unread::watch(request);
+            let answer = router.clone().oneshot(request);
+            async move {
+                let reply = answer.await.unwrap_or_else(|never| match never {});
+                // Whoever was told that the body did not come is not waited for again.
+                if reply.status() != StatusCode::REQUEST_TIMEOUT {
+                    unread.discard().await;
+                }
+                // What the service answers with an error, hyper does not answer at all.
+                reply
+                    .extensions()
+                    .get::<Cut>()
+                    .map_or(Ok(()), |cut| Err(*cut))?;
+                Ok::<_, Cut>(reply)
+            }
         });
         let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {

@@ -106,6 +106,18 @@ def test_a_replay_says_that_it_is_one_and_another_payload_is_refused(api):
     assert api.get("/workspaces").json()["total"] == 2
 
 
+def test_a_body_that_nobody_asked_for_does_not_cost_the_connection(server, organization):
+    """Refused before the body is read: the next request on the connection must find it open."""
+    for key, status, path in (
+        (organization.key, 404, "/sandboxes"),
+        (organization.key, 404, "/no/such/route"),
+        (organization.key, 403, "/platform/tenants"),
+        ("msk_u_wrong", 401, "/workspaces"),
+    ):
+        with server.http(key) as http:
+            assert {http.post(path, json={"name": "x"}).status_code for _ in range(100)} == {status}
+
+
 def test_nobody_listening_is_a_connection_error(connect):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

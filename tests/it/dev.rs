@@ -19,13 +19,20 @@ use workspaced::{http, usage};
 use crate::harness::{Answer, Service, at, runtime};
 
 /// Everything below `/_dev`.
-const ROUTES: [(Method, &str); 6] = [
+const ROUTES: [(Method, &str); 13] = [
     (Method::GET, "/_dev/clock"),
     (Method::POST, "/_dev/clock"),
     (Method::GET, "/_dev/snapshots"),
     (Method::POST, "/_dev/snapshots"),
     (Method::POST, "/_dev/snapshots/one/restore"),
     (Method::POST, "/_dev/reset"),
+    (Method::GET, "/_dev/faults"),
+    (Method::POST, "/_dev/faults"),
+    (Method::DELETE, "/_dev/faults"),
+    (Method::DELETE, "/_dev/faults/f1"),
+    (Method::GET, "/_dev/compat"),
+    (Method::POST, "/_dev/compat"),
+    (Method::DELETE, "/_dev/compat"),
 ];
 
 fn driven() -> Config {
