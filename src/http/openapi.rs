@@ -105,7 +105,7 @@ fn operation(route: &Route, components: &mut Components) -> PathItem {
         let content = ContentBuilder::new().schema(Some(body(components))).build();
         operation = operation.request_body(Some(
             RequestBodyBuilder::new()
-                .content("application/json", content)
+                .content(route.takes, content)
                 .required(Some(Required::False))
                 .build(),
         ));
