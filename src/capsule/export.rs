@@ -97,7 +97,7 @@ pub(super) fn write(
         })?;
     sink.put(&Line::Capsule(Head {
         format: FORMAT,
-        schema: i64::from(store::VERSION),
+        schema: store::VERSION,
         made_by: concat!("workspaced ", env!("CARGO_PKG_VERSION")).into(),
         exported_at: contents.exported_at,
         workspace_id: id,
