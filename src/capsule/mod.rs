@@ -54,6 +54,8 @@ const MAX_LINES: usize = 400_000;
 const MAX_EVENTS: usize = 250_000;
 /// What a capsule is, compressed or not.
 pub const CONTENT: &str = "application/x-ndjson";
+/// What an import may be called; the bytes themselves say what they are.
+pub const TAKEN: &[&str] = &[CONTENT, "application/octet-stream"];
 
 /// Imports that are read at the same time: each may take some 200 MB while it is.
 static READING: Semaphore = Semaphore::const_new(2);

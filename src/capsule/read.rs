@@ -344,6 +344,12 @@ fn check_histories(contents: &Contents) -> Check {
         let mut history = histories.remove(&id).unwrap_or_default();
         // Stable: at the same instant the one that arrived later holds.
         history.sort_by_key(|event| event.at);
+        if history
+            .first()
+            .is_none_or(|first| first.at > computer.created_at)
+        {
+            return Err(format!("the computer {id} has no event at its creation"));
+        }
         let state = |event: &&Carried| {
             (event.status, event.size, event.project_id)
                 == (

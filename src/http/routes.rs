@@ -57,7 +57,7 @@ pub struct Route {
     pub(super) params: Vec<fn() -> Vec<Parameter>>,
     pub(super) body: Option<SchemaFn>,
     /// What the body is: JSON, unless said otherwise.
-    pub(super) takes: &'static str,
+    pub(super) takes: &'static [&'static str],
     pub(super) replies: Vec<(u16, SchemaFn)>,
     /// What a reply of 200 is: JSON, unless said otherwise.
     pub content: &'static str,
@@ -89,7 +89,7 @@ impl Route {
             summary,
             params: Vec::new(),
             body: None,
-            takes: "application/json",
+            takes: &["application/json"],
             replies: Vec::new(),
             content: "application/json",
             or_csv: false,
@@ -127,7 +127,7 @@ impl Route {
     }
 
     /// The body is not JSON.
-    fn takes<B: ToSchema>(mut self, content: &'static str) -> Self {
+    fn takes<B: ToSchema>(mut self, content: &'static [&'static str]) -> Self {
         self.takes = content;
         self.body::<B>()
     }
@@ -203,7 +203,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/databases", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
 
         get("/workspaces/{id}/export", capsule::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<capsule::File>(capsule::CONTENT),
-        post("/workspaces/import", capsule::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(capsule::MAX_BODY).query::<capsule::ImportQuery>().takes::<capsule::File>(capsule::CONTENT).created::<capsule::Imported>().ok::<capsule::Imported>(),
+        post("/workspaces/import", capsule::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(capsule::MAX_BODY).query::<capsule::ImportQuery>().takes::<capsule::File>(capsule::TAKEN).created::<capsule::Imported>().ok::<capsule::Imported>(),
 
         // --- projects ---
         get("/projects", projects::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().ok::<List<Project>>(),

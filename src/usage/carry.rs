@@ -172,8 +172,13 @@ fn limit(most: usize) -> i64 {
 }
 
 /// The part of a computer's history that is in a workspace, and whether it is there in the end. Where
-/// it left, it stopped as far as this workspace is concerned.
+/// it left, it stopped as far as this workspace is concerned; if it was made elsewhere, its history still
+/// begins there and then, since agents may report about any instant from its creation on.
 pub(crate) fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, Carried)>, bool) {
+    let first = chain.iter().find(|stored| stored.workspace == workspace);
+    let Some(first_project) = first.map(|stored| stored.event.project_id) else {
+        return (Vec::new(), false);
+    };
     let mut part: Vec<(i64, Carried)> = Vec::new();
     let mut here = false;
     for stored in chain {
@@ -183,12 +188,13 @@ pub(crate) fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, C
                 event.stated = ALL;
             }
             here = true;
-        } else if here {
+        } else if here || part.is_empty() {
+            let last = part.last().map(|(_, last)| last.project_id);
             event.event_id = None;
-            event.project_id = part.last().and_then(|(_, last)| last.project_id);
+            event.project_id = last.unwrap_or(first_project);
             event.r#type = "computer.moved".into();
             event.status = Some(Status::Stopped);
-            event.stated = STATUS;
+            event.stated = if here { STATUS } else { ALL };
             here = false;
         } else {
             continue;

@@ -180,7 +180,7 @@ def caddy(home: Path, port: int, backend: str) -> list[str]:
     recipe = block("caddy", "### nginx or Caddy").replace("127.0.0.1:8400", backend)
     # On loopback there is no certificate to be had.
     recipe = recipe.replace("workspaces.example.com", f"http://127.0.0.1:{port}")
-    (home / "Caddyfile").write_text("{\n admin off\n persist_config off\n}\n" + recipe)
+    (home / "Caddyfile").write_text("{\n admin off\n grace_period 1s\n}\n" + recipe)
     return [program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
 
 

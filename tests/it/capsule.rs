@@ -132,7 +132,7 @@ const LATER: &str = "2027-02-01T00:00:00Z";
 #[test]
 fn the_usage_of_every_history_is_the_same_in_the_copy() {
     let a = Service::new();
-    histories(&a, &a.key, 1..31);
+    histories(&a, &a.key, 1..23);
     a.travel_to(at(LATER));
     state(&a);
     let b = beside(&a, Config::default());
@@ -415,6 +415,47 @@ fn what_runs_is_billed_in_one_place_only() {
         1
     );
     state(&running);
+}
+
+#[test]
+fn agents_go_on_reporting_about_what_moved_in() {
+    let a = Service::new();
+    let (elsewhere, id) = (a.workspace("Elsewhere"), a.workspace("W"));
+    let body = json!({ "name": "agent", "workspace_id": elsewhere, "driver": "external" });
+    let agent = a.post("/computers", body).expect(201)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let born = a.app.store.now();
+    let report = |s: &Service, event: &str, kind: &str, seconds: i64| {
+        let time = born.plus_seconds(seconds).rfc3339();
+        let event = json!({ "id": event, "type": format!("computer.{kind}"), "subject": agent, "time": time });
+        s.post("/compute-events", json!({ "events": [event] }))
+            .expect(200)
+    };
+    report(&a, "e1", "started", 0);
+    a.advance(1000);
+    a.post(
+        &format!("/computers/{agent}/move"),
+        json!({ "workspace_id": id }),
+    )
+    .expect(200);
+    a.advance(1000);
+    let file = export(&a, &a.key, &id);
+    let b = beside(&a, Config::default());
+    assert_eq!(
+        import(&b, &file, "").expect(201)["usage"]["compute_ms"],
+        1_000_000
+    );
+    // Late, about the time in the other workspace: it did not run here then.
+    assert_eq!(report(&b, "e2", "stopped", 500)["accepted"], 1);
+    assert_eq!(report(&b, "e3", "started", 2500 - 500)["accepted"], 1);
+    b.advance(100);
+    let used = b
+        .get(&format!("/workspaces/{id}/usage?window=24h"))
+        .expect(200);
+    assert_eq!(used["total_compute_ms"], 1_100_000);
+    state(&b);
 }
 
 #[test]
