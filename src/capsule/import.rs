@@ -160,8 +160,8 @@ fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool
         return Ok(true);
     }
     Err(conflict(format!(
-        "this workspace is here already, with other content (since {}); export it here and compare, or delete nothing and \
-         import into another installation",
+        "this workspace is here already, with other content than the file of {}; it has been changed here or there since. \
+         Import the file into another installation to compare",
         Timestamp(capsule.head.exported_at)
     )))
 }
