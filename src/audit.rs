@@ -266,7 +266,7 @@ impl ListQuery {
         let cursor = self.cursor.or(self.after).or(self.before);
         let below = match cursor.as_deref().map(str::parse) {
             None => i64::MAX,
-            Some(Ok(seq)) if seq >= 0 => seq,
+            Some(Ok(seq)) => seq,
             Some(_) => {
                 fields.push("cursor", "must be the next_cursor of a page of this list");
                 0

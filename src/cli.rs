@@ -2,6 +2,7 @@
 
 mod accounts;
 mod admin;
+mod capsule;
 mod chart;
 mod client;
 mod demo;
@@ -70,6 +71,8 @@ enum Command {
     },
     #[command(flatten)]
     Files(files::FilesCommand),
+    #[command(flatten)]
+    Capsule(capsule::CapsuleCommand),
     /// Show a living demonstration on this machine: development mode, seeded, kept nowhere
     Demo(Box<demo::DemoArgs>),
     /// Fill a new data directory from a scenario, the same on every machine
@@ -143,6 +146,7 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::Files(command)) => files::run(command),
+        Some(Command::Capsule(command)) => capsule::run(command),
         Some(Command::Demo(args)) => demo::run(*args),
         Some(Command::Seed(args)) => seed::run(&args),
         Some(Command::Scenario(command)) => seed::scenario(&command),

@@ -15,6 +15,7 @@
 //! | [`webhooks`] | the same again, sent to where an organization wants to hear of it: queued with the change, signed, retried |
 //! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
 //! | [`system`], [`metrics`], [`logging`] | the installation and an organization at a glance; Prometheus; the log's filter |
+//! | [`capsule`] | a workspace as one file, out of one installation and into another |
 //! | [`backups`] | copies of the database: by the clock, and when an operator asks |
 //! | [`health`] | what a supervisor and a load balancer ask |
 //! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
@@ -32,6 +33,7 @@ pub mod api_keys;
 pub mod app;
 pub mod audit;
 pub mod backups;
+pub mod capsule;
 pub mod catalog;
 pub mod cli;
 pub mod clock;

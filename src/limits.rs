@@ -141,6 +141,57 @@ pub fn check_projects(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<()
     }
 }
 
+/// Whether the organization may take in a whole workspace with so many live projects and computers. The
+/// workspace's own caps come with it, and may be below what it has, as they may anywhere.
+///
+/// # Errors
+/// 422 `LIMIT_EXCEEDED`; 422 `VALIDATION_FAILED` on `size`.
+pub fn check_import(
+    tx: &Tx<'_>,
+    file: &ConfigFile,
+    id: TenantId,
+    projects: usize,
+    computers: usize,
+    largest: Option<Size>,
+) -> Result<()> {
+    let tenant = tenant(tx, file, id)?;
+    let more = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    for (limit, what, max, current, more) in [
+        (
+            "max_workspaces",
+            "workspace",
+            tenant.limits.max_workspaces,
+            tenant.workspaces,
+            1,
+        ),
+        (
+            "max_projects",
+            "project",
+            tenant.limits.max_projects,
+            tenant.projects,
+            more(projects),
+        ),
+        (
+            "max_computers",
+            "computer",
+            tenant.limits.max_computers,
+            tenant.computers,
+            more(computers),
+        ),
+    ] {
+        if let Some(max) = exceeded(max, current, more) {
+            return Err(ceiling(limit, what, max, current));
+        }
+    }
+    match (tenant.limits.max_computer_size, largest) {
+        (Some(cap), Some(size)) if size > cap => Err(Error::field(
+            "size",
+            format!("{size} is larger than the organization's max_computer_size {cap}"),
+        )),
+        _ => Ok(()),
+    }
+}
+
 /// The cap, if `more` on top of `current` goes over it. What does not grow is never refused, so a
 /// cap may be lowered below present use.
 fn exceeded(max: Option<i64>, current: i64, more: i64) -> Option<i64> {

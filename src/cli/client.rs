@@ -2,12 +2,14 @@
 //! another one. A line a row for people, the reply itself with `--json`; exit codes tell scripts
 //! what happened (see [`super::Failure`]).
 
+use std::io::Read;
 use std::time::Duration;
 
 use clap::Subcommand;
 use serde_json::{Map, Value, json};
-use ureq::Agent;
-use ureq::http::{Method, Request};
+use ureq::http::request::Builder;
+use ureq::http::{Method, Request, Response};
+use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::{Failure, chart};
 use crate::config::ClientArgs;
@@ -334,7 +336,7 @@ fn given(fields: &[(&str, Option<Value>)]) -> Value {
     Value::Object(given.collect())
 }
 
-fn with_query(path: &str, query: &[(&str, &str)]) -> String {
+pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
     let query = form_urlencoded::Serializer::new(String::new())
         .extend_pairs(query)
         .finish();
@@ -354,14 +356,14 @@ fn text(value: &Value) -> String {
 }
 
 /// The service that is talked to.
-struct Service {
+pub(super) struct Service {
     agent: Agent,
     args: ClientArgs,
     key: String,
 }
 
 impl Service {
-    fn new(args: ClientArgs) -> Result<Self, Failure> {
+    pub(super) fn new(args: ClientArgs) -> Result<Self, Failure> {
         let key = args.api_key.clone().ok_or_else(|| {
             Failure::Usage("there is no API key: export MIOSA_API_KEY=msk_...".into())
         })?;
@@ -376,7 +378,13 @@ impl Service {
         Ok(Service { agent, args, key })
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    /// A request with whatever body; a reply of 2xx.
+    fn exchange(
+        &self,
+        request: Builder,
+        path: &str,
+        body: SendBody<'_>,
+    ) -> Result<Response<Body>, Failure> {
         let base = self.args.base_url.trim_end_matches('/');
         let base = base.strip_suffix(BASE).unwrap_or(base);
         let failed = |e: &dyn std::fmt::Display| {
@@ -384,23 +392,17 @@ impl Service {
                 "{base}: {e}; is the service running, and MIOSA_BASE_URL its address?"
             ))
         };
-        let request = Request::builder()
-            .method(method)
+        let request = request
             .uri(format!("{base}{BASE}{path}"))
             .header("authorization", format!("Bearer {}", self.key))
-            .header("content-type", "application/json");
-        let reply = match body {
-            Some(body) => self
-                .agent
-                .run(request.body(body.to_string()).map_err(|e| failed(&e))?),
-            None => self.agent.run(request.body(()).map_err(|e| failed(&e))?),
-        };
-        let mut reply = reply.map_err(|e| failed(&e))?;
+            .body(body)
+            .map_err(|e| failed(&e))?;
+        let mut reply = self.agent.run(request).map_err(|e| failed(&e))?;
         let status = reply.status().as_u16();
-        let body: Value = reply.body_mut().read_json().map_err(|e| failed(&e))?;
         if (200..300).contains(&status) {
-            return Ok(body);
+            return Ok(reply);
         }
+        let body: Value = reply.body_mut().read_json().map_err(|e| failed(&e))?;
         let message = format!(
             "{} ({}, request {})",
             body["message"].as_str().unwrap_or("refused"),
@@ -413,6 +415,44 @@ impl Service {
             400..500 => Failure::Usage(message),
             _ => Failure::Fatal(message),
         })
+    }
+
+    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+        let request = Request::builder()
+            .method(method)
+            .header("content-type", "application/json");
+        let mut reply = match body {
+            Some(body) => self.exchange(request, path, body.to_string().as_str().as_body())?,
+            None => self.exchange(request, path, SendBody::none())?,
+        };
+        reply
+            .body_mut()
+            .read_json()
+            .map_err(|e| Failure::Fatal(e.to_string()))
+    }
+
+    /// A reply that is no JSON, compressed.
+    pub(super) fn download(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let request = Request::builder().header("accept-encoding", "gzip");
+        let reply = self.exchange(request, path, SendBody::none())?;
+        Ok(reply.into_body().into_reader())
+    }
+
+    /// A body that is no JSON.
+    pub(super) fn upload(&self, path: &str, mut body: impl Read) -> Result<Value, Failure> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .header("content-type", crate::capsule::CONTENT);
+        let mut reply = self.exchange(request, path, SendBody::from_reader(&mut body))?;
+        reply
+            .body_mut()
+            .read_json()
+            .map_err(|e| Failure::Fatal(e.to_string()))
+    }
+
+    /// The reply itself is wanted.
+    pub(super) fn json(&self) -> bool {
+        self.args.json
     }
 
     fn get(&self, path: &str) -> Result<Value, Failure> {
@@ -439,7 +479,7 @@ impl Service {
     }
 
     /// The id of a workspace that is named by id, slug or external id.
-    fn workspace(&self, name: &str) -> Result<String, Failure> {
+    pub(super) fn workspace(&self, name: &str) -> Result<String, Failure> {
         if parse_uuid(name).is_some() {
             return Ok(name.to_owned());
         }
@@ -505,7 +545,7 @@ impl Service {
     }
 
     /// One object: a line a field, or as JSON.
-    fn one(&self, object: &Value) -> Result<(), Failure> {
+    pub(super) fn one(&self, object: &Value) -> Result<(), Failure> {
         match object.as_object().filter(|_| !self.args.json) {
             Some(fields) => {
                 let width = fields.keys().map(String::len).max().unwrap_or(0);

@@ -302,6 +302,43 @@ pub(crate) fn set_as_found(
     conclude(tx, config, caller, &owner, Some(checked)).map(drop)
 }
 
+/// Sets a domain that came with a workspace from another installation. Whether it is proven is for this
+/// server to find out.
+///
+/// # Errors
+/// 409 when it cannot be had here.
+pub(crate) fn bring(
+    tx: &WriteTx<'_>,
+    config: &Config,
+    tenant: TenantId,
+    scope: Scope,
+    owner: Uuid,
+    domain: &str,
+) -> Result<()> {
+    let input = Set {
+        preview_domain: Some(domain.to_owned()),
+        domain: None,
+    };
+    let refused = |why: &str| {
+        Error::conflict(
+            "CAPSULE_CONFLICT",
+            format!(
+                "the preview domain {domain:?} {why}; import with --without-domains (?without_domains=true)"
+            ),
+        )
+    };
+    let domain = wanted(config, input).map_err(|e| refused(e.message()))?;
+    if claimed_by_other(tx, tenant, &domain)?.is_some() {
+        return Err(refused(TAKEN));
+    }
+    tx.prepare_cached(
+        "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
+         VALUES (?1, ?2, ?3, ?4, 'pending', ?5)",
+    )?
+    .execute((scope, owner.as_bytes(), tenant, domain, tx.now()))?;
+    Ok(())
+}
+
 /// What a check found, and for which state of the row it holds.
 struct Checked {
     domain: String,

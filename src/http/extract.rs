@@ -261,13 +261,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
     async fn from_request(request: Request, app: &App) -> Result<Self> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, app).await?;
-        let limit = parts
-            .extensions
-            .get::<Access>()
-            .map_or(MAX_BODY, |access| access.max_body);
-        let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
-        let bytes = read_body(&parts, body, limit, patience).await?;
-        let idempotency = idempotency::from_headers(&parts, &bytes)?;
+        let (bytes, idempotency) = receive(&parts, body, app).await?;
         let body = parse_body(app, &parts, &bytes);
         Ok(Mutation {
             app: app.clone(),
@@ -276,6 +270,62 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
             idempotency,
         })
     }
+}
+
+impl Mutation<Bytes> {
+    /// A request whose body is not JSON, as it is.
+    ///
+    /// # Errors
+    /// As every extractor of a mutation.
+    pub(crate) async fn raw(request: Request, app: &App) -> Result<Self> {
+        let (mut parts, body) = request.into_parts();
+        let caller = Caller::from_request_parts(&mut parts, app).await?;
+        let (bytes, idempotency) = receive(&parts, body, app).await?;
+        Ok(Mutation {
+            app: app.clone(),
+            caller,
+            body: Ok(bytes),
+            idempotency,
+        })
+    }
+
+    /// With what `parse` makes of the body, off the threads that serve requests: it may take a while.
+    ///
+    /// # Errors
+    /// When `parse` panics; what it returns is held like any other body.
+    pub(crate) async fn parsed<T: Send + 'static>(
+        self,
+        parse: impl FnOnce(Bytes) -> Result<T> + Send + 'static,
+    ) -> Result<Mutation<T>> {
+        let body = match self.body {
+            Ok(bytes) => tokio::task::spawn_blocking(move || parse(bytes))
+                .await
+                .map_err(Error::internal)?,
+            Err(e) => Err(e),
+        };
+        Ok(Mutation {
+            app: self.app,
+            caller: self.caller,
+            body,
+            idempotency: self.idempotency,
+        })
+    }
+}
+
+/// The body of a mutation within the route's limits, and its Idempotency-Key.
+async fn receive(
+    parts: &Parts,
+    body: axum::body::Body,
+    app: &App,
+) -> Result<(Bytes, Option<Idempotency>)> {
+    let limit = parts
+        .extensions
+        .get::<Access>()
+        .map_or(MAX_BODY, |access| access.max_body);
+    let patience = BODY_PATIENCE.min(app.config.request_timeout * 3 / 4);
+    let bytes = read_body(parts, body, limit, patience).await?;
+    let idempotency = idempotency::from_headers(parts, &bytes)?;
+    Ok((bytes, idempotency))
 }
 
 /// Reads at most `limit` bytes, for as long as `patience`.

@@ -102,13 +102,12 @@ fn operation(route: &Route, components: &mut Components) -> PathItem {
         operation = operation.parameter(idempotency_key());
     }
     if let Some(body) = route.body {
-        let content = ContentBuilder::new().schema(Some(body(components))).build();
-        operation = operation.request_body(Some(
-            RequestBodyBuilder::new()
-                .content("application/json", content)
-                .required(Some(Required::False))
-                .build(),
-        ));
+        let mut request = RequestBodyBuilder::new().required(Some(Required::False));
+        for kind in route.takes {
+            let content = ContentBuilder::new().schema(Some(body(components))).build();
+            request = request.content(*kind, content);
+        }
+        operation = operation.request_body(Some(request.build()));
     }
     PathItem::new(http_method(&route.method), operation)
 }

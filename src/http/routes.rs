@@ -13,8 +13,8 @@ use super::openapi::{Components, schema_ref};
 use super::paging::{List, PageQuery};
 use crate::app::App;
 use crate::{
-    actions, api_keys, audit, backups, catalog, computers, domains, events, logging, projects,
-    system, tenants, usage, webhooks, workspaces,
+    actions, api_keys, audit, backups, capsule, catalog, computers, domains, events, logging,
+    projects, system, tenants, usage, webhooks, workspaces,
 };
 
 /// Who may use a route, whatever the key's scopes.
@@ -56,6 +56,8 @@ pub struct Route {
     pub(super) handler: MethodRouter<App>,
     pub(super) params: Vec<fn() -> Vec<Parameter>>,
     pub(super) body: Option<SchemaFn>,
+    /// What the body is: JSON, unless said otherwise.
+    pub(super) takes: &'static [&'static str],
     pub(super) replies: Vec<(u16, SchemaFn)>,
     /// What a reply of 200 is: JSON, unless said otherwise.
     pub content: &'static str,
@@ -89,6 +91,7 @@ impl Route {
             summary,
             params: Vec::new(),
             body: None,
+            takes: &["application/json"],
             replies: Vec::new(),
             content: "application/json",
             or_csv: false,
@@ -126,15 +129,26 @@ impl Route {
         self
     }
 
+    /// The body is not JSON.
+    fn takes<B: ToSchema>(mut self, content: &'static [&'static str]) -> Self {
+        self.takes = content;
+        self.body::<B>()
+    }
+
+    /// A reply of 200 that is not JSON.
+    fn gives<R: ToSchema>(mut self, content: &'static str) -> Self {
+        self.content = content;
+        self.ok::<R>()
+    }
+
     fn ok<R: ToSchema>(mut self) -> Self {
         self.replies.push((200, schema_ref::<R>));
         self
     }
 
     /// A reply that never ends: server-sent events whose data is an `R`.
-    fn events<R: ToSchema>(mut self) -> Self {
-        self.content = "text/event-stream";
-        self.ok::<R>()
+    fn events<R: ToSchema>(self) -> Self {
+        self.gives::<R>("text/event-stream")
     }
 
     /// Also as CSV, where the client asks for it.
@@ -215,6 +229,9 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/sandboxes", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
         get("/workspaces/{id}/deployments", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
         get("/workspaces/{id}/databases", workspaces::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
+
+        get("/workspaces/{id}/export", capsule::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<capsule::File>(capsule::CONTENT),
+        post("/workspaces/import", capsule::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(capsule::MAX_BODY).query::<capsule::ImportQuery>().takes::<capsule::File>(capsule::TAKEN).created::<capsule::Imported>().ok::<capsule::Imported>(),
 
         // --- projects ---
         get("/projects", projects::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().ok::<List<Project>>(),

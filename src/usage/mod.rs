@@ -12,10 +12,12 @@
 //! * [`rollup`], [`organization`], [`credits`]: the organization
 //! * [`report`], [`ingest`]: what agents outside say, one by one and all together
 //! * [`adjust`], [`rates`]: corrections, changes of the tariff
+//! * [`carry`]: events on their way to another installation
 //! * [`verify`]: the proof, and the rebuild
 
 mod adjust;
 mod breakdown;
+pub(crate) mod carry;
 mod credits;
 mod csv;
 mod events;

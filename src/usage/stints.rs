@@ -95,7 +95,11 @@ pub(super) fn of_workspace(
 }
 
 /// The computers that ever ran in a workspace.
-fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<ComputerId>> {
+pub(super) fn computers(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+) -> Result<Vec<ComputerId>> {
     Ok(tx
         .prepare_cached(
             "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2",

@@ -10,6 +10,8 @@ mod harness;
 mod admin;
 mod audit_retention;
 mod backup;
+mod capsule;
+mod capsule_hostile;
 mod compat;
 mod computers;
 mod dev;

@@ -151,6 +151,17 @@ fn verified(s: &Service) {
     assert!(found.events > 0);
 }
 
+/// Histories of both kinds in one organization, checked against the walk as they are made.
+pub fn histories(s: &Service, key: &str, seeds: std::ops::Range<u64>) {
+    for seed in seeds {
+        if seed % 2 == 0 {
+            reported(s, key, seed);
+        } else {
+            driven(s, key, 1000, seed);
+        }
+    }
+}
+
 fn shard(n: u64) {
     let share = setting("ORACLE_HISTORIES", 5200) / SHARDS;
     let first = setting("ORACLE_SEED", 1) + n * 1_000_000;
