@@ -32,7 +32,7 @@ export async function show({ main, signal, title, go, query, setQuery, covers },
       } catch (e) { toastError(e); again.disabled = false; }
     }, { kind: "primary" });
     const box = dialog(d.event_type, body, h("div", { class: "form-end" }, again));
-    box.classList.add("wide");
+    box.classList.add("broad");
     try {
       const full = (await api.get(`/webhooks/${id}/deliveries/${d.id}`)).data;
       fill(body, facts([["State", status(full.state)], ["Attempts", full.attempt_count], ["Last attempt", full.attempted_at && time(full.attempted_at, { full: true })], ["Next attempt", full.next_retry_at && time(full.next_retry_at, { full: true })],

@@ -99,6 +99,21 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Other names of types, which the examples of clients have.
+const ALIASES: [(&str, &str); 3] = [
+    ("computer.started", "computer.running"),
+    ("computer.errored", "computer.error"),
+    ("computer.destroyed", "computer.deleted"),
+];
+
+/// The name of a type by which it is kept, sent and shown.
+pub fn canonical(kind: String) -> String {
+    match ALIASES.iter().find(|(alias, _)| *alias == kind) {
+        Some((_, name)) => (*name).to_owned(),
+        None => kind,
+    }
+}
+
 /// One type of event.
 #[derive(Serialize, ToSchema)]
 pub struct EventType {

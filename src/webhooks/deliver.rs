@@ -5,6 +5,7 @@
 //! comes first. What is under way is known in memory only: after a crash it is still pending.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crossbeam_channel::{Receiver, Sender as Queue, bounded};
 use tokio::sync::watch;
 
 use super::queue::{self, Verdict};
-use super::send::{Message, Sender, WHOLE};
+use super::send::{Message, Outcome, Sender, WHOLE};
 use crate::app::App;
 use crate::config::Config;
 use crate::error::{Error, Result};
@@ -98,7 +99,10 @@ fn work(jobs: &Receiver<Job>) {
     while let Ok(Job { app, message }) = jobs.recv() {
         let outbox: Arc<Outbox> = app.outbox.clone();
         let webhook = message.webhook;
-        let outcome = outbox.sender.send(&message, app.store.clock().wall());
+        // A defect in sending must not take the thread and the webhook with it.
+        let wall = app.store.clock().wall();
+        let attempt = AssertUnwindSafe(|| outbox.sender.send(&message, wall));
+        let outcome = catch_unwind(attempt).unwrap_or_else(|_| Outcome::broken());
         let metrics = app.metrics.clone();
         let written = app.store.write_blocking(move |tx| {
             let verdict = queue::record(tx, &message, &outcome)?;

@@ -84,7 +84,8 @@ fn check_url(problems: &mut Problems, url: &str, reach: WebhookReach) {
     }
 }
 
-fn check_events(problems: &mut Problems, events: &[String]) {
+fn check_events(problems: &mut Problems, events: Vec<String>) -> Vec<String> {
+    let events: Vec<String> = events.into_iter().map(catalog::canonical).collect();
     let known = |glob: &&String| {
         catalog::matching(&Globs::new(vec![(*glob).clone()]))
             .next()
@@ -104,6 +105,7 @@ fn check_events(problems: &mut Problems, events: &[String]) {
             format!("{shown:?} is no event; GET /api/v1/webhooks/events lists them"),
         );
     }
+    events
 }
 
 /// The two names of one field.
@@ -131,8 +133,7 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
             let mut problems = Problems::default();
             let url = input.url.unwrap_or_default();
             check_url(&mut problems, &url, reach);
-            let events = input.events.unwrap_or_default();
-            check_events(&mut problems, &events);
+            let events = check_events(&mut problems, input.events.unwrap_or_default());
             let host = url
                 .parse::<axum::http::Uri>()
                 .ok()
@@ -179,11 +180,7 @@ pub async fn update(
             };
             let events = match input.events {
                 Patch::Absent => before.events.clone(),
-                given => {
-                    let events = given.apply(None).unwrap_or_default();
-                    check_events(&mut problems, &events);
-                    events
-                }
+                given => check_events(&mut problems, given.apply(None).unwrap_or_default()),
             };
             let name = match input.name {
                 Patch::Absent => before.name.clone(),
@@ -395,7 +392,9 @@ where
             }
         }
     };
-    match tokio::time::timeout(WAIT, tried).await {
+    // Before the request itself is given up.
+    let patience = WAIT.min(app.config.request_timeout * 3 / 4);
+    match tokio::time::timeout(patience, tried).await {
         Ok(Ok(reply)) => Ok(reply.into_response()),
         // It is queued all the same, and its state can be asked for.
         Ok(Err(_)) | Err(_) => Ok(response),

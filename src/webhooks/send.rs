@@ -55,6 +55,14 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
+    /// Of an attempt that a defect of ours ended.
+    pub fn broken() -> Self {
+        Outcome {
+            error: Some("the attempt broke off inside this service; its log says where".into()),
+            ..Outcome::default()
+        }
+    }
+
     pub fn success(&self) -> bool {
         self.status
             .is_some_and(|status| (200..300).contains(&status))

@@ -193,6 +193,8 @@ pub struct Delivery {
     pub event: String,
     /// pending, delivered or failed.
     pub state: String,
+    /// The same.
+    pub status: String,
     /// Whether the receiver took it.
     pub success: bool,
     /// Status of the last answer; null when there was none.
@@ -234,6 +236,7 @@ impl Delivery {
             event_type: event.clone(),
             event,
             success,
+            status: state.clone(),
             state,
             status_code: status,
             response_status: status,

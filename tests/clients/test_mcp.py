@@ -78,6 +78,17 @@ async def test_keys_organization_and_regions(server, organization, api):
             assert revoked.get("/workspaces").status_code == 401
 
 
+async def test_webhooks(server, organization, api):
+    async with tools(server.url, organization.key) as call:
+        # Nobody listens there.
+        made = await call("webhook_create", url="http://127.0.0.1:1024/", events=["computer.started"])
+        hook = id_in(made)
+        assert hook in await call("webhook_list")
+        assert "status=failed" in await call("webhook_test", webhook_id=hook)
+        await call("webhook_delete", webhook_id=hook)
+        assert api.get("/webhooks").json()["total"] == 0
+
+
 async def test_usage(server, organization):
     async with tools(server.url, organization.key) as call:
         usage = await call("workspace_usage", workspace_id=organization.default_workspace_id, period="2026-05")

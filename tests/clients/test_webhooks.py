@@ -109,7 +109,9 @@ def test_what_a_receiver_refuses_is_seen(client, receiver):
 
 
 def test_retries_go_by_the_clock_that_is_driven(tmp_path, receiver):
-    with Server(tmp_path, "--dev", "--clock", "virtual", *FAST) as server:
+    # A proxy of the environment is not asked.
+    proxies = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "ALL_PROXY")}
+    with Server(tmp_path, "--dev", "--clock", "virtual", *FAST, **proxies) as server:
         client = Miosa(api_key="msk_u_dev", base_url=server.url)
 
         def advance(seconds):

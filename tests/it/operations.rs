@@ -143,3 +143,26 @@ fn the_log_filter_is_changed_by_operators_and_checked() {
     )
     .refused(403, "FORBIDDEN");
 }
+
+#[test]
+fn metrics_tell_how_webhooks_do() {
+    let s = Service::with(workspaced::config::Config {
+        webhook_reach: workspaced::config::WebhookReach::Loopback,
+        ..Default::default()
+    });
+    // Nobody listens there.
+    let hook =
+        serde_json::json!({ "url": "http://127.0.0.1:1024/", "events": ["workspace.created"] });
+    s.post("/webhooks", hook).expect(201);
+    s.workspace("W");
+    let text = get(&s, "/metrics", Some(&s.key)).text;
+    assert_eq!(sample(&text, "workspaced_webhook_deliveries_waiting "), 1.0);
+    let patience = std::time::Duration::from_secs(30);
+    let sent = workspaced::webhooks::deliver_due(&s.app, patience);
+    assert!(crate::harness::runtime().block_on(sent).unwrap());
+    let text = get(&s, "/metrics", Some(&s.key)).text;
+    let retries = "workspaced_webhook_deliveries_total{result=\"retry\"}";
+    assert_eq!(sample(&text, retries), 1.0);
+    assert_eq!(sample(&text, "workspaced_webhook_deliveries_waiting "), 1.0);
+    assert_eq!(sample(&text, "workspaced_webhook_deliveries_sending "), 0.0);
+}
