@@ -329,7 +329,7 @@ CREATE TABLE webhook_deliveries (
     body            TEXT NOT NULL,
     replay_of       BLOB,                            -- the delivery that this one repeats
     asked           INTEGER NOT NULL DEFAULT 0 CHECK (asked IN (0, 1)),  -- a person waits: before all others
-    state           TEXT NOT NULL CHECK (state IN ('pending', 'delivered', 'failed')),
+    state           TEXT NOT NULL CHECK (state IN ('pending', 'delivered') OR state = 'failed'),
     attempt_count   INTEGER NOT NULL DEFAULT 0,
     next_attempt_at INTEGER,
     -- What the last attempt came to.

@@ -20,6 +20,8 @@ pub const EVENTS: &[(&str, &str)] = &[
         "Limits or defaults of a workspace changed",
     ),
     ("workspace.deleted", "A workspace was deleted"),
+    ("workspace.exported", "A workspace was exported to a file"),
+    ("workspace.imported", "A workspace came in from a file"),
     (
         "workspace.preview_domain_updated",
         "The preview domain of a workspace was set",
