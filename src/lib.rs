@@ -60,7 +60,3 @@ pub mod text;
 pub mod usage;
 pub mod webhooks;
 pub mod workspaces;
-
-/// Half of a write's instructions are allocations of SQLite and of JSON.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
