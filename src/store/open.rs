@@ -203,7 +203,8 @@ fn glance(conn: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// Moves everything into the database file and begins a new log.
+/// Moves everything into the database file and begins a new log: at start and at stop. Whoever else
+/// holds the log, such as Litestream, is not waited for; the data is as safe there.
 ///
 /// What a crashed process left in the log was perhaps never on the disk: it may have died because a
 /// flush failed, and the kernel forgets that it did. Copied and flushed once more, it is.
@@ -213,7 +214,7 @@ pub(super) fn fold_log(conn: &Connection) {
         .and_then(|()| conn.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
         .and_then(|()| conn.busy_timeout(BUSY_TIMEOUT));
     if let Err(e) = done {
-        tracing::warn!(error = %e, "the first checkpoint failed; the WAL keeps the data");
+        tracing::warn!(error = %e, "the checkpoint of the whole WAL failed; the WAL keeps the data");
     }
 }
 

@@ -104,6 +104,7 @@ pub(super) fn start(
             clock,
             signals,
             source: Source::system(),
+            insist_at: RESTART_PAGES,
         }
         .run(&receiver)
     };
@@ -131,6 +132,8 @@ struct Writer {
     clock: Clock,
     signals: Arc<Signals>,
     source: Source,
+    /// Pages in the WAL at which the next checkpoint insists.
+    insist_at: u32,
 }
 
 impl Writer {
@@ -155,12 +158,7 @@ impl Writer {
             next = next.or_else(|| receiver.recv().ok());
         }
         // Leave one file behind, so that copying the database after a stop copies everything.
-        if let Err(e) = self
-            .conn
-            .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))
-        {
-            tracing::warn!(error = %e, "last checkpoint failed; the WAL keeps the data");
-        }
+        super::open::fold_log(&self.conn);
     }
 
     /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
@@ -270,23 +268,26 @@ impl Writer {
     }
 
     /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
-    fn checkpoint(&self) {
+    fn checkpoint(&mut self) {
         let pages = WAL_PAGES.get();
+        if pages < RESTART_PAGES {
+            self.insist_at = RESTART_PAGES;
+        }
         if pages < CHECKPOINT_PAGES {
             return;
         }
-        let mode = if pages < RESTART_PAGES {
-            "PASSIVE"
-        } else {
-            "RESTART"
-        };
+        let insists = pages >= self.insist_at;
+        let mode = if insists { "RESTART" } else { "PASSIVE" };
         let patience = |d| self.conn.busy_timeout(d);
         let done = patience(RESTART_PATIENCE).and_then(|()| {
             self.conn
                 .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
-                    row.get::<_, i64>(0)
+                    row.get::<_, bool>(0)
                 })
         });
+        if insists && !matches!(done, Ok(false)) {
+            self.insist_at = pages.saturating_add(CHECKPOINT_PAGES);
+        }
         if let Err(e) = done.and_then(|_| patience(super::open::BUSY_TIMEOUT)) {
             tracing::warn!(error = %e, "checkpoint failed");
         }

@@ -217,6 +217,44 @@ fn the_wal_stays_small_under_steady_reads_and_writes() {
 }
 
 #[test]
+fn whoever_holds_the_wal_holds_up_neither_its_end_nor_the_stop() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let hold = || {
+        let other = rusqlite::Connection::open(dir.path().join("workspaced.db")).unwrap();
+        other.execute_batch("BEGIN; SELECT * FROM scratch").unwrap();
+        other
+    };
+    let write = || {
+        let sql = "INSERT INTO scratch (n, t) SELECT count(*), zeroblob(400000) FROM scratch";
+        store
+            .write_blocking(move |tx| Ok(tx.execute(sql, [])?))
+            .unwrap();
+        let wal = dir.path().join("workspaced.db-wal");
+        std::fs::metadata(wal).unwrap().len()
+    };
+    let other = hold();
+    let mut largest = 0;
+    for _ in 0..60 {
+        largest = write();
+    }
+    assert!(largest > 20 << 20, "held: {largest} bytes");
+    drop(other);
+    for _ in 0..20 {
+        largest = write();
+    }
+    assert!(largest <= 16 << 20, "let go: {largest} bytes");
+
+    let _other = hold();
+    write();
+    let watch = workspaced::clock::Stopwatch::start();
+    store.close();
+    // Waiting for the other to let go would take the five seconds of a busy database.
+    assert!(watch.micros() < 5_000_000, "{} us", watch.micros());
+}
+
+#[test]
 fn every_connection_is_durable_and_in_wal_mode() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
