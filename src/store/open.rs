@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2::Pool;
@@ -10,6 +11,7 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::config::DbConfig;
 use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
+use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::backup;
 
@@ -244,6 +246,8 @@ pub(super) fn pool(path: &Path, size: usize) -> Result<Pool<SqliteConnectionMana
         .test_on_check_out(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        // Three threads of the pool's own would have nothing to do.
+        .thread_pool(Arc::new(ScheduledThreadPool::new(1)))
         .build(manager)
         .map_err(|e| OpenError::new(format!("{}: {e}", path.display())))
 }

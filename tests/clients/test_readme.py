@@ -71,3 +71,7 @@ def test_the_commands_for_organizations_and_keys(tmp_path):
             done = run(*words[1:], "--data-dir", server.data_dir)
             assert done.returncode == 0, done.stderr
             assert "msk_" in done.stdout
+
+
+def test_the_litestream_configuration_is_the_one_that_is_tested():
+    assert block("yaml", "### Continuous replication: Litestream") == (ROOT / "tests/durability/litestream.yml").read_text()
