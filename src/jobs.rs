@@ -49,7 +49,7 @@ pub static JOBS: &[Job] = &[
     Job {
         name: "search",
         every_ms: 1000,
-        run: |tx, _| workspaces::index_search(tx, BATCH),
+        run: |tx, app| workspaces::index_search(tx, app.store.writes_waiting() > 0, BATCH),
     },
     Job {
         name: "idempotency",

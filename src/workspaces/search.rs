@@ -63,11 +63,24 @@ pub(super) const FOUND: &str = "(
 pub(super) const CONTAINS: &str = "(instr(folded(w.name), :plain) OR instr(w.slug, :plain)
     OR instr(folded(w.external_workspace_id), :plain))";
 
+/// Workspaces that may wait to be indexed while somebody else wants to write: a search looks at each.
+const MAY_WAIT: u32 = 10_000;
+
 /// Brings the index up to date with at most `limit` of the workspaces that wait. Returns how many.
+/// Where the writer is `busy` it does so only when too many wait: a burst of new workspaces is not
+/// held up by its index.
 ///
 /// # Errors
 /// When the store fails.
-pub fn index(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
+pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
+    if busy {
+        let waiting: u32 = tx
+            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)")?
+            .query_row([MAY_WAIT], |row| row.get(0))?;
+        if waiting < MAY_WAIT {
+            return Ok(0);
+        }
+    }
     let waiting: Vec<[u8; 16]> = tx
         .prepare_cached("SELECT workspace_id FROM workspaces_to_index LIMIT ?1")?
         .query_map([limit], |row| row.get(0))?

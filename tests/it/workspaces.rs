@@ -536,7 +536,7 @@ fn a_search_finds_the_same_once_everything_is_indexed() {
         let done = s
             .app
             .store
-            .write_blocking(|tx| workspaces::index_search(tx, 500));
+            .write_blocking(|tx| workspaces::index_search(tx, false, 500));
         assert_eq!(done.unwrap(), usize::try_from(waiting).unwrap());
         let live = s.count("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL");
         assert_eq!(s.count("SELECT count(*) FROM workspace_search"), live);
@@ -545,6 +545,31 @@ fn a_search_finds_the_same_once_everything_is_indexed() {
 }
 
 /// With `settle` before each round of searches.
+#[test]
+fn a_busy_writer_puts_the_search_index_off_until_too_many_wait() {
+    let s = Service::new();
+    let index = |busy| {
+        let done = s
+            .app
+            .store
+            .write_blocking(move |tx| workspaces::index_search(tx, busy, 500));
+        done.unwrap()
+    };
+    index(false);
+    s.workspace("Clinic");
+    assert_eq!((index(true), index(false)), (0, 1));
+    let crowd = |tx: &workspaced::store::WriteTx<'_>| {
+        tx.execute_batch(
+            "INSERT INTO workspaces_to_index (workspace_id)
+             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10000)
+             SELECT CAST(printf('%016d', n) AS BLOB) FROM n",
+        )?;
+        Ok(())
+    };
+    s.app.store.write_blocking(crowd).unwrap();
+    assert_eq!((index(true), index(true)), (500, 0));
+}
+
 fn a_search_finds(settle: impl Fn(&Service)) {
     let s = Service::new();
     let new = |name: &str, slug: &str, external: &str| {
