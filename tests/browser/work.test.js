@@ -287,4 +287,9 @@ test("the books are verified from the System screen", async () => {
   await page.getByText(/events, 0 differences/).waitFor();
 });
 
+test("the System screen says how to have backups", async () => {
+  await page.getByText("No directory for backups").waitFor();
+  assert.equal(await page.getByRole("button", { name: "Back up now" }).count(), 0);
+});
+
 test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
