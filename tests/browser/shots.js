@@ -17,7 +17,7 @@ const sizes = (process.env.SIZES ?? "1440x900,390x844").split(",").map((s) => s.
 const themes = (process.env.THEMES ?? "light,dark").split(",");
 
 const dns = await startDns({ ".drsmith.example": "proxy.miosa.ai", ".maplevets.example": "parking.example" });
-const service = await startService("--dev", "--provision-ms", "0", "--dns-resolver", dns.address);
+const service = await startService("--dev", "--provision-ms", "0", "--dns-resolver", dns.address, "--backup-dir", join(dir, "backups"));
 const receiver = await startReceiver();
 const browser = await startBrowser();
 const page = await browser.page();
