@@ -37,12 +37,14 @@ class Process:
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=log, text=True, cwd=directory
         )
 
-    def listening(self) -> str:
-        """The address from the line that says it; also notes how long the start took."""
+    def listening(self) -> tuple[str, str]:
+        """The address from the line that says it, and what was said before; notes how long the start took."""
+        shown = ""
         for line in self.process.stdout:
             if match := re.match(r"listening on (http://\S+)", line):
                 self.start_ms = (time.monotonic() - self._began) * 1000
-                return match[1]
+                return match[1], shown
+            shown += line
         raise SystemExit(f"{self.name} did not start")
 
     def memory_mb(self) -> float:
@@ -67,17 +69,21 @@ class Process:
 
 
 class Workspaced(Process):
-    """The server of this project, in development mode, which has a fixed key and no rate limits."""
-
-    key = "msk_u_dev"
+    """The server of this project as in production, but for limits on the rate of requests."""
 
     def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
         data = directory / "workspaced"
         delays = ["--provision-ms", "0", "--start-ms", "0", "--stop-ms", "0"]
+        limits = ["--rate-limit", "0", "--address-rate-limit", "0"]
         super().__init__(
-            "workspaced", [binary, "--dev", "--listen", "127.0.0.1:0", "--data-dir", data, *delays], log, directory
+            "workspaced", [binary, "--listen", "127.0.0.1:0", "--data-dir", data, *delays, *limits], log, directory
         )
-        self.url = self.listening()
+        self.url, shown = self.listening()
+        # The first start shows the key, this once.
+        kept = directory / "key"
+        if key := re.search(r"MIOSA_API_KEY=(\S+)", shown):
+            kept.write_text(key[1])
+        self.key = kept.read_text()
         self.wal = data / "workspaced.db-wal"
 
 
@@ -86,7 +92,7 @@ class Bare(Process):
 
     def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
         super().__init__("bare axum", [binary], log, directory)
-        self.url = self.listening()
+        self.url, _ = self.listening()
 
 
 class PocketBase(Process):
