@@ -2,7 +2,7 @@
 
 import { h, fill, debounce, icon } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
-import { button, copyable, empty, errorBox, facts, head, menu, pager, panel, redraw, resource, status, table, toast, toastError } from "../lib/ui.js";
+import { button, copyable, empty, errorBox, facts, head, menu, menuClosed, pager, panel, redraw, resource, status, table, toast, toastError } from "../lib/ui.js";
 import { ago, count, time } from "../lib/format.js";
 import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
@@ -74,7 +74,10 @@ export async function show({ main, signal, title, go, query, setQuery, covers },
   async function refresh() {
     if (signal.aborted) return;
     try {
-      drawTop((await api.get(`/webhooks/${id}`, { signal })).data);
+      const hook = (await api.get(`/webhooks/${id}`, { signal })).data;
+      await menuClosed(top);
+      if (signal.aborted) return;
+      drawTop(hook);
       reload();
     } catch (e) { if (e.status === 404) go("/webhooks"); else toastError(e); }
   }

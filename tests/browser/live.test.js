@@ -44,9 +44,12 @@ test("what another client does is seen too, without a request of the page", asyn
 test("where it never stops, the list follows all the same", async () => {
   let on = true, n = 0;
   const busy = (async () => { while (on) await service.call("PATCH", `/computers/${computer.id}`, { name: `front-desk-${++n}` }); })();
-  await second.getByRole("row", { name: /front-desk-\d/ }).waitFor(SOON);
-  on = false;
-  await busy;
+  try {
+    await second.getByRole("row", { name: /front-desk-\d/ }).waitFor(SOON);
+  } finally {
+    on = false;
+    await busy;
+  }
   await service.call("PATCH", `/computers/${computer.id}`, { name: "front-desk" });
   await second.getByRole("row", { name: "front-desk", exact: false }).filter({ hasNotText: /front-desk-\d/ }).first().waitFor();
 });

@@ -130,6 +130,7 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
 test("a workspace with things in it names what goes", async () => {
   const [workspace] = (await service.get("/workspaces?slug=dr-smith-clinic")).data;
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}`);
+  await page.getByRole("heading", { name: "Dr. Smith Clinic", level: 1 }).waitFor();
   await page.getByRole("button", { name: "More" }).click();
   await page.getByRole("button", { name: "Delete workspace" }).click();
   await dialog().getByText("1 computer").waitFor();

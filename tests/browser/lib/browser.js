@@ -13,9 +13,18 @@ export async function startBrowser(options = {}) {
   const dir = await mkdtemp(join(tmpdir(), "workspaced-profile-"));
   const context = await chromium.launchPersistentContext(dir, {
     executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, headless: true,
-    viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "Europe/Budapest", acceptDownloads: true, ...options,
+    viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "Europe/Budapest", acceptDownloads: true,
+    // A page that is still scrolling or pulsing has no place and no colour to be looked at.
+    reducedMotion: "reduce", ...options,
   });
   context.setDefaultTimeout(30_000);
+  // DELAY_MS=200 holds every answer of the API back, up to so long: what a test takes for granted
+  // because the service is quick fails then, every time and not once a week.
+  const delay = Number(process.env.DELAY_MS ?? 0);
+  if (delay) await context.route("**/api/v1/**", async (route) => {
+    await new Promise((resolve) => setTimeout(resolve, delay * Math.random()));
+    await route.continue().catch(() => {});
+  });
   const faults = [];
   const watch = (page) => {
     page.on("console", (message) => {
