@@ -15,6 +15,7 @@
 //! the database, and must only use the transaction that it is given.
 
 mod backup;
+mod checkpoint;
 mod columns;
 mod health;
 mod open;
@@ -135,8 +136,14 @@ impl Store {
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
             .map_err(|e| e.about(path))?;
         open::fold_log(&writer_conn);
-        let (writer, writer_thread) =
-            writer::start(writer_conn, clock.clone(), signals.clone(), WRITE_QUEUE);
+        let checkpointer = checkpoint::Checkpointer::start(open::for_checkpoints(path)?)?;
+        let (writer, writer_thread) = writer::start(
+            writer_conn,
+            checkpointer,
+            clock.clone(),
+            signals.clone(),
+            WRITE_QUEUE,
+        );
         let pool = open::pool(path, readers)?;
         let (reader, mut threads) = readers::start(&pool, readers, READ_QUEUE)?;
         threads.push(writer_thread);

@@ -230,6 +230,18 @@ pub(super) fn for_backup(path: &Path) -> rusqlite::Result<Connection> {
     Ok(conn)
 }
 
+/// The connection that only copies pages of the WAL: it reads no page through a cache.
+pub(super) fn for_checkpoints(path: &Path) -> rusqlite::Result<Connection> {
+    let conn = Connection::open_with_flags(
+        path,
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
+    )?;
+    pragmas(&conn, 0)?;
+    // It knows that this is WAL only once it has read something.
+    conn.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))?;
+    Ok(conn)
+}
+
 /// The connections that read. `query_only` makes a write through them an error.
 pub(super) fn pool(path: &Path, size: usize) -> Result<Pool<SqliteConnectionManager>, OpenError> {
     let manager = SqliteConnectionManager::file(path)

@@ -15,6 +15,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::checkpoint::Checkpointer;
 use super::source::Source;
 use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
 use super::upgrade::VERSION;
@@ -24,7 +25,7 @@ use crate::error::{Error, Fault, Result};
 
 /// Writes that share one commit at the most: bounds how long the first of them waits.
 const BATCH: usize = 256;
-/// Pages in the WAL (4 KiB each) from which on they are copied into the database file.
+/// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
 const CHECKPOINT_PAGES: u32 = 1000;
 /// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
 /// can start over. Without this a WAL under steady reads only ever grows.
@@ -93,6 +94,7 @@ where
 
 pub(super) fn start(
     conn: Connection,
+    checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
     queue: usize,
@@ -101,9 +103,12 @@ pub(super) fn start(
     let run = move || {
         Writer {
             conn,
+            checkpointer,
             clock,
             signals,
             source: Source::system(),
+            pages: 0,
+            copy_at: CHECKPOINT_PAGES,
             insist_at: RESTART_PAGES,
         }
         .run(&receiver)
@@ -129,10 +134,15 @@ thread_local! {
 
 struct Writer {
     conn: Connection,
+    checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
     source: Source,
-    /// Pages in the WAL at which the next checkpoint insists.
+    /// Pages in the WAL after the last commit.
+    pages: u32,
+    /// Pages in the WAL at which they are next copied beside the writer.
+    copy_at: u32,
+    /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
     insist_at: u32,
 }
 
@@ -157,6 +167,7 @@ impl Writer {
             self.checkpoint();
             next = next.or_else(|| receiver.recv().ok());
         }
+        self.checkpointer.stop();
         // Leave one file behind, so that copying the database after a stop copies everything.
         super::open::fold_log(&self.conn);
     }
@@ -270,22 +281,30 @@ impl Writer {
     /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
     fn checkpoint(&mut self) {
         let pages = WAL_PAGES.get();
-        if pages < RESTART_PAGES {
+        if pages < self.pages {
+            // It has begun anew.
+            self.copy_at = CHECKPOINT_PAGES;
             self.insist_at = RESTART_PAGES;
         }
-        if pages < CHECKPOINT_PAGES {
-            return;
+        self.pages = pages;
+        if pages >= self.insist_at {
+            self.restart(pages);
+        } else if pages >= self.copy_at {
+            self.copy_at = pages.saturating_add(CHECKPOINT_PAGES);
+            self.checkpointer.wake();
         }
-        let insists = pages >= self.insist_at;
-        let mode = if insists { "RESTART" } else { "PASSIVE" };
+    }
+
+    /// Copies what is left, and lets the next commit begin the WAL anew.
+    fn restart(&mut self, pages: u32) {
         let patience = |d| self.conn.busy_timeout(d);
         let done = patience(RESTART_PATIENCE).and_then(|()| {
             self.conn
-                .query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |row| {
+                .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
                     row.get::<_, bool>(0)
                 })
         });
-        if insists && !matches!(done, Ok(false)) {
+        if !matches!(done, Ok(false)) {
             self.insist_at = pages.saturating_add(CHECKPOINT_PAGES);
         }
         if let Err(e) = done.and_then(|_| patience(super::open::BUSY_TIMEOUT)) {

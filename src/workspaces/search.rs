@@ -64,7 +64,7 @@ pub(super) const CONTAINS: &str = "(instr(folded(w.name), :plain) OR instr(w.slu
     OR instr(folded(w.external_workspace_id), :plain))";
 
 /// Workspaces that may wait to be indexed while somebody else wants to write: a search looks at each.
-const MAY_WAIT: u32 = 10_000;
+const MAY_WAIT: u32 = 50_000;
 
 /// Brings the index up to date with at most `limit` of the workspaces that wait. Returns how many.
 /// Where the writer is `busy` it does so only when too many wait: a burst of new workspaces is not

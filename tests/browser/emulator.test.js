@@ -81,7 +81,7 @@ test("where there is no emulator the page does not keep asking", async () => {
   const other = await browser.context.newPage();
   try {
     // The first page still asks its own service meanwhile.
-    browser.only(null);
+    browser.only(service.origin, own.origin);
     await other.goto(`${own.origin}/admin`);
     await other.getByRole("textbox", { name: "API key" }).fill(own.key);
     await other.getByRole("button", { name: "Sign in", exact: true }).click();
@@ -94,8 +94,8 @@ test("where there is no emulator the page does not keep asking", async () => {
     await other.locator("main[data-path='/workspaces'] h1").waitFor();
     assert.deepEqual(asked, []);
   } finally {
-    browser.only(service.origin);
     await other.close();
+    browser.only(service.origin);
     await own.stop();
   }
 });

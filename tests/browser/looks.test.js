@@ -30,6 +30,7 @@ async function open(hash) {
 
 test("the whole page weighs less than 150 kB", async () => {
   await page.goto(`${service.origin}/admin`);
+  await page.getByRole("button", { name: /msk_u_dev/ }).waitFor();
   assert.deepEqual(await violations(page), [], "signing in");
   await signIn(page, service.origin);
   const files = new Set();

@@ -32,10 +32,11 @@ class Process:
 
     def __init__(self, name: str, command: list, log, directory: pathlib.Path) -> None:
         self.name = name
-        self._began = time.monotonic()
-        self.process = subprocess.Popen(
+        self._spawn = lambda: subprocess.Popen(
             [str(part) for part in command], stdout=subprocess.PIPE, stderr=log, text=True, cwd=directory
         )
+        self._began = time.monotonic()
+        self.process = self._spawn()
 
     def listening(self) -> tuple[str, str]:
         """The address from the line that says it, and what was said before; notes how long the start took."""
@@ -96,7 +97,9 @@ class Bare(Process):
 
 
 class PocketBase(Process):
-    """A peer with the same table, and usage by a JS route over raw events."""
+    """A peer with the same table and the same check of the tenant, and usage by a JS route over raw events."""
+
+    TENANT = "t1"
 
     def __init__(self, binary: pathlib.Path, directory: pathlib.Path, log) -> None:
         data = directory / "pocketbase"
@@ -108,16 +111,32 @@ class PocketBase(Process):
             port = probe.getsockname()[1]
         super().__init__("PocketBase", [binary, "serve", f"--http=127.0.0.1:{port}", "--hooksWatch=false", *places], log, directory)
         self.url = f"http://127.0.0.1:{port}"
-        while True:
-            try:
-                ask("GET", f"{self.url}/api/health")
-                break
-            except OSError:
-                if self.process.poll() is not None:
-                    raise SystemExit("PocketBase did not start") from None
-                time.sleep(0.005)
+        self._answers()
         self.start_ms = (time.monotonic() - self._began) * 1000
         self.wal = data / "data.db-wal"
         self.database = data / "data.db"
         login = {"identity": "load@example.com", "password": PASSWORD}
-        self.key = ask("POST", f"{self.url}/api/collections/_superusers/auth-with-password", None, login)["token"]
+        root = ask("POST", f"{self.url}/api/collections/_superusers/auth-with-password", None, login)["token"]
+        # What is measured is asked by a member, as customers would: no rule holds for a superuser.
+        member = {"email": "member@example.com", "password": PASSWORD, "passwordConfirm": PASSWORD, "tenant": self.TENANT}
+        ask("POST", f"{self.url}/api/collections/members/records", root, member)
+        login = {"identity": member["email"], "password": PASSWORD}
+        self.key = ask("POST", f"{self.url}/api/collections/members/auth-with-password", None, login)["token"]
+
+    def _answers(self) -> None:
+        """Waits until it does."""
+        while True:
+            try:
+                ask("GET", f"{self.url}/api/health")
+                return
+            except OSError:
+                if self.process.poll() is not None:
+                    raise SystemExit("PocketBase did not start") from None
+                time.sleep(0.005)
+
+    def restart(self) -> None:
+        """Ends what it may still be working at for clients that have gone."""
+        self.process.kill()
+        self.process.wait()
+        self.process = self._spawn()
+        self._answers()

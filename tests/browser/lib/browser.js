@@ -21,7 +21,7 @@ export async function startBrowser(options = {}) {
   // DELAY_MS=200 holds every answer of the API back, up to so long: what a test takes for granted
   // because the service is quick fails then, every time and not once a week.
   const delay = Number(process.env.DELAY_MS ?? 0);
-  if (delay) await context.route("**/api/v1/**", async (route) => {
+  if (delay) await context.route(/\/(api\/v1|_dev|admin\/session)/, async (route) => {
     await new Promise((resolve) => setTimeout(resolve, delay * Math.random()));
     await route.continue().catch(() => {});
   });
@@ -35,14 +35,15 @@ export async function startBrowser(options = {}) {
   };
   context.on("page", watch);
   context.pages().forEach(watch);
-  let allowed = null;
+  let allowed = [];
   context.on("request", (request) => {
     const url = new URL(request.url());
-    if (allowed && url.origin !== allowed && !["data:", "blob:", "about:"].includes(url.protocol)) faults.push(`request to ${url.origin}`);
+    if (!allowed.includes(url.origin) && !["data:", "blob:", "about:"].includes(url.protocol)) faults.push(`request to ${url.origin}`);
   });
   return {
     context, faults,
-    only(origin) { allowed = origin; },
+    /** The services that pages may ask from now on. */
+    only(...origins) { allowed = origins; },
     async page() { return context.pages().find((p) => p.url() === "about:blank") ?? context.newPage(); },
     async stop() { await context.close(); await rm(dir, { recursive: true, force: true }); },
   };

@@ -1,7 +1,9 @@
-// The same data model as far as PocketBase has one: whoever is signed in may do everything.
+// The same data model as far as PocketBase has one, and the check that this server makes, too: whoever
+// is signed in sees and makes what belongs to the own tenant.
 migrate((app) => {
-  const signedIn = '@request.auth.id != ""';
-  const rules = { listRule: signedIn, viewRule: signedIn, createRule: signedIn, updateRule: signedIn, deleteRule: signedIn };
+  const own = '@request.auth.id != "" && tenant = @request.auth.tenant';
+  const rules = { listRule: own, viewRule: own, createRule: own, updateRule: own, deleteRule: own };
+  app.save(new Collection({ type: 'auth', name: 'members', fields: [{ name: 'tenant', type: 'text', required: true }] }));
   const stamps = [
     { name: 'created_at', type: 'autodate', onCreate: true },
     { name: 'updated_at', type: 'autodate', onCreate: true, onUpdate: true },
@@ -9,6 +11,7 @@ migrate((app) => {
   app.save(new Collection({
     type: 'base', name: 'workspaces', ...rules,
     fields: [
+      { name: 'tenant', type: 'text', required: true },
       { name: 'name', type: 'text', required: true, max: 120 },
       { name: 'slug', type: 'text', required: true, max: 80 },
       { name: 'external_workspace_id', type: 'text', max: 255 },
@@ -18,11 +21,12 @@ migrate((app) => {
       { name: 'computer_count', type: 'number' },
       ...stamps,
     ],
-    indexes: ['CREATE UNIQUE INDEX workspaces_slug ON workspaces (slug)'],
+    indexes: ['CREATE UNIQUE INDEX workspaces_slug ON workspaces (tenant, slug)'],
   }));
   app.save(new Collection({
     type: 'base', name: 'compute_events', ...rules,
     fields: [
+      { name: 'tenant', type: 'text' },
       { name: 'workspace_id', type: 'text' },
       { name: 'computer_id', type: 'text' },
       { name: 'at', type: 'number' },
