@@ -49,7 +49,7 @@ pub static JOBS: &[Job] = &[
     Job {
         name: "search",
         every_ms: 1000,
-        run: |tx, app| workspaces::index_search(tx, app.store.writes_waiting() > 0, BATCH),
+        run: |tx, app| workspaces::index_search(tx, app.store.is_busy(), BATCH),
     },
     Job {
         name: "idempotency",

@@ -28,7 +28,7 @@ mod webhooks;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
@@ -96,6 +96,8 @@ pub struct Signals {
 pub struct Commits {
     /// How many writes shared it.
     pub writes: Histogram,
+    /// How many shared the last one.
+    pub last: AtomicUsize,
     /// Seconds that it took, waiting for the disk included.
     pub duration: Histogram,
 }
@@ -104,6 +106,7 @@ impl Default for Commits {
     fn default() -> Self {
         Commits {
             writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
+            last: AtomicUsize::new(0),
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
         }
     }
@@ -339,6 +342,12 @@ impl Store {
     /// How many writes wait for the writer.
     pub fn writes_waiting(&self) -> usize {
         self.0.writer.len()
+    }
+
+    /// Whether several want to write at the same time: some wait, or the last commit was shared. In
+    /// the middle of a burst the queue is often empty for a moment.
+    pub fn is_busy(&self) -> bool {
+        self.writes_waiting() > 0 || self.signals().commits.last.load(Ordering::Relaxed) > 1
     }
 
     /// The database file.

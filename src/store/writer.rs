@@ -236,6 +236,7 @@ impl Writer {
         }
         let commits = &self.signals.commits;
         commits.writes.observe(answers.len() as f64);
+        commits.last.store(answers.len(), Ordering::Relaxed);
         commits.duration.observe(watch.micros() as f64 / 1e6);
         for answer in answers {
             answer(failure.as_ref());
