@@ -561,7 +561,7 @@ fn a_busy_writer_puts_the_search_index_off_until_too_many_wait() {
     let crowd = |tx: &workspaced::store::WriteTx<'_>| {
         tx.execute_batch(
             "INSERT INTO workspaces_to_index (workspace_id)
-             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 10000)
+             WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)
              SELECT CAST(printf('%016d', n) AS BLOB) FROM n",
         )?;
         Ok(())
