@@ -6,7 +6,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, agenda, state};
+use super::{Input, agenda, state, to_its_end};
 use crate::app::App;
 use crate::clock::{Course, Mode, Stopwatch, Timestamp};
 use crate::error::{Error, Fields, Result};
@@ -71,12 +71,16 @@ pub(super) async fn drive(
     State(app): State<App>,
     Input(input): Input<Drive>,
 ) -> Result<Json<View>> {
+    to_its_end(async move { set(&app, &input).await }).await
+}
+
+async fn set(app: &App, input: &Drive) -> Result<Json<View>> {
     let _one = app.dev.moving.lock().await;
     let clock = app.store.clock();
     let now = clock.now();
-    let target = check(&input, now, clock.wall())?;
+    let target = check(input, now, clock.wall())?;
     let steps = match target {
-        Some(target) => Some(advance(&app, target).await?),
+        Some(target) => Some(advance(app, target).await?),
         None => None,
     };
     let course = clock.course();
@@ -94,7 +98,7 @@ pub(super) async fn drive(
         app.store.signals().agenda.notify_one();
         app.store.signals().outbox.notify_one();
     }
-    Ok(view(&app, steps))
+    Ok(view(app, steps))
 }
 
 /// Where the clock is to be moved to, if it is.

@@ -69,6 +69,16 @@ pub struct Dev {
     pub compat: compat::Compat,
 }
 
+/// Runs `f` to its end even if the client leaves meanwhile: half way, the clock would be left standing
+/// still, and an emptied database without a key.
+async fn to_its_end<T: Send + 'static>(
+    f: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(f)
+        .await
+        .unwrap_or_else(|e| Err(Error::internal(format!("did not come to its end: {e}"))))
+}
+
 /// The routes, where the clock can be driven; none otherwise.
 pub fn router(app: &App) -> Router<App> {
     if !app.config.driven {

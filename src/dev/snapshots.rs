@@ -14,7 +14,7 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Input, state};
+use super::{Input, state, to_its_end};
 use crate::app::App;
 use crate::clock::{Course, Timestamp};
 use crate::error::{Error, Result};
@@ -297,14 +297,18 @@ pub(super) async fn reset(
     State(app): State<App>,
     Input(input): Input<Reset>,
 ) -> Result<Json<Restored>> {
+    to_its_end(async move { reset_to(&app, &input.to).await }).await
+}
+
+async fn reset_to(app: &App, to: &str) -> Result<Json<Restored>> {
     let _one = app.dev.moving.lock().await;
-    if input.to != EMPTY {
-        check_name("to", &input.to)?;
-        let restored = go_back(&app, &input.to).await?;
+    if to != EMPTY {
+        check_name("to", to)?;
+        let restored = go_back(app, to).await?;
         app.dev.faults.clear();
         return Ok(restored);
     }
-    replace(&app, || {
+    replace(app, || {
         let fresh = Connection::open_in_memory()?;
         store::create(&fresh)?;
         Ok(fresh)
@@ -316,5 +320,5 @@ pub(super) async fn reset(
         .store
         .write(move |tx| crate::cli::first_start(tx, &config.file, config.dev))
         .await?;
-    Ok(restored(&app, EMPTY, key))
+    Ok(restored(app, EMPTY, key))
 }

@@ -1,6 +1,7 @@
 //! The emulator: the driven clock, scenarios, snapshots, and who may use them.
 
 use std::path::Path;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -85,14 +86,18 @@ fn clinic() -> &'static str {
 }
 
 /// A request below `/_dev`.
-fn call(s: &Service, method: Method, path: &str, body: Option<Value>) -> Answer {
+fn request(s: &Service, method: Method, path: &str, body: Option<Value>) -> Request<Body> {
     let request = Request::builder()
         .method(method)
         .uri(path)
         .header("authorization", format!("Bearer {}", s.key))
         .header("content-type", "application/json");
     let body = body.map_or(Body::empty(), |body| Body::from(body.to_string()));
-    s.send(request.body(body).unwrap())
+    request.body(body).unwrap()
+}
+
+fn call(s: &Service, method: Method, path: &str, body: Option<Value>) -> Answer {
+    s.send(request(s, method, path, body))
 }
 
 fn post(s: &Service, path: &str, body: Value) -> Answer {
@@ -291,6 +296,33 @@ fn a_clock_at_wall_time_runs_beside_it_once_it_was_moved() {
     assert_eq!(moved["mode"], "running");
     assert!(s.app.store.now() >= wall.plus_seconds(3600));
     assert!(s.app.store.now() < wall.plus_seconds(3600 + 600));
+}
+
+#[test]
+fn a_client_that_leaves_half_way_leaves_no_clock_behind_that_stands_still() {
+    let s = emulator();
+    let from = s.app.store.now();
+    s.clock.steer(Course::new(Mode::Running, from, 1));
+    let mode = || s.clock.course().map(|course| course.mode);
+    let body = Some(json!({ "advance_seconds": 86_400 }));
+    let request = request(&s, Method::POST, "/_dev/clock", body);
+    runtime().block_on(async {
+        let mut asked = Box::pin(s.send_async(request));
+        // While it is moved the clock does not run by itself: that is when the client leaves.
+        while mode() != Some(Mode::Frozen) {
+            let once = std::future::poll_fn(|cx| Poll::Ready(asked.as_mut().poll(cx).is_ready()));
+            assert!(!once.await, "answered before anybody could leave");
+            tokio::task::yield_now().await;
+        }
+        drop(asked);
+        let moved = async {
+            while mode() != Some(Mode::Running) || s.app.store.now() < from.plus_seconds(86_400) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let end = tokio::time::timeout(Duration::from_secs(20), moved).await;
+        end.expect("the clock has come to its end and runs again");
+    });
 }
 
 #[test]

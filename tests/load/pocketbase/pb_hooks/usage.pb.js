@@ -1,7 +1,7 @@
 // Usage by the hour as one would write it there: from the raw events, in SQL, at each question.
 routerAdd('GET', '/usage', (e) => {
   const to = Date.now(), from = to - 30 * 24 * 3600000;
-  const rows = arrayOf(new DynamicModel({ hour: 0, credits: 0.0 }));
+  const rows = arrayOf(new DynamicModel({ hour: 0, credits: -0 })); // -0: a number with a fraction
   $app.db().newQuery(`
     WITH RECURSIVE
     spans AS (
