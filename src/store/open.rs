@@ -220,23 +220,24 @@ pub(super) fn fold_log(conn: &Connection) {
     }
 }
 
-/// A connection for one backup.
-pub(super) fn for_backup(path: &Path) -> rusqlite::Result<Connection> {
+/// A connection beside the writer's and the readers'.
+fn beside(path: &Path, cache_kib: i64) -> rusqlite::Result<Connection> {
     let conn = Connection::open_with_flags(
         path,
         OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
     )?;
-    pragmas(&conn, READER_CACHE_KIB)?;
+    pragmas(&conn, cache_kib)?;
     Ok(conn)
+}
+
+/// A connection for one backup.
+pub(super) fn for_backup(path: &Path) -> rusqlite::Result<Connection> {
+    beside(path, READER_CACHE_KIB)
 }
 
 /// The connection that only copies pages of the WAL: it reads no page through a cache.
 pub(super) fn for_checkpoints(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    pragmas(&conn, 0)?;
+    let conn = beside(path, 0)?;
     // It knows that this is WAL only once it has read something.
     conn.query_row("SELECT 1 FROM sqlite_schema LIMIT 1", [], |_| Ok(()))?;
     Ok(conn)
