@@ -13,8 +13,8 @@
 --     needs a join to keep tenants apart.
 --   * What customers can be billed for is never deleted: workspaces, projects and computers are
 --     marked with `deleted_at`; every unique rule and list index covers live rows only.
---   * Columns named `*_count` are kept by the triggers at the end of this file, in the same
---     transaction as the row that they count.
+--   * Columns named `*_count` are kept in the same transaction as the row that they count, nearly
+--     all by the triggers at the end of this file.
 --   * The file's version is `PRAGMA user_version`; src/store/upgrade.rs holds the steps up to it.
 
 -- An organization: the boundary of authorization and of billing.
@@ -74,7 +74,7 @@ CREATE INDEX sessions_age ON sessions (expires_at);
 
 -- A tenant's customer. The five settings columns hold what PUT /settings sets; NULL = no cap.
 CREATE TABLE workspaces (
-    id                        BLOB PRIMARY KEY CHECK (length(id) = 16),
+    id                        BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
     tenant_id                 BLOB NOT NULL REFERENCES tenants (id),
     name                      TEXT NOT NULL,
     slug                      TEXT NOT NULL,
@@ -95,35 +95,37 @@ CREATE TABLE workspaces (
     computer_count            INTEGER NOT NULL DEFAULT 0,
     created_at                INTEGER NOT NULL,
     updated_at                INTEGER NOT NULL,
-    deleted_at                INTEGER
+    deleted_at                INTEGER,
+    number                    INTEGER PRIMARY KEY    -- what the search index knows it by
 ) STRICT;
 CREATE UNIQUE INDEX workspaces_slug ON workspaces (tenant_id, slug) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX workspaces_external ON workspaces (tenant_id, external_workspace_id)
     WHERE deleted_at IS NULL AND external_workspace_id IS NOT NULL;
 CREATE UNIQUE INDEX workspaces_one_default ON workspaces (tenant_id) WHERE is_default = 1;
--- The list order of the API: default first, then by age.
+-- The list order of the API: default first, then by age. It also serves the order by age alone, as the
+-- default workspace and all others in one merge.
 CREATE INDEX workspaces_listed ON workspaces (tenant_id, is_default DESC, created_at, id)
     WHERE deleted_at IS NULL;
 -- The other orders of the list; the first also answers "is this name there already?" on every create.
 CREATE INDEX workspaces_by_name ON workspaces (tenant_id, name COLLATE NOCASE, id) WHERE deleted_at IS NULL;
-CREATE INDEX workspaces_by_age ON workspaces (tenant_id, created_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_change ON workspaces (tenant_id, updated_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_computers ON workspaces (tenant_id, computer_count, id) WHERE deleted_at IS NULL;
 
--- Search by any part of name, slug or external id: an index of all runs of three characters. It is
--- found by a number, so each workspace in it has one. What has changed waits in workspaces_to_index
--- until the next background round: written with every create, the index would cost more than the
--- rest of it. A search looks at those that wait, too, and so finds what was written just now.
+-- Search by any part of name, slug or external id: an index of all runs of three characters, by the
+-- numbers of the workspaces. It is brought up to date in a background round: with every create it would
+-- cost more than the rest of it. A search looks at those that wait, too, and so finds what was written
+-- just now: the workspaces above `indexed_to`, and of the others those that have changed.
 CREATE VIRTUAL TABLE workspace_search USING fts5 (
     name, slug, external_workspace_id, content = '', contentless_delete = 1, tokenize = 'trigram'
 );
-CREATE TABLE searchable_workspaces (
-    number       INTEGER PRIMARY KEY,
-    workspace_id BLOB NOT NULL UNIQUE
+CREATE TABLE workspace_search_state (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    indexed_to INTEGER NOT NULL                      -- a workspace number
 ) STRICT;
+INSERT INTO workspace_search_state (id, indexed_to) VALUES (1, 0);
 CREATE TABLE workspaces_to_index (
-    workspace_id BLOB PRIMARY KEY
-) STRICT, WITHOUT ROWID;
+    number     INTEGER PRIMARY KEY
+) STRICT;
 
 -- An app, site or campaign inside a workspace.
 CREATE TABLE projects (
@@ -265,9 +267,9 @@ CREATE TABLE idempotency (
     -- 1: the reply holds a secret; the body is encrypted under the caller's Idempotency-Key.
     sealed       INTEGER NOT NULL CHECK (sealed IN (0, 1)),
     created_at   INTEGER NOT NULL,
-    PRIMARY KEY (key_id, request)
+    seq          INTEGER PRIMARY KEY,                -- in the order of age: what is old is found without an index
+    UNIQUE (key_id, request)
 ) STRICT;
-CREATE INDEX idempotency_age ON idempotency (created_at);
 
 -- Who did what. Append-only; `seq` is also the id of the event in live streams.
 CREATE TABLE audit_log (
@@ -363,23 +365,19 @@ CREATE TABLE dev_state (
 
 -- ---------------------------------------------------------------------------------------------
 -- Counters. Limits are checked against them and lists show them, so they must cost the same at
--- ten rows and at a million; being triggers, no code path can forget them.
+-- ten rows and at a million; being triggers, no code path can forget them. The one exception is a new
+-- workspace, which workspaces::rows counts: with a trigger SQLite keeps a copy of every page that the
+-- INSERT touches, to be able to undo half of it.
 
-CREATE TRIGGER workspaces_created AFTER INSERT ON workspaces BEGIN
-    UPDATE tenants SET workspace_count = workspace_count + 1 WHERE id = new.tenant_id;
-END;
 CREATE TRIGGER workspaces_deleted AFTER UPDATE OF deleted_at ON workspaces
     WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
     UPDATE tenants SET workspace_count = workspace_count - 1 WHERE id = new.tenant_id;
 END;
 
 -- What search has to know of.
-CREATE TRIGGER workspaces_new_to_search AFTER INSERT ON workspaces BEGIN
-    INSERT INTO workspaces_to_index (workspace_id) VALUES (new.id);
-END;
 CREATE TRIGGER workspaces_changed_for_search
     AFTER UPDATE OF name, slug, external_workspace_id, deleted_at ON workspaces BEGIN
-    INSERT OR IGNORE INTO workspaces_to_index (workspace_id) VALUES (new.id);
+    INSERT OR IGNORE INTO workspaces_to_index (number) VALUES (new.number);
 END;
 
 CREATE TRIGGER projects_created AFTER INSERT ON projects BEGIN

@@ -239,6 +239,7 @@ fn workspace(
         ":auto_stop": w.default_auto_stop_seconds, ":templates": json::text(&w.allowed_template_types)?,
         ":created": w.created_at, ":updated": w.updated_at,
     })?;
+    workspaces::count_new(tx, tenant)?;
     Ok(slug.to_owned())
 }
 

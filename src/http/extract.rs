@@ -24,6 +24,7 @@ use super::routes::Access;
 use crate::app::App;
 use crate::error::{Error, Fields, Result};
 use crate::ids::parse_uuid;
+use crate::store::Undo;
 
 /// How long a body may take, and three quarters of the request timeout where that is less: who sends
 /// too slowly hears that, not that the server was slow.
@@ -253,6 +254,16 @@ pub struct Mutation<T> {
     pub caller: Caller,
     pub(super) body: Result<T>,
     pub(super) idempotency: Option<Idempotency>,
+    pub(super) undo: Undo,
+}
+
+impl<T> Mutation<T> {
+    /// What it runs refuses before it changes anything, and so needs no savepoint: see
+    /// [`Store::write_deciding_first`](crate::store::Store::write_deciding_first).
+    pub fn deciding_first(mut self) -> Self {
+        self.undo = Undo::Nothing;
+        self
+    }
 }
 
 impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
@@ -268,6 +279,7 @@ impl<T: DeserializeOwned> FromRequest<App> for Mutation<T> {
             caller,
             body,
             idempotency,
+            undo: Undo::Alone,
         })
     }
 }
@@ -286,6 +298,7 @@ impl Mutation<Bytes> {
             caller,
             body: Ok(bytes),
             idempotency,
+            undo: Undo::Alone,
         })
     }
 
@@ -308,6 +321,7 @@ impl Mutation<Bytes> {
             caller: self.caller,
             body,
             idempotency: self.idempotency,
+            undo: self.undo,
         })
     }
 }

@@ -135,18 +135,20 @@ impl<T: Send + 'static> Mutation<T> {
             caller,
             body,
             idempotency,
+            undo,
         } = self;
         let Some(key) = idempotency else {
-            let reply = app.store.write(move |tx| f(tx, &caller, body)).await?;
+            let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
+            let reply = app.store.write_as(undo, f).await?;
             return Ok((reply.status, axum::Json(reply.body)).into_response());
         };
-        let raw = app
-            .store
-            .write(move |tx| match stored(tx, &caller, &key)? {
-                Some(raw) => Ok(raw),
-                None => first_time(tx, &caller, &key, || f(tx, &caller, body)),
-            })
-            .await?;
+        let f = move |tx: &WriteTx<'_>| match stored(tx, &caller, &key)? {
+            Some(raw) => Ok(raw),
+            None => first_time(tx, &caller, &key, || {
+                tx.nested_as(undo, || f(tx, &caller, body))
+            }),
+        };
+        let raw = app.store.write_as(undo, f).await?;
         let status = StatusCode::from_u16(raw.status).map_err(Error::internal)?;
         let mut response = (status, [(CONTENT_TYPE, "application/json")], raw.body).into_response();
         if raw.replayed {
@@ -162,24 +164,27 @@ fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option
     let row = tx
         .prepare_cached(
             "SELECT body_hash, status, body, sealed, created_at FROM idempotency
-             WHERE key_id = ?1 AND request = ?2 AND created_at > ?3",
+             WHERE key_id = ?1 AND request = ?2",
         )?
-        .query_row(
-            (caller.key_id(), key.request, tx.now().plus_ms(-KEEP_MS)),
-            |row| {
-                Ok((
-                    row.get::<_, [u8; 32]>(0)?,
-                    row.get(1)?,
-                    row.get::<_, Vec<u8>>(2)?,
-                    row.get::<_, bool>(3)?,
-                    row.get(4)?,
-                ))
-            },
-        )
+        .query_row((caller.key_id(), key.request), |row| {
+            Ok((
+                row.get::<_, [u8; 32]>(0)?,
+                row.get(1)?,
+                row.get::<_, Vec<u8>>(2)?,
+                row.get::<_, bool>(3)?,
+                row.get(4)?,
+            ))
+        })
         .optional()?;
     let Some((body_hash, status, body, sealed, created_at)) = row else {
         return Ok(None);
     };
+    if created_at <= tx.now().plus_ms(-KEEP_MS) {
+        // Past its time, and not purged yet.
+        tx.prepare_cached("DELETE FROM idempotency WHERE key_id = ?1 AND request = ?2")?
+            .execute((caller.key_id(), key.request))?;
+        return Ok(None);
+    }
     if body_hash != key.body {
         return Err(Error::conflict(
             "IDEMPOTENCY_PAYLOAD_MISMATCH",
@@ -206,7 +211,7 @@ fn first_time<R: Serialize>(
     key: &Idempotency,
     f: impl FnOnce() -> Result<Reply<R>>,
 ) -> Result<Raw> {
-    let (status, body, secret) = match tx.nested(f) {
+    let (status, body, secret) = match f() {
         Ok(reply) => (
             reply.status,
             serde_json::to_vec(&reply.body).map_err(Error::internal)?,
@@ -227,10 +232,18 @@ fn first_time<R: Serialize>(
         body.clone()
     };
     tx.prepare_cached(
-        "INSERT OR REPLACE INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at)
+        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     )?
-    .execute((caller.key_id(), key.request, key.body, status.as_u16(), kept, secret, tx.now()))?;
+    .execute((
+        caller.key_id(),
+        key.request,
+        key.body,
+        status.as_u16(),
+        kept,
+        secret,
+        tx.now(),
+    ))?;
     Ok(Raw {
         status: status.as_u16(),
         body,
@@ -257,8 +270,8 @@ fn nonce(created_at: Timestamp) -> Nonce {
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     let gone = tx
         .prepare_cached(
-            "DELETE FROM idempotency WHERE rowid IN
-             (SELECT rowid FROM idempotency WHERE created_at <= ?1 ORDER BY created_at LIMIT ?2)",
+            "DELETE FROM idempotency WHERE seq IN
+             (SELECT seq FROM (SELECT seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1)",
         )?
         .execute((tx.now().plus_ms(-KEEP_MS), limit))?;
     Ok(gone)

@@ -50,6 +50,8 @@ pub(super) struct Effects {
     pub audit: Option<i64>,
     /// What of the storage failed in a job.
     pub fault: Option<Fault>,
+    /// A job without a savepoint has changed something and then failed: nothing can undo it alone.
+    pub half_done: bool,
 }
 
 impl Effects {
@@ -59,6 +61,7 @@ impl Effects {
         self.outbox |= other.outbox;
         self.audit = self.audit.max(other.audit);
         self.fault = self.fault.or(other.fault);
+        self.half_done |= other.half_done;
     }
 }
 
@@ -133,43 +136,90 @@ impl<'a> WriteTx<'a> {
         &self,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        let before = *self.effects.borrow();
-        savepoint(self.conn, "nested", || {
-            let result = f();
+        self.undoing(Undo::Alone, &NESTED, f)
+    }
+
+    /// [`WriteTx::nested`] with or without the savepoint.
+    ///
+    /// # Errors
+    /// As [`WriteTx::nested`].
+    pub(crate) fn nested_as<T>(
+        &self,
+        undo: Undo,
+        f: impl FnOnce() -> crate::error::Result<T>,
+    ) -> crate::error::Result<T> {
+        self.undoing(undo, &NESTED, f)
+    }
+
+    /// Runs `f`, and undoes what it did if it fails.
+    pub(super) fn undoing<T>(
+        &self,
+        undo: Undo,
+        savepoint: &Savepoint,
+        f: impl FnOnce() -> crate::error::Result<T>,
+    ) -> crate::error::Result<T> {
+        let run =
+            |sql: &str| -> rusqlite::Result<()> { self.prepare_cached(sql)?.execute([]).map(drop) };
+        let alone = matches!(undo, Undo::Alone);
+        let (before, changes) = (*self.effects.borrow(), self.total_changes());
+        if alone {
+            run(savepoint.open)?;
+        }
+        let result = f();
+        // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
+        if alone && !self.is_autocommit() {
             if result.is_err() {
-                *self.effects.borrow_mut() = before;
+                run(savepoint.undo)?;
             }
-            result
-        })
+            run(savepoint.close)?;
+        }
+        if let Err(e) = &result {
+            let mut effects = self.effects.borrow_mut();
+            let half_done = !alone && (effects.half_done || self.total_changes() != changes);
+            *effects = before;
+            effects.half_done |= half_done;
+            effects.fault = effects.fault.or(e.fault());
+        }
+        result
     }
 }
+
+/// How the changes of what fails are undone.
+#[derive(Clone, Copy)]
+pub(crate) enum Undo {
+    /// By a savepoint of its own. It keeps a copy of every page that is touched.
+    Alone,
+    /// There are none: it decides first. Should it have changed something after all, all who share
+    /// the commit are told that nothing was changed.
+    Nothing,
+}
+
+/// The statements of a savepoint, compiled once.
+pub(super) struct Savepoint {
+    open: &'static str,
+    undo: &'static str,
+    close: &'static str,
+}
+
+/// Around a whole job.
+pub(super) const JOB: Savepoint = Savepoint {
+    open: "SAVEPOINT job",
+    undo: "ROLLBACK TO job",
+    close: "RELEASE job",
+};
+
+/// Inside one.
+const NESTED: Savepoint = Savepoint {
+    open: "SAVEPOINT nested",
+    undo: "ROLLBACK TO nested",
+    close: "RELEASE nested",
+};
 
 impl<'a> Deref for WriteTx<'a> {
     type Target = Tx<'a>;
     fn deref(&self) -> &Tx<'a> {
         &self.tx
     }
-}
-
-/// `f` between SAVEPOINT and RELEASE; ROLLBACK TO on `Err`.
-pub(super) fn savepoint<T>(
-    conn: &Connection,
-    name: &str,
-    f: impl FnOnce() -> crate::error::Result<T>,
-) -> crate::error::Result<T> {
-    conn.prepare_cached(&format!("SAVEPOINT {name}"))?
-        .execute([])?;
-    let result = f();
-    // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
-    if !conn.is_autocommit() {
-        if result.is_err() {
-            conn.prepare_cached(&format!("ROLLBACK TO {name}"))?
-                .execute([])?;
-        }
-        conn.prepare_cached(&format!("RELEASE {name}"))?
-            .execute([])?;
-    }
-    result
 }
 
 thread_local! {

@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS];
+const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -42,6 +42,9 @@ const WEBHOOKS: &str = include_str!("upgrade_5.sql");
 
 /// Version 6: cheaper checks, the driver's agenda in order.
 const CHECKS: &str = include_str!("upgrade_6.sql");
+
+/// Version 7: fewer b-trees to a new workspace and to a repeatable request.
+const FEWER_TREES: &str = include_str!("upgrade_7.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

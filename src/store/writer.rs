@@ -1,7 +1,7 @@
 //! The writer: one thread, one connection, shared durable commits.
 //!
-//! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint, and answered
-//! after the one commit. While that commit is on its way to the disk the next callers gather, so
+//! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint (or without one, see
+//! [`Undo`]), and answered after the one commit. While that commit is on its way to the disk the next callers gather, so
 //! throughput grows with concurrency by itself; nobody is ever made to wait for company.
 
 use std::cell::Cell;
@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::checkpoint::Checkpointer;
 use super::source::Source;
-use super::tx::{Effects, WAL_PAGES, WriteTx, savepoint};
+use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx};
 use super::upgrade::VERSION;
 use super::webhooks;
 use crate::clock::{Clock, Stopwatch};
@@ -45,7 +45,7 @@ pub(super) enum Message {
 
 pub(super) type Exclusive = Box<dyn FnOnce(&mut Connection, &Signals) + Send>;
 
-/// Runs in its savepoint and says how to answer once the commit is known.
+/// Runs and says how to answer once the commit is known.
 pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
 /// Gets `None` when the commit succeeded, else why it did not.
 type Answer = Box<dyn FnOnce(Option<&Failure>)>;
@@ -68,19 +68,13 @@ impl Failure {
     }
 }
 
-pub(super) fn job<T, F>(f: F, answer: oneshot::Sender<Result<T>>) -> Job
+pub(super) fn job<T, F>(undo: Undo, f: F, answer: oneshot::Sender<Result<T>>) -> Job
 where
     T: Send + 'static,
     F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
 {
     Box::new(move |tx| {
-        let result = savepoint(tx, "job", || super::guard(|| f(tx)));
-        if let Err(e) = &result {
-            *tx.effects.borrow_mut() = Effects {
-                fault: e.fault(),
-                ..Effects::default()
-            };
-        }
+        let result = tx.undoing(undo, &JOB, || super::guard(|| f(tx)));
         Box::new(move |failure| {
             let result = match failure {
                 // What f refused stays refused whatever became of the commit.
@@ -188,6 +182,12 @@ impl Writer {
                 let tx = WriteTx::new(&self.conn, now, &self.source);
                 answers.push(job(&tx));
                 effects.merge(*tx.effects.borrow());
+                if effects.half_done && !self.conn.is_autocommit() {
+                    return Err(rusqlite::Error::SqliteFailure(
+                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                        Some("a write that shares this commit failed half way".into()),
+                    ));
+                }
                 if self.conn.is_autocommit() {
                     // The engine gave up the whole transaction (disk full, I/O): all of it is undone.
                     let code = match effects.fault {

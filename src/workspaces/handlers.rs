@@ -39,7 +39,7 @@ fn list_where(
     tx: &Tx<'_>,
     caller: &Caller,
     filter: &Filter,
-    order: &str,
+    order: Order,
     page: Page,
 ) -> Result<List<Workspace>> {
     let (tenant, only) = (caller.tenant_id(), caller.only_workspace());
@@ -83,12 +83,18 @@ fn list_where(
             .query_row(params.as_slice(), |row| row.get(0))?
     };
     params.extend(page.params());
+    let found = format!(
+        "SELECT {} FROM {from} WHERE {condition}",
+        Workspace::COLUMNS
+    );
+    let sorted = matches!(search, Some(Search::Text { .. }));
+    let found = if order.merged && !sorted {
+        format!("{found} AND w.is_default = 1 UNION ALL {found} AND w.is_default = 0")
+    } else {
+        found
+    };
     let data = tx
-        .prepare_cached(&format!(
-            "SELECT {} FROM {from} WHERE {condition} ORDER BY {order} {}",
-            Workspace::COLUMNS,
-            Page::SQL
-        ))?
+        .prepare_cached(&format!("{found} ORDER BY {} {}", order.by, Page::SQL))?
         .query_map(params.as_slice(), |row| {
             Workspace::from_row(&mut Columns::new(row))
         })?
@@ -99,6 +105,7 @@ fn list_where(
 /// `POST /workspaces`
 pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result<Response> {
     request
+        .deciding_first()
         .run(move |tx, caller, input| {
             let input = input?;
             let (record, reused) = create_or_reuse(tx, &app, caller, input)?;

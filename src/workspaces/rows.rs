@@ -127,6 +127,7 @@ pub fn insert(
         ":metadata": new.metadata, ":is_default": new.is_default, ":now": tx.now(),
     })
     .map_err(unique)?;
+    count_new(tx, new.tenant_id)?;
     let record = Record {
         view: Workspace {
             id,
@@ -146,6 +147,16 @@ pub fn insert(
     };
     record.audit(tx, actor, "workspace.created", None)?;
     Ok(record)
+}
+
+/// Counts a workspace that has just been inserted; the triggers know only how one goes.
+///
+/// # Errors
+/// When the store fails.
+pub fn count_new(tx: &WriteTx<'_>, tenant: TenantId) -> Result<()> {
+    tx.prepare_cached("UPDATE tenants SET workspace_count = workspace_count + 1 WHERE id = ?1")?
+        .execute([tenant])?;
+    Ok(())
 }
 
 impl Record {

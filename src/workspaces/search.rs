@@ -50,13 +50,16 @@ impl Search {
 /// `FROM` of a search for [`Search::Text`]: what the index has, unless it has changed since, and what
 /// waits to be indexed.
 pub(super) const FOUND: &str = "(
-        SELECT s.workspace_id, 0 AS waits
-        FROM workspace_search f CROSS JOIN searchable_workspaces s ON s.number = f.rowid
+        SELECT f.rowid AS number, 0 AS waits FROM workspace_search f
         WHERE f.workspace_search MATCH :phrase
-          AND NOT EXISTS (SELECT 1 FROM workspaces_to_index i WHERE i.workspace_id = s.workspace_id)
+          AND NOT EXISTS (SELECT 1 FROM workspaces_to_index i WHERE i.number = f.rowid)
         UNION ALL
-        SELECT workspace_id, 1 FROM workspaces_to_index
-    ) found CROSS JOIN workspaces w ON w.id = found.workspace_id";
+        SELECT number, 1 FROM workspaces_to_index
+        UNION ALL
+        SELECT n.number, 1 FROM workspaces n
+        WHERE n.number > (SELECT indexed_to FROM workspace_search_state)
+          AND NOT EXISTS (SELECT 1 FROM workspaces_to_index i WHERE i.number = n.number)
+    ) found CROSS JOIN workspaces w ON w.number = found.number";
 
 /// Whether a workspace has the text in it, by looking at it: all that [`Search::Any`] has, and what
 /// the index of [`FOUND`] does not vouch for.
@@ -64,41 +67,63 @@ pub(super) const CONTAINS: &str = "(instr(folded(w.name), :plain) OR instr(w.slu
     OR instr(folded(w.external_workspace_id), :plain))";
 
 /// Workspaces that may wait to be indexed while somebody else wants to write: a search looks at each.
-const MAY_WAIT: u32 = 50_000;
+const MAY_WAIT: i64 = 50_000;
 
-/// Brings the index up to date with at most `limit` of the workspaces that wait. Returns how many.
+/// Brings the index up to date with at most `limit` new and `limit` changed workspaces. Returns how many
+/// of the more numerous.
 /// Where the writer is `busy` it does so only when too many wait: a burst of new workspaces is not
 /// held up by its index.
 ///
 /// # Errors
 /// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
+    let (indexed_to, last): (i64, i64) = tx
+        .prepare_cached(
+            "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces) FROM workspace_search_state",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if busy {
-        let waiting: u32 = tx
+        let changed: i64 = tx
             .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)")?
             .query_row([MAY_WAIT], |row| row.get(0))?;
-        if waiting < MAY_WAIT {
+        if changed + (last - indexed_to) < MAY_WAIT {
             return Ok(0);
         }
     }
-    let waiting: Vec<[u8; 16]> = tx
-        .prepare_cached("SELECT workspace_id FROM workspaces_to_index LIMIT ?1")?
+    let changed: Vec<i64> = tx
+        .prepare_cached("SELECT number FROM workspaces_to_index LIMIT ?1")?
         .query_map([limit], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    for id in &waiting {
+    for number in &changed {
         for sql in [
-            "DELETE FROM workspace_search
-             WHERE rowid = (SELECT number FROM searchable_workspaces WHERE workspace_id = ?1)",
-            "DELETE FROM searchable_workspaces WHERE workspace_id = ?1",
-            "INSERT INTO searchable_workspaces (workspace_id)
-             SELECT id FROM workspaces WHERE id = ?1 AND deleted_at IS NULL",
-            "INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
-             SELECT s.number, w.name, w.slug, w.external_workspace_id
-             FROM searchable_workspaces s JOIN workspaces w ON w.id = s.workspace_id WHERE s.workspace_id = ?1",
-            "DELETE FROM workspaces_to_index WHERE workspace_id = ?1",
+            "DELETE FROM workspace_search WHERE rowid = ?1",
+            "DELETE FROM workspaces_to_index WHERE number = ?1",
         ] {
-            tx.prepare_cached(sql)?.execute([id])?;
+            tx.prepare_cached(sql)?.execute([number])?;
+        }
+        // Above the mark it has its turn below.
+        if *number <= indexed_to {
+            insert(tx, *number, *number)?;
         }
     }
-    Ok(waiting.len())
+    let to = last.min(indexed_to.saturating_add(i64::from(limit)));
+    if to > indexed_to {
+        insert(tx, indexed_to + 1, to)?;
+        tx.prepare_cached("UPDATE workspace_search_state SET indexed_to = ?1")?
+            .execute([to])?;
+    }
+    Ok(changed
+        .len()
+        .max(usize::try_from(to - indexed_to).unwrap_or(0)))
+}
+
+/// Puts the live workspaces with these numbers into the index.
+fn insert(tx: &WriteTx<'_>, first: i64, last: i64) -> Result<()> {
+    tx.prepare_cached(
+        "INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
+         SELECT number, name, slug, external_workspace_id FROM workspaces
+         WHERE number BETWEEN ?1 AND ?2 AND deleted_at IS NULL",
+    )?
+    .execute([first, last])?;
+    Ok(())
 }

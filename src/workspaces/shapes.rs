@@ -247,9 +247,18 @@ pub struct Filter {
     pub sort: Option<String>,
 }
 
-/// The order of a list as SQL. An unknown one is refused, since a wrong order looks like a right one.
-pub(super) fn order(sort: Option<&str>) -> Result<&'static str> {
-    Ok(match sort {
+/// The order of a list.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    /// As SQL.
+    pub by: &'static str,
+    /// No index has this order, but it has the default workspace and all others in it: two lists to merge.
+    pub merged: bool,
+}
+
+/// What `sort` asks for. An unknown order is refused, since a wrong one looks like a right one.
+pub(super) fn order(sort: Option<&str>) -> Result<Order> {
+    let by = match sort {
         None => "w.is_default DESC, w.created_at, w.id",
         Some("name") => "w.name COLLATE NOCASE, w.id",
         Some("-name") => "w.name COLLATE NOCASE DESC, w.id DESC",
@@ -265,7 +274,9 @@ pub(super) fn order(sort: Option<&str>) -> Result<&'static str> {
                 "must be one of: name, created_at, updated_at, computer_count; with a minus in front for the reverse",
             ));
         }
-    })
+    };
+    let merged = matches!(sort, Some("created_at" | "-created_at"));
+    Ok(Order { by, merged })
 }
 
 /// `DELETE /workspaces/{id}` options.

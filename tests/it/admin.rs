@@ -738,4 +738,25 @@ fn workspaces_in_another_order() {
     assert_eq!(names("-computer_count")[0], "default");
     assert_eq!(names("-created_at")[0], "cherry");
     s.get("/workspaces?sort=size").invalid(&["sort"]);
+
+    // The default workspace has a list of its own, merged by age with all others.
+    for (name, age) in [("cherry", 1), ("default", 2), ("Apple", 3), ("banana", 3)] {
+        let sql = "UPDATE workspaces SET created_at = ?1 WHERE name = ?2";
+        let age = move |tx: &workspaced::store::WriteTx<'_>| Ok(tx.execute(sql, (age, name))?);
+        s.app.store.write_blocking(age).unwrap();
+    }
+    // Two of one instant: by id, and banana was made first.
+    assert_eq!(
+        names("created_at"),
+        ["cherry", "default", "banana", "Apple"]
+    );
+    assert_eq!(
+        names("-created_at"),
+        ["Apple", "banana", "default", "cherry"]
+    );
+    assert_eq!(names("created_at&limit=2&offset=1"), ["default", "banana"]);
+    assert_eq!(names("-created_at&q=an"), ["banana"]);
+    assert_eq!(names("-created_at&q=default"), ["default"]);
+    let list = s.get("/workspaces?sort=created_at&limit=1").expect(200);
+    assert_eq!(list["total"], 4);
 }

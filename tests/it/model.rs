@@ -294,7 +294,9 @@ impl Model<'_> {
                    OR e.project_id <> c.project_id OR e.billable <> (c.status = 'running'))";
         assert_eq!(self.service.count(wrong), 0);
         let counts = "SELECT count(*) FROM tenants t WHERE computer_count <>
-            (SELECT count(*) FROM computers c WHERE c.tenant_id = t.id AND c.deleted_at IS NULL)";
+            (SELECT count(*) FROM computers c WHERE c.tenant_id = t.id AND c.deleted_at IS NULL)
+            OR workspace_count <>
+            (SELECT count(*) FROM workspaces w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL)";
         assert_eq!(self.service.count(counts), 0);
     }
 }

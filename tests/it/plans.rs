@@ -14,7 +14,7 @@ use workspaced::http::routes::table;
 use workspaced::webhooks;
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
-const MAY_SCAN: [(&str, &str, &str); 13] = [
+const MAY_SCAN: [(&str, &str, &str); 14] = [
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",
@@ -27,6 +27,11 @@ const MAY_SCAN: [(&str, &str, &str); 13] = [
         "what was written in the last second",
     ),
     ("SCAN found", ":phrase", "what the search index found"),
+    (
+        "SCAN workspace_search_state",
+        "indexed_to",
+        "one row: how far the search index has come",
+    ),
     (
         "SCAN f VIRTUAL TABLE INDEX",
         "MATCH :phrase",

@@ -123,6 +123,54 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
     store.close();
 }
 
+/// What decides first has no savepoint. Should it break its promise, nobody's write is half there.
+#[test]
+fn a_write_that_fails_half_way_without_a_savepoint_undoes_all_that_share_its_commit() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let insert = |n: i64| {
+        move |tx: &workspaced::store::WriteTx<'_>| {
+            Ok(tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?)
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    // In this order, and all before the first one ends.
+    let (before, broken, refused, after, ()) = runtime.block_on(async {
+        tokio::join!(
+            store.write(move |tx| {
+                gate.recv().ok();
+                insert(1)(tx)
+            }),
+            store.write_deciding_first(move |tx| {
+                insert(2)(tx)?;
+                Err::<usize, _>(Error::forbidden())
+            }),
+            store.write_deciding_first(|_| Err::<usize, _>(Error::forbidden())),
+            store.write_deciding_first(insert(3)),
+            async {
+                release.send(()).unwrap();
+            }
+        )
+    });
+    let before = before.unwrap_err();
+    assert_eq!(
+        (before.status().as_u16(), before.retry_after()),
+        (503, Some(1))
+    );
+    assert_eq!(broken.unwrap_err().status(), 403);
+    assert_eq!(refused.unwrap_err().status(), 403);
+    assert_eq!(after.unwrap(), 1);
+    let kept = store.read_blocking(|tx| {
+        Ok(tx.query_row("SELECT sum(n) FROM scratch", [], |r| r.get::<_, i64>(0))?)
+    });
+    assert_eq!(kept.unwrap(), 3);
+    store.close();
+}
+
 #[test]
 fn a_full_queue_answers_503_and_nothing_has_happened() {
     let dir = TempDir::new().unwrap();

@@ -296,9 +296,10 @@ fn schema_of(conn: &Connection) -> Vec<String> {
 }
 
 /// Released schemas, and what each of them did not have yet.
-const RELEASED: [(i64, &str); 2] = [
+const RELEASED: [(i64, &str); 3] = [
     (1, include_str!("../fixtures/schema-v1.sql")), // the meter
     (4, include_str!("../fixtures/schema-v4.sql")), // webhooks
+    (6, include_str!("../fixtures/schema-v6.sql")), // the search index by number
 ];
 
 /// A file of an older version with everything that `from` has and that version had a table for.
@@ -326,7 +327,8 @@ fn older(version: i64, schema: &str, from: &Service, path: &Path) {
     .unwrap();
     let tables: Vec<String> = conn
         .prepare(
-            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'workspace_search%'",
+            "SELECT name FROM main.sqlite_schema WHERE type = 'table' AND name NOT LIKE 'workspace_search%'
+             AND name NOT IN ('searchable_workspaces', 'workspaces_to_index')",
         )
         .unwrap()
         .query_map([], |row| row.get(0))
@@ -335,8 +337,15 @@ fn older(version: i64, schema: &str, from: &Service, path: &Path) {
         .unwrap();
     conn.execute_batch("PRAGMA foreign_keys = OFF").unwrap();
     for table in tables {
+        let columns: String = conn
+            .query_row(
+                "SELECT group_concat(name) FROM pragma_table_info(?1, 'main')",
+                [&table],
+                |row| row.get(0),
+            )
+            .unwrap();
         conn.execute_batch(&format!(
-            "INSERT INTO main.{table} SELECT * FROM live.{table}"
+            "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM live.{table}"
         ))
         .unwrap();
     }
@@ -362,7 +371,7 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
         let now: i64 = upgraded
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((now, VERSION), (6, 6));
+        assert_eq!((now, VERSION), (7, 7));
         let sound: String = upgraded
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
