@@ -267,9 +267,20 @@ CREATE TABLE idempotency (
     -- 1: the reply holds a secret; the body is encrypted under the caller's Idempotency-Key.
     sealed       INTEGER NOT NULL CHECK (sealed IN (0, 1)),
     created_at   INTEGER NOT NULL,
-    seq          INTEGER PRIMARY KEY,                -- in the order of age: what is old is found without an index
-    UNIQUE (key_id, request)
+    seq          INTEGER PRIMARY KEY                 -- in the order of age: what is old is found without an index
 ) STRICT;
+-- Where a reply is, for those up to `indexed_to`. With every request this index would cost as much as all
+-- the rest of a small write, since keys are random; src/http/replies.rs says how later ones are found.
+CREATE TABLE idempotency_index (
+    place BLOB PRIMARY KEY CHECK (length(place) = 24),   -- half of key_id and half of request
+    seq   INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE idempotency_state (
+    id         INTEGER PRIMARY KEY CHECK (id = 1),
+    indexed_to INTEGER NOT NULL,                     -- a seq; above it some may be in the index, too
+    steps      INTEGER NOT NULL                      -- how often something was put into the index
+) STRICT;
+INSERT INTO idempotency_state (id, indexed_to, steps) VALUES (1, 0, 0);
 
 -- Who did what. Append-only; `seq` is also the id of the event in live streams.
 CREATE TABLE audit_log (

@@ -52,6 +52,11 @@ pub static JOBS: &[Job] = &[
         run: |tx, app| workspaces::index_search(tx, app.store.is_busy(), BATCH),
     },
     Job {
+        name: "idempotency-index",
+        every_ms: 1000,
+        run: |tx, app| http::index_idempotency(tx, app.store.is_busy(), BATCH),
+    },
+    Job {
         name: "idempotency",
         every_ms: 60_000,
         run: |tx, _| http::purge_idempotency(tx, BATCH),

@@ -12,12 +12,12 @@ use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use chacha20poly1305::aead::{Aead, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
-use rusqlite::OptionalExtension;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::auth::Caller;
 use super::extract::Mutation;
+use super::replies::{self, Stored};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Result};
 use crate::store::WriteTx;
@@ -161,45 +161,29 @@ impl<T: Send + 'static> Mutation<T> {
 }
 
 fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option<Raw>> {
-    let row = tx
-        .prepare_cached(
-            "SELECT body_hash, status, body, sealed, created_at FROM idempotency
-             WHERE key_id = ?1 AND request = ?2",
-        )?
-        .query_row((caller.key_id(), key.request), |row| {
-            Ok((
-                row.get::<_, [u8; 32]>(0)?,
-                row.get(1)?,
-                row.get::<_, Vec<u8>>(2)?,
-                row.get::<_, bool>(3)?,
-                row.get(4)?,
-            ))
-        })
-        .optional()?;
-    let Some((body_hash, status, body, sealed, created_at)) = row else {
+    let Some(found) = replies::find(tx, caller.key_id(), &key.request)? else {
         return Ok(None);
     };
-    if created_at <= tx.now().plus_ms(-KEEP_MS) {
+    if found.created_at <= tx.now().plus_ms(-KEEP_MS) {
         // Past its time, and not purged yet.
-        tx.prepare_cached("DELETE FROM idempotency WHERE key_id = ?1 AND request = ?2")?
-            .execute((caller.key_id(), key.request))?;
+        found.forget(tx, caller.key_id(), &key.request)?;
         return Ok(None);
     }
-    if body_hash != key.body {
+    if found.body_hash != key.body {
         return Err(Error::conflict(
             "IDEMPOTENCY_PAYLOAD_MISMATCH",
             "this Idempotency-Key was used with another payload; send the same payload, or a new key",
         ));
     }
-    let body = if sealed {
+    let body = if found.sealed {
         cipher(key)
-            .decrypt(&nonce(created_at), body.as_ref())
+            .decrypt(&nonce(found.created_at), found.body.as_ref())
             .map_err(Error::internal)?
     } else {
-        body
+        found.body
     };
     Ok(Some(Raw {
-        status,
+        status: found.status,
         body,
         replayed: true,
     }))
@@ -231,19 +215,8 @@ fn first_time<R: Serialize>(
     } else {
         body.clone()
     };
-    tx.prepare_cached(
-        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-    )?
-    .execute((
-        caller.key_id(),
-        key.request,
-        key.body,
-        status.as_u16(),
-        kept,
-        secret,
-        tx.now(),
-    ))?;
+    let reply = Stored::new(key.body, status.as_u16(), kept, secret, tx.now());
+    replies::keep(tx, caller.key_id(), &key.request, &reply)?;
     Ok(Raw {
         status: status.as_u16(),
         body,
@@ -261,18 +234,4 @@ fn nonce(created_at: Timestamp) -> Nonce {
     let mut nonce = Nonce::default();
     nonce[..8].copy_from_slice(&created_at.0.to_be_bytes());
     nonce
-}
-
-/// Forgets replies that are past their time; at most `limit` a pass. Returns how many went.
-///
-/// # Errors
-/// When the store fails.
-pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
-    let gone = tx
-        .prepare_cached(
-            "DELETE FROM idempotency WHERE seq IN
-             (SELECT seq FROM (SELECT seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1)",
-        )?
-        .execute((tx.now().plus_ms(-KEEP_MS), limit))?;
-    Ok(gone)
 }

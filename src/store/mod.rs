@@ -18,6 +18,7 @@ mod backup;
 mod checkpoint;
 mod columns;
 mod health;
+mod memory;
 mod open;
 mod readers;
 mod restore;

@@ -19,7 +19,7 @@ use super::checkpoint::Checkpointer;
 use super::source::Source;
 use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx};
 use super::upgrade::VERSION;
-use super::webhooks;
+use super::{memory, webhooks};
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
@@ -155,6 +155,7 @@ impl Writer {
                 Message::Exclusive(f) => {
                     f(&mut self.conn, &self.signals);
                     webhooks::replaced();
+                    memory::forget();
                 }
                 Message::Stop => break,
             }
@@ -228,6 +229,9 @@ impl Writer {
             Failure { error, undecided }
         });
         webhooks::committed();
+        if failure.is_some() {
+            memory::forget();
+        }
         if failure.is_none() {
             if WROTE.take() {
                 self.signals.health.works();

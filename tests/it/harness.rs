@@ -126,6 +126,16 @@ impl Service {
         service
     }
 
+    /// Stops it and starts it again.
+    pub fn restart(&mut self) {
+        self.app.store.close();
+        let path = self.dir.path().join("workspaced.db");
+        let config = (*self.app.config).clone();
+        let store = Store::open(&path, self.clock.clone(), config.readers).unwrap();
+        self.app = App::new(store, config);
+        self.router = http::router(self.app.clone());
+    }
+
     /// Another organization: its first key, its id, its default workspace.
     pub fn tenant(&self, slug: &str, key: NewKey) -> (String, String, String) {
         let (file, slug) = (self.app.config.file.clone(), slug.to_owned());

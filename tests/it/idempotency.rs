@@ -5,6 +5,9 @@ use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service};
+use workspaced::error::Error;
+use workspaced::http;
+use workspaced::store::WriteTx;
 
 fn keyed(s: &Service, api_key: &str, method: Method, path: &str, key: &str, body: Value) -> Answer {
     let request = Request::builder()
@@ -139,6 +142,95 @@ fn a_reply_is_kept_for_a_day() {
         .write_blocking(|tx| workspaced::http::purge_idempotency(tx, 500))
         .unwrap();
     assert_eq!(s.count("SELECT count(*) FROM idempotency"), 0);
+}
+
+fn create(s: &Service, n: usize) -> Answer {
+    let body = json!({ "name": format!("W {n}") });
+    keyed(
+        s,
+        &s.key,
+        Method::POST,
+        "/workspaces",
+        &format!("k{n}"),
+        body,
+    )
+}
+
+/// That these requests are known, whoever is asked for them.
+fn all_known(s: &Service, count: usize) {
+    for n in 0..count {
+        assert!(replayed(&create(s, n)), "{n}");
+    }
+}
+
+fn index(s: &Service, busy: bool, limit: u32) -> usize {
+    let step = move |tx: &WriteTx<'_>| http::index_idempotency(tx, busy, limit);
+    s.app.store.write_blocking(step).unwrap()
+}
+
+/// How many the index has, and whether it has all.
+fn indexed(s: &Service) -> (i64, bool) {
+    let all =
+        "SELECT (SELECT indexed_to FROM idempotency_state) = (SELECT max(seq) FROM idempotency)";
+    (
+        s.count("SELECT count(*) FROM idempotency_index"),
+        s.count(all) == 1,
+    )
+}
+
+#[test]
+fn a_reply_is_found_before_and_after_it_is_indexed_and_after_a_restart() {
+    let mut s = Service::new();
+    (0..7).for_each(|n| drop(create(&s, n).expect(201)));
+    all_known(&s, 7);
+    assert_eq!(index(&s, true, 3), 0, "a busy writer puts it off");
+    // In the middle of a round, with one more that is not in it.
+    assert_eq!(index(&s, false, 3), 3);
+    create(&s, 7).expect(201);
+    all_known(&s, 8);
+    assert_eq!(indexed(&s), (3, false));
+    s.restart();
+    all_known(&s, 8);
+    assert_eq!(indexed(&s), (3, false));
+    // Begun, it goes on to its end.
+    assert_eq!((index(&s, false, 5), index(&s, true, 5)), (5, 3));
+    assert_eq!(indexed(&s), (8, true));
+    all_known(&s, 8);
+    s.restart();
+    all_known(&s, 8);
+    assert_eq!(index(&s, false, 5), 0);
+}
+
+#[test]
+fn a_step_of_the_index_that_is_undone_loses_nothing() {
+    let mut s = Service::new();
+    (0..5).for_each(|n| drop(create(&s, n).expect(201)));
+    assert_eq!(index(&s, false, 2), 2);
+    let undone = |tx: &WriteTx<'_>| {
+        http::index_idempotency(tx, false, 2)?;
+        Err::<(), _>(Error::forbidden())
+    };
+    s.app.store.write_blocking(undone).unwrap_err();
+    all_known(&s, 5);
+    while index(&s, false, 2) > 0 {}
+    assert_eq!(indexed(&s), (5, true));
+    all_known(&s, 5);
+    s.restart();
+    all_known(&s, 5);
+}
+
+#[test]
+fn a_reply_after_all_others_have_gone_is_kept_over_a_restart() {
+    let mut s = Service::new();
+    (0..3).for_each(|n| drop(create(&s, n).expect(201)));
+    assert_eq!(index(&s, false, 500), 3);
+    s.advance(86_400);
+    let purge = |tx: &WriteTx<'_>| http::purge_idempotency(tx, 500);
+    assert_eq!(s.app.store.write_blocking(purge).unwrap(), 3);
+    assert_eq!(s.count("SELECT count(*) FROM idempotency_index"), 0);
+    create(&s, 9).expect(201);
+    s.restart();
+    assert!(replayed(&create(&s, 9)));
 }
 
 #[test]

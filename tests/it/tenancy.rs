@@ -32,7 +32,7 @@ const PARENTS: [&str; 5] = [
 ];
 
 /// What has neither, by file and a part of the statement, and why that is right.
-const OTHERS: [(&str, &str, &str); 27] = [
+const OTHERS: [(&str, &str, &str); 29] = [
     (
         "api_keys/handlers.rs",
         "WHERE {condition}",
@@ -113,12 +113,22 @@ const OTHERS: [(&str, &str, &str); 27] = [
         "a number, for operators",
     ),
     (
-        "http/idempotency.rs",
+        "http/replies.rs",
         "INSERT INTO idempotency",
         "the key is the caller's",
     ),
     (
-        "http/idempotency.rs",
+        "http/replies.rs",
+        "FROM idempotency_state",
+        "what the writer knows of all of them",
+    ),
+    (
+        "http/replies.rs",
+        "ORDER BY seq LIMIT ?2",
+        "what is too old goes, whoever's it is",
+    ),
+    (
+        "http/replies.rs",
         "DELETE FROM idempotency",
         "what is too old goes, whoever's it is",
     ),

@@ -357,6 +357,22 @@ fn older(version: i64, schema: &str, from: &Service, path: &Path) {
 #[test]
 fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
     let s = eventful();
+    let keyed = axum::http::Request::post("/api/v1/workspaces")
+        .header("authorization", format!("Bearer {}", s.key))
+        .header("content-type", "application/json")
+        .header("idempotency-key", "once")
+        .body(axum::body::Body::from("{\"name\":\"Once\"}"))
+        .unwrap();
+    s.send(keyed).expect(201);
+    let index =
+        |tx: &workspaced::store::WriteTx<'_>| workspaced::http::index_idempotency(tx, false, 9);
+    s.app.store.write_blocking(index).unwrap();
+    let replies = |conn: &Connection| {
+        [
+            dump(conn, "idempotency_index"),
+            dump(conn, "idempotency ORDER BY seq"),
+        ]
+    };
     let expected = dumps(&s);
     for (version, schema) in RELEASED {
         let path = s.dir.path().join(format!("version-{version}.db"));
@@ -371,11 +387,14 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
         let now: i64 = upgraded
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((now, VERSION), (7, 7));
+        assert_eq!((now, VERSION), (8, 8));
         let sound: String = upgraded
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
         assert_eq!(sound, "ok");
+        let live = Connection::open(s.app.store.path()).unwrap();
+        assert_eq!(replies(&upgraded), replies(&live));
+        assert_eq!(replies(&live)[0].len(), 1);
         let wrong = upgraded.execute("UPDATE computers SET size = 'huge'", []);
         assert!(
             wrong

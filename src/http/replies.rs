@@ -1,0 +1,306 @@
+//! The stored replies of requests with an Idempotency-Key, and how they are found.
+//!
+//! Keys are random. In an index that is kept with every request each would change a page of its own,
+//! which costs as much as all the rest of a small write. So a reply is only appended; the writer's
+//! thread remembers where it is ([`Recent`]), and the index takes up many at once, in its own order, in
+//! background rounds. What is remembered is a hint, compared with the row that it leads to, so a
+//! transaction that is undone leaves nothing behind that counts. After a restart it is read again from
+//! the rows above `indexed_to`.
+
+use std::collections::HashMap;
+
+use rusqlite::OptionalExtension;
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::ApiKeyId;
+use crate::store::WriteTx;
+
+/// Replies that may wait for the index while somebody else wants to write: each is remembered, in some
+/// 70 bytes, and read again after a crash.
+const MAY_WAIT: usize = 50_000;
+
+/// Where a reply is found: the random half of the API key's id, and half of the request's hash.
+type Place = [u8; 24];
+
+fn place(key: ApiKeyId, request: &[u8; 32]) -> Place {
+    let mut place = [0; 24];
+    place[..8].copy_from_slice(&key.0.as_bytes()[8..]);
+    place[8..].copy_from_slice(&request[..16]);
+    place
+}
+
+/// A stored reply.
+pub(super) struct Stored {
+    seq: i64,
+    /// SHA-256 of the payload that it answered.
+    pub body_hash: [u8; 32],
+    /// HTTP status.
+    pub status: u16,
+    /// As sent, or encrypted.
+    pub body: Vec<u8>,
+    /// Whether the body is encrypted.
+    pub sealed: bool,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// The replies that the index does not have yet, as the writer's thread knows them.
+#[derive(Default)]
+struct Recent {
+    /// Where they are; `None`: not read yet.
+    seqs: Option<HashMap<Place, i64>>,
+    /// What is left of a round, in reverse order.
+    round: Vec<(Place, i64)>,
+    /// Up to which row the index has all when the round is over.
+    round_to: i64,
+    /// What the last step put into the index, if that was committed.
+    taken: Vec<(Place, i64)>,
+    /// How many steps the database has seen then.
+    steps: i64,
+    /// The number of the next row. Never one that the index has had already, though all rows may have
+    /// been purged: after a restart it would count as indexed.
+    next: i64,
+}
+
+/// Reads what is remembered, if nothing is.
+fn recall(tx: &WriteTx<'_>) -> Result<()> {
+    if tx.remembered(|recent: &mut Recent| recent.seqs.is_some()) {
+        return Ok(());
+    }
+    let (steps, next) = tx
+        .prepare_cached(
+            "SELECT steps, 1 + max(indexed_to, (SELECT coalesce(max(seq), 0) FROM idempotency))
+             FROM idempotency_state",
+        )?
+        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let seqs = tx
+        .prepare_cached(
+            "SELECT key_id, request, seq FROM idempotency
+             WHERE seq > (SELECT indexed_to FROM idempotency_state)",
+        )?
+        .query_map([], |row| {
+            Ok((place(row.get(0)?, &row.get(1)?), row.get(2)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    tx.remembered(|recent: &mut Recent| {
+        *recent = Recent {
+            seqs: Some(seqs),
+            steps,
+            next,
+            ..Recent::default()
+        }
+    });
+    Ok(())
+}
+
+/// The reply to this request, however old.
+pub(super) fn find(tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Result<Option<Stored>> {
+    recall(tx)?;
+    let place = place(key, request);
+    let recent = tx.remembered(|recent: &mut Recent| recent.seqs.as_ref()?.get(&place).copied());
+    if let Some(seq) = recent
+        && let Some(found) = read(tx, seq, key, request)?
+    {
+        return Ok(Some(found));
+    }
+    let indexed: Option<i64> = tx
+        .prepare_cached("SELECT seq FROM idempotency_index WHERE place = ?1")?
+        .query_row([place], |row| row.get(0))
+        .optional()?;
+    match indexed {
+        Some(seq) => read(tx, seq, key, request),
+        None => Ok(None),
+    }
+}
+
+fn read(tx: &WriteTx<'_>, seq: i64, key: ApiKeyId, request: &[u8; 32]) -> Result<Option<Stored>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT body_hash, status, body, sealed, created_at FROM idempotency
+             WHERE seq = ?1 AND key_id = ?2 AND request = ?3",
+        )?
+        .query_row((seq, key, request), |row| {
+            Ok(Stored {
+                seq,
+                body_hash: row.get(0)?,
+                status: row.get(1)?,
+                body: row.get(2)?,
+                sealed: row.get(3)?,
+                created_at: row.get(4)?,
+            })
+        })
+        .optional()?)
+}
+
+/// Appends the reply to a request that has none.
+pub(super) fn keep(
+    tx: &WriteTx<'_>,
+    key: ApiKeyId,
+    request: &[u8; 32],
+    reply: &Stored,
+) -> Result<()> {
+    recall(tx)?;
+    let seq = tx.remembered(|recent: &mut Recent| {
+        recent.next += 1;
+        recent.next - 1
+    });
+    tx.prepare_cached(
+        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?
+    .execute((
+        key,
+        request,
+        reply.body_hash,
+        reply.status,
+        &reply.body,
+        reply.sealed,
+        reply.created_at,
+        seq,
+    ))?;
+    let place = place(key, request);
+    tx.remembered(|recent: &mut Recent| {
+        if let Some(seqs) = &mut recent.seqs {
+            seqs.insert(place, seq);
+        }
+    });
+    Ok(())
+}
+
+impl Stored {
+    /// A reply that is not stored yet.
+    pub(super) fn new(
+        body_hash: [u8; 32],
+        status: u16,
+        body: Vec<u8>,
+        sealed: bool,
+        created_at: Timestamp,
+    ) -> Stored {
+        Stored {
+            seq: 0,
+            body_hash,
+            status,
+            body,
+            sealed,
+            created_at,
+        }
+    }
+
+    /// Removes it.
+    pub(super) fn forget(&self, tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Result<()> {
+        remove(tx, place(key, request), self.seq)
+    }
+}
+
+fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
+    tx.prepare_cached("DELETE FROM idempotency_index WHERE place = ?1 AND seq = ?2")?
+        .execute((place, seq))?;
+    tx.prepare_cached("DELETE FROM idempotency WHERE seq = ?1")?
+        .execute([seq])?;
+    Ok(())
+}
+
+/// Puts at most `limit` of the replies that wait into the index. Returns how many. Where the writer is
+/// `busy` a round begins only when too many wait.
+///
+/// # Errors
+/// When the store fails.
+pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
+    recall(tx)?;
+    let steps: i64 = tx
+        .prepare_cached("SELECT steps FROM idempotency_state")?
+        .query_row([], |row| row.get(0))?;
+    if tx.remembered(|recent: &mut Recent| !recent.settle(steps)) {
+        // The last step was undone after all.
+        tx.remembered(|recent: &mut Recent| *recent = Recent::default());
+        recall(tx)?;
+    }
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (step, last, to) = tx.remembered(|recent: &mut Recent| recent.step(busy, limit));
+    if step.is_empty() {
+        return Ok(0);
+    }
+    for entry in step.iter().rev() {
+        tx.prepare_cached("INSERT OR REPLACE INTO idempotency_index (place, seq) VALUES (?1, ?2)")?
+            .execute(*entry)?;
+    }
+    tx.prepare_cached(
+        "UPDATE idempotency_state SET steps = steps + 1, indexed_to = iif(?1, ?2, indexed_to)",
+    )?
+    .execute((last, to))?;
+    let done = step.len();
+    tx.remembered(|recent: &mut Recent| {
+        recent.taken = step;
+        recent.steps += 1;
+    });
+    Ok(done)
+}
+
+impl Recent {
+    /// Forgets what the last step has put into the index, or says that it did not happen.
+    fn settle(&mut self, steps: i64) -> bool {
+        if steps != self.steps {
+            return false;
+        }
+        if let Some(seqs) = &mut self.seqs {
+            for (place, seq) in self.taken.drain(..) {
+                if seqs.get(&place) == Some(&seq) {
+                    seqs.remove(&place);
+                }
+            }
+        }
+        true
+    }
+
+    /// What the next step puts into the index, whether it is the last of its round, and up to which row
+    /// the index then has all.
+    fn step(&mut self, busy: bool, limit: usize) -> (Vec<(Place, i64)>, bool, i64) {
+        let Some(seqs) = &mut self.seqs else {
+            return (Vec::new(), false, 0);
+        };
+        if self.round.is_empty() && !(busy && seqs.len() < MAY_WAIT) {
+            self.round = seqs.iter().map(|(place, seq)| (*place, *seq)).collect();
+            self.round.sort_unstable_by(|a, b| b.cmp(a));
+            self.round_to = seqs.values().copied().max().unwrap_or(0);
+            seqs.shrink_to(seqs.len() * 2);
+        }
+        let rest = self.round.len().saturating_sub(limit);
+        let step = self.round.split_off(rest);
+        (step, self.round.is_empty(), self.round_to)
+    }
+}
+
+/// Forgets replies that are past their time; at most `limit` a pass. Returns how many went.
+///
+/// # Errors
+/// When the store fails.
+pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
+    // What is in the middle of a round would come into the index after it has gone.
+    if tx.remembered(|recent: &mut Recent| !recent.round.is_empty()) {
+        return Ok(0);
+    }
+    let cutoff = tx.now().plus_ms(-super::idempotency::KEEP_MS);
+    let old: Vec<(Place, i64)> = tx
+        .prepare_cached(
+            "SELECT key_id, request, seq FROM
+             (SELECT key_id, request, seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1",
+        )?
+        .query_map((cutoff, limit), |row| {
+            Ok((place(row.get(0)?, &row.get(1)?), row.get(2)?))
+        })?
+        .collect::<rusqlite::Result<_>>()?;
+    for (place, seq) in &old {
+        remove(tx, *place, *seq)?;
+    }
+    tx.remembered(|recent: &mut Recent| {
+        if let Some(seqs) = &mut recent.seqs {
+            old.iter().for_each(|(place, seq)| {
+                if seqs.get(place) == Some(seq) {
+                    seqs.remove(place);
+                }
+            });
+        }
+    });
+    Ok(old.len())
+}
