@@ -18,12 +18,10 @@ use sha2::{Digest, Sha256};
 use super::auth::Caller;
 use super::extract::Mutation;
 use super::replies::{self, Stored};
-use crate::clock::{DAY_MS, Timestamp};
+use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::store::WriteTx;
 
-/// How long a reply is kept.
-pub const KEEP_MS: i64 = DAY_MS;
 const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
@@ -164,11 +162,6 @@ fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option
     let Some(found) = replies::find(tx, caller.key_id(), &key.request)? else {
         return Ok(None);
     };
-    if found.created_at <= tx.now().plus_ms(-KEEP_MS) {
-        // Past its time, and not purged yet.
-        found.forget(tx, caller.key_id(), &key.request)?;
-        return Ok(None);
-    }
     if found.body_hash != key.body {
         return Err(Error::conflict(
             "IDEMPOTENCY_PAYLOAD_MISMATCH",
@@ -215,7 +208,13 @@ fn first_time<R: Serialize>(
     } else {
         body.clone()
     };
-    let reply = Stored::new(key.body, status.as_u16(), kept, secret, tx.now());
+    let reply = Stored {
+        body_hash: key.body,
+        status: status.as_u16(),
+        body: kept,
+        sealed: secret,
+        created_at: tx.now(),
+    };
     replies::keep(tx, caller.key_id(), &key.request, &reply)?;
     Ok(Raw {
         status: status.as_u16(),

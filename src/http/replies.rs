@@ -11,10 +11,13 @@ use std::collections::HashMap;
 
 use rusqlite::OptionalExtension;
 
-use crate::clock::Timestamp;
+use crate::clock::{DAY_MS, Timestamp};
 use crate::error::Result;
 use crate::ids::ApiKeyId;
 use crate::store::WriteTx;
+
+/// How long a reply is kept.
+const KEEP_MS: i64 = DAY_MS;
 
 /// Replies that may wait for the index while somebody else wants to write: each is remembered, in some
 /// 70 bytes, and read again after a crash.
@@ -32,7 +35,6 @@ fn place(key: ApiKeyId, request: &[u8; 32]) -> Place {
 
 /// A stored reply.
 pub(super) struct Stored {
-    seq: i64,
     /// SHA-256 of the payload that it answered.
     pub body_hash: [u8; 32],
     /// HTTP status.
@@ -48,8 +50,10 @@ pub(super) struct Stored {
 /// The replies that the index does not have yet, as the writer's thread knows them.
 #[derive(Default)]
 struct Recent {
-    /// Where they are; `None`: not read yet.
-    seqs: Option<HashMap<Place, i64>>,
+    /// Whether the database has been read.
+    known: bool,
+    /// Where they are.
+    seqs: HashMap<Place, i64>,
     /// What is left of a round, in reverse order.
     round: Vec<(Place, i64)>,
     /// Up to which row the index has all when the round is over.
@@ -65,7 +69,7 @@ struct Recent {
 
 /// Reads what is remembered, if nothing is.
 fn recall(tx: &WriteTx<'_>) -> Result<()> {
-    if tx.remembered(|recent: &mut Recent| recent.seqs.is_some()) {
+    if tx.remembered(|recent: &mut Recent| recent.known) {
         return Ok(());
     }
     let (steps, next) = tx
@@ -85,7 +89,8 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
         .collect::<rusqlite::Result<_>>()?;
     tx.remembered(|recent: &mut Recent| {
         *recent = Recent {
-            seqs: Some(seqs),
+            known: true,
+            seqs,
             steps,
             next,
             ..Recent::default()
@@ -94,41 +99,59 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
     Ok(())
 }
 
-/// The reply to this request, however old.
+/// The reply to this request. One that is past its time and not purged yet goes now.
 pub(super) fn find(tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Result<Option<Stored>> {
     recall(tx)?;
     let place = place(key, request);
-    let recent = tx.remembered(|recent: &mut Recent| recent.seqs.as_ref()?.get(&place).copied());
-    if let Some(seq) = recent
-        && let Some(found) = read(tx, seq, key, request)?
-    {
-        return Ok(Some(found));
+    let recent = tx.remembered(|recent: &mut Recent| recent.seqs.get(&place).copied());
+    let mut found = match recent {
+        Some(seq) => read(tx, seq, key, request)?,
+        None => None,
+    };
+    if found.is_none() {
+        let indexed: Option<i64> = tx
+            .prepare_cached("SELECT seq FROM idempotency_index WHERE place = ?1")?
+            .query_row([place], |row| row.get(0))
+            .optional()?;
+        if let Some(seq) = indexed {
+            found = read(tx, seq, key, request)?;
+        }
     }
-    let indexed: Option<i64> = tx
-        .prepare_cached("SELECT seq FROM idempotency_index WHERE place = ?1")?
-        .query_row([place], |row| row.get(0))
-        .optional()?;
-    match indexed {
-        Some(seq) => read(tx, seq, key, request),
-        None => Ok(None),
+    match found {
+        Some((seq, reply)) if reply.created_at <= cutoff(tx) => {
+            remove(tx, place, seq)?;
+            Ok(None)
+        }
+        found => Ok(found.map(|(_, reply)| reply)),
     }
 }
 
-fn read(tx: &WriteTx<'_>, seq: i64, key: ApiKeyId, request: &[u8; 32]) -> Result<Option<Stored>> {
+/// A reply of this instant or before is past its time.
+fn cutoff(tx: &WriteTx<'_>) -> Timestamp {
+    tx.now().plus_ms(-KEEP_MS)
+}
+
+/// The row with this number, if it answers this request.
+fn read(
+    tx: &WriteTx<'_>,
+    seq: i64,
+    key: ApiKeyId,
+    request: &[u8; 32],
+) -> Result<Option<(i64, Stored)>> {
     Ok(tx
         .prepare_cached(
             "SELECT body_hash, status, body, sealed, created_at FROM idempotency
              WHERE seq = ?1 AND key_id = ?2 AND request = ?3",
         )?
         .query_row((seq, key, request), |row| {
-            Ok(Stored {
-                seq,
+            let reply = Stored {
                 body_hash: row.get(0)?,
                 status: row.get(1)?,
                 body: row.get(2)?,
                 sealed: row.get(3)?,
                 created_at: row.get(4)?,
-            })
+            };
+            Ok((seq, reply))
         })
         .optional()?)
 }
@@ -160,37 +183,8 @@ pub(super) fn keep(
         seq,
     ))?;
     let place = place(key, request);
-    tx.remembered(|recent: &mut Recent| {
-        if let Some(seqs) = &mut recent.seqs {
-            seqs.insert(place, seq);
-        }
-    });
+    tx.remembered(|recent: &mut Recent| recent.seqs.insert(place, seq));
     Ok(())
-}
-
-impl Stored {
-    /// A reply that is not stored yet.
-    pub(super) fn new(
-        body_hash: [u8; 32],
-        status: u16,
-        body: Vec<u8>,
-        sealed: bool,
-        created_at: Timestamp,
-    ) -> Stored {
-        Stored {
-            seq: 0,
-            body_hash,
-            status,
-            body,
-            sealed,
-            created_at,
-        }
-    }
-
-    /// Removes it.
-    pub(super) fn forget(&self, tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Result<()> {
-        remove(tx, place(key, request), self.seq)
-    }
 }
 
 fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
@@ -217,7 +211,7 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
         recall(tx)?;
     }
     let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (step, last, to) = tx.remembered(|recent: &mut Recent| recent.step(busy, limit));
+    let (step, indexed_to) = tx.remembered(|recent: &mut Recent| recent.step(busy, limit));
     if step.is_empty() {
         return Ok(0);
     }
@@ -226,9 +220,9 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
             .execute(*entry)?;
     }
     tx.prepare_cached(
-        "UPDATE idempotency_state SET steps = steps + 1, indexed_to = iif(?1, ?2, indexed_to)",
+        "UPDATE idempotency_state SET steps = steps + 1, indexed_to = coalesce(?1, indexed_to)",
     )?
-    .execute((last, to))?;
+    .execute([indexed_to])?;
     let done = step.len();
     tx.remembered(|recent: &mut Recent| {
         recent.taken = step;
@@ -240,34 +234,39 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
 impl Recent {
     /// Forgets what the last step has put into the index, or says that it did not happen.
     fn settle(&mut self, steps: i64) -> bool {
-        if steps != self.steps {
-            return false;
+        let happened = steps == self.steps;
+        if happened {
+            let taken = std::mem::take(&mut self.taken);
+            self.forget(&taken);
         }
-        if let Some(seqs) = &mut self.seqs {
-            for (place, seq) in self.taken.drain(..) {
-                if seqs.get(&place) == Some(&seq) {
-                    seqs.remove(&place);
-                }
-            }
-        }
-        true
+        happened
     }
 
-    /// What the next step puts into the index, whether it is the last of its round, and up to which row
-    /// the index then has all.
-    fn step(&mut self, busy: bool, limit: usize) -> (Vec<(Place, i64)>, bool, i64) {
-        let Some(seqs) = &mut self.seqs else {
-            return (Vec::new(), false, 0);
-        };
-        if self.round.is_empty() && !(busy && seqs.len() < MAY_WAIT) {
-            self.round = seqs.iter().map(|(place, seq)| (*place, *seq)).collect();
+    /// These need not be remembered any more; a newer reply at the same place stays.
+    fn forget(&mut self, replies: &[(Place, i64)]) {
+        for (place, seq) in replies {
+            if self.seqs.get(place) == Some(seq) {
+                self.seqs.remove(place);
+            }
+        }
+    }
+
+    /// What the next step puts into the index, and, with the last of a round, up to which row the index
+    /// then has all.
+    fn step(&mut self, busy: bool, limit: usize) -> (Vec<(Place, i64)>, Option<i64>) {
+        if self.round.is_empty() && !(busy && self.seqs.len() < MAY_WAIT) {
+            self.round = self
+                .seqs
+                .iter()
+                .map(|(place, seq)| (*place, *seq))
+                .collect();
             self.round.sort_unstable_by(|a, b| b.cmp(a));
-            self.round_to = seqs.values().copied().max().unwrap_or(0);
-            seqs.shrink_to(seqs.len() * 2);
+            self.round_to = self.seqs.values().copied().max().unwrap_or(0);
+            self.seqs.shrink_to(self.seqs.len() * 2);
         }
         let rest = self.round.len().saturating_sub(limit);
         let step = self.round.split_off(rest);
-        (step, self.round.is_empty(), self.round_to)
+        (step, self.round.is_empty().then_some(self.round_to))
     }
 }
 
@@ -280,27 +279,18 @@ pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     if tx.remembered(|recent: &mut Recent| !recent.round.is_empty()) {
         return Ok(0);
     }
-    let cutoff = tx.now().plus_ms(-super::idempotency::KEEP_MS);
     let old: Vec<(Place, i64)> = tx
         .prepare_cached(
             "SELECT key_id, request, seq FROM
              (SELECT key_id, request, seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1",
         )?
-        .query_map((cutoff, limit), |row| {
+        .query_map((cutoff(tx), limit), |row| {
             Ok((place(row.get(0)?, &row.get(1)?), row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     for (place, seq) in &old {
         remove(tx, *place, *seq)?;
     }
-    tx.remembered(|recent: &mut Recent| {
-        if let Some(seqs) = &mut recent.seqs {
-            old.iter().for_each(|(place, seq)| {
-                if seqs.get(place) == Some(seq) {
-                    seqs.remove(place);
-                }
-            });
-        }
-    });
+    tx.remembered(|recent: &mut Recent| recent.forget(&old));
     Ok(old.len())
 }

@@ -18,16 +18,21 @@ impl WriteTx<'_> {
     /// Hands `f` the one `M` that is remembered, a default one to begin with. `f` must not ask for
     /// another.
     pub fn remembered<M: Any + Default, R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
-        MEMORY.with_borrow_mut(|memory| {
-            let entry = memory
-                .entry(TypeId::of::<M>())
-                .or_insert_with(|| Box::new(M::default()));
-            match entry.downcast_mut() {
-                Some(known) => f(known),
-                None => f(&mut M::default()),
-            }
-        })
+        remembered(f)
     }
+}
+
+/// [`WriteTx::remembered`] between two transactions.
+pub(super) fn remembered<M: Any + Default, R>(f: impl FnOnce(&mut M) -> R) -> R {
+    MEMORY.with_borrow_mut(|memory| {
+        let entry = memory
+            .entry(TypeId::of::<M>())
+            .or_insert_with(|| Box::new(M::default()));
+        match entry.downcast_mut() {
+            Some(known) => f(known),
+            None => f(&mut M::default()),
+        }
+    })
 }
 
 /// A commit has failed, or another database has taken the place of the one before.

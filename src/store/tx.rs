@@ -34,7 +34,7 @@ impl Deref for Tx<'_> {
     }
 }
 
-/// A write transaction (a savepoint of the shared one).
+/// A write transaction: one job's part of the shared one.
 pub struct WriteTx<'a> {
     tx: Tx<'a>,
     source: &'a Source,
@@ -136,7 +136,7 @@ impl<'a> WriteTx<'a> {
         &self,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        self.undoing(Undo::Alone, &NESTED, f)
+        self.nested_as(Undo::Alone, f)
     }
 
     /// [`WriteTx::nested`] with or without the savepoint.

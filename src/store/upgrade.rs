@@ -15,15 +15,7 @@ use crate::clock::Timestamp;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-const STEPS: &[&str] = &[
-    METER,
-    LISTS,
-    EMULATOR,
-    WEBHOOKS,
-    CHECKS,
-    FEWER_TREES,
-    REPLIES,
-];
+const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -53,9 +45,6 @@ const CHECKS: &str = include_str!("upgrade_6.sql");
 
 /// Version 7: fewer b-trees to a new workspace and to a repeatable request.
 const FEWER_TREES: &str = include_str!("upgrade_7.sql");
-
-/// Version 8: stored replies are indexed later.
-const REPLIES: &str = include_str!("upgrade_8.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -154,7 +154,6 @@ impl Writer {
                 Message::Alone(job) => next = self.batch(job, None),
                 Message::Exclusive(f) => {
                     f(&mut self.conn, &self.signals);
-                    webhooks::replaced();
                     memory::forget();
                 }
                 Message::Stop => break,
@@ -183,12 +182,6 @@ impl Writer {
                 let tx = WriteTx::new(&self.conn, now, &self.source);
                 answers.push(job(&tx));
                 effects.merge(*tx.effects.borrow());
-                if effects.half_done && !self.conn.is_autocommit() {
-                    return Err(rusqlite::Error::SqliteFailure(
-                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
-                        Some("a write that shares this commit failed half way".into()),
-                    ));
-                }
                 if self.conn.is_autocommit() {
                     // The engine gave up the whole transaction (disk full, I/O): all of it is undone.
                     let code = match effects.fault {
@@ -200,6 +193,12 @@ impl Writer {
                     return Err(rusqlite::Error::SqliteFailure(
                         rusqlite::ffi::Error::new(code),
                         Some("the transaction was rolled back".into()),
+                    ));
+                }
+                if effects.half_done {
+                    return Err(rusqlite::Error::SqliteFailure(
+                        rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+                        Some("a write that shares this commit failed half way".into()),
                     ));
                 }
                 if answers.len() < BATCH {

@@ -70,9 +70,8 @@ pub(super) const CONTAINS: &str = "(instr(folded(w.name), :plain) OR instr(w.slu
 const MAY_WAIT: i64 = 50_000;
 
 /// Brings the index up to date with at most `limit` new and `limit` changed workspaces. Returns how many
-/// of the more numerous.
-/// Where the writer is `busy` it does so only when too many wait: a burst of new workspaces is not
-/// held up by its index.
+/// of those that are more. Where the writer is `busy` it does so only when too many wait: a burst of new
+/// workspaces is not held up by its index.
 ///
 /// # Errors
 /// When the store fails.

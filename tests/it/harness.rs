@@ -361,3 +361,23 @@ pub fn redact(mut value: Value) -> Value {
     walk("", &mut value);
     value
 }
+
+/// A request with an Idempotency-Key.
+pub fn keyed(
+    s: &Service,
+    api_key: &str,
+    method: Method,
+    path: &str,
+    key: &str,
+    body: Value,
+) -> Answer {
+    let request = Request::builder()
+        .method(method)
+        .uri(format!("/api/v1{path}"))
+        .header("authorization", format!("Bearer {api_key}"))
+        .header("content-type", "application/json")
+        .header("idempotency-key", key)
+        .body(Body::from(body.to_string()))
+        .unwrap();
+    s.send(request)
+}

@@ -4,22 +4,10 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Service};
+use crate::harness::{Answer, Service, keyed};
 use workspaced::error::Error;
 use workspaced::http;
 use workspaced::store::WriteTx;
-
-fn keyed(s: &Service, api_key: &str, method: Method, path: &str, key: &str, body: Value) -> Answer {
-    let request = Request::builder()
-        .method(method)
-        .uri(format!("/api/v1{path}"))
-        .header("authorization", format!("Bearer {api_key}"))
-        .header("content-type", "application/json")
-        .header("idempotency-key", key)
-        .body(Body::from(body.to_string()))
-        .unwrap();
-    s.send(request)
-}
 
 fn replayed(answer: &Answer) -> bool {
     answer
