@@ -202,17 +202,20 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
     } else {
         Clock::System
     };
-    let store = Store::open(&file, clock, config.readers)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .build()?;
+    let store = {
+        let _entered = runtime.enter();
+        Store::open(&file, clock, config.readers)?
+    };
     if config.driven {
         dev::resume(&store, config.frozen)?;
     }
     if let Some(demo) = demo {
         demo.fill(&store, &config)?;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .thread_name("http")
-        .build()?;
     let served = runtime.block_on(serve_until_signal(
         args,
         store.clone(),

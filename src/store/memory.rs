@@ -8,10 +8,12 @@ use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
+
 use super::tx::WriteTx;
 
 thread_local! {
-    static MEMORY: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
+    static MEMORY: RefCell<HashMap<TypeId, Box<dyn Any>, FixedState>> = RefCell::default();
 }
 
 impl WriteTx<'_> {

@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use uuid::Uuid;
 
 use super::source::Source;
+use super::statements::Keep;
 use crate::clock::Timestamp;
 use crate::error::Fault;
 
@@ -14,11 +15,17 @@ use crate::error::Fault;
 pub struct Tx<'a> {
     conn: &'a Connection,
     now: Timestamp,
+    /// What the writer keeps compiled; a reader's connection is not its thread's own.
+    pub(super) statements: Option<&'a dyn Keep>,
 }
 
 impl<'a> Tx<'a> {
     pub(super) fn new(conn: &'a Connection, now: Timestamp) -> Self {
-        Tx { conn, now }
+        Tx {
+            conn,
+            now,
+            statements: None,
+        }
     }
 
     /// The instant of this transaction. All that it writes carries the same one.
@@ -66,9 +73,18 @@ impl Effects {
 }
 
 impl<'a> WriteTx<'a> {
-    pub(super) fn new(conn: &'a Connection, now: Timestamp, source: &'a Source) -> Self {
+    pub(super) fn new(
+        conn: &'a Connection,
+        statements: Option<&'a dyn Keep>,
+        now: Timestamp,
+        source: &'a Source,
+    ) -> Self {
         WriteTx {
-            tx: Tx::new(conn, now),
+            tx: Tx {
+                conn,
+                now,
+                statements,
+            },
             source,
             effects: RefCell::default(),
         }
@@ -99,7 +115,12 @@ impl<'a> WriteTx<'a> {
         source: Option<&Source>,
         f: impl FnOnce(&WriteTx<'_>) -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        let then = WriteTx::new(self.conn, now, source.unwrap_or(self.source));
+        let then = WriteTx::new(
+            self.conn,
+            self.statements,
+            now,
+            source.unwrap_or(self.source),
+        );
         let result = f(&then);
         self.effects.borrow_mut().merge(*then.effects.borrow());
         result
@@ -158,20 +179,18 @@ impl<'a> WriteTx<'a> {
         savepoint: &Savepoint,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        let run =
-            |sql: &str| -> rusqlite::Result<()> { self.prepare_cached(sql)?.execute([]).map(drop) };
         let alone = matches!(undo, Undo::Alone);
         let (before, changes) = (*self.effects.borrow(), self.total_changes());
         if alone {
-            run(savepoint.open)?;
+            self.run(savepoint.open, [])?;
         }
         let result = f();
         // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
         if alone && !self.is_autocommit() {
             if result.is_err() {
-                run(savepoint.undo)?;
+                self.run(savepoint.undo, [])?;
             }
-            run(savepoint.close)?;
+            self.run(savepoint.close, [])?;
         }
         if let Err(e) = &result {
             let mut effects = self.effects.borrow_mut();
@@ -194,7 +213,7 @@ pub(crate) enum Undo {
     Nothing,
 }
 
-/// The statements of a savepoint, compiled once.
+/// The statements of a savepoint.
 pub(super) struct Savepoint {
     open: &'static str,
     undo: &'static str,

@@ -1,8 +1,9 @@
 //! The writer: one thread, one connection, shared durable commits.
 //!
 //! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint (or without one, see
-//! [`Undo`]), and answered after the one commit. While that commit is on its way to the disk the next callers gather, so
-//! throughput grows with concurrency by itself; nobody is ever made to wait for company.
+//! [`Undo`]), and answered after the one commit. While that commit is on its way to the disk the next
+//! callers gather, so throughput grows with concurrency by itself; nobody is ever made to wait for company
+//! (see [`Pace`] for who is left to the next commit).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -12,19 +13,20 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use rusqlite::Connection;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::Signals;
 use super::checkpoint::Checkpointer;
+use super::pace::Pace;
 use super::source::Source;
+use super::statements::Statements;
 use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx};
 use super::upgrade::VERSION;
 use super::{memory, webhooks};
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
-/// Writes that share one commit at the most: bounds how long the first of them waits.
-const BATCH: usize = 256;
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
 const CHECKPOINT_PAGES: u32 = 1000;
 /// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
@@ -32,6 +34,10 @@ const CHECKPOINT_PAGES: u32 = 1000;
 const RESTART_PAGES: u32 = 4000;
 /// How long it insists. A long read must not hold up every write.
 const RESTART_PATIENCE: Duration = Duration::from_millis(20);
+
+/// From so many on, the callers of a commit are woken by a thread that serves requests: the writer goes
+/// on, and waking somebody from there costs less.
+const MANY: usize = 3;
 
 pub(super) enum Message {
     /// Shares a commit with whoever else waits.
@@ -48,7 +54,7 @@ pub(super) type Exclusive = Box<dyn FnOnce(&mut Connection, &Signals) + Send>;
 /// Runs and says how to answer once the commit is known.
 pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
 /// Gets `None` when the commit succeeded, else why it did not.
-type Answer = Box<dyn FnOnce(Option<&Failure>)>;
+type Answer = Box<dyn FnOnce(Option<&Failure>) + Send>;
 
 /// Why a commit did not succeed.
 pub(super) struct Failure {
@@ -94,16 +100,22 @@ pub(super) fn start(
     queue: usize,
 ) -> (Sender<Message>, JoinHandle<()>) {
     let (sender, receiver) = bounded(queue);
+    let runtime = Handle::try_current()
+        .ok()
+        // One that is only driven while somebody waits on it may not be driven now.
+        .filter(|runtime| runtime.runtime_flavor() == RuntimeFlavor::MultiThread);
     let run = move || {
         Writer {
+            runtime,
             conn,
             checkpointer,
             clock,
             signals,
             source: Source::system(),
-            pages: 0,
-            copy_at: CHECKPOINT_PAGES,
-            insist_at: RESTART_PAGES,
+            pages: Cell::new(0),
+            copy_at: Cell::new(CHECKPOINT_PAGES),
+            insist_at: Cell::new(RESTART_PAGES),
+            pace: Cell::default(),
         }
         .run(&receiver)
     };
@@ -126,18 +138,36 @@ thread_local! {
     static WROTE: Cell<bool> = const { Cell::new(false) };
 }
 
+/// What the callers of a commit are told, told when this is dropped: also by a runtime that ends before
+/// it has run the task.
+struct Answers {
+    answers: std::vec::IntoIter<Answer>,
+    failure: Option<Failure>,
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        for answer in self.answers.by_ref() {
+            answer(self.failure.as_ref());
+        }
+    }
+}
+
 struct Writer {
+    /// Whose threads wake the callers; without one the writer does it itself.
+    runtime: Option<Handle>,
     conn: Connection,
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
     source: Source,
     /// Pages in the WAL after the last commit.
-    pages: u32,
+    pages: Cell<u32>,
     /// Pages in the WAL at which they are next copied beside the writer.
-    copy_at: u32,
+    copy_at: Cell<u32>,
     /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
-    insist_at: u32,
+    insist_at: Cell<u32>,
+    pace: Cell<Pace>,
 }
 
 impl Writer {
@@ -149,26 +179,45 @@ impl Writer {
         }));
         let mut next = receiver.recv().ok();
         while let Some(message) = next.take() {
-            match message {
-                Message::Job(first) => next = self.batch(first, Some(receiver)),
-                Message::Alone(job) => next = self.batch(job, None),
+            next = match message {
+                Message::Stop => break,
                 Message::Exclusive(f) => {
                     f(&mut self.conn, &self.signals);
                     memory::forget();
+                    self.checkpoint();
+                    receiver.recv().ok()
                 }
-                Message::Stop => break,
-            }
-            self.checkpoint();
-            next = next.or_else(|| receiver.recv().ok());
+                job => self.serve(job, receiver),
+            };
         }
         self.checkpointer.stop();
         // Leave one file behind, so that copying the database after a stop copies everything.
         super::open::fold_log(&self.conn);
     }
 
+    /// Runs jobs, `first` to begin with, until a message comes that is none: that is returned.
+    fn serve(&self, first: Message, receiver: &Receiver<Message>) -> Option<Message> {
+        let statements = Statements::new(&self.conn);
+        let mut next = Some(first);
+        loop {
+            next = match next {
+                Some(Message::Job(first)) => self.batch(&statements, first, Some(receiver)),
+                Some(Message::Alone(job)) => self.batch(&statements, job, None),
+                other => return other,
+            };
+            self.checkpoint();
+            next = next.or_else(|| receiver.recv().ok());
+        }
+    }
+
     /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
     /// commit.
-    fn batch(&self, first: Job, others: Option<&Receiver<Message>>) -> Option<Message> {
+    fn batch(
+        &self,
+        statements: &Statements<'_>,
+        first: Job,
+        others: Option<&Receiver<Message>>,
+    ) -> Option<Message> {
         let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
@@ -176,10 +225,10 @@ impl Writer {
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
-            self.conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+            statements.execute("BEGIN IMMEDIATE", [])?;
             let now = self.clock.now();
             while let Some(job) = next.take() {
-                let tx = WriteTx::new(&self.conn, now, &self.source);
+                let tx = WriteTx::new(&self.conn, Some(statements), now, &self.source);
                 answers.push(job(&tx));
                 effects.merge(*tx.effects.borrow());
                 if self.conn.is_autocommit() {
@@ -201,7 +250,7 @@ impl Writer {
                         Some("a write that shares this commit failed half way".into()),
                     ));
                 }
-                if answers.len() < BATCH {
+                if !self.pace.get().is_full(answers.len(), watch.micros()) {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,
@@ -209,7 +258,12 @@ impl Writer {
                 }
             }
             committing = true;
-            self.conn.prepare_cached("COMMIT")?.execute([]).map(drop)
+            let running = watch.micros();
+            statements.execute("COMMIT", [])?;
+            let present = answers.len() + others.map_or(0, Receiver::len);
+            let pace = self.pace.get();
+            self.pace.set(pace.after(present, watch.micros() - running));
+            Ok(())
         })();
         if let Some(fault) = effects.fault {
             self.signals.health.failed(fault);
@@ -241,8 +295,15 @@ impl Writer {
         commits.writes.observe(answers.len() as f64);
         commits.last.store(answers.len(), Ordering::Relaxed);
         commits.duration.observe(watch.micros() as f64 / 1e6);
-        for answer in answers {
-            answer(failure.as_ref());
+        let answers = Answers {
+            answers: answers.into_iter(),
+            failure,
+        };
+        match &self.runtime {
+            Some(runtime) if answers.answers.len() >= MANY => {
+                drop(runtime.spawn(async move { drop(answers) }))
+            }
+            _ => drop(answers),
         }
         after
     }
@@ -283,24 +344,23 @@ impl Writer {
     }
 
     /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
-    fn checkpoint(&mut self) {
+    fn checkpoint(&self) {
         let pages = WAL_PAGES.get();
-        if pages < self.pages {
+        if pages < self.pages.replace(pages) {
             // It has begun anew.
-            self.copy_at = CHECKPOINT_PAGES;
-            self.insist_at = RESTART_PAGES;
+            self.copy_at.set(CHECKPOINT_PAGES);
+            self.insist_at.set(RESTART_PAGES);
         }
-        self.pages = pages;
-        if pages >= self.insist_at {
+        if pages >= self.insist_at.get() {
             self.restart(pages);
-        } else if pages >= self.copy_at {
-            self.copy_at = pages.saturating_add(CHECKPOINT_PAGES);
+        } else if pages >= self.copy_at.get() {
+            self.copy_at.set(pages.saturating_add(CHECKPOINT_PAGES));
             self.checkpointer.wake();
         }
     }
 
     /// Copies what is left, and lets the next commit begin the WAL anew.
-    fn restart(&mut self, pages: u32) {
+    fn restart(&self, pages: u32) {
         let patience = |d| self.conn.busy_timeout(d);
         let done = patience(RESTART_PATIENCE).and_then(|()| {
             self.conn
@@ -309,7 +369,7 @@ impl Writer {
                 })
         });
         if !matches!(done, Ok(false)) {
-            self.insist_at = pages.saturating_add(CHECKPOINT_PAGES);
+            self.insist_at.set(pages.saturating_add(CHECKPOINT_PAGES));
         }
         if let Err(e) = done.and_then(|_| patience(super::open::BUSY_TIMEOUT)) {
             tracing::warn!(error = %e, "checkpoint failed");

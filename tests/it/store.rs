@@ -72,6 +72,22 @@ fn ok_commits_err_rolls_back_and_a_panic_is_an_error() {
 
 #[test]
 fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
+    let runtime = threads();
+    // Answered by the writer's own thread, and by the runtime in which the store was opened.
+    for inside in [false, true] {
+        let _entered = inside.then(|| runtime.enter());
+        share_a_commit(&runtime);
+    }
+}
+
+fn threads() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .build()
+        .unwrap()
+}
+
+fn share_a_commit(runtime: &tokio::runtime::Runtime) {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
     scratch(&store);
@@ -86,10 +102,6 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
             })
         })
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .build()
-        .unwrap();
     let calls: Vec<_> = (0..200_i64)
         .map(|n| {
             let store = store.clone();
@@ -123,6 +135,78 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
     store.close();
 }
 
+#[test]
+fn who_waits_is_answered_by_a_runtime_that_has_ended_too() {
+    let dir = TempDir::new().unwrap();
+    let runtime = threads();
+    let store = {
+        let _entered = runtime.enter();
+        open(&dir)
+    };
+    scratch(&store);
+    runtime.shutdown_background();
+    let callers: Vec<_> = (0..8_i64)
+        .map(|caller| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                for n in 0..50 {
+                    let n = caller * 50 + n;
+                    store
+                        .write_blocking(move |tx| {
+                            Ok(tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?)
+                        })
+                        .unwrap();
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.join().unwrap();
+    }
+    assert_eq!(count(&store), 400);
+    store.close();
+}
+
+#[test]
+fn a_statement_that_stays_compiled_is_what_it_was_written_as() {
+    const INSERT: &str = "INSERT INTO scratch (n) VALUES (?1)";
+    const NEXT: &str = "SELECT n FROM scratch WHERE n > ?1 ORDER BY n LIMIT 1";
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let write = |n: i64| store.write_blocking(move |tx| Ok(tx.run(INSERT, [n])?));
+    assert_eq!(write(1).unwrap(), 1);
+    assert!(write(1).is_err(), "there already");
+    assert_eq!(write(2).unwrap(), 1, "after it has failed");
+    // While it is in use, and after a panic in the middle of it.
+    let next = |after: i64| {
+        store.write_blocking(move |tx| {
+            let row = |n: i64| tx.row(NEXT, [n], |row| row.get::<_, i64>(0));
+            Ok(tx.row(NEXT, [after], |outer| {
+                assert!(after >= 0, "a defect");
+                Ok((outer.get::<_, i64>(0)?, row(outer.get(0)?)?))
+            })?)
+        })
+    };
+    assert_eq!(next(0).unwrap(), (1, 2));
+    assert!(next(-1).is_err());
+    assert_eq!(next(0).unwrap(), (1, 2));
+    assert!(next(1).is_err(), "there is no third");
+    // When the table is another one, and where nothing is kept.
+    store
+        .write_blocking(|tx| {
+            Ok(tx.execute_batch(
+                "DROP TABLE scratch; CREATE TABLE scratch (t BLOB, n INTEGER PRIMARY KEY); INSERT INTO scratch VALUES ('a', 7)",
+            )?)
+        })
+        .unwrap();
+    assert_eq!(write(9).unwrap(), 1);
+    assert_eq!(next(0).unwrap(), (7, 9));
+    let read = store.read_blocking(|tx| Ok(tx.row(NEXT, [7], |row| row.get::<_, i64>(0))?));
+    assert_eq!(read.unwrap(), 9);
+    store.close();
+}
+
 /// What decides first has no savepoint. Should it break its promise, nobody's write is half there.
 #[test]
 fn a_write_that_fails_half_way_without_a_savepoint_undoes_all_that_share_its_commit() {
@@ -138,6 +222,21 @@ fn a_write_that_fails_half_way_without_a_savepoint_undoes_all_that_share_its_com
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
+    // The writer has seen eight at a time: it does not leave the second half of four to the next commit.
+    let (crowd, gone) = std::sync::mpsc::channel::<()>();
+    let nothing = || store.write(|_| Ok(()));
+    runtime.block_on(async {
+        let first = store.write(move |_| {
+            gone.recv().ok();
+            Ok(())
+        });
+        let _ = tokio::join!(
+            first,
+            async { tokio::join!(nothing(), nothing(), nothing(), nothing()) },
+            async { tokio::join!(nothing(), nothing(), nothing(), nothing()) },
+            async { crowd.send(()).unwrap() }
+        );
+    });
     // In this order, and all before the first one ends.
     let (before, broken, refused, after, ()) = runtime.block_on(async {
         tokio::join!(
