@@ -464,6 +464,11 @@ impl ConfigFile {
         Ok(file)
     }
 
+    /// Whether any organization at all has such a limit; if not, nobody's has to be looked up.
+    pub fn any_limit<T>(&self, limit: impl Fn(&Limits) -> Option<T>) -> bool {
+        limit(&self.limits).is_some() || self.tenants.values().any(|t| limit(&t.limits).is_some())
+    }
+
     /// The ceilings of the tenant with this slug.
     pub fn limits_of(&self, slug: &str) -> Limits {
         let own = self.tenants.get(slug).map(|t| t.limits).unwrap_or_default();

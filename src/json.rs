@@ -75,6 +75,14 @@ pub fn column<T: DeserializeOwned>(row: &Row<'_>, name: &str) -> rusqlite::Resul
     })
 }
 
+/// `value` as JSON that has been written already, for what is shown in more than one place.
+///
+/// # Errors
+/// Never for the types of this program; the store's error otherwise.
+pub fn raw(value: &impl Serialize) -> crate::error::Result<Box<RawValue>> {
+    serde_json::value::to_raw_value(value).map_err(crate::error::Error::internal)
+}
+
 /// `value` as the text of a JSON column.
 ///
 /// # Errors

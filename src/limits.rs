@@ -36,16 +36,18 @@ struct Tenant {
 }
 
 fn tenant(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<Tenant> {
-    Ok(tx
-        .prepare_cached("SELECT slug, workspace_count, project_count, computer_count FROM tenants WHERE id = ?1")?
-        .query_row(params![id], |row| {
+    Ok(tx.row(
+        "SELECT slug, workspace_count, project_count, computer_count FROM tenants WHERE id = ?1",
+        params![id],
+        |row| {
             Ok(Tenant {
                 limits: file.limits_of(&row.get::<_, String>(0)?),
                 workspaces: row.get(1)?,
                 projects: row.get(2)?,
                 computers: row.get(3)?,
             })
-        })?)
+        },
+    )?)
 }
 
 /// Whether `workspace` may take this growth.
@@ -117,6 +119,9 @@ pub fn check(
 /// # Errors
 /// 422 `LIMIT_EXCEEDED`.
 pub fn check_workspaces(tx: &Tx<'_>, file: &ConfigFile, id: TenantId) -> Result<()> {
+    if !file.any_limit(|limits| limits.max_workspaces) {
+        return Ok(());
+    }
     let tenant = tenant(tx, file, id)?;
     match exceeded(tenant.limits.max_workspaces, tenant.workspaces, 1) {
         Some(max) => Err(ceiling(

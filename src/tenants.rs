@@ -191,8 +191,11 @@ impl Record {
 
 fn load(tx: &Tx<'_>, id: TenantId) -> Result<Record> {
     let found = tx
-        .prepare_cached("SELECT * FROM tenants WHERE id = ?1")?
-        .query_row([id], Record::from_row)
+        .row(
+            "SELECT * FROM tenants WHERE id = ?1",
+            [id],
+            Record::from_row,
+        )
         .optional()?;
     found.ok_or_else(|| Error::not_found("organization"))
 }
@@ -229,10 +232,7 @@ pub fn insert(
     key: NewKey,
 ) -> Result<NewTenant> {
     let id: TenantId = tx.new_id();
-    tx.prepare_cached(
-        "INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-    )?
-    .execute((id, name, slug, credits, tx.now()))
+    tx.run("INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)", (id, name, slug, credits, tx.now()))
     .map_err(|e| if is_unique_violation(&e, "tenants.slug") { Error::field("slug", TAKEN) } else { e.into() })?;
     let again = match &actor {
         Actor::Key(caller) => Actor::Key(caller),
@@ -263,7 +263,7 @@ pub fn insert(
         metadata: Object::empty(),
         is_default: true,
     };
-    let workspace = workspaces::insert(tx, file, Actor::System, workspace)?;
+    let workspace = workspaces::insert(tx, file, Actor::System, workspace)?.record;
     let key = api_keys::insert(tx, id, key)?;
     Ok(NewTenant {
         id,
@@ -411,8 +411,10 @@ pub async fn rename(PathId(id): PathId<TenantId>, request: Mutation<Rename>) -> 
             let mut fields = Fields::default();
             let name = text::name(&mut fields, "name", input?.name.as_deref());
             fields.finish()?;
-            tx.prepare_cached("UPDATE tenants SET name = ?1, updated_at = ?2 WHERE id = ?3")?
-                .execute((&name, tx.now(), id))?;
+            tx.run(
+                "UPDATE tenants SET name = ?1, updated_at = ?2 WHERE id = ?3",
+                (&name, tx.now(), id),
+            )?;
             audit::record(
                 tx,
                 &Entry {

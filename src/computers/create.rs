@@ -344,7 +344,7 @@ fn resolve_workspace(
         metadata: Object::empty(),
         is_default: false,
     };
-    workspaces::insert(tx, file, Actor::Key(caller), new)
+    Ok(workspaces::insert(tx, file, Actor::Key(caller), new)?.record)
 }
 
 /// CONTRACT §7.2, inside the workspace: by id, by slug, by the caller's own id, or the default one.
@@ -447,15 +447,12 @@ fn may_make(caller: &Caller, scope: &'static str) -> Result<()> {
 fn insert(tx: &WriteTx<'_>, app: &App, caller: &Caller, new: New) -> Result<ComputerId> {
     let id: ComputerId = tx.new_id();
     let slug = host_label(tx, caller, &text::slugify(&new.name, "computer"), id)?;
-    tx.prepare_cached(
-        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    tx.run("INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status,
              :driver, :visibility, :metadata, :apps, :settings, :user, :external_project,
-             :auto_stop, :now, :now)",
-    )?
-    .execute(named_params! {
+             :auto_stop, :now, :now)", named_params! {
         ":id": id, ":tenant": caller.tenant_id(), ":workspace": new.workspace_id, ":project": new.project.id,
         ":name": new.name, ":slug": slug, ":template": new.template_type, ":size": new.size,
         ":status": Status::Provisioning, ":driver": if new.external_driver { "external" } else { "simulated" },

@@ -211,7 +211,10 @@ fn make_workspace(tx: &WriteTx<'_>, app: &App, caller: &Caller, w: &Workspace) -
                 metadata: Some(Object::from(w.metadata.clone())),
                 ..Default::default()
             };
-            workspaces::create_or_reuse(tx, app, caller, input)?.0
+            match workspaces::create_or_reuse(tx, app, caller, input)? {
+                workspaces::Outcome::Created(new) => new.record,
+                workspaces::Outcome::Reused(record) => record,
+            }
         }
     };
     for name in &w.projects {

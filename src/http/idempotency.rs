@@ -6,6 +6,7 @@
 //! is what they ask for. A reply that holds a secret (a new API key) is stored encrypted under the
 //! caller's own Idempotency-Key, of which only a hash is stored.
 
+use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -112,7 +113,7 @@ impl<R> Reply<R> {
 /// A reply as bytes, as stored.
 struct Raw {
     status: u16,
-    body: Vec<u8>,
+    body: Bytes,
     replayed: bool,
 }
 
@@ -172,6 +173,7 @@ fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option
         cipher(key)
             .decrypt(&nonce(found.created_at), found.body.as_ref())
             .map_err(Error::internal)?
+            .into()
     } else {
         found.body
     };
@@ -191,12 +193,12 @@ fn first_time<R: Serialize>(
     let (status, body, secret) = match f() {
         Ok(reply) => (
             reply.status,
-            serde_json::to_vec(&reply.body).map_err(Error::internal)?,
+            Bytes::from(serde_json::to_vec(&reply.body).map_err(Error::internal)?),
             reply.secret,
         ),
         Err(e) if e.status().is_client_error() => (
             e.status(),
-            e.body(caller.request_id()).to_string().into_bytes(),
+            Bytes::from(e.body(caller.request_id()).to_string()),
             false,
         ),
         Err(e) => return Err(e),
@@ -205,6 +207,7 @@ fn first_time<R: Serialize>(
         cipher(key)
             .encrypt(&nonce(tx.now()), body.as_ref())
             .map_err(Error::internal)?
+            .into()
     } else {
         body.clone()
     };

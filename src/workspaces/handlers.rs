@@ -76,8 +76,11 @@ fn list_where(
         }
     }
     let total = if params.len() == 1 {
-        tx.prepare_cached("SELECT workspace_count FROM tenants WHERE id = ?1")?
-            .query_row([tenant], |row| row.get(0))?
+        tx.row(
+            "SELECT workspace_count FROM tenants WHERE id = ?1",
+            [tenant],
+            |row| row.get(0),
+        )?
     } else {
         tx.prepare_cached(&format!("SELECT count(*) FROM {from} WHERE {condition}"))?
             .query_row(params.as_slice(), |row| row.get(0))?
@@ -108,18 +111,22 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
         .deciding_first()
         .run(move |tx, caller, input| {
             let input = input?;
-            let (record, reused) = create_or_reuse(tx, &app, caller, input)?;
-            let reply = Reused {
-                workspace: record.view,
-                reused,
-            };
-            Ok(if reused {
-                Reply::ok(reply)
-            } else {
-                Reply::created(reply)
+            Ok(match create_or_reuse(tx, &app, caller, input)? {
+                Outcome::Created(new) => Reply::created(Shown::New(new.json)),
+                Outcome::Reused(record) => Reply::ok(Shown::Reused(Reused {
+                    workspace: record.view,
+                    reused: true,
+                })),
             })
         })
         .await
+}
+
+/// What became of a request to create a workspace.
+pub(crate) enum Outcome {
+    Created(Created),
+    /// The external id has one already.
+    Reused(Record),
 }
 
 /// The order of decisions is CONTRACT §5.2 with §0.4 nos. 1 and 2.
@@ -128,7 +135,7 @@ pub(crate) fn create_or_reuse(
     app: &App,
     caller: &Caller,
     input: Create,
-) -> Result<(Record, bool)> {
+) -> Result<Outcome> {
     let tenant = caller.tenant_id();
     let mut fields = Fields::default();
     let name = text::name(&mut fields, "name", input.name.as_deref());
@@ -152,7 +159,7 @@ pub(crate) fn create_or_reuse(
     if let Some(external) = &input.external_workspace_id
         && let Some(existing) = find_by_external(tx, tenant, external)?
     {
-        return Ok((existing, true));
+        return Ok(Outcome::Reused(existing));
     }
     let duplicates = input.allow_duplicate_name.unwrap_or(false);
     let slug = match input.slug {
@@ -177,10 +184,7 @@ pub(crate) fn create_or_reuse(
         metadata: input.metadata.unwrap_or_else(Object::empty),
         is_default: false,
     };
-    Ok((
-        insert(tx, &app.config.file, Actor::Key(caller), new)?,
-        false,
-    ))
+    insert(tx, &app.config.file, Actor::Key(caller), new).map(Outcome::Created)
 }
 
 /// The same name again without a slug of its own: the caller probably repeats itself.
@@ -239,12 +243,9 @@ pub async fn update(
                 return Ok(Reply::ok(record.view)); // Nothing changed, so nothing moved either.
             }
             view.updated_at = tx.now();
-            tx.prepare_cached(
-                "UPDATE workspaces SET name = :name, slug = :slug, description = :description,
+            tx.run("UPDATE workspaces SET name = :name, slug = :slug, description = :description,
                      external_workspace_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant",
-            )?
-            .execute(named_params! {
+                 WHERE id = :id AND tenant_id = :tenant", named_params! {
                 ":name": view.name, ":slug": view.slug, ":description": view.description,
                 ":external": view.external_workspace_id, ":metadata": view.metadata, ":now": tx.now(),
                 ":id": id, ":tenant": caller.tenant_id(),
@@ -314,12 +315,9 @@ pub(crate) fn apply_settings(
     record.settings = merge_settings(&app.catalog, before.clone(), input)?;
     let s = &record.settings;
     record.view.updated_at = tx.now();
-    tx.prepare_cached(
-                "UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
+    tx.run("UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
                      default_auto_stop_seconds = ?4, allowed_template_types = ?5, updated_at = ?6
-                 WHERE id = ?7 AND tenant_id = ?8",
-            )?
-            .execute((
+                 WHERE id = ?7 AND tenant_id = ?8", (
                 s.max_computers,
                 s.max_computer_size,
                 s.default_computer_size,
@@ -482,15 +480,15 @@ fn delete_workspace(
     computers::delete_all_in(tx, app, caller, id)?;
     projects::delete_all_in(tx, caller, id)?;
     crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
-    tx.prepare_cached(
+    tx.run(
         "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
-    )?
-    .execute((tx.now(), id, caller.tenant_id()))?;
+        (tx.now(), id, caller.tenant_id()),
+    )?;
     // A key of a workspace that is gone opens nothing, but must not look alive either.
-    tx.prepare_cached(
+    tx.run(
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE workspace_id = ?2",
-    )?
-    .execute((tx.now(), id))?;
+        (tx.now(), id),
+    )?;
     tx.keys_changed();
     record.audit(
         tx,

@@ -76,15 +76,13 @@ const MAY_WAIT: i64 = 50_000;
 /// # Errors
 /// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
-    let (indexed_to, last): (i64, i64) = tx
-        .prepare_cached(
-            "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces) FROM workspace_search_state",
-        )?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (indexed_to, last): (i64, i64) = tx.row("SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces) FROM workspace_search_state", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if busy {
-        let changed: i64 = tx
-            .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)")?
-            .query_row([MAY_WAIT], |row| row.get(0))?;
+        let changed: i64 = tx.row(
+            "SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)",
+            [MAY_WAIT],
+            |row| row.get(0),
+        )?;
         if changed + (last - indexed_to) < MAY_WAIT {
             return Ok(0);
         }
@@ -108,8 +106,7 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     let to = last.min(indexed_to.saturating_add(i64::from(limit)));
     if to > indexed_to {
         insert(tx, indexed_to + 1, to)?;
-        tx.prepare_cached("UPDATE workspace_search_state SET indexed_to = ?1")?
-            .execute([to])?;
+        tx.run("UPDATE workspace_search_state SET indexed_to = ?1", [to])?;
     }
     Ok(changed
         .len()
@@ -118,11 +115,11 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
 
 /// Puts the live workspaces with these numbers into the index.
 fn insert(tx: &WriteTx<'_>, first: i64, last: i64) -> Result<()> {
-    tx.prepare_cached(
+    tx.run(
         "INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
          SELECT number, name, slug, external_workspace_id FROM workspaces
          WHERE number BETWEEN ?1 AND ?2 AND deleted_at IS NULL",
-    )?
-    .execute([first, last])?;
+        [first, last],
+    )?;
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::catalog::Size;
@@ -159,8 +160,15 @@ pub struct Reused {
     #[serde(flatten)]
     pub(super) workspace: Workspace,
     /// Always true here; left out of a 201.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(super) reused: bool,
+}
+
+/// Either reply to a request to create one.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Shown {
+    New(Box<RawValue>),
+    Reused(Reused),
 }
 
 /// `PATCH /workspaces/{id}`: what is left out stays as it is.
