@@ -20,18 +20,24 @@ pub struct Job {
     pub name: &'static str,
     /// At least this often, milliseconds.
     pub every_ms: i64,
+    /// What one pass does at the most, so that requests get their turn between two.
+    pub batch: u32,
     /// Does a batch; returns how much it did. A full batch is followed by another at once.
-    pub run: fn(&WriteTx<'_>, &App) -> Result<usize>,
+    pub run: fn(&WriteTx<'_>, &App, u32) -> Result<usize>,
 }
 
-/// What one pass of a job does at the most, so that requests get their turn between two.
+/// The usual batch.
 const BATCH: u32 = 500;
+/// Of an index that may have to catch up in the middle of a burst: what shares a commit with it waits
+/// for less than a millisecond more.
+const SMALL_BATCH: u32 = 100;
 
 /// Takes computers to where they are going; runs whenever one is due.
 pub static DRIVER: &Job = &Job {
     name: "driver",
     every_ms: 1000,
-    run: |tx, app| computers::run_due(tx, app, BATCH as usize),
+    batch: BATCH,
+    run: |tx, app, limit| computers::run_due(tx, app, limit as usize),
 };
 
 /// What runs by the clock.
@@ -39,47 +45,56 @@ pub static JOBS: &[Job] = &[
     Job {
         name: "life",
         every_ms: 1000,
-        run: dev::live,
+        batch: BATCH,
+        run: |tx, app, _| dev::live(tx, app),
     },
     Job {
         name: "rates",
         every_ms: 1000,
-        run: usage::apply_rates,
+        batch: BATCH,
+        run: |tx, app, _| usage::apply_rates(tx, app),
     },
     Job {
         name: "search",
         every_ms: 1000,
-        run: |tx, app| workspaces::index_search(tx, app.store.is_busy(), BATCH),
+        batch: SMALL_BATCH,
+        run: |tx, app, limit| workspaces::index_search(tx, app.store.is_busy(), limit),
     },
     Job {
         name: "idempotency-index",
         every_ms: 1000,
-        run: |tx, app| http::index_idempotency(tx, app.store.is_busy(), BATCH),
+        batch: SMALL_BATCH,
+        run: |tx, app, limit| http::index_idempotency(tx, app.store.is_busy(), limit),
     },
     Job {
         name: "idempotency",
         every_ms: 60_000,
-        run: |tx, _| http::purge_idempotency(tx, BATCH),
+        batch: BATCH,
+        run: |tx, _, limit| http::purge_idempotency(tx, limit),
     },
     Job {
         name: "sessions",
         every_ms: 60_000,
-        run: |tx, _| sessions::purge(tx, BATCH),
+        batch: BATCH,
+        run: |tx, _, limit| sessions::purge(tx, limit),
     },
     Job {
         name: "audit-retention",
         every_ms: 60_000,
-        run: |tx, app| audit::purge(tx, app, BATCH),
+        batch: BATCH,
+        run: |tx, app, limit| audit::purge(tx, app, limit),
     },
     Job {
         name: "webhook-retention",
         every_ms: 60_000,
-        run: |tx, app| webhooks::purge(tx, app, BATCH),
+        batch: BATCH,
+        run: |tx, app, limit| webhooks::purge(tx, app, limit),
     },
     Job {
         name: "throttle",
         every_ms: 60_000,
-        run: |_, app| {
+        batch: BATCH,
+        run: |_, app, _| {
             app.throttle.forget();
             Ok(0)
         },
@@ -87,7 +102,8 @@ pub static JOBS: &[Job] = &[
     Job {
         name: "key-uses",
         every_ms: 60_000,
-        run: |tx, app| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),
+        batch: BATCH,
+        run: |tx, app, _| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),
     },
 ];
 
@@ -99,9 +115,12 @@ pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
     let mut all = 0;
     loop {
         let inner = app.clone();
-        let done = app.store.write(move |tx| (job.run)(tx, &inner)).await?;
+        let done = app
+            .store
+            .write(move |tx| (job.run)(tx, &inner, job.batch))
+            .await?;
         all += done;
-        if done < BATCH as usize {
+        if done < job.batch as usize {
             return Ok(all);
         }
     }
