@@ -76,11 +76,26 @@ impl Service {
     }
 
     fn call(&self, method: Method, path: &str, body: Option<&str>) -> Vec<u8> {
-        let request = Request::builder()
+        self.call_once(method, path, body, None)
+    }
+
+    /// With an Idempotency-Key.
+    fn call_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&str>,
+        once: Option<String>,
+    ) -> Vec<u8> {
+        let mut request = Request::builder()
             .method(method)
             .uri(format!("/api/v1{path}"))
             .header("authorization", format!("Bearer {}", self.key))
-            .header("content-type", "application/json")
+            .header("content-type", "application/json");
+        if let Some(once) = once {
+            request = request.header("idempotency-key", once);
+        }
+        let request = request
             .body(body.map_or_else(Body::empty, |text| Body::from(text.to_owned())))
             .unwrap();
         self.runtime.block_on(async {
@@ -165,12 +180,10 @@ fn main() {
         match operation.as_str() {
             "get_workspace" => drop(s.call(Method::GET, &one, None)),
             "list_50" => drop(s.call(Method::GET, "/workspaces?limit=50", None)),
-            "create_workspace" => {
-                drop(s.call(
-                    Method::POST,
-                    "/workspaces",
-                    Some(&new(WORKSPACES + n).to_string()),
-                ));
+            "create_workspace" | "create_once" => {
+                let once = (operation == "create_once").then(|| format!("key-{n}"));
+                let body = new(WORKSPACES + n).to_string();
+                drop(s.call_once(Method::POST, "/workspaces", Some(&body), once));
             }
             "stop_and_start" => {
                 for turn in ["stop", "start"] {
