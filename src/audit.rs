@@ -58,12 +58,9 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         Actor::Operator => ("operator", None),
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
-    tx.prepare_cached(
-        "INSERT INTO audit_log (tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
+    tx.run("INSERT INTO audit_log (tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-    )?
-    .execute((
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", (
         entry.tenant_id,
         entry.workspace_id,
         tx.now(),
@@ -97,13 +94,12 @@ pub fn purge(tx: &WriteTx<'_>, app: &App, limit: u32) -> Result<usize> {
         return Ok(0);
     };
     let cutoff = tx.now().plus_ms(-i64::from(days.get()) * DAY_MS);
-    Ok(tx
-        .prepare_cached(
-            "DELETE FROM audit_log WHERE seq IN
+    Ok(tx.run(
+        "DELETE FROM audit_log WHERE seq IN
              (SELECT seq FROM (SELECT seq, at FROM audit_log ORDER BY seq LIMIT ?2)
               WHERE at < ?1 AND seq < (SELECT max(seq) FROM audit_log))",
-        )?
-        .execute((cutoff, limit))?)
+        (cutoff, limit),
+    )?)
 }
 
 // ---------------------------------------------------------------------------------------------

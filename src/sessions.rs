@@ -117,16 +117,12 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// # Errors
 /// When the store fails.
 pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
+    Ok(tx.row("SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
              FROM sessions s
              JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
              JOIN tenants t ON t.id = k.tenant_id
              WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND k.status = 'active'
-                 AND (k.expires_at IS NULL OR k.expires_at > ?2)",
-        )?
-        .query_row((token, tx.now()), |row| {
+                 AND (k.expires_at IS NULL OR k.expires_at > ?2)", (token, tx.now()), |row| {
             let session = Session {
                 created_at: row.get("session_at")?,
                 expires_at: row.get("session_end")?,
@@ -182,12 +178,11 @@ fn over() -> Error {
 /// # Errors
 /// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
-    Ok(tx
-        .prepare_cached(
-            "DELETE FROM sessions WHERE token_hash IN
+    Ok(tx.run(
+        "DELETE FROM sessions WHERE token_hash IN
              (SELECT token_hash FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-        )?
-        .execute((tx.now(), limit))?)
+        (tx.now(), limit),
+    )?)
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -398,15 +393,9 @@ pub(crate) fn start(
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let end = tx.now().plus_ms(IDLE_MS);
-    tx.prepare_cached(
-        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute((token_hash(&token), key, secret, tx.now(), end))?;
-    tx.prepare_cached(
-        "DELETE FROM sessions WHERE token_hash IN
-         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)",
-    )?
-    .execute((key, PER_KEY))?;
+    tx.run("INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)", (token_hash(&token), key, secret, tx.now(), end))?;
+    tx.run("DELETE FROM sessions WHERE token_hash IN
+         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)", (key, PER_KEY))?;
     Ok((token, end))
 }
 

@@ -87,12 +87,12 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
     let streams = app.streams.count();
     let counts = app.store.read(move |tx| {
         // Kept counters and the last number of append-only tables: nothing is scanned.
-        let (organizations, workspaces, projects, computers) = tx
-            .prepare_cached(
-                "SELECT count(*), coalesce(sum(workspace_count), 0), coalesce(sum(project_count), 0),
+        let (organizations, workspaces, projects, computers) = tx.row(
+            "SELECT count(*), coalesce(sum(workspace_count), 0), coalesce(sum(project_count), 0),
                      coalesce(sum(computer_count), 0) FROM tenants",
-            )?
-            .query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?;
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
         let number = |sql: &str| -> Result<i64> {
             Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
         };

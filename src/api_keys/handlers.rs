@@ -268,18 +268,18 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
             }
             let scopes = input.scopes.unwrap_or_else(|| before.scopes.clone());
             let status = input.status.unwrap_or_else(|| before.status.clone());
-            tx.prepare_cached(
+            tx.run(
                 "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4
                  WHERE id = ?5 AND tenant_id = ?6",
-            )?
-            .execute((
-                name,
-                json::text(&scopes)?,
-                status,
-                tx.now(),
-                id,
-                caller.tenant_id(),
-            ))?;
+                (
+                    name,
+                    json::text(&scopes)?,
+                    status,
+                    tx.now(),
+                    id,
+                    caller.tenant_id(),
+                ),
+            )?;
             tx.keys_changed();
             let data = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(tx, caller, "api_key.updated", Some(&before), Some(&data))?;
@@ -307,18 +307,18 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -
             input?;
             not_stronger(caller, &before)?;
             let secret = new_secret(tx, before.key_type)?;
-            tx.prepare_cached(
+            tx.run(
                 "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4
                  WHERE id = ?5 AND tenant_id = ?6",
-            )?
-            .execute((
-                hash(&secret),
-                shown(&secret).0,
-                shown(&secret).1,
-                tx.now(),
-                id,
-                caller.tenant_id(),
-            ))?;
+                (
+                    hash(&secret),
+                    shown(&secret).0,
+                    shown(&secret).1,
+                    tx.now(),
+                    id,
+                    caller.tenant_id(),
+                ),
+            )?;
             tx.keys_changed();
             let view = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(tx, caller, "api_key.rotated", Some(&before), Some(&view))?;

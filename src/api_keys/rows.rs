@@ -48,13 +48,10 @@ pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyV
         None => new_secret(tx, new.key_type)?,
     };
     let id: ApiKeyId = tx.new_id();
-    tx.prepare_cached(
-        "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
+    tx.run("INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
              scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :user, :name, :type, :purpose, :operator,
-             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)",
-    )?
-    .execute(named_params! {
+             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)", named_params! {
         ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
         ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
         ":scopes": json::text(&new.scopes)?, ":hash": hash(&secret), ":prefix": shown(&secret).0,

@@ -315,12 +315,11 @@ impl Reader<'_, '_> {
         if let Some(known) = self.projects.get(&id) {
             return Ok(known.id);
         }
-        let (mut found, workspace): (Project, WorkspaceId) = self
-            .tx
-            .prepare_cached("SELECT * FROM projects WHERE id = ?1 AND tenant_id = ?2")?
-            .query_row((id, self.tenant), |row| {
-                Ok((project(row)?, row.get("workspace_id")?))
-            })?;
+        let (mut found, workspace): (Project, WorkspaceId) = self.tx.row(
+            "SELECT * FROM projects WHERE id = ?1 AND tenant_id = ?2",
+            (id, self.tenant),
+            |row| Ok((project(row)?, row.get("workspace_id")?)),
+        )?;
         if workspace != self.workspace {
             found.id = ProjectId(former(id.0, self.workspace));
             found.deleted_at = Some(found.updated_at);
@@ -342,8 +341,11 @@ impl Reader<'_, '_> {
     ) -> Result<Option<Computer>> {
         let found = self
             .tx
-            .prepare_cached("SELECT * FROM computers WHERE id = ?1 AND tenant_id = ?2")?
-            .query_row((id, self.tenant), computer)
+            .row(
+                "SELECT * FROM computers WHERE id = ?1 AND tenant_id = ?2",
+                (id, self.tenant),
+                computer,
+            )
             .optional()?;
         let (Some(mut found), Some((_, last))) = (found, part.last_mut()) else {
             return Ok(None);
@@ -393,9 +395,10 @@ impl Reader<'_, '_> {
 }
 
 fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace> {
-    Ok(tx
-        .prepare_cached("SELECT * FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
-        .query_row((id, tenant), |row| {
+    Ok(tx.row(
+        "SELECT * FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+        (id, tenant),
+        |row| {
             Ok(Workspace {
                 id: row.get("id")?,
                 name: row.get("name")?,
@@ -412,7 +415,8 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 created_at: row.get("created_at")?,
                 updated_at: row.get("updated_at")?,
             })
-        })?)
+        },
+    )?)
 }
 
 fn project(row: &Row<'_>) -> rusqlite::Result<Project> {

@@ -132,8 +132,11 @@ pub(super) fn bring(
 fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool> {
     let id = capsule.contents.workspace.id;
     let found: Option<(TenantId, bool)> = tx
-        .prepare_cached("SELECT tenant_id, deleted_at IS NOT NULL FROM workspaces WHERE id = ?1")?
-        .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+        .row(
+            "SELECT tenant_id, deleted_at IS NOT NULL FROM workspaces WHERE id = ?1",
+            [id],
+            |row| Ok((row.get(0)?, row.get(1)?)),
+        )
         .optional()?;
     match found {
         None => return Ok(false),
@@ -150,12 +153,12 @@ fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool
         }
         Some(_) => {}
     }
-    let imported: bool = tx
-        .prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM audit_log WHERE workspace_id = ?1 AND tenant_id = ?2
+    let imported: bool = tx.row(
+        "SELECT EXISTS (SELECT 1 FROM audit_log WHERE workspace_id = ?1 AND tenant_id = ?2
                  AND type = 'workspace.imported' AND after ->> 'sha256' = ?3)",
-        )?
-        .query_row((id, tenant, &capsule.end.sha256), |row| row.get(0))?;
+        (id, tenant, &capsule.end.sha256),
+        |row| row.get(0),
+    )?;
     if imported || Contents::read(tx, tenant, id)?.digest()? == capsule.contents.digest()? {
         return Ok(true);
     }
@@ -225,14 +228,11 @@ fn workspace(
              --external-id (?external_workspace_id=)"
         )));
     }
-    tx.prepare_cached(
-        "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
+    tx.run("INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, max_computers, max_computer_size, default_computer_size, default_auto_stop_seconds,
              allowed_template_types, created_at, updated_at)
          VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :max, :max_size, :size,
-             :auto_stop, :templates, :created, :updated)",
-    )?
-    .execute(named_params! {
+             :auto_stop, :templates, :created, :updated)", named_params! {
         ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
         ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
         ":max": w.max_computers, ":max_size": w.max_computer_size, ":size": w.default_computer_size,
@@ -251,13 +251,10 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     } else {
         p.id.to_string()
     };
-    tx.prepare_cached(
-        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    tx.run("INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :default, :created,
-             :updated)",
-    )?
-    .execute(named_params! {
+             :updated)", named_params! {
         ":id": p.id, ":tenant": tenant, ":workspace": workspace,
         ":external": p.external_project_id.as_ref().filter(|_| live), ":name": p.name, ":slug": slug,
         ":description": p.description, ":metadata": p.metadata, ":default": p.is_default && live,
@@ -265,11 +262,8 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     })
     .map_err(twice)?;
     if !live {
-        tx.prepare_cached(
-            "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
-             WHERE id = ?5 AND tenant_id = ?6",
-        )?
-        .execute((&p.slug, &p.external_project_id, p.is_default, p.deleted_at, p.id, tenant))?;
+        tx.run("UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
+             WHERE id = ?5 AND tenant_id = ?6", (&p.slug, &p.external_project_id, p.is_default, p.deleted_at, p.id, tenant))?;
     }
     Ok(())
 }
@@ -365,14 +359,11 @@ fn computer(
             .and_then(|(_, ms)| Some(c.started_at? + ms)),
         _ => None,
     };
-    tx.prepare_cached(
-        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    tx.run("INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, due_at, created_at, updated_at, started_at, stopped_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status, :driver, :visibility,
-             :metadata, :apps, :settings, :user, :external, :auto_stop, :due, :created, :updated, :started, :stopped)",
-    )?
-    .execute(named_params! {
+             :metadata, :apps, :settings, :user, :external, :auto_stop, :due, :created, :updated, :started, :stopped)", named_params! {
         ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
         ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
         ":visibility": c.visibility, ":metadata": c.metadata, ":apps": json::text(&c.selected_apps)?,
@@ -382,10 +373,10 @@ fn computer(
     })
     .map_err(twice)?;
     if !live {
-        tx.prepare_cached(
+        tx.run(
             "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
-        )?
-        .execute((&c.slug, c.deleted_at, c.id, tenant))?;
+            (&c.slug, c.deleted_at, c.id, tenant),
+        )?;
     }
     Ok(())
 }
@@ -424,9 +415,9 @@ fn audit_rows(
     workspace: WorkspaceId,
     rows: &[Audit],
 ) -> Result<Option<i64>> {
-    let oldest: i64 = tx
-        .prepare_cached("SELECT coalesce(min(seq), 1) FROM audit_log")?
-        .query_row([], |row| row.get(0))?;
+    let oldest: i64 = tx.row("SELECT coalesce(min(seq), 1) FROM audit_log", [], |row| {
+        row.get(0)
+    })?;
     let first = oldest.min(1) - i64::try_from(rows.len()).map_err(Error::internal)?;
     let mut insert = tx.prepare_cached(
         "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,

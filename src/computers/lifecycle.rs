@@ -95,14 +95,11 @@ pub(super) fn touch(tx: &WriteTx<'_>, app: &App, computer: &mut Record) {
 
 /// Writes what may change of a row. `name` and the like come with it.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
+    tx.run("UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
              status = :status, visibility = :visibility, metadata = :metadata, external_user_id = :user,
              external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
              updated_at = :updated, started_at = :started, stopped_at = :stopped, deleted_at = :deleted
-         WHERE id = :id AND tenant_id = :tenant",
-    )?
-    .execute(named_params! {
+         WHERE id = :id AND tenant_id = :tenant", named_params! {
         ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
         ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
         ":external_project": c.external_project_id, ":auto_stop": c.auto_stop_seconds, ":due": c.due_at,
@@ -155,10 +152,11 @@ pub(super) fn record(
 pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
     for done in 0..limit {
         let next: Option<(ComputerId, Timestamp)> = tx
-            .prepare_cached(
+            .row(
                 "SELECT id, due_at FROM computers WHERE due_at <= ?1 ORDER BY due_at, id LIMIT 1",
-            )?
-            .query_row([tx.now()], |row| Ok((row.get(0)?, row.get(1)?)))
+                [tx.now()],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let Some((id, at)) = next else {
             return Ok(done);
@@ -187,8 +185,7 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
             // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
             // the first the row would be found for ever.
             _ => {
-                tx.prepare_cached("UPDATE computers SET due_at = NULL WHERE id = ?1")?
-                    .execute([id])?;
+                tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
                 settle(tx, Actor::System, id)?;
             }
         }
@@ -207,11 +204,11 @@ pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> 
     };
     let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
         // Gone already; what comes late may still say where it was and how large.
-        tx.prepare_cached(
+        tx.run(
             "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
              WHERE id = ?4 AND driver = 'external' AND deleted_at IS NOT NULL",
-        )?
-        .execute((held.workspace_id, held.project_id, held.size, id))?;
+            (held.workspace_id, held.project_id, held.size, id),
+        )?;
         return Ok(());
     };
     let mut after = Record {
@@ -223,9 +220,11 @@ pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> 
         ..before.clone()
     };
     if after.project_id != before.project_id {
-        after.external_project_id = tx
-            .prepare_cached("SELECT external_project_id FROM projects WHERE id = ?1")?
-            .query_row([after.project_id], |row| row.get(0))?;
+        after.external_project_id = tx.row(
+            "SELECT external_project_id FROM projects WHERE id = ?1",
+            [after.project_id],
+            |row| row.get(0),
+        )?;
     }
     let kind = if before.status != after.status {
         match after.status {

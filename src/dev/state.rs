@@ -70,15 +70,19 @@ pub(super) fn keep_course(conn: &Connection, course: Course) -> Result<()> {
 
 /// Keeps the scenario that goes on from an instant.
 pub(super) fn keep_scenario(tx: &WriteTx<'_>, kept: &Kept) -> Result<()> {
-    tx.prepare_cached("UPDATE dev_state SET scenario = ?1, seed = ?2, lived_to = ?3 WHERE id = 1")?
-        .execute((&kept.scenario, kept.seed.cast_signed(), kept.lived_to))?;
+    tx.run(
+        "UPDATE dev_state SET scenario = ?1, seed = ?2, lived_to = ?3 WHERE id = 1",
+        (&kept.scenario, kept.seed.cast_signed(), kept.lived_to),
+    )?;
     Ok(())
 }
 
 /// Keeps how far the scenario has come.
 pub(super) fn keep_lived(tx: &WriteTx<'_>, to: Timestamp) -> Result<()> {
-    tx.prepare_cached("UPDATE dev_state SET lived_to = ?1 WHERE lived_to < ?1")?
-        .execute([to])?;
+    tx.run(
+        "UPDATE dev_state SET lived_to = ?1 WHERE lived_to < ?1",
+        [to],
+    )?;
     Ok(())
 }
 

@@ -191,8 +191,10 @@ fn claimed_by_other(tx: &Tx<'_>, tenant: TenantId, domain: &str) -> Result<Optio
 /// # Errors
 /// When the store fails.
 pub fn forget(tx: &WriteTx<'_>, scope: Scope, owner: Uuid) -> Result<()> {
-    tx.prepare_cached("DELETE FROM preview_domains WHERE scope = ?1 AND owner_id = ?2")?
-        .execute((scope, owner.as_bytes()))?;
+    tx.run(
+        "DELETE FROM preview_domains WHERE scope = ?1 AND owner_id = ?2",
+        (scope, owner.as_bytes()),
+    )?;
     Ok(())
 }
 
@@ -243,13 +245,10 @@ fn set(
         }
         None => {}
     }
-    tx.prepare_cached(
-        "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
+    tx.run("INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (:scope, :owner, :tenant, :domain, 'pending', :now)
          ON CONFLICT (scope, owner_id) DO UPDATE SET domain = :domain, dns_status = 'pending', records = '[]',
-             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now",
-    )?
-    .execute(named_params! {
+             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now", named_params! {
         ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant, ":domain": domain,
         ":now": tx.now(),
     })?;
@@ -331,11 +330,11 @@ pub(crate) fn bring(
     if claimed_by_other(tx, tenant, &domain)?.is_some() {
         return Err(refused(TAKEN));
     }
-    tx.prepare_cached(
+    tx.run(
         "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (?1, ?2, ?3, ?4, 'pending', ?5)",
-    )?
-    .execute((scope, owner.as_bytes(), tenant, domain, tx.now()))?;
+        (scope, owner.as_bytes(), tenant, domain, tx.now()),
+    )?;
     Ok(())
 }
 
@@ -378,12 +377,9 @@ fn conclude(
         (Known::Pending | Known::Failed, Known::Verified) => Some(tx.now()),
         _ => own.verified_at,
     };
-    tx.prepare_cached(
-        "UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
+    tx.run("UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
              verified_at = :verified_at
-         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant",
-    )?
-    .execute(named_params! {
+         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant", named_params! {
         ":state": state, ":records": json::text(&checked.records)?, ":error": verdict.err(), ":now": tx.now(),
         ":verified_at": verified_at, ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant,
     })?;

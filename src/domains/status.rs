@@ -312,10 +312,11 @@ impl Own {
 /// The domain that a level has of its own, if any.
 pub(super) fn own(tx: &Tx<'_>, tenant: TenantId, scope: Scope, id: Uuid) -> Result<Option<Own>> {
     Ok(tx
-        .prepare_cached(
+        .row(
             "SELECT * FROM preview_domains WHERE scope = ?1 AND owner_id = ?2 AND tenant_id = ?3",
-        )?
-        .query_row((scope, id.as_bytes(), tenant), Own::from_row)
+            (scope, id.as_bytes(), tenant),
+            Own::from_row,
+        )
         .optional()?)
 }
 

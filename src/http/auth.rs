@@ -236,13 +236,12 @@ impl Key {
 /// When the store fails.
 pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
     let found = tx
-        .prepare_cached(
+        .row(
             "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
              WHERE k.secret_hash = ?1 AND k.status = 'active'",
-        )?
-        .query_row([hash], |row| {
-            Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?))
-        })
+            [hash],
+            |row| Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?)),
+        )
         .optional()?;
     Ok(found
         .filter(|(_, stored)| bool::from(stored.ct_eq(hash)))

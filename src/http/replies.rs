@@ -9,6 +9,7 @@
 
 use std::collections::HashMap;
 
+use axum::body::Bytes;
 use rusqlite::OptionalExtension;
 
 use crate::clock::{DAY_MS, Timestamp};
@@ -40,7 +41,7 @@ pub(super) struct Stored {
     /// HTTP status.
     pub status: u16,
     /// As sent, or encrypted.
-    pub body: Vec<u8>,
+    pub body: Bytes,
     /// Whether the body is encrypted.
     pub sealed: bool,
     /// When it was made.
@@ -72,12 +73,12 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
     if tx.remembered(|recent: &mut Recent| recent.known) {
         return Ok(());
     }
-    let (steps, next) = tx
-        .prepare_cached(
-            "SELECT steps, 1 + max(indexed_to, (SELECT coalesce(max(seq), 0) FROM idempotency))
+    let (steps, next) = tx.row(
+        "SELECT steps, 1 + max(indexed_to, (SELECT coalesce(max(seq), 0) FROM idempotency))
              FROM idempotency_state",
-        )?
-        .query_row([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     let seqs = tx
         .prepare_cached(
             "SELECT key_id, request, seq FROM idempotency
@@ -110,8 +111,11 @@ pub(super) fn find(tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Resul
     };
     if found.is_none() {
         let indexed: Option<i64> = tx
-            .prepare_cached("SELECT seq FROM idempotency_index WHERE place = ?1")?
-            .query_row([place], |row| row.get(0))
+            .row(
+                "SELECT seq FROM idempotency_index WHERE place = ?1",
+                [place],
+                |row| row.get(0),
+            )
             .optional()?;
         if let Some(seq) = indexed {
             found = read(tx, seq, key, request)?;
@@ -139,20 +143,21 @@ fn read(
     request: &[u8; 32],
 ) -> Result<Option<(i64, Stored)>> {
     Ok(tx
-        .prepare_cached(
+        .row(
             "SELECT body_hash, status, body, sealed, created_at FROM idempotency
              WHERE seq = ?1 AND key_id = ?2 AND request = ?3",
-        )?
-        .query_row((seq, key, request), |row| {
-            let reply = Stored {
-                body_hash: row.get(0)?,
-                status: row.get(1)?,
-                body: row.get(2)?,
-                sealed: row.get(3)?,
-                created_at: row.get(4)?,
-            };
-            Ok((seq, reply))
-        })
+            (seq, key, request),
+            |row| {
+                let reply = Stored {
+                    body_hash: row.get(0)?,
+                    status: row.get(1)?,
+                    body: row.get::<_, Vec<u8>>(2)?.into(),
+                    sealed: row.get(3)?,
+                    created_at: row.get(4)?,
+                };
+                Ok((seq, reply))
+            },
+        )
         .optional()?)
 }
 
@@ -168,16 +173,13 @@ pub(super) fn keep(
         recent.next += 1;
         recent.next - 1
     });
-    tx.prepare_cached(
-        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?
-    .execute((
+    tx.run("INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", (
         key,
         request,
         reply.body_hash,
         reply.status,
-        &reply.body,
+        &reply.body[..],
         reply.sealed,
         reply.created_at,
         seq,
@@ -188,10 +190,11 @@ pub(super) fn keep(
 }
 
 fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
-    tx.prepare_cached("DELETE FROM idempotency_index WHERE place = ?1 AND seq = ?2")?
-        .execute((place, seq))?;
-    tx.prepare_cached("DELETE FROM idempotency WHERE seq = ?1")?
-        .execute([seq])?;
+    tx.run(
+        "DELETE FROM idempotency_index WHERE place = ?1 AND seq = ?2",
+        (place, seq),
+    )?;
+    tx.run("DELETE FROM idempotency WHERE seq = ?1", [seq])?;
     Ok(())
 }
 
@@ -202,9 +205,7 @@ fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
 /// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     recall(tx)?;
-    let steps: i64 = tx
-        .prepare_cached("SELECT steps FROM idempotency_state")?
-        .query_row([], |row| row.get(0))?;
+    let steps: i64 = tx.row("SELECT steps FROM idempotency_state", [], |row| row.get(0))?;
     if tx.remembered(|recent: &mut Recent| !recent.settle(steps)) {
         // The last step was undone after all.
         tx.remembered(|recent: &mut Recent| *recent = Recent::default());
@@ -216,13 +217,15 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
         return Ok(0);
     }
     for entry in step.iter().rev() {
-        tx.prepare_cached("INSERT OR REPLACE INTO idempotency_index (place, seq) VALUES (?1, ?2)")?
-            .execute(*entry)?;
+        tx.run(
+            "INSERT OR REPLACE INTO idempotency_index (place, seq) VALUES (?1, ?2)",
+            *entry,
+        )?;
     }
-    tx.prepare_cached(
+    tx.run(
         "UPDATE idempotency_state SET steps = steps + 1, indexed_to = coalesce(?1, indexed_to)",
-    )?
-    .execute([indexed_to])?;
+        [indexed_to],
+    )?;
     let done = step.len();
     tx.remembered(|recent: &mut Recent| {
         recent.taken = step;

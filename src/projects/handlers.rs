@@ -193,12 +193,9 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
                 return Ok(Reply::ok(project)); // Nothing changed, so nothing moved either.
             }
             project.updated_at = tx.now();
-            tx.prepare_cached(
-                "UPDATE projects SET name = :name, slug = :slug, description = :description,
+            tx.run("UPDATE projects SET name = :name, slug = :slug, description = :description,
                      external_project_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant",
-            )?
-            .execute(named_params! {
+                 WHERE id = :id AND tenant_id = :tenant", named_params! {
                 ":name": project.name, ":slug": project.slug, ":description": project.description,
                 ":external": project.external_project_id, ":metadata": project.metadata, ":now": tx.now(),
                 ":id": id, ":tenant": caller.tenant_id(),
@@ -261,10 +258,7 @@ pub async fn move_to(
                 ));
             }
             // The project first: its computers follow into the place that it then has.
-            tx.prepare_cached(
-                "UPDATE projects SET workspace_id = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
-            )?
-            .execute((target.view.id, tx.now(), id, caller.tenant_id()))
+            tx.run("UPDATE projects SET workspace_id = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4", (target.view.id, tx.now(), id, caller.tenant_id()))
             .map_err(unique)?;
             computers::follow_project(tx, &app, caller, id, &target)?;
             let after = one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;

@@ -114,12 +114,9 @@ pub fn insert(
 ) -> Result<Project> {
     limits::check_projects(tx, file, workspace.tenant_id)?;
     let id: ProjectId = tx.new_id();
-    tx.prepare_cached(
-        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    tx.run("INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
-         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)",
-    )?
-    .execute(named_params! {
+         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)", named_params! {
         ":id": id, ":tenant": workspace.tenant_id, ":workspace": workspace.id, ":external": new.external_project_id,
         ":name": new.name, ":slug": new.slug, ":description": new.description, ":metadata": new.metadata,
         ":is_default": new.is_default, ":now": tx.now(),
@@ -224,9 +221,9 @@ pub fn delete_all_in(tx: &WriteTx<'_>, caller: &Caller, workspace: WorkspaceId) 
 
 pub(super) fn remove(tx: &WriteTx<'_>, caller: &Caller, project: &Project) -> Result<()> {
     domains::forget(tx, domains::Scope::Project, project.id.0)?;
-    tx.prepare_cached(
+    tx.run(
         "UPDATE projects SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
-    )?
-    .execute((tx.now(), project.id, caller.tenant_id()))?;
+        (tx.now(), project.id, caller.tenant_id()),
+    )?;
     project.audit(tx, caller, "project.deleted", Some(project))
 }

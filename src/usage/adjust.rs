@@ -115,12 +115,9 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
     if let Some(before) = repeated(tx, &adjustment)? {
         return Ok((before, false));
     }
-    tx.prepare_cached(
-        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
+    tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
              amount_micros, reason, actor)
-         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)",
-    )?
-    .execute((&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor))?;
+         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)", (&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor))?;
     let adjustment = Adjustment {
         seq: tx.last_insert_rowid(),
         ..adjustment
@@ -153,10 +150,13 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
 
 fn tenant_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<TenantId> {
     use rusqlite::OptionalExtension;
-    tx.prepare_cached("SELECT tenant_id FROM workspaces WHERE id = ?1")?
-        .query_row([workspace], |row| row.get(0))
-        .optional()?
-        .ok_or_else(|| Error::not_found("workspace"))
+    tx.row(
+        "SELECT tenant_id FROM workspaces WHERE id = ?1",
+        [workspace],
+        |row| row.get(0),
+    )
+    .optional()?
+    .ok_or_else(|| Error::not_found("workspace"))
 }
 
 /// The correction that has this id already: the same again is a success that changes nothing.
@@ -164,20 +164,23 @@ fn repeated(tx: &Tx<'_>, new: &Adjustment) -> Result<Option<Adjustment>> {
     use rusqlite::OptionalExtension;
     let Some(id) = &new.id else { return Ok(None) };
     let found = tx
-        .prepare_cached("SELECT * FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2")?
-        .query_row((new.tenant_id, id), |row| {
-            Ok(Adjustment {
-                seq: row.get("seq")?,
-                id: row.get("event_id")?,
-                tenant_id: row.get("tenant_id")?,
-                workspace_id: row.get("workspace_id")?,
-                amount_micros: row.get::<_, Option<i64>>("amount_micros")?.unwrap_or(0),
-                at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
-                reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
-                actor: row.get::<_, Option<String>>("actor")?.unwrap_or_default(),
-                recorded_at: row.get("recorded_at")?,
-            })
-        })
+        .row(
+            "SELECT * FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2",
+            (new.tenant_id, id),
+            |row| {
+                Ok(Adjustment {
+                    seq: row.get("seq")?,
+                    id: row.get("event_id")?,
+                    tenant_id: row.get("tenant_id")?,
+                    workspace_id: row.get("workspace_id")?,
+                    amount_micros: row.get::<_, Option<i64>>("amount_micros")?.unwrap_or(0),
+                    at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
+                    reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
+                    actor: row.get::<_, Option<String>>("actor")?.unwrap_or_default(),
+                    recorded_at: row.get("recorded_at")?,
+                })
+            },
+        )
         .optional()?;
     let same = |old: &Adjustment| {
         (old.workspace_id, old.amount_micros, &old.reason)

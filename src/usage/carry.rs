@@ -272,10 +272,7 @@ pub(crate) fn bring(
     for (computer, mut chain) in chains {
         chain.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
         if chain.iter().any(|(_, _, state)| state.status.billable()) {
-            tx.prepare_cached(
-                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)",
-            )?
-            .execute((tenant, workspace, computer))?;
+            tx.run("INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)", (tenant, workspace, computer))?;
         }
         let mut before = None;
         for (at, seq, state) in &chain {
@@ -305,14 +302,10 @@ fn store(
     workspace: WorkspaceId,
     event: &Carried,
 ) -> Result<i64> {
-    let stored = tx
-        .prepare_cached(
-            "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+    let stored = tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated, amount_micros, reason, actor)
              VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :recorded, :status, :billable,
-                 :size, :rate, :stated, :micros, :reason, :actor)",
-        )?
-        .execute(named_params! {
+                 :size, :rate, :stated, :micros, :reason, :actor)", named_params! {
             ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
             ":computer": event.computer_id, ":type": event.r#type, ":at": event.at, ":recorded": event.recorded_at,
             ":status": event.status, ":billable": event.status.is_some_and(Status::billable), ":size": event.size,

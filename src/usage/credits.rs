@@ -95,14 +95,16 @@ struct Account {
 }
 
 fn account(tx: &Tx<'_>, tenant: TenantId) -> Result<Account> {
-    Ok(tx
-        .prepare_cached("SELECT credits_granted, created_at FROM tenants WHERE id = ?1")?
-        .query_row([tenant], |row| {
+    Ok(tx.row(
+        "SELECT credits_granted, created_at FROM tenants WHERE id = ?1",
+        [tenant],
+        |row| {
             Ok(Account {
                 granted: row.get(0)?,
                 created_at: row.get(1)?,
             })
-        })?)
+        },
+    )?)
 }
 
 /// `GET /credits/balance`
@@ -181,8 +183,11 @@ fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
         let months = months(tx, workspace)?;
         let cuts: Vec<i64> = months.iter().map(|month| month.0.min(tx.now().0)).collect();
         let name: Option<String> = tx
-            .prepare_cached("SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
-            .query_row((workspace, tenant), |row| row.get(0))
+            .row(
+                "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+                (workspace, tenant),
+                |row| row.get(0),
+            )
             .optional()?;
         let name = name.unwrap_or_default();
         for (month, read) in months
@@ -242,10 +247,11 @@ fn empty(tenant_id: TenantId, at: Timestamp) -> Transaction {
 /// Starts of the calendar months from a workspace's first hour to the month after now.
 fn months(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Vec<Timestamp>> {
     let first: Option<Timestamp> = tx
-        .prepare_cached(
+        .row(
             "SELECT hour FROM meter_hours WHERE workspace_id = ?1 ORDER BY hour LIMIT 1",
-        )?
-        .query_row([workspace], |row| row.get(0))
+            [workspace],
+            |row| row.get(0),
+        )
         .optional()?;
     let Some(first) = first.filter(|first| *first <= tx.now()) else {
         return Ok(Vec::new());

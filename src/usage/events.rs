@@ -128,13 +128,10 @@ pub(super) struct New<'a> {
 impl New<'_> {
     /// Appends the row; returns its `seq`.
     pub(super) fn insert(&self, tx: &WriteTx<'_>) -> Result<i64> {
-        tx.prepare_cached(
-            "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+        tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated)
              VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :now, :status, :billable, :size,
-                 :rate, :stated)",
-        )?
-        .execute(named_params! {
+                 :rate, :stated)", named_params! {
             ":event": self.event_id, ":tenant": self.tenant, ":workspace": self.state.workspace,
             ":project": self.state.project, ":computer": self.computer, ":type": self.kind, ":at": self.at,
             ":now": tx.now(), ":status": self.state.status, ":billable": self.state.status.billable(),
@@ -142,10 +139,7 @@ impl New<'_> {
         })?;
         let seq = tx.last_insert_rowid();
         if self.state.status.billable() {
-            tx.prepare_cached(
-                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)",
-            )?
-            .execute((self.tenant, self.state.workspace, self.computer))?;
+            tx.run("INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)", (self.tenant, self.state.workspace, self.computer))?;
         }
         Ok(seq)
     }
@@ -236,12 +230,13 @@ pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Time
 /// The last event after an instant that was not reported from outside, nor follows from such reports.
 fn own_after(tx: &Tx<'_>, computer: ComputerId, after: Timestamp) -> Result<Option<i64>> {
     Ok(tx
-        .prepare_cached(
+        .row(
             "SELECT at FROM compute_events
              WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0
              ORDER BY at DESC, seq DESC LIMIT 1",
-        )?
-        .query_row((computer, after), |row| row.get(0))
+            (computer, after),
+            |row| row.get(0),
+        )
         .optional()?)
 }
 
@@ -323,11 +318,11 @@ pub async fn list(
         computers::find(tx, &caller, id)?;
         let page = page.get()?.page()?;
         let limit = if page.limit < 0 { NEWEST } else { page.limit };
-        let total = tx
-            .prepare_cached(
-                "SELECT count(*) FROM compute_events WHERE computer_id = ?1 AND at <= ?2",
-            )?
-            .query_row((id, tx.now()), |row| row.get(0))?;
+        let total = tx.row(
+            "SELECT count(*) FROM compute_events WHERE computer_id = ?1 AND at <= ?2",
+            (id, tx.now()),
+            |row| row.get(0),
+        )?;
         let data = tx
             .prepare_cached(
                 "SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2

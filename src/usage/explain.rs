@@ -220,16 +220,16 @@ fn of_bucket(
 }
 
 fn event(tx: &Tx<'_>, tenant: TenantId, seq: i64) -> Result<EventRef> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1 AND tenant_id = ?2",
-        )?
-        .query_row((seq, tenant), |row| {
+    Ok(tx.row(
+        "SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1 AND tenant_id = ?2",
+        (seq, tenant),
+        |row| {
             Ok(EventRef {
                 seq: row.get(0)?,
                 id: row.get(1)?,
                 r#type: row.get(2)?,
                 at: row.get::<_, Timestamp>(3)?.rfc3339_ms(),
             })
-        })?)
+        },
+    )?)
 }

@@ -83,9 +83,7 @@ impl<'a, 'tx> Later<'a, 'tx> {
     const PAGE: u32 = 200;
 
     fn than(tx: &'a WriteTx<'tx>, computer: ComputerId, at: i64) -> Result<Self> {
-        let until = tx
-            .prepare_cached("SELECT max(seq) FROM compute_events")?
-            .query_row([], |row| row.get(0))?;
+        let until = tx.row("SELECT max(seq) FROM compute_events", [], |row| row.get(0))?;
         let from = (at, i64::MAX);
         Ok(Later {
             tx,

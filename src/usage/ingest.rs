@@ -292,11 +292,7 @@ impl Known<'_, '_> {
         let found = match self.computers.get(&id) {
             Some(found) => found.clone(),
             None => {
-                let found = tx
-                    .prepare_cached(
-                        "SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers WHERE id = ?1",
-                    )?
-                    .query_row([id], |row| {
+                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers WHERE id = ?1", [id], |row| {
                         Ok(Subject {
                             tenant: row.get(0)?,
                             workspace: row.get(1)?,
@@ -362,12 +358,8 @@ impl Known<'_, '_> {
     /// The event of this tenant that has this id already.
     fn stored(&self, tenant: TenantId, id: &str) -> Result<Option<Same>, Refusal> {
         let found = self
-            .tx
-            .prepare_cached(
-                "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
-                 WHERE tenant_id = ?1 AND event_id = ?2",
-            )?
-            .query_row((tenant, id), |row| {
+            .tx.row("SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
+                 WHERE tenant_id = ?1 AND event_id = ?2", (tenant, id), |row| {
                 let mut columns = Columns::new(row);
                 let Some(computer) = columns.get()? else {
                     return Ok(None);

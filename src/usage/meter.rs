@@ -241,12 +241,8 @@ fn rewrite_steps(
     let Some(&(first_at, first_seq, _)) = changes.first() else {
         return Ok(());
     };
-    let (mut at, mut sums) = tx
-        .prepare_cached(
-            "SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
-             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1",
-        )?
-        .query_row((workspace, hour, first_at, first_seq), |row| {
+    let (mut at, mut sums) = tx.row("SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1", (workspace, hour, first_at, first_seq), |row| {
             let mut columns = Columns::new(row);
             Ok((columns.get()?, Sums::from_row(&mut columns)?))
         })
@@ -286,10 +282,10 @@ fn rewrite_steps(
         old = stored.unwrap_or(old);
         let flow = change.map_or(was, |c| c.new);
         if flow.is_zero() {
-            tx.prepare_cached(
+            tx.run(
                 "DELETE FROM meter_steps WHERE workspace_id = ?1 AND at = ?2 AND seq = ?3",
-            )?
-            .execute((workspace, key.0, key.1))?;
+                (workspace, key.0, key.1),
+            )?;
             continue;
         }
         sums = sums.later(key.0 - at).plus(flow);

@@ -92,10 +92,11 @@ pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
         return Ok(None);
     };
     let next = tx
-        .prepare_cached(
+        .row(
             "SELECT at FROM compute_events WHERE computer_id = ?1 AND at > ?2 ORDER BY at LIMIT 1",
-        )?
-        .query_row((computer, tx.now()), |row| row.get(0))
+            (computer, tx.now()),
+            |row| row.get(0),
+        )
         .optional()?;
     Ok(Some(Held {
         at: Timestamp(last.at),

@@ -144,11 +144,11 @@ fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<Orga
 }
 
 fn top(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId, used: Shown) -> Result<TopWorkspace> {
-    let name = tx
-        .prepare_cached("SELECT name FROM workspaces WHERE id = :id AND tenant_id = :tenant")?
-        .query_row(named_params! { ":id": id, ":tenant": tenant }, |row| {
-            row.get(0)
-        })?;
+    let name = tx.row(
+        "SELECT name FROM workspaces WHERE id = :id AND tenant_id = :tenant",
+        named_params! { ":id": id, ":tenant": tenant },
+        |row| row.get(0),
+    )?;
     Ok(TopWorkspace {
         workspace_id: id,
         name,

@@ -26,9 +26,7 @@ const BATCH: usize = 500;
 
 /// The price of a size at an instant, credits per hour; `None` before the first start of the service.
 pub(super) fn at(tx: &Tx<'_>, size: Size, at: i64) -> Result<Option<i64>> {
-    Ok(tx
-        .prepare_cached("SELECT rate FROM rates WHERE size = ?1 AND effective_from <= ?2 ORDER BY effective_from DESC LIMIT 1")?
-        .query_row((size, at), |row| row.get(0))
+    Ok(tx.row("SELECT rate FROM rates WHERE size = ?1 AND effective_from <= ?2 ORDER BY effective_from DESC LIMIT 1", (size, at), |row| row.get(0))
         .optional()?)
 }
 
@@ -76,14 +74,16 @@ pub fn run(tx: &WriteTx<'_>, app: &App) -> Result<usize> {
         .query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;
     for entry in stale.iter().filter(|entry| !announced.contains(entry)) {
-        tx.prepare_cached("DELETE FROM rates WHERE size = ?1 AND effective_from = ?2")?
-            .execute((entry.0, entry.1))?;
+        tx.run(
+            "DELETE FROM rates WHERE size = ?1 AND effective_from = ?2",
+            (entry.0, entry.1),
+        )?;
     }
     for entry in announced.iter().filter(|entry| !stale.contains(entry)) {
-        tx.prepare_cached(
+        tx.run(
             "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, 0)",
-        )?
-        .execute(*entry)?;
+            *entry,
+        )?;
     }
     for size in Size::ALL {
         let wanted = app.catalog.rate_at(size, now);
@@ -105,21 +105,19 @@ pub fn run(tx: &WriteTx<'_>, app: &App) -> Result<usize> {
 /// # Errors
 /// When the store fails.
 pub(crate) fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
-    Ok(tx
-        .prepare_cached("SELECT min(effective_from) FROM rates WHERE applied = 0")?
-        .query_row([], |row| row.get(0))?)
+    Ok(tx.row(
+        "SELECT min(effective_from) FROM rates WHERE applied = 0",
+        [],
+        |row| row.get(0),
+    )?)
 }
 
 /// Applies changes that have come into force, in the order of their dates.
 fn reprice(tx: &WriteTx<'_>, app: &App, now: i64) -> Result<usize> {
     let mut done = 0;
     while done < BATCH {
-        let due: Option<(Size, i64, i64)> = tx
-            .prepare_cached(
-                "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
-                 ORDER BY effective_from, size LIMIT 1",
-            )?
-            .query_row([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        let due: Option<(Size, i64, i64)> = tx.row("SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
+                 ORDER BY effective_from, size LIMIT 1", [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
             .optional()?;
         let Some((size, from, rate)) = due else { break };
         let tariff = Tariff::load(tx, &app.catalog)?;
@@ -150,8 +148,10 @@ fn reprice(tx: &WriteTx<'_>, app: &App, now: i64) -> Result<usize> {
             }
         }
         meter::apply(tx, changes)?;
-        tx.prepare_cached("UPDATE rates SET applied = 1 WHERE size = ?1 AND effective_from = ?2")?
-            .execute((size, from))?;
+        tx.run(
+            "UPDATE rates SET applied = 1 WHERE size = ?1 AND effective_from = ?2",
+            (size, from),
+        )?;
     }
     Ok(done)
 }

@@ -112,8 +112,7 @@ pub(super) fn readings(tx: &Tx<'_>, workspace: WorkspaceId, cuts: &[i64]) -> Res
 /// What the changes between the start of an hour and `cut` have added by `cut`.
 fn within_hour(tx: &Tx<'_>, workspace: WorkspaceId, hour: i64, cut: i64) -> Result<Amount> {
     let step = tx
-        .prepare_cached(STEP_SQL)?
-        .query_row((workspace, hour, cut), Span::from_row)
+        .row(STEP_SQL, (workspace, hour, cut), Span::from_row)
         .optional()?;
     Ok(step.map_or(Amount::default(), |step| {
         let rest = i128::from(cut - step.end);

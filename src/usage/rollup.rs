@@ -281,8 +281,11 @@ impl<'a> Asked<'a> {
 /// A workspace of the caller's organization, live or deleted.
 fn own_workspace(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceId> {
     let tenant: Option<TenantId> = tx
-        .prepare_cached("SELECT tenant_id FROM workspaces WHERE id = ?1")?
-        .query_row([id], |row| row.get(0))
+        .row(
+            "SELECT tenant_id FROM workspaces WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        )
         .optional()?;
     let tenant = tenant.ok_or_else(|| Error::not_found("workspace"))?;
     if tenant == caller.tenant_id() {
@@ -328,8 +331,11 @@ impl Part {
                     .and_then(crate::ids::parse_uuid)
                     .map(WorkspaceId);
                 row.workspace_name = tx
-                    .prepare_cached("SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
-                    .query_row((id, tenant), |row| row.get(0))
+                    .row(
+                        "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+                        (id, tenant),
+                        |row| row.get(0),
+                    )
                     .optional()?;
                 row.workspace_id = Some(key);
             }

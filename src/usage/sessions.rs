@@ -122,8 +122,11 @@ fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<V
     let user = caller.only_user();
     if let Some(id) = only {
         let owner: Option<(crate::ids::TenantId, Option<String>)> = tx
-            .prepare_cached("SELECT tenant_id, external_user_id FROM computers WHERE id = ?1")?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
+            .row(
+                "SELECT tenant_id, external_user_id FROM computers WHERE id = ?1",
+                [id],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
             .optional()?;
         let (tenant, of_user) = owner.ok_or_else(|| Error::not_found("computer"))?;
         if tenant != caller.tenant_id() || user.is_some_and(|user| of_user.as_deref() != Some(user))

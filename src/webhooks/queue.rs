@@ -119,25 +119,20 @@ struct New<'a> {
 }
 
 fn insert(tx: &WriteTx<'_>, new: &New<'_>) -> Result<DeliveryId> {
-    let (waiting, resume_at): (i64, Option<Timestamp>) = tx
-        .prepare_cached(
-            "SELECT pending_count, resume_at FROM webhooks WHERE id = ?1 AND tenant_id = ?2",
-        )?
-        .query_row((new.webhook, new.tenant), |row| {
-            Ok((row.get(0)?, row.get(1)?))
-        })?;
+    let (waiting, resume_at): (i64, Option<Timestamp>) = tx.row(
+        "SELECT pending_count, resume_at FROM webhooks WHERE id = ?1 AND tenant_id = ?2",
+        (new.webhook, new.tenant),
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     if new.asked && waiting >= QUEUE + QUEUE_ASKED {
         let text = "too many deliveries of this webhook are waiting; wait until some have gone";
         return Err(Error::too_many(text, 60));
     }
     let fits = new.asked || waiting < QUEUE;
     let id: DeliveryId = tx.new_id();
-    tx.prepare_cached(
-        "INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
+    tx.run("INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
              state, next_attempt_at, error, finished_at, created_at)
-         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)",
-    )?
-    .execute(named_params! {
+         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)", named_params! {
         ":id": id, ":tenant": new.tenant, ":webhook": new.webhook, ":event": new.event_id, ":type": new.event_type,
         ":body": new.body, ":replay": new.replay_of, ":asked": new.asked,
         ":state": if fits { "pending" } else { "failed" }, ":next": fits.then_some(tx.now()),
@@ -150,10 +145,7 @@ fn insert(tx: &WriteTx<'_>, new: &New<'_>) -> Result<DeliveryId> {
             Some(at) if !new.asked => at.max(tx.now()),
             _ => tx.now(),
         };
-        tx.prepare_cached(
-            "UPDATE webhooks SET due_at = min(coalesce(due_at, ?1), ?1) WHERE id = ?2 AND tenant_id = ?3",
-        )?
-        .execute((due, new.webhook, new.tenant))?;
+        tx.run("UPDATE webhooks SET due_at = min(coalesce(due_at, ?1), ?1) WHERE id = ?2 AND tenant_id = ?3", (due, new.webhook, new.tenant))?;
         tx.outbox_changed();
     }
     Ok(id)
@@ -194,13 +186,12 @@ pub(super) fn replay(
     delivery: DeliveryId,
 ) -> Result<DeliveryId> {
     let (event_id, event_type, body): (String, String, String) = tx
-        .prepare_cached(
+        .row(
             "SELECT event_id, event_type, body FROM webhook_deliveries
              WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3",
-        )?
-        .query_row((delivery, webhook, tenant), |row| {
-            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-        })
+            (delivery, webhook, tenant),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
         .optional()?
         .ok_or_else(|| Error::not_found("delivery"))?;
     let new = New {
@@ -222,29 +213,28 @@ pub(super) fn give_up(
     webhook: WebhookId,
     why: &str,
 ) -> Result<()> {
-    tx.prepare_cached(
-        "UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
-         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'",
-    )?
-    .execute((tx.now(), why, webhook, tenant))?;
-    tx.prepare_cached("UPDATE webhooks SET due_at = NULL WHERE id = ?1 AND tenant_id = ?2")?
-        .execute((webhook, tenant))?;
+    tx.run("UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
+         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'", (tx.now(), why, webhook, tenant))?;
+    tx.run(
+        "UPDATE webhooks SET due_at = NULL WHERE id = ?1 AND tenant_id = ?2",
+        (webhook, tenant),
+    )?;
     Ok(())
 }
 
 /// Sends what waits now, as if nothing had failed: the receiver is another one, or it was looked after.
 pub(super) fn begin_anew(tx: &WriteTx<'_>, tenant: TenantId, webhook: WebhookId) -> Result<()> {
-    tx.prepare_cached(
+    tx.run(
         "UPDATE webhook_deliveries SET next_attempt_at = ?1
          WHERE webhook_id = ?2 AND tenant_id = ?3 AND state = 'pending'",
-    )?
-    .execute((tx.now(), webhook, tenant))?;
-    tx.prepare_cached(
+        (tx.now(), webhook, tenant),
+    )?;
+    tx.run(
         "UPDATE webhooks SET failed_attempts = 0, failing_since = NULL, resume_at = NULL,
              due_at = CASE WHEN pending_count > 0 THEN ?1 END
          WHERE id = ?2 AND tenant_id = ?3",
-    )?
-    .execute((tx.now(), webhook, tenant))?;
+        (tx.now(), webhook, tenant),
+    )?;
     tx.outbox_changed();
     Ok(())
 }
@@ -357,13 +347,10 @@ pub(super) fn record(
         (false, true) => ("pending", Verdict::Retry),
         (false, false) => ("failed", Verdict::Failed),
     };
-    tx.prepare_cached(
-        "UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
+    tx.run("UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
              attempted_at = :attempted, duration_ms = :duration, response_status = :status,
              response_body = :answer, error = :error, finished_at = :finished
-         WHERE id = :id AND tenant_id = :tenant",
-    )?
-    .execute(named_params! {
+         WHERE id = :id AND tenant_id = :tenant", named_params! {
         ":state": state, ":attempts": message.attempt, ":next": next, ":attempted": message.at,
         ":duration": outcome.duration_ms, ":status": outcome.status, ":answer": outcome.body,
         ":error": outcome.error, ":finished": next.is_none().then_some(now), ":id": message.delivery,
@@ -376,8 +363,7 @@ pub(super) fn record(
     };
     // After an attempt it is the others' turn, so nothing is due before now. What somebody asked for
     // meanwhile does not wait for the rest.
-    tx.prepare_cached(
-        "UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
+    tx.run("UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
              failing_since = CASE WHEN :rest IS NULL THEN NULL ELSE coalesce(failing_since, :attempted) END,
              last_success_at = CASE WHEN :rest IS NULL THEN :attempted ELSE last_success_at END,
              resume_at = :rest,
@@ -387,9 +373,7 @@ pub(super) fn record(
                  (SELECT max(d.next_attempt_at, :now, coalesce(:rest, 0)) FROM webhook_deliveries d
                   WHERE d.webhook_id = :webhook AND d.tenant_id = :tenant AND d.state = 'pending' AND d.asked = 0
                   ORDER BY d.next_attempt_at LIMIT 1))
-         WHERE id = :webhook AND tenant_id = :tenant",
-    )?
-    .execute(named_params! {
+         WHERE id = :webhook AND tenant_id = :tenant", named_params! {
         ":rest": rest, ":attempted": message.at, ":now": now, ":webhook": message.webhook,
         ":tenant": message.tenant,
     })?;
@@ -415,25 +399,20 @@ fn rest_ms(failures: i64) -> i64 {
 /// # Errors
 /// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, _: &App, limit: u32) -> Result<usize> {
-    let old = tx
-        .prepare_cached(
-            "DELETE FROM webhook_deliveries WHERE rowid IN
-             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)",
-        )?
-        .execute((tx.now().plus_ms(-KEEP_MS), limit))?;
+    let old = tx.run("DELETE FROM webhook_deliveries WHERE rowid IN
+             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)", (tx.now().plus_ms(-KEEP_MS), limit))?;
     let left = i64::from(limit) - i64::try_from(old).unwrap_or(i64::MAX);
-    let orphans = tx
-        .prepare_cached(
-            "DELETE FROM webhook_deliveries WHERE rowid IN
+    let orphans = tx.run(
+        "DELETE FROM webhook_deliveries WHERE rowid IN
              (SELECT d.rowid FROM webhooks w JOIN webhook_deliveries d ON d.webhook_id = w.id
               WHERE w.deleted_at IS NOT NULL LIMIT ?1)",
-        )?
-        .execute([left])?;
-    tx.prepare_cached(
+        [left],
+    )?;
+    tx.run(
         "DELETE FROM webhooks WHERE deleted_at IS NOT NULL
              AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.webhook_id = webhooks.id)",
-    )?
-    .execute([])?;
+        [],
+    )?;
     Ok(old + orphans)
 }
 

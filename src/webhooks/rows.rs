@@ -78,11 +78,11 @@ pub(super) fn insert(
     tenant: TenantId,
     new: &Fields,
 ) -> Result<(WebhookView, String)> {
-    let there: i64 = tx
-        .prepare_cached(
-            "SELECT count(*) FROM webhooks WHERE tenant_id = ?1 AND deleted_at IS NULL",
-        )?
-        .query_row([tenant], |row| row.get(0))?;
+    let there: i64 = tx.row(
+        "SELECT count(*) FROM webhooks WHERE tenant_id = ?1 AND deleted_at IS NULL",
+        [tenant],
+        |row| row.get(0),
+    )?;
     if there >= MOST {
         return Err(Error::limit(
             format!(
@@ -93,11 +93,8 @@ pub(super) fn insert(
     }
     let (id, secret): (WebhookId, _) = (tx.new_id(), new_secret(tx)?);
     tx.webhooks_change();
-    tx.prepare_cached(
-        "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at)
-         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now)",
-    )?
-    .execute(named_params! {
+    tx.run("INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at)
+         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now)", named_params! {
         ":id": id, ":tenant": tenant, ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?,
         ":enabled": new.enabled, ":secret": secret, ":retries": new.retry_count, ":now": tx.now(),
     })?;
@@ -106,11 +103,8 @@ pub(super) fn insert(
 
 pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Result<WebhookView> {
     tx.webhooks_change();
-    tx.prepare_cached(
-        "UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
-             retry_count = :retries, updated_at = :now WHERE id = :id AND tenant_id = :tenant",
-    )?
-    .execute(named_params! {
+    tx.run("UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
+             retry_count = :retries, updated_at = :now WHERE id = :id AND tenant_id = :tenant", named_params! {
         ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?, ":enabled": new.enabled,
         ":retries": new.retry_count, ":now": tx.now(), ":id": before.id, ":tenant": before.tenant_id,
     })?;
@@ -124,21 +118,18 @@ pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Resul
 
 pub(super) fn rotate(tx: &WriteTx<'_>, before: &WebhookView) -> Result<(WebhookView, String)> {
     let secret = new_secret(tx)?;
-    tx.prepare_cached(
+    tx.run(
         "UPDATE webhooks SET secret = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
-    )?
-    .execute((&secret, tx.now(), before.id, before.tenant_id))?;
+        (&secret, tx.now(), before.id, before.tenant_id),
+    )?;
     Ok((there_now(tx, before.id)?, secret))
 }
 
 /// Its deliveries, which may be many, go in the background; nothing of it is sent or shown any more.
 pub(super) fn delete(tx: &WriteTx<'_>, before: &WebhookView) -> Result<()> {
     tx.webhooks_change();
-    tx.prepare_cached(
-        "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = ''
-         WHERE id = ?2 AND tenant_id = ?3",
-    )?
-    .execute((tx.now(), before.id, before.tenant_id))?;
+    tx.run("UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = ''
+         WHERE id = ?2 AND tenant_id = ?3", (tx.now(), before.id, before.tenant_id))?;
     Ok(())
 }
 

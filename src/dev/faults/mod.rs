@@ -251,11 +251,11 @@ impl Faults {
         if !self.any() {
             return Ok(due);
         }
-        let slug: String = tx
-            .prepare_cached("SELECT slug FROM workspaces WHERE id = ?1 AND tenant_id = ?2")?
-            .query_row((computer.workspace_id, computer.tenant_id), |row| {
-                row.get(0)
-            })?;
+        let slug: String = tx.row(
+            "SELECT slug FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+            (computer.workspace_id, computer.tenant_id),
+            |row| row.get(0),
+        )?;
         let places = [computer.workspace_id.to_string(), slug];
         let mut state = self.state();
         state.doomed.remove(&computer.id);
