@@ -32,8 +32,10 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
 /// can start over. Without this a WAL under steady reads only ever grows.
 const RESTART_PAGES: u32 = 4000;
-/// How long it insists. A long read must not hold up every write.
-const RESTART_PATIENCE: Duration = Duration::from_millis(20);
+/// How long it insists: so many looks, a short sleep before each. A long read must not hold up every
+/// write; and between two short ones there is often less than a millisecond to be caught.
+const RESTART_LOOKS: i32 = 100;
+const RESTART_SLEEP: Duration = Duration::from_micros(100);
 
 /// From so many on, the callers of a commit are woken by a thread that serves requests: the writer goes
 /// on, and waking somebody from there costs less.
@@ -361,8 +363,11 @@ impl Writer {
 
     /// Copies what is left, and lets the next commit begin the WAL anew.
     fn restart(&self, pages: u32) {
-        let patience = |d| self.conn.busy_timeout(d);
-        let done = patience(RESTART_PATIENCE).and_then(|()| {
+        let wait = |looks| {
+            std::thread::sleep(RESTART_SLEEP);
+            looks < RESTART_LOOKS
+        };
+        let done = self.conn.busy_handler(Some(wait)).and_then(|()| {
             self.conn
                 .query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| {
                     row.get::<_, bool>(0)
@@ -371,7 +376,7 @@ impl Writer {
         if !matches!(done, Ok(false)) {
             self.insist_at.set(pages.saturating_add(CHECKPOINT_PAGES));
         }
-        if let Err(e) = done.and_then(|_| patience(super::open::BUSY_TIMEOUT)) {
+        if let Err(e) = done.and_then(|_| self.conn.busy_timeout(super::open::BUSY_TIMEOUT)) {
             tracing::warn!(error = %e, "checkpoint failed");
         }
     }
