@@ -393,7 +393,11 @@ pub(crate) fn start(
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let end = tx.now().plus_ms(IDLE_MS);
-    tx.run("INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at) VALUES (?1, ?2, ?3, ?4, ?5)", (token_hash(&token), key, secret, tx.now(), end))?;
+    tx.run(
+        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        (token_hash(&token), key, secret, tx.now(), end),
+    )?;
     tx.run("DELETE FROM sessions WHERE token_hash IN
          (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)", (key, PER_KEY))?;
     Ok((token, end))

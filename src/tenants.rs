@@ -232,8 +232,18 @@ pub fn insert(
     key: NewKey,
 ) -> Result<NewTenant> {
     let id: TenantId = tx.new_id();
-    tx.run("INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at) VALUES (?1, ?2, ?3, ?4, ?5, ?5)", (id, name, slug, credits, tx.now()))
-    .map_err(|e| if is_unique_violation(&e, "tenants.slug") { Error::field("slug", TAKEN) } else { e.into() })?;
+    tx.run(
+        "INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        (id, name, slug, credits, tx.now()),
+    )
+    .map_err(|e| {
+        if is_unique_violation(&e, "tenants.slug") {
+            Error::field("slug", TAKEN)
+        } else {
+            e.into()
+        }
+    })?;
     let again = match &actor {
         Actor::Key(caller) => Actor::Key(caller),
         Actor::System => Actor::System,

@@ -258,10 +258,15 @@ pub async fn move_to(
                 ));
             }
             // The project first: its computers follow into the place that it then has.
-            tx.run("UPDATE projects SET workspace_id = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4", (target.view.id, tx.now(), id, caller.tenant_id()))
+            tx.run(
+                "UPDATE projects SET workspace_id = ?1, updated_at = ?2
+             WHERE id = ?3 AND tenant_id = ?4",
+                (target.view.id, tx.now(), id, caller.tenant_id()),
+            )
             .map_err(unique)?;
             computers::follow_project(tx, &app, caller, id, &target)?;
-            let after = one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
+            let after =
+                one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
             after.audit(tx, caller, "project.moved", Some(&before))?;
             Ok(Reply::ok(after))
         })

@@ -272,7 +272,11 @@ pub(crate) fn bring(
     for (computer, mut chain) in chains {
         chain.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
         if chain.iter().any(|(_, _, state)| state.status.billable()) {
-            tx.run("INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)", (tenant, workspace, computer))?;
+            tx.run(
+                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
+             VALUES (?1, ?2, ?3)",
+                (tenant, workspace, computer),
+            )?;
         }
         let mut before = None;
         for (at, seq, state) in &chain {

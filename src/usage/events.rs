@@ -139,7 +139,11 @@ impl New<'_> {
         })?;
         let seq = tx.last_insert_rowid();
         if self.state.status.billable() {
-            tx.run("INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id) VALUES (?1, ?2, ?3)", (self.tenant, self.state.workspace, self.computer))?;
+            tx.run(
+                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
+             VALUES (?1, ?2, ?3)",
+                (self.tenant, self.state.workspace, self.computer),
+            )?;
         }
         Ok(seq)
     }

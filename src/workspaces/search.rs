@@ -76,7 +76,12 @@ const MAY_WAIT: i64 = 50_000;
 /// # Errors
 /// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
-    let (indexed_to, last): (i64, i64) = tx.row("SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces) FROM workspace_search_state", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (indexed_to, last): (i64, i64) = tx.row(
+        "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces)
+             FROM workspace_search_state",
+        [],
+        |row| Ok((row.get(0)?, row.get(1)?)),
+    )?;
     if busy {
         let changed: i64 = tx.row(
             "SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)",
