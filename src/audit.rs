@@ -58,23 +58,26 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         Actor::Operator => ("operator", None),
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
-    tx.run("INSERT INTO audit_log (tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
+    tx.run(
+        "INSERT INTO audit_log (tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)", (
-        entry.tenant_id,
-        entry.workspace_id,
-        tx.now(),
-        actor_type,
-        caller.map(Caller::key_id),
-        caller.map(|c| c.key().prefix.as_str()),
-        caller.and_then(Caller::ip).map(|ip| ip.to_string()),
-        caller.map(Caller::request_id),
-        entry.kind,
-        resource_type,
-        entry.resource.as_bytes().as_slice(),
-        entry.before.map(json::text).transpose()?,
-        entry.after.map(json::text).transpose()?,
-    ))?;
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+        (
+            entry.tenant_id,
+            entry.workspace_id,
+            tx.now(),
+            actor_type,
+            caller.map(Caller::key_id),
+            caller.map(|c| c.key().prefix.as_str()),
+            caller.and_then(Caller::ip).map(|ip| ip.to_string()),
+            caller.map(Caller::request_id),
+            entry.kind,
+            resource_type,
+            entry.resource.as_bytes().as_slice(),
+            entry.before.map(json::text).transpose()?,
+            entry.after.map(json::text).transpose()?,
+        ),
+    )?;
     let seq = tx.last_insert_rowid();
     tx.audited(seq);
     if tx.may_have_webhooks(entry.tenant_id)? {

@@ -313,9 +313,7 @@ impl View {
         }
         let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1 AND status = 'active'
             AND (expires_at IS NULL OR expires_at > ?2))";
-        Ok(tx
-            .prepare_cached(sql)?
-            .query_row((self.key, tx.now()), |row| row.get(0))?)
+        Ok(tx.row(sql, (self.key, tx.now()), |row| row.get(0))?)
     }
 
     /// The event as this key may see it.
@@ -423,9 +421,7 @@ pub async fn stream(
         .store
         .read(|tx| {
             let sql = "SELECT coalesce(max(seq), 0) FROM audit_log";
-            Ok(tx
-                .prepare_cached(sql)?
-                .query_row([], |row| row.get::<_, i64>(0))?)
+            Ok(tx.row(sql, [], |row| row.get::<_, i64>(0))?)
         })
         .await?;
     let last = from.map_or(end, |from| from.min(end));

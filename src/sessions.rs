@@ -117,18 +117,22 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// # Errors
 /// When the store fails.
 pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
-    Ok(tx.row("SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
+    Ok(tx.row(
+        "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
              FROM sessions s
              JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
              JOIN tenants t ON t.id = k.tenant_id
              WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND k.status = 'active'
-                 AND (k.expires_at IS NULL OR k.expires_at > ?2)", (token, tx.now()), |row| {
-            let session = Session {
-                created_at: row.get("session_at")?,
-                expires_at: row.get("session_end")?,
-            };
-            Ok((Key::from_row(row)?, session))
-        })
+                 AND (k.expires_at IS NULL OR k.expires_at > ?2)",
+        (token, tx.now()),
+        |row| {
+                let session = Session {
+                    created_at: row.get("session_at")?,
+                    expires_at: row.get("session_end")?,
+                };
+                Ok((Key::from_row(row)?, session))
+            },
+    )
         .optional()?)
 }
 
@@ -158,9 +162,7 @@ pub async fn identify(store: &Store, token: &str) -> Result<Key> {
     let end = session.next_end(store.now());
     if end.0 - session.expires_at.0 >= TOUCH_MS {
         let sql = "UPDATE sessions SET expires_at = ?1 WHERE token_hash = ?2";
-        let extended = store
-            .write(move |tx| Ok(tx.prepare_cached(sql)?.execute((end, hash))?))
-            .await;
+        let extended = store.write(move |tx| Ok(tx.run(sql, (end, hash))?)).await;
         if let Err(e) = extended {
             // The request itself is fine, and the next one tries again.
             tracing::warn!(error = e.message(), "a session was not extended");
@@ -398,8 +400,11 @@ pub(crate) fn start(
              VALUES (?1, ?2, ?3, ?4, ?5)",
         (token_hash(&token), key, secret, tx.now(), end),
     )?;
-    tx.run("DELETE FROM sessions WHERE token_hash IN
-         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)", (key, PER_KEY))?;
+    tx.run(
+        "DELETE FROM sessions WHERE token_hash IN
+         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)",
+        (key, PER_KEY),
+    )?;
     Ok((token, end))
 }
 
@@ -409,9 +414,7 @@ pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Respon
     check_origin(&parts.method, &parts.headers)?;
     if let Some(hash) = cookie(&parts.headers).map(token_hash) {
         let sql = "DELETE FROM sessions WHERE token_hash = ?1";
-        app.store
-            .write(move |tx| Ok(tx.prepare_cached(sql)?.execute([hash])?))
-            .await?;
+        app.store.write(move |tx| Ok(tx.run(sql, [hash])?)).await?;
         app.streams.recheck();
     }
     let mut response = Json(json!({ "signed_out": true })).into_response();

@@ -48,15 +48,18 @@ pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyV
         None => new_secret(tx, new.key_type)?,
     };
     let id: ApiKeyId = tx.new_id();
-    tx.run("INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
+    tx.run(
+        "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
              scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :user, :name, :type, :purpose, :operator,
-             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)", named_params! {
-        ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
-        ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
-        ":scopes": json::text(&new.scopes)?, ":hash": hash(&secret), ":prefix": shown(&secret).0,
-        ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
-    })?;
+             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)",
+        named_params! {
+            ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
+            ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
+            ":scopes": json::text(&new.scopes)?, ":hash": hash(&secret), ":prefix": shown(&secret).0,
+            ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
+        },
+    )?;
     tx.keys_changed();
     let view = load(tx, id)?.ok_or_else(|| Error::internal("a new key is not there"))?;
     Ok(with_secret(view, secret))
@@ -81,10 +84,7 @@ pub(super) fn with_secret(view: KeyView, secret: String) -> NewKeyView {
 
 pub(super) fn load(tx: &Tx<'_>, id: ApiKeyId) -> Result<Option<KeyView>> {
     let sql = "SELECT * FROM api_keys WHERE id = ?1 AND status <> 'revoked'";
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row([id], KeyView::from_row)
-        .optional()?)
+    Ok(tx.row(sql, [id], KeyView::from_row).optional()?)
 }
 
 /// The key with this id, if the caller may manage it: 404, 403, then the route's scope. A key that

@@ -178,19 +178,13 @@ fn ids_are_free(tx: &WriteTx<'_>, contents: &Contents) -> Result<()> {
     };
     for project in &contents.projects {
         let sql = "SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1)";
-        if tx
-            .prepare_cached(sql)?
-            .query_row([project.id], |row| row.get(0))?
-        {
+        if tx.row(sql, [project.id], |row| row.get(0))? {
             return Err(taken("project", project.id.0));
         }
     }
     for computer in &contents.computers {
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE id = ?1)";
-        if tx
-            .prepare_cached(sql)?
-            .query_row([computer.id], |row| row.get(0))?
-        {
+        if tx.row(sql, [computer.id], |row| row.get(0))? {
             return Err(taken("computer", computer.id.0));
         }
     }
@@ -228,17 +222,20 @@ fn workspace(
              --external-id (?external_workspace_id=)"
         )));
     }
-    tx.run("INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
+    tx.run(
+        "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, max_computers, max_computer_size, default_computer_size, default_auto_stop_seconds,
              allowed_template_types, created_at, updated_at)
          VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :max, :max_size, :size,
-             :auto_stop, :templates, :created, :updated)", named_params! {
-        ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
-        ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
-        ":max": w.max_computers, ":max_size": w.max_computer_size, ":size": w.default_computer_size,
-        ":auto_stop": w.default_auto_stop_seconds, ":templates": json::text(&w.allowed_template_types)?,
-        ":created": w.created_at, ":updated": w.updated_at,
-    })?;
+             :auto_stop, :templates, :created, :updated)",
+        named_params! {
+            ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
+            ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
+            ":max": w.max_computers, ":max_size": w.max_computer_size, ":size": w.default_computer_size,
+            ":auto_stop": w.default_auto_stop_seconds, ":templates": json::text(&w.allowed_template_types)?,
+            ":created": w.created_at, ":updated": w.updated_at,
+        },
+    )?;
     workspaces::count_new(tx, tenant)?;
     Ok(slug.to_owned())
 }
@@ -251,19 +248,25 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     } else {
         p.id.to_string()
     };
-    tx.run("INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    tx.run(
+        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :default, :created,
-             :updated)", named_params! {
-        ":id": p.id, ":tenant": tenant, ":workspace": workspace,
-        ":external": p.external_project_id.as_ref().filter(|_| live), ":name": p.name, ":slug": slug,
-        ":description": p.description, ":metadata": p.metadata, ":default": p.is_default && live,
-        ":created": p.created_at, ":updated": p.updated_at,
-    })
+             :updated)",
+        named_params! {
+            ":id": p.id, ":tenant": tenant, ":workspace": workspace,
+            ":external": p.external_project_id.as_ref().filter(|_| live), ":name": p.name, ":slug": slug,
+            ":description": p.description, ":metadata": p.metadata, ":default": p.is_default && live,
+            ":created": p.created_at, ":updated": p.updated_at,
+        },
+    )
     .map_err(twice)?;
     if !live {
-        tx.run("UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
-             WHERE id = ?5 AND tenant_id = ?6", (&p.slug, &p.external_project_id, p.is_default, p.deleted_at, p.id, tenant))?;
+        tx.run(
+            "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
+             WHERE id = ?5 AND tenant_id = ?6",
+            (&p.slug, &p.external_project_id, p.is_default, p.deleted_at, p.id, tenant),
+        )?;
     }
     Ok(())
 }
@@ -336,9 +339,7 @@ fn computer(
     let live = c.deleted_at.is_none();
     let taken = |tx: &crate::store::Tx<'_>, slug: &str| -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
-        Ok(tx
-            .prepare_cached(sql)?
-            .query_row((tenant, slug), |row| row.get(0))?)
+        Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)
     };
     let slug = if !live {
         c.id.to_string()
@@ -359,18 +360,21 @@ fn computer(
             .and_then(|(_, ms)| Some(c.started_at? + ms)),
         _ => None,
     };
-    tx.run("INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    tx.run(
+        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, due_at, created_at, updated_at, started_at, stopped_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status, :driver, :visibility,
-             :metadata, :apps, :settings, :user, :external, :auto_stop, :due, :created, :updated, :started, :stopped)", named_params! {
-        ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
-        ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
-        ":visibility": c.visibility, ":metadata": c.metadata, ":apps": json::text(&c.selected_apps)?,
-        ":settings": c.settings, ":user": c.external_user_id, ":external": c.external_project_id,
-        ":auto_stop": c.auto_stop_seconds, ":due": due, ":created": c.created_at, ":updated": c.updated_at,
-        ":started": c.started_at, ":stopped": c.stopped_at,
-    })
+             :metadata, :apps, :settings, :user, :external, :auto_stop, :due, :created, :updated, :started, :stopped)",
+        named_params! {
+            ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
+            ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
+            ":visibility": c.visibility, ":metadata": c.metadata, ":apps": json::text(&c.selected_apps)?,
+            ":settings": c.settings, ":user": c.external_user_id, ":external": c.external_project_id,
+            ":auto_stop": c.auto_stop_seconds, ":due": due, ":created": c.created_at, ":updated": c.updated_at,
+            ":started": c.started_at, ":stopped": c.stopped_at,
+        },
+    )
     .map_err(twice)?;
     if !live {
         tx.run(

@@ -447,19 +447,22 @@ fn may_make(caller: &Caller, scope: &'static str) -> Result<()> {
 fn insert(tx: &WriteTx<'_>, app: &App, caller: &Caller, new: New) -> Result<ComputerId> {
     let id: ComputerId = tx.new_id();
     let slug = host_label(tx, caller, &text::slugify(&new.name, "computer"), id)?;
-    tx.run("INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    tx.run(
+        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status,
              :driver, :visibility, :metadata, :apps, :settings, :user, :external_project,
-             :auto_stop, :now, :now)", named_params! {
-        ":id": id, ":tenant": caller.tenant_id(), ":workspace": new.workspace_id, ":project": new.project.id,
-        ":name": new.name, ":slug": slug, ":template": new.template_type, ":size": new.size,
-        ":status": Status::Provisioning, ":driver": if new.external_driver { "external" } else { "simulated" },
-        ":visibility": new.visibility, ":metadata": new.metadata, ":apps": apps_text(&new.selected_apps)?,
-        ":settings": new.settings, ":user": new.external_user_id, ":external_project": new.external_project_id,
-        ":auto_stop": new.auto_stop_seconds, ":now": tx.now(),
-    })?;
+             :auto_stop, :now, :now)",
+        named_params! {
+            ":id": id, ":tenant": caller.tenant_id(), ":workspace": new.workspace_id, ":project": new.project.id,
+            ":name": new.name, ":slug": slug, ":template": new.template_type, ":size": new.size,
+            ":status": Status::Provisioning, ":driver": if new.external_driver { "external" } else { "simulated" },
+            ":visibility": new.visibility, ":metadata": new.metadata, ":apps": apps_text(&new.selected_apps)?,
+            ":settings": new.settings, ":user": new.external_user_id, ":external_project": new.external_project_id,
+            ":auto_stop": new.auto_stop_seconds, ":now": tx.now(),
+        },
+    )?;
     let record =
         super::load(tx, id)?.ok_or_else(|| Error::internal("a new computer is not there"))?;
     let actor = Actor::Key(caller);
@@ -477,9 +480,7 @@ fn insert(tx: &WriteTx<'_>, app: &App, caller: &Caller, new: New) -> Result<Comp
 fn host_label(tx: &Tx<'_>, caller: &Caller, slug: &str, id: ComputerId) -> Result<String> {
     let taken = |slug: &str| -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
-        Ok(tx
-            .prepare_cached(sql)?
-            .query_row((caller.tenant_id(), slug), |row| row.get(0))?)
+        Ok(tx.row(sql, (caller.tenant_id(), slug), |row| row.get(0))?)
     };
     let hex = id.0.simple().to_string();
     for label in [

@@ -95,18 +95,21 @@ pub(super) fn touch(tx: &WriteTx<'_>, app: &App, computer: &mut Record) {
 
 /// Writes what may change of a row. `name` and the like come with it.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
-    tx.run("UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
+    tx.run(
+        "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
              status = :status, visibility = :visibility, metadata = :metadata, external_user_id = :user,
              external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
              updated_at = :updated, started_at = :started, stopped_at = :stopped, deleted_at = :deleted
-         WHERE id = :id AND tenant_id = :tenant", named_params! {
-        ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
-        ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
-        ":external_project": c.external_project_id, ":auto_stop": c.auto_stop_seconds, ":due": c.due_at,
-        ":updated": c.updated_at, ":started": c.started_at, ":stopped": c.stopped_at,
-        ":deleted": (c.status == Status::Destroyed).then_some(c.updated_at),
-        ":id": c.id, ":tenant": c.tenant_id,
-    })?;
+         WHERE id = :id AND tenant_id = :tenant",
+        named_params! {
+            ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
+            ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
+            ":external_project": c.external_project_id, ":auto_stop": c.auto_stop_seconds, ":due": c.due_at,
+            ":updated": c.updated_at, ":started": c.started_at, ":stopped": c.stopped_at,
+            ":deleted": (c.status == Status::Destroyed).then_some(c.updated_at),
+            ":id": c.id, ":tenant": c.tenant_id,
+        },
+    )?;
     if c.due_at.is_some() {
         tx.agenda_changed();
     }
@@ -290,10 +293,7 @@ pub(crate) fn drive(tx: &WriteTx<'_>, app: &App, id: ComputerId, on: bool) -> Re
 /// When the store fails.
 pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT due_at FROM computers WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1";
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row([], |row| row.get(0))
-        .optional()?)
+    Ok(tx.row(sql, [], |row| row.get(0)).optional()?)
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -245,13 +245,16 @@ fn set(
         }
         None => {}
     }
-    tx.run("INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
+    tx.run(
+        "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (:scope, :owner, :tenant, :domain, 'pending', :now)
          ON CONFLICT (scope, owner_id) DO UPDATE SET domain = :domain, dns_status = 'pending', records = '[]',
-             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now", named_params! {
-        ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant, ":domain": domain,
-        ":now": tx.now(),
-    })?;
+             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now",
+        named_params! {
+            ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant, ":domain": domain,
+            ":now": tx.now(),
+        },
+    )?;
     let after = owner.status(tx, config)?;
     owner.audit(tx, caller, "updated", &before, &after)?;
     Ok(after)
@@ -377,12 +380,15 @@ fn conclude(
         (Known::Pending | Known::Failed, Known::Verified) => Some(tx.now()),
         _ => own.verified_at,
     };
-    tx.run("UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
+    tx.run(
+        "UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
              verified_at = :verified_at
-         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant", named_params! {
-        ":state": state, ":records": json::text(&checked.records)?, ":error": verdict.err(), ":now": tx.now(),
-        ":verified_at": verified_at, ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant,
-    })?;
+         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant",
+        named_params! {
+            ":state": state, ":records": json::text(&checked.records)?, ":error": verdict.err(), ":now": tx.now(),
+            ":verified_at": verified_at, ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant,
+        },
+    )?;
     let after = owner.status(tx, config)?;
     if state != own.state {
         owner.audit(tx, caller, "checked", &before, &after)?;

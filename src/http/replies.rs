@@ -173,17 +173,20 @@ pub(super) fn keep(
         recent.next += 1;
         recent.next - 1
     });
-    tx.run("INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)", (
-        key,
-        request,
-        reply.body_hash,
-        reply.status,
-        &reply.body[..],
-        reply.sealed,
-        reply.created_at,
-        seq,
-    ))?;
+    tx.run(
+        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        (
+            key,
+            request,
+            reply.body_hash,
+            reply.status,
+            &reply.body[..],
+            reply.sealed,
+            reply.created_at,
+            seq,
+        ),
+    )?;
     let place = place(key, request);
     tx.remembered(|recent: &mut Recent| recent.seqs.insert(place, seq));
     Ok(())

@@ -193,13 +193,16 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
                 return Ok(Reply::ok(project)); // Nothing changed, so nothing moved either.
             }
             project.updated_at = tx.now();
-            tx.run("UPDATE projects SET name = :name, slug = :slug, description = :description,
+            tx.run(
+                "UPDATE projects SET name = :name, slug = :slug, description = :description,
                      external_project_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant", named_params! {
-                ":name": project.name, ":slug": project.slug, ":description": project.description,
-                ":external": project.external_project_id, ":metadata": project.metadata, ":now": tx.now(),
-                ":id": id, ":tenant": caller.tenant_id(),
-            })
+                 WHERE id = :id AND tenant_id = :tenant",
+                named_params! {
+                    ":name": project.name, ":slug": project.slug, ":description": project.description,
+                    ":external": project.external_project_id, ":metadata": project.metadata, ":now": tx.now(),
+                    ":id": id, ":tenant": caller.tenant_id(),
+                },
+            )
             .map_err(unique)?;
             project.audit(tx, caller, "project.updated", Some(&before))?;
             Ok(Reply::ok(project))

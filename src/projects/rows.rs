@@ -114,13 +114,16 @@ pub fn insert(
 ) -> Result<Project> {
     limits::check_projects(tx, file, workspace.tenant_id)?;
     let id: ProjectId = tx.new_id();
-    tx.run("INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    tx.run(
+        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
-         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)", named_params! {
-        ":id": id, ":tenant": workspace.tenant_id, ":workspace": workspace.id, ":external": new.external_project_id,
-        ":name": new.name, ":slug": new.slug, ":description": new.description, ":metadata": new.metadata,
-        ":is_default": new.is_default, ":now": tx.now(),
-    })
+         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)",
+        named_params! {
+            ":id": id, ":tenant": workspace.tenant_id, ":workspace": workspace.id, ":external": new.external_project_id,
+            ":name": new.name, ":slug": new.slug, ":description": new.description, ":metadata": new.metadata,
+            ":is_default": new.is_default, ":now": tx.now(),
+        },
+    )
     .map_err(unique)?;
     let project = Project {
         id,

@@ -115,9 +115,12 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
     if let Some(before) = repeated(tx, &adjustment)? {
         return Ok((before, false));
     }
-    tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
+    tx.run(
+        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
              amount_micros, reason, actor)
-         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)", (&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor))?;
+         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)",
+        (&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor),
+    )?;
     let adjustment = Adjustment {
         seq: tx.last_insert_rowid(),
         ..adjustment

@@ -306,16 +306,19 @@ fn store(
     workspace: WorkspaceId,
     event: &Carried,
 ) -> Result<i64> {
-    let stored = tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+    let stored = tx.run(
+        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated, amount_micros, reason, actor)
              VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :recorded, :status, :billable,
-                 :size, :rate, :stated, :micros, :reason, :actor)", named_params! {
-            ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
-            ":computer": event.computer_id, ":type": event.r#type, ":at": event.at, ":recorded": event.recorded_at,
-            ":status": event.status, ":billable": event.status.is_some_and(Status::billable), ":size": event.size,
-            ":rate": event.rate, ":stated": event.stated, ":micros": event.amount_micros, ":reason": event.reason,
-            ":actor": event.actor,
-        });
+                 :size, :rate, :stated, :micros, :reason, :actor)",
+        named_params! {
+                ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
+                ":computer": event.computer_id, ":type": event.r#type, ":at": event.at, ":recorded": event.recorded_at,
+                ":status": event.status, ":billable": event.status.is_some_and(Status::billable), ":size": event.size,
+                ":rate": event.rate, ":stated": event.stated, ":micros": event.amount_micros, ":reason": event.reason,
+                ":actor": event.actor,
+            },
+    );
     match stored {
         Err(e) if crate::error::is_unique_violation(&e, "compute_events.event_id") => {
             let id = event.event_id.as_deref().unwrap_or_default();

@@ -128,15 +128,18 @@ pub(super) struct New<'a> {
 impl New<'_> {
     /// Appends the row; returns its `seq`.
     pub(super) fn insert(&self, tx: &WriteTx<'_>) -> Result<i64> {
-        tx.run("INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+        tx.run(
+            "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated)
              VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :now, :status, :billable, :size,
-                 :rate, :stated)", named_params! {
-            ":event": self.event_id, ":tenant": self.tenant, ":workspace": self.state.workspace,
-            ":project": self.state.project, ":computer": self.computer, ":type": self.kind, ":at": self.at,
-            ":now": tx.now(), ":status": self.state.status, ":billable": self.state.status.billable(),
-            ":size": self.state.size, ":rate": self.state.rate, ":stated": self.stated,
-        })?;
+                 :rate, :stated)",
+            named_params! {
+                ":event": self.event_id, ":tenant": self.tenant, ":workspace": self.state.workspace,
+                ":project": self.state.project, ":computer": self.computer, ":type": self.kind, ":at": self.at,
+                ":now": tx.now(), ":status": self.state.status, ":billable": self.state.status.billable(),
+                ":size": self.state.size, ":rate": self.state.rate, ":stated": self.stated,
+            },
+        )?;
         let seq = tx.last_insert_rowid();
         if self.state.status.billable() {
             tx.run(

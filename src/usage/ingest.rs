@@ -358,22 +358,26 @@ impl Known<'_, '_> {
     /// The event of this tenant that has this id already.
     fn stored(&self, tenant: TenantId, id: &str) -> Result<Option<Same>, Refusal> {
         let found = self
-            .tx.row("SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
-                 WHERE tenant_id = ?1 AND event_id = ?2", (tenant, id), |row| {
-                let mut columns = Columns::new(row);
-                let Some(computer) = columns.get()? else {
-                    return Ok(None);
-                };
-                let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
-                let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
-                Ok(Some(Same {
-                    kind,
-                    computer,
-                    at,
-                    size: (stated & SIZE != 0).then_some(size),
-                    place: (stated & PLACE != 0).then_some(place),
-                }))
-            })
+            .tx.row(
+                "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
+                 WHERE tenant_id = ?1 AND event_id = ?2",
+                (tenant, id),
+                |row| {
+                    let mut columns = Columns::new(row);
+                    let Some(computer) = columns.get()? else {
+                        return Ok(None);
+                    };
+                    let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
+                    let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
+                    Ok(Some(Same {
+                        kind,
+                        computer,
+                        at,
+                        size: (stated & SIZE != 0).then_some(size),
+                        place: (stated & PLACE != 0).then_some(place),
+                    }))
+                },
+            )
             .optional()?;
         match found {
             Some(None) => Err(conflict(

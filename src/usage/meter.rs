@@ -241,11 +241,15 @@ fn rewrite_steps(
     let Some(&(first_at, first_seq, _)) = changes.first() else {
         return Ok(());
     };
-    let (mut at, mut sums) = tx.row("SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
-             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1", (workspace, hour, first_at, first_seq), |row| {
-            let mut columns = Columns::new(row);
-            Ok((columns.get()?, Sums::from_row(&mut columns)?))
-        })
+    let (mut at, mut sums) = tx.row(
+        "SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1",
+        (workspace, hour, first_at, first_seq),
+        |row| {
+                let mut columns = Columns::new(row);
+                Ok((columns.get()?, Sums::from_row(&mut columns)?))
+            },
+    )
         .optional()?
         .unwrap_or((hour, Sums::default()));
     let later: Vec<(i64, i64, Sums)> = tx

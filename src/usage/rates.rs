@@ -116,8 +116,11 @@ pub(crate) fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
 fn reprice(tx: &WriteTx<'_>, app: &App, now: i64) -> Result<usize> {
     let mut done = 0;
     while done < BATCH {
-        let due: Option<(Size, i64, i64)> = tx.row("SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
-                 ORDER BY effective_from, size LIMIT 1", [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
+        let due: Option<(Size, i64, i64)> = tx.row(
+            "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
+                 ORDER BY effective_from, size LIMIT 1",
+            [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
             .optional()?;
         let Some((size, from, rate)) = due else { break };
         let tariff = Tariff::load(tx, &app.catalog)?;

@@ -130,15 +130,18 @@ fn insert(tx: &WriteTx<'_>, new: &New<'_>) -> Result<DeliveryId> {
     }
     let fits = new.asked || waiting < QUEUE;
     let id: DeliveryId = tx.new_id();
-    tx.run("INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
+    tx.run(
+        "INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
              state, next_attempt_at, error, finished_at, created_at)
-         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)", named_params! {
-        ":id": id, ":tenant": new.tenant, ":webhook": new.webhook, ":event": new.event_id, ":type": new.event_type,
-        ":body": new.body, ":replay": new.replay_of, ":asked": new.asked,
-        ":state": if fits { "pending" } else { "failed" }, ":next": fits.then_some(tx.now()),
-        ":error": (!fits).then(|| format!("not sent: {QUEUE} deliveries were waiting already")),
-        ":finished": (!fits).then_some(tx.now()), ":now": tx.now(),
-    })?;
+         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)",
+        named_params! {
+            ":id": id, ":tenant": new.tenant, ":webhook": new.webhook, ":event": new.event_id, ":type": new.event_type,
+            ":body": new.body, ":replay": new.replay_of, ":asked": new.asked,
+            ":state": if fits { "pending" } else { "failed" }, ":next": fits.then_some(tx.now()),
+            ":error": (!fits).then(|| format!("not sent: {QUEUE} deliveries were waiting already")),
+            ":finished": (!fits).then_some(tx.now()), ":now": tx.now(),
+        },
+    )?;
     if fits {
         // Whoever asked waits for it; everything else waits until the webhook has rested.
         let due = match resume_at {
@@ -213,8 +216,11 @@ pub(super) fn give_up(
     webhook: WebhookId,
     why: &str,
 ) -> Result<()> {
-    tx.run("UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
-         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'", (tx.now(), why, webhook, tenant))?;
+    tx.run(
+        "UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
+         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'",
+        (tx.now(), why, webhook, tenant),
+    )?;
     tx.run(
         "UPDATE webhooks SET due_at = NULL WHERE id = ?1 AND tenant_id = ?2",
         (webhook, tenant),
@@ -245,15 +251,13 @@ pub(super) fn begin_anew(tx: &WriteTx<'_>, tenant: TenantId, webhook: WebhookId)
 /// When the store fails.
 pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT min(due_at) FROM webhooks WHERE due_at IS NOT NULL";
-    Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    Ok(tx.row(sql, [], |row| row.get(0))?)
 }
 
 /// When something falls due that is not due yet.
 pub(super) fn next_later(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT min(due_at) FROM webhooks WHERE due_at > ?1";
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row([tx.now()], |row| row.get(0))?)
+    Ok(tx.row(sql, [tx.now()], |row| row.get(0))?)
 }
 
 /// How many deliveries wait, over all organizations.
@@ -262,7 +266,7 @@ pub(super) fn next_later(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
 /// When the store fails.
 pub fn waiting(tx: &Tx<'_>) -> Result<i64> {
     let sql = "SELECT coalesce(sum(pending_count), 0) FROM webhooks WHERE due_at IS NOT NULL";
-    Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    Ok(tx.row(sql, [], |row| row.get(0))?)
 }
 
 /// The webhooks that have something to send, those that wait longest first.
@@ -295,10 +299,7 @@ pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result
             at: tx.now(),
         })
     };
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row((webhook, tenant, tx.now()), read)
-        .optional()?)
+    Ok(tx.row(sql, (webhook, tenant, tx.now()), read).optional()?)
 }
 
 /// What an attempt led to.
@@ -320,8 +321,7 @@ pub(super) fn record(
         JOIN webhooks w ON w.id = d.webhook_id AND w.tenant_id = d.tenant_id
         WHERE d.id = ?1 AND d.tenant_id = ?2 AND d.state = 'pending' AND w.deleted_at IS NULL";
     let found = tx
-        .prepare_cached(sql)?
-        .query_row((message.delivery, message.tenant), |row| {
+        .row(sql, (message.delivery, message.tenant), |row| {
             Ok((
                 row.get::<_, i64>(0)?,
                 row.get::<_, bool>(1)?,
@@ -347,15 +347,18 @@ pub(super) fn record(
         (false, true) => ("pending", Verdict::Retry),
         (false, false) => ("failed", Verdict::Failed),
     };
-    tx.run("UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
+    tx.run(
+        "UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
              attempted_at = :attempted, duration_ms = :duration, response_status = :status,
              response_body = :answer, error = :error, finished_at = :finished
-         WHERE id = :id AND tenant_id = :tenant", named_params! {
-        ":state": state, ":attempts": message.attempt, ":next": next, ":attempted": message.at,
-        ":duration": outcome.duration_ms, ":status": outcome.status, ":answer": outcome.body,
-        ":error": outcome.error, ":finished": next.is_none().then_some(now), ":id": message.delivery,
-        ":tenant": message.tenant,
-    })?;
+         WHERE id = :id AND tenant_id = :tenant",
+        named_params! {
+            ":state": state, ":attempts": message.attempt, ":next": next, ":attempted": message.at,
+            ":duration": outcome.duration_ms, ":status": outcome.status, ":answer": outcome.body,
+            ":error": outcome.error, ":finished": next.is_none().then_some(now), ":id": message.delivery,
+            ":tenant": message.tenant,
+        },
+    )?;
     let rest = if success {
         None
     } else {
@@ -363,7 +366,8 @@ pub(super) fn record(
     };
     // After an attempt it is the others' turn, so nothing is due before now. What somebody asked for
     // meanwhile does not wait for the rest.
-    tx.run("UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
+    tx.run(
+        "UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
              failing_since = CASE WHEN :rest IS NULL THEN NULL ELSE coalesce(failing_since, :attempted) END,
              last_success_at = CASE WHEN :rest IS NULL THEN :attempted ELSE last_success_at END,
              resume_at = :rest,
@@ -373,10 +377,12 @@ pub(super) fn record(
                  (SELECT max(d.next_attempt_at, :now, coalesce(:rest, 0)) FROM webhook_deliveries d
                   WHERE d.webhook_id = :webhook AND d.tenant_id = :tenant AND d.state = 'pending' AND d.asked = 0
                   ORDER BY d.next_attempt_at LIMIT 1))
-         WHERE id = :webhook AND tenant_id = :tenant", named_params! {
-        ":rest": rest, ":attempted": message.at, ":now": now, ":webhook": message.webhook,
-        ":tenant": message.tenant,
-    })?;
+         WHERE id = :webhook AND tenant_id = :tenant",
+        named_params! {
+            ":rest": rest, ":attempted": message.at, ":now": now, ":webhook": message.webhook,
+            ":tenant": message.tenant,
+        },
+    )?;
     Ok(Some(result))
 }
 
@@ -399,8 +405,11 @@ fn rest_ms(failures: i64) -> i64 {
 /// # Errors
 /// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, _: &App, limit: u32) -> Result<usize> {
-    let old = tx.run("DELETE FROM webhook_deliveries WHERE rowid IN
-             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)", (tx.now().plus_ms(-KEEP_MS), limit))?;
+    let old = tx.run(
+        "DELETE FROM webhook_deliveries WHERE rowid IN
+             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)",
+        (tx.now().plus_ms(-KEEP_MS), limit),
+    )?;
     let left = i64::from(limit) - i64::try_from(old).unwrap_or(i64::MAX);
     let orphans = tx.run(
         "DELETE FROM webhook_deliveries WHERE rowid IN

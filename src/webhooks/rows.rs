@@ -39,10 +39,7 @@ fn new_secret(tx: &WriteTx<'_>) -> Result<String> {
 
 fn load(tx: &Tx<'_>, id: WebhookId) -> Result<Option<WebhookView>> {
     let sql = "SELECT * FROM webhooks WHERE id = ?1 AND deleted_at IS NULL";
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row([id], WebhookView::from_row)
-        .optional()?)
+    Ok(tx.row(sql, [id], WebhookView::from_row).optional()?)
 }
 
 /// The webhook with this id, if the caller may see it: 404, 403, then the route's scope.
@@ -93,21 +90,27 @@ pub(super) fn insert(
     }
     let (id, secret): (WebhookId, _) = (tx.new_id(), new_secret(tx)?);
     tx.webhooks_change();
-    tx.run("INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at)
-         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now)", named_params! {
-        ":id": id, ":tenant": tenant, ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?,
-        ":enabled": new.enabled, ":secret": secret, ":retries": new.retry_count, ":now": tx.now(),
-    })?;
+    tx.run(
+        "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at)
+         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now)",
+        named_params! {
+            ":id": id, ":tenant": tenant, ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?,
+            ":enabled": new.enabled, ":secret": secret, ":retries": new.retry_count, ":now": tx.now(),
+        },
+    )?;
     Ok((there_now(tx, id)?, secret))
 }
 
 pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Result<WebhookView> {
     tx.webhooks_change();
-    tx.run("UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
-             retry_count = :retries, updated_at = :now WHERE id = :id AND tenant_id = :tenant", named_params! {
-        ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?, ":enabled": new.enabled,
-        ":retries": new.retry_count, ":now": tx.now(), ":id": before.id, ":tenant": before.tenant_id,
-    })?;
+    tx.run(
+        "UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
+             retry_count = :retries, updated_at = :now WHERE id = :id AND tenant_id = :tenant",
+        named_params! {
+            ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?, ":enabled": new.enabled,
+            ":retries": new.retry_count, ":now": tx.now(), ":id": before.id, ":tenant": before.tenant_id,
+        },
+    )?;
     if before.enabled && !new.enabled {
         queue::give_up(tx, before.tenant_id, before.id, "the webhook was disabled")?;
     } else if before.url != new.url || (!before.enabled && new.enabled) {
@@ -128,8 +131,11 @@ pub(super) fn rotate(tx: &WriteTx<'_>, before: &WebhookView) -> Result<(WebhookV
 /// Its deliveries, which may be many, go in the background; nothing of it is sent or shown any more.
 pub(super) fn delete(tx: &WriteTx<'_>, before: &WebhookView) -> Result<()> {
     tx.webhooks_change();
-    tx.run("UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = ''
-         WHERE id = ?2 AND tenant_id = ?3", (tx.now(), before.id, before.tenant_id))?;
+    tx.run(
+        "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = ''
+         WHERE id = ?2 AND tenant_id = ?3",
+        (tx.now(), before.id, before.tenant_id),
+    )?;
     Ok(())
 }
 
@@ -145,17 +151,16 @@ pub(super) fn delivery(
 ) -> Result<Delivery> {
     let sql =
         "SELECT * FROM webhook_deliveries WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3";
-    tx.prepare_cached(sql)?
-        .query_row((id, webhook, caller.tenant_id()), |row| {
-            let mut delivery = Delivery::from_row(row)?;
-            let scope = scope_of(catalog::resource_of(&delivery.event_type));
-            if covers(&caller.key().scopes, scope) {
-                delivery.request_body = row.get("body")?;
-            }
-            Ok(delivery)
-        })
-        .optional()?
-        .ok_or_else(|| Error::not_found("delivery"))
+    tx.row(sql, (id, webhook, caller.tenant_id()), |row| {
+        let mut delivery = Delivery::from_row(row)?;
+        let scope = scope_of(catalog::resource_of(&delivery.event_type));
+        if covers(&caller.key().scopes, scope) {
+            delivery.request_body = row.get("body")?;
+        }
+        Ok(delivery)
+    })
+    .optional()?
+    .ok_or_else(|| Error::not_found("delivery"))
 }
 
 /// When a delivery was queued: where a page goes on from.
@@ -167,8 +172,7 @@ pub(super) fn queued_at(
 ) -> Result<Option<Timestamp>> {
     let sql = "SELECT created_at FROM webhook_deliveries WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3";
     Ok(tx
-        .prepare_cached(sql)?
-        .query_row((id, webhook, caller.tenant_id()), |row| row.get(0))
+        .row(sql, (id, webhook, caller.tenant_id()), |row| row.get(0))
         .optional()?)
 }
 

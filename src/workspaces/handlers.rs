@@ -243,13 +243,16 @@ pub async fn update(
                 return Ok(Reply::ok(record.view)); // Nothing changed, so nothing moved either.
             }
             view.updated_at = tx.now();
-            tx.run("UPDATE workspaces SET name = :name, slug = :slug, description = :description,
+            tx.run(
+                "UPDATE workspaces SET name = :name, slug = :slug, description = :description,
                      external_workspace_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant", named_params! {
-                ":name": view.name, ":slug": view.slug, ":description": view.description,
-                ":external": view.external_workspace_id, ":metadata": view.metadata, ":now": tx.now(),
-                ":id": id, ":tenant": caller.tenant_id(),
-            })
+                 WHERE id = :id AND tenant_id = :tenant",
+                named_params! {
+                    ":name": view.name, ":slug": view.slug, ":description": view.description,
+                    ":external": view.external_workspace_id, ":metadata": view.metadata, ":now": tx.now(),
+                    ":id": id, ":tenant": caller.tenant_id(),
+                },
+            )
             .map_err(unique)?;
             record.audit(tx, Actor::Key(caller), "workspace.updated", Some(&before))?;
             Ok(Reply::ok(record.view))
@@ -315,18 +318,21 @@ pub(crate) fn apply_settings(
     record.settings = merge_settings(&app.catalog, before.clone(), input)?;
     let s = &record.settings;
     record.view.updated_at = tx.now();
-    tx.run("UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
+    tx.run(
+        "UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
                      default_auto_stop_seconds = ?4, allowed_template_types = ?5, updated_at = ?6
-                 WHERE id = ?7 AND tenant_id = ?8", (
-                s.max_computers,
-                s.max_computer_size,
-                s.default_computer_size,
-                s.default_auto_stop_seconds,
-                json::text(&s.allowed_template_types)?,
-                tx.now(),
-                id,
-                caller.tenant_id(),
-            ))?;
+                 WHERE id = ?7 AND tenant_id = ?8",
+        (
+                    s.max_computers,
+                    s.max_computer_size,
+                    s.default_computer_size,
+                    s.default_auto_stop_seconds,
+                    json::text(&s.allowed_template_types)?,
+                    tx.now(),
+                    id,
+                    caller.tenant_id(),
+                ),
+    )?;
     audit::record(
         tx,
         &Entry {

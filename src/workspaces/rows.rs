@@ -259,7 +259,5 @@ pub fn free_slug(
 /// When the store fails.
 pub fn slug_taken(tx: &Tx<'_>, tenant: TenantId, slug: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
-    Ok(tx
-        .prepare_cached(sql)?
-        .query_row((tenant, slug), |row| row.get(0))?)
+    Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)
 }

@@ -101,7 +101,7 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
             "DELETE FROM workspace_search WHERE rowid = ?1",
             "DELETE FROM workspaces_to_index WHERE number = ?1",
         ] {
-            tx.prepare_cached(sql)?.execute([number])?;
+            tx.run(sql, [number])?;
         }
         // Above the mark it has its turn below.
         if *number <= indexed_to {

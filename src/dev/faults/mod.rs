@@ -313,8 +313,7 @@ pub(super) fn places(
             _ => "SELECT workspace_id FROM projects WHERE id = ?1 AND tenant_id = ?2",
         };
         let found: Option<WorkspaceId> = tx
-            .prepare_cached(sql)?
-            .query_row((id.as_bytes(), key.tenant_id), |row| row.get(0))
+            .row(sql, (id.as_bytes(), key.tenant_id), |row| row.get(0))
             .optional()?;
         names.extend(found.map(|id| id.to_string()));
     }
