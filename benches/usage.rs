@@ -24,15 +24,14 @@ use divan::{Bencher, black_box};
 use rusqlite::{Connection, params};
 use tower::ServiceExt;
 
-use workspaced::api_keys::NewKey;
-use workspaced::app::App;
-use workspaced::audit::Actor;
-use workspaced::clock::{Clock, DAY_MS, Timestamp};
-use workspaced::config::{Config, ConfigFile};
-use workspaced::ids::{TenantId, WorkspaceId};
-use workspaced::store::{SCHEMA, Store};
-use workspaced::usage::{SeriesQuery, read_series};
-use workspaced::{http, tenants};
+use workspaced::testing::App;
+use workspaced::testing::NewKey;
+use workspaced::testing::{Actor, router, tenants};
+use workspaced::testing::{Clock, DAY_MS, Timestamp};
+use workspaced::testing::{Config, ConfigFile};
+use workspaced::testing::{SCHEMA, Store};
+use workspaced::testing::{SeriesQuery, read_series};
+use workspaced::testing::{TenantId, WorkspaceId};
 
 /// Off every boundary, so that both edges of a window lie inside an hour that is full of events.
 const NOW: &str = "2026-06-20T10:07:13.377Z";
@@ -142,10 +141,10 @@ static FOLDER: LazyLock<PathBuf> = LazyLock::new(|| {
     folder
 });
 
-const STEPS: &str = include_str!("../src/usage/rebuild/steps.sql");
-const HOURS: &str = include_str!("../src/usage/rebuild/hours.sql");
-const ERAS: &str = include_str!("../src/usage/rebuild/eras.sql");
-const COMPUTERS: &str = include_str!("../src/usage/rebuild/computers.sql");
+const STEPS: &str = include_str!("../src/usage/ledger/rebuild/steps.sql");
+const HOURS: &str = include_str!("../src/usage/ledger/rebuild/hours.sql");
+const ERAS: &str = include_str!("../src/usage/ledger/rebuild/eras.sql");
+const COMPUTERS: &str = include_str!("../src/usage/ledger/rebuild/computers.sql");
 
 fn open(case: Case) -> Data {
     let name = format!("{}-{}-{}", case.events, case.computers, case.days);
@@ -345,7 +344,7 @@ impl Agent {
         let new = store.write_blocking(move |tx| {
             tenants::insert(tx, &file, Actor::Operator, "b", "b", 0, NewKey::operator())
         });
-        let router = http::router(App::new(store.clone(), Config::default()));
+        let router = router(App::new(store.clone(), Config::default()));
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()

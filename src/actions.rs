@@ -8,8 +8,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use crate::access::caller::Caller;
+use crate::access::scopes::covers;
 use crate::error::{Error, Result};
-use crate::http::{Caller, List, Mutation, Reply, covers};
+use crate::http::{List, Mutation, Reply};
 
 /// What tools may ask for here, with the scope that each needs (none: any key).
 const CAPABILITIES: &[(&str, Option<&str>)] = &[

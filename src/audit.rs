@@ -5,16 +5,18 @@ use axum::extract::State;
 use rusqlite::{Row, named_params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::num::NonZeroU32;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
-use crate::app::App;
+use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, Params};
+use crate::http::Params;
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
+use crate::json;
+use crate::store::Store;
 use crate::store::{Tx, WriteTx};
-use crate::{json, webhooks};
 
 /// Who did it.
 pub enum Actor<'a> {
@@ -80,11 +82,60 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
     )?;
     let seq = tx.last_insert_rowid();
     tx.audited(seq);
-    if tx.may_have_webhooks(entry.tenant_id)? {
-        webhooks::queue(tx, seq, resource_type, entry)?;
+    let Some(sinks) = tx.attachment::<Sinks>() else {
+        return Ok(());
+    };
+    for sink in &sinks.0 {
+        if sink.wants(tx, entry.tenant_id)? {
+            sink.recorded(
+                tx,
+                &Recorded {
+                    seq,
+                    tenant_id: entry.tenant_id,
+                    workspace_id: entry.workspace_id,
+                    kind: entry.kind,
+                    resource_type,
+                    resource: entry.resource,
+                    before: entry.before.map(json::raw).transpose()?,
+                    after: entry.after.map(json::raw).transpose()?,
+                },
+            )?;
+        }
     }
     Ok(())
 }
+
+/// A row that has just been written.
+pub struct Recorded<'a> {
+    /// Its number.
+    pub seq: i64,
+    pub tenant_id: TenantId,
+    pub workspace_id: Option<WorkspaceId>,
+    /// What happened: `workspace.created`, ...
+    pub kind: &'a str,
+    pub resource_type: &'a str,
+    pub resource: Uuid,
+    pub before: Option<Box<RawValue>>,
+    pub after: Option<Box<RawValue>>,
+}
+
+/// Is told of rows in the transaction that writes them.
+pub trait Sink: Send + Sync {
+    /// Whether it cares about an organization at all; asked before a row is put together for it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn wants(&self, tx: &WriteTx<'_>, tenant: TenantId) -> Result<bool>;
+
+    /// Hears of a row.
+    ///
+    /// # Errors
+    /// When the store fails: the change is then undone with all that hangs on it.
+    fn recorded(&self, tx: &WriteTx<'_>, row: &Recorded<'_>) -> Result<()>;
+}
+
+/// Who is told of rows: attached to the store at start.
+pub struct Sinks(pub Vec<Box<dyn Sink>>);
 
 /// Forgets rows past the configured retention, the oldest first and at most `limit` a pass. The newest
 /// row stays whatever its age: its number is where live streams and the next row go on from. Returns
@@ -92,8 +143,8 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
 ///
 /// # Errors
 /// When the store fails.
-pub fn purge(tx: &WriteTx<'_>, app: &App, limit: u32) -> Result<usize> {
-    let Some(days) = app.config.audit_retention_days else {
+pub fn purge(tx: &WriteTx<'_>, days: Option<NonZeroU32>, limit: u32) -> Result<usize> {
+    let Some(days) = days else {
         return Ok(0);
     };
     let cutoff = tx.now().plus_ms(-i64::from(days.get()) * DAY_MS);
@@ -323,7 +374,7 @@ impl ListQuery {
 
 /// `GET /audit-log`
 pub async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
     caller: Caller,
     query: Params<ListQuery>,
 ) -> Result<Json<Page>> {
@@ -333,7 +384,7 @@ pub async fn list(
         return Err(Error::forbidden());
     }
     Ok(Json(
-        app.store.read(move |tx| page(tx, &caller, &filter)).await?,
+        store.read(move |tx| page(tx, &caller, &filter)).await?,
     ))
 }
 

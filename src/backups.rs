@@ -2,6 +2,7 @@
 //! `--backup-dir` and nowhere else; a caller never names a path.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,23 +13,40 @@ use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use utoipa::ToSchema;
 
-use crate::app::App;
-use crate::audit::{self, Actor, Entry};
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
-use crate::config::BackupSettings;
 use crate::error::{Error, Result};
-use crate::http::Caller;
-use crate::store::{self, Backup, Target};
+use crate::rules::config::{BackupSettings, Config};
+use crate::store::{self, Store};
+use crate::store::{Backup, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
 
-/// What is going on.
-#[derive(Default)]
-pub struct Backups {
+/// The backups of a running service. Cheap to clone.
+#[derive(Clone)]
+pub struct Backups(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    settings: Option<BackupSettings>,
     /// Held by the one backup that is being made.
     running: AsyncMutex<()>,
     last_error: Mutex<Option<String>>,
+}
+
+impl Backups {
+    /// As configured; none is made before it is due.
+    pub fn new(store: Store, config: &Config) -> Self {
+        Backups(Arc::new(Inner {
+            store,
+            settings: config.backups.clone(),
+            running: AsyncMutex::default(),
+            last_error: Mutex::default(),
+        }))
+    }
 }
 
 /// One backup.
@@ -79,8 +97,8 @@ pub struct BackupList {
 }
 
 /// `GET /system/backups`
-pub async fn list(State(app): State<App>, _: Caller) -> Result<Json<BackupList>> {
-    let settings = app.config.backups.as_ref();
+pub async fn list(State(backups): State<Backups>, _: Caller) -> Result<Json<BackupList>> {
+    let settings = backups.0.settings.as_ref();
     let data: Vec<BackupView> = match settings {
         Some(settings) => blocking(&settings.dir, store::list_backups)
             .await?
@@ -95,9 +113,9 @@ pub async fn list(State(app): State<App>, _: Caller) -> Result<Json<BackupList>>
         directory: settings.map(|s| s.dir.display().to_string()),
         every_seconds: settings.map(|s| s.every.as_secs()).filter(|s| *s > 0),
         keep: settings.map(|s| s.keep),
-        running: app.backups.running.try_lock().is_err(),
-        last_error: app
-            .backups
+        running: backups.0.running.try_lock().is_err(),
+        last_error: backups
+            .0
             .last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -107,12 +125,12 @@ pub async fn list(State(app): State<App>, _: Caller) -> Result<Json<BackupList>>
 
 /// `POST /system/backups`
 pub async fn create(
-    State(app): State<App>,
+    State(backups): State<Backups>,
     caller: Caller,
 ) -> Result<(StatusCode, Json<BackupView>)> {
-    let backup = make(&app).await?;
+    let backup = make(&backups).await?;
     let view = BackupView::from(&backup);
-    let entry = app.store.write(move |tx| {
+    let entry = backups.0.store.write(move |tx| {
         audit::record(
             tx,
             &Entry {
@@ -134,27 +152,28 @@ pub async fn create(
 ///
 /// # Errors
 /// 409 when no directory is configured or a backup is being made; what the storage says.
-pub async fn make(app: &App) -> Result<Backup> {
-    let Some(BackupSettings { dir, keep, .. }) = app.config.backups.clone() else {
+pub async fn make(backups: &Backups) -> Result<Backup> {
+    let Some(BackupSettings { dir, keep, .. }) = backups.0.settings.clone() else {
         return Err(Error::conflict(
             "BACKUPS_NOT_CONFIGURED",
             "this server has no directory for backups; start it with --backup-dir DIR, or use `workspaced backup`",
         ));
     };
-    let Ok(_running) = app.backups.running.try_lock() else {
+    let Ok(_running) = backups.0.running.try_lock() else {
         return Err(Error::conflict(
             "BACKUP_RUNNING",
             "a backup is being made; wait until it is there",
         ));
     };
-    let (db, now) = (app.store.path().to_owned(), app.store.now());
+    let (db, now) = (backups.0.store.path().to_owned(), backups.0.store.now());
     let target = Target::Dir {
         dir,
         keep: Some(keep),
     };
     let made = blocking(&db, move |db| store::take_backup(db, &target, now)).await;
     let error = made.as_ref().err().map(|e| e.message().to_owned());
-    *app.backups
+    *backups
+        .0
         .last_error
         .lock()
         .unwrap_or_else(PoisonError::into_inner) = error;
@@ -177,8 +196,8 @@ async fn blocking<T: Send + 'static>(
 
 /// Makes a backup whenever the newest one is old enough, until `stop` changes. What counts is the
 /// age of the files, so a restart neither forgets a backup nor makes one too many.
-pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
-    let Some(BackupSettings { dir, every, .. }) = app.config.backups.clone() else {
+pub async fn run(backups: Backups, mut stop: watch::Receiver<bool>) {
+    let Some(BackupSettings { dir, every, .. }) = backups.0.settings.clone() else {
         return;
     };
     if every.is_zero() {
@@ -189,13 +208,13 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             .await
             .map(|all| all.first().map(|b| b.created_at));
         let mut wait = match newest {
-            Ok(Some(at)) => every.saturating_sub(age(at, app.store.now())),
+            Ok(Some(at)) => every.saturating_sub(age(at, backups.0.store.now())),
             Ok(None) => Duration::ZERO,
             Err(_) => LOOK,
         };
         if wait.is_zero() {
             wait = every;
-            if let Err(e) = make(&app).await {
+            if let Err(e) = make(&backups).await {
                 tracing::error!(
                     error = e.message(),
                     detail = e.internal_detail(),

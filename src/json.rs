@@ -90,3 +90,47 @@ pub fn raw(value: &impl Serialize) -> crate::error::Result<Box<RawValue>> {
 pub fn text(value: &impl Serialize) -> crate::error::Result<String> {
     serde_json::to_string(value).map_err(crate::error::Error::internal)
 }
+
+/// A field that tells "not given" from `null`: absent leaves a value, `null` clears it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Patch<T> {
+    /// The field was not in the body.
+    #[default]
+    Absent,
+    /// The field was `null`.
+    Null,
+    /// The field had a value.
+    Set(T),
+}
+
+impl<T> Patch<T> {
+    /// The new value of a column that may be NULL, from the old one.
+    pub fn apply(self, old: Option<T>) -> Option<T> {
+        match self {
+            Patch::Absent => old,
+            Patch::Null => None,
+            Patch::Set(value) => Some(value),
+        }
+    }
+
+    /// The value, if one was given.
+    pub fn value(&self) -> Option<&T> {
+        match self {
+            Patch::Set(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Patch<T> {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        Option::<T>::deserialize(d).map(|value| value.map_or(Patch::Null, Patch::Set))
+    }
+}
+
+/// For the schema's defaults only: an absent field has none.
+impl<T: serde::Serialize> serde::Serialize for Patch<T> {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        self.value().serialize(s)
+    }
+}

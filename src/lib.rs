@@ -1,62 +1,107 @@
 //! workspaced: the Workspaces API on one machine, from one SQLite file.
 //!
-//! Where things are, in the order in which a request meets them:
+//! The modules stand on floors. What stands higher may use what stands lower, never the other way
+//! round, and no two files need each other; `tests/it/floors.rs` reads this table and every `use`
+//! and holds the code to both. A new line goes to the lowest floor that knows all it needs.
 //!
-//! | module | what |
-//! |---|---|
-//! | [`cli`] | subcommands; `serve` starts everything and stops it gracefully |
-//! | [`config`] | every flag, variable and key of the configuration file; the only reader of the environment |
-//! | [`http`] | the route table ([`http::routes`]) on one screen; request ids, keys and scopes, extractors, idempotency, paging, the OpenAPI document |
-//! | [`tenants`], [`api_keys`], [`workspaces`], [`projects`], [`computers`], [`domains`], [`catalog`], [`actions`] | one resource each: shapes, look-ups and changes of rows, handlers, in that order or in files of that name |
-//! | [`limits`] | the one function that says whether a workspace may grow |
-//! | [`usage`] | compute events, the meter, and every number that is billed |
-//! | [`audit`] | who changed what |
-//! | [`events`] | the same as it happens, as server-sent events |
-//! | [`webhooks`] | the same again, sent to where an organization wants to hear of it: queued with the change, signed, retried |
-//! | [`sessions`] | the admin page's sign-in: an API key exchanged for a cookie |
-//! | [`system`], [`metrics`], [`logging`] | the installation and an organization at a glance; Prometheus; the log's filter |
-//! | [`capsule`] | a workspace as one file, out of one installation and into another |
-//! | [`backups`] | copies of the database: by the clock, and when an operator asks |
-//! | [`health`] | what a supervisor and a load balancer ask |
-//! | [`store`] | one writer with shared durable commits, a fixed number of readers, the schema's version |
-//! | [`dev`] | the emulator: a clock that can be driven, scenarios, snapshots, faults, and what an application used |
-//! | [`jobs`] | background work: a static table and one loop |
-//! | [`admin`] | documents and the embedded pages |
-//! | [`error`], [`clock`], [`ids`], [`json`], [`text`], [`app`] | the small things that all of them share |
+//! | floor | modules | what |
+//! |---|---|---|
+//! | command line | `cli` | subcommands; `serve` starts everything and stops it gracefully |
+//! | assembly | `api` | the only floor that knows all others: the route table, the edge that every request passes, the OpenAPI document, pages, background jobs, metrics |
+//! | emulator | `dev` | a clock that can be driven, scenarios, snapshots, faults, what an application used |
+//! | export | `export` | a workspace as one file, out of one installation and into another |
+//! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
+//! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `projects`, `tenants`, `workspaces` | one resource each |
+//! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
+//! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
+//! | audit | `audit` | who changed what |
+//! | kit | `http` | parameters, bodies, idempotent changes, lists, connections |
+//! | access | `access` | who asks: keys, callers, scopes, sessions, throttling |
+//! | rules | `rules` | configuration, sizes, statuses, prices, what names may look like |
+//! | store | `store` | one writer with shared durable commits, a fixed number of readers, the schema's version |
+//! | ground | `error`, `json`, `ids`, `clock` | what all of them share |
 //!
 //! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
-//! configuration from [`config`]. `clippy.toml` closes the other doors.
+//! configuration from `rules::config`. `clippy.toml` closes the other doors.
 
-pub mod actions;
-pub mod admin;
-pub mod api_keys;
-pub mod app;
-pub mod audit;
-pub mod backups;
-pub mod capsule;
-pub mod catalog;
+mod access;
+mod actions;
+mod api;
+mod api_keys;
+mod audit;
+mod backups;
 pub mod cli;
-pub mod clock;
-pub mod computers;
-pub mod config;
-pub mod dev;
-pub mod domains;
-pub mod error;
-pub mod events;
-pub mod health;
-pub mod http;
-pub mod ids;
-pub mod jobs;
-pub mod json;
-pub mod limits;
-pub mod logging;
-pub mod metrics;
-pub mod projects;
-pub mod sessions;
-pub mod store;
-pub mod system;
-pub mod tenants;
-pub mod text;
-pub mod usage;
-pub mod webhooks;
-pub mod workspaces;
+mod clock;
+mod compute;
+mod computers;
+mod dev;
+mod domains;
+mod error;
+mod export;
+mod http;
+mod ids;
+mod json;
+mod limits;
+mod outbox;
+mod projects;
+mod rules;
+mod store;
+mod tenants;
+mod usage;
+mod workspaces;
+
+/// What tests, benchmarks and fuzz targets reach: nothing else of the crate is public, so that the
+/// compiler reports what nobody uses.
+#[doc(hidden)]
+pub mod testing {
+    pub use crate::access::key::{DEV_KEY, KeyType};
+    pub use crate::access::scopes::Reach;
+    pub use crate::api::app::App;
+    pub use crate::api::edge::{router, split};
+    pub use crate::api::openapi;
+    pub use crate::api::routes;
+    pub use crate::api_keys::{NewKey, record_uses};
+    pub use crate::audit::{Actor, Entry};
+    pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp};
+    pub use crate::computers::lifecycle::run_due;
+    pub use crate::error::Error;
+    pub use crate::http::{idempotency, serve};
+    pub use crate::ids::{TenantId, WorkspaceId};
+    pub use crate::outbox::events::Streams;
+    pub use crate::outbox::webhooks::{catalog, deliver, queue, target};
+    pub use crate::rules::config::{BackupSettings, Config, ConfigFile, Delays, WebhookReach};
+    pub use crate::rules::host::normalize_host;
+    pub use crate::rules::hosted::BASE;
+    pub use crate::rules::text;
+    pub use crate::store::{SCHEMA, Store, Tx, VERSION, WriteTx};
+    pub use crate::usage::ledger::rates;
+    pub use crate::usage::ledger::verify::{rebuild, verify};
+    pub use crate::usage::questions::series::{SeriesQuery, read_series};
+    pub use crate::workspaces::search;
+
+    pub mod api_keys {
+        pub use crate::api_keys::insert;
+    }
+    pub mod audit {
+        pub use crate::audit::{NONE, purge, record};
+    }
+    pub mod dev {
+        pub use crate::dev::clock::advance;
+        pub use crate::dev::{
+            SEED, Seeded, keep, resume, save, scenario, seed, take_snapshot_blocking,
+        };
+    }
+    pub mod store {
+        pub use crate::store::{
+            Target, checksum_file, inspect, list_backups, lock_data_dir, restore, sha256,
+            take_backup,
+        };
+    }
+    pub mod tenants {
+        pub use crate::tenants::insert;
+    }
+
+    /// Forgets sessions that are over.
+    pub use crate::access::session::purge as purge_sessions;
+}

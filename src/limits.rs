@@ -9,12 +9,12 @@ use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use crate::catalog::Size;
-use crate::config::{ConfigFile, Limits};
 use crate::error::{Error, Fields, Result};
 use crate::ids::TenantId;
+use crate::rules::config::{ConfigFile, Limits};
+use crate::rules::size::Size;
 use crate::store::Tx;
-use crate::workspaces::{Record, Settings};
+use crate::workspaces::types::{Record, Settings};
 
 /// What is about to come into a workspace.
 pub struct Growth<'a> {

@@ -1,19 +1,26 @@
 //! The endpoints.
 
+use crate::access::key::KeyType;
+use crate::access::key::hash;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 
 use super::rows::*;
-use super::shapes::*;
-use crate::app::App;
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::access::key::Key;
+use crate::access::scopes::covers;
 use crate::clock::Timestamp;
-use crate::computers::Anything;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, Key, List, Mutation, PageQuery, Params, Patch, PathId, Reply, covers};
+use crate::http::NoBody;
+use crate::http::{List, Mutation, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
+use crate::json::Patch;
+use crate::rules::text;
+use crate::store::Store;
 use crate::store::WriteTx;
-use crate::{json, text, workspaces};
+use crate::{json, workspaces};
 
 /// Scopes of a form that a scope can have: `*`, `area:verb`, `area:*`.
 fn check_scopes(fields: &mut Fields, scopes: &[String]) {
@@ -90,12 +97,12 @@ fn expiry(
 
 /// `GET /api-keys`
 pub async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
     caller: Caller,
     page: Params<PageQuery>,
 ) -> Result<Json<List<KeyView>>> {
     let page = page.get()?.page()?;
-    let list = app.store.read(move |tx| {
+    let list = store.read(move |tx| {
         let condition =
             "tenant_id = ?1 AND status <> 'revoked' AND (?2 IS NULL OR workspace_id = ?2)";
         let params = (caller.tenant_id(), caller.only_workspace());
@@ -117,11 +124,11 @@ pub async fn list(
 
 /// `GET /api-keys/{id}`
 pub async fn show(
-    State(app): State<App>,
+    State(store): State<Store>,
     caller: Caller,
     PathId(id): PathId<ApiKeyId>,
 ) -> Result<Json<KeyReply>> {
-    let data = app.store.read(move |tx| find(tx, &caller, id)).await?;
+    let data = store.read(move |tx| find(tx, &caller, id)).await?;
     Ok(Json(KeyReply { data }))
 }
 
@@ -300,7 +307,7 @@ fn not_stronger(caller: &Caller, key: &KeyView) -> Result<()> {
 }
 
 /// `POST /api-keys/{id}/rotate`
-pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -> Result<Response> {
+pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
@@ -331,7 +338,7 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -
 }
 
 /// `DELETE /api-keys/{id}`
-pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<Anything>) -> Result<Response> {
+pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
             let before = find(tx, caller, id)?;

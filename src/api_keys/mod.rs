@@ -1,9 +1,8 @@
 //! API keys: shown once, stored as a hash, never stronger than the key that made them.
 
-mod handlers;
+pub mod handlers;
 mod rows;
-mod shapes;
+mod types;
 
-pub use handlers::*;
 pub use rows::*;
-pub use shapes::*;
+pub use types::*;

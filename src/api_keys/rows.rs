@@ -3,21 +3,17 @@
 use std::collections::HashMap;
 
 use rusqlite::{OptionalExtension, named_params};
-use sha2::{Digest, Sha256};
 
-use super::shapes::*;
-use crate::audit::{self, Actor, Entry};
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::access::key::{DEV_KEY, KeyType, hash};
+use crate::audit;
+use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::http::Caller;
 use crate::ids::{ApiKeyId, TenantId};
 use crate::json;
 use crate::store::{Tx, WriteTx};
-
-/// The hash that a secret is stored as and found by.
-pub fn hash(secret: &str) -> [u8; 32] {
-    Sha256::digest(secret).into()
-}
 
 /// A secret of 40 characters out of 62, 238 random bits, behind the prefix that clients expect.
 pub(super) fn new_secret(tx: &WriteTx<'_>, key_type: KeyType) -> Result<String> {

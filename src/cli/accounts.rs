@@ -3,14 +3,17 @@
 use clap::{Args, Subcommand};
 
 use super::{Failure, with_store};
-use crate::api_keys::{self, KeyType, NewKey};
+use crate::access::key::KeyType;
+use crate::api_keys;
+use crate::api_keys::NewKey;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
-use crate::config::{ConfigFile, DataArgs};
 use crate::error::Fields;
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
+use crate::rules::config::{ConfigFile, DataArgs};
+use crate::rules::text;
 use crate::store::Store;
-use crate::{tenants, text};
+use crate::tenants;
 
 #[derive(Subcommand)]
 pub(super) enum TenantsCommand {

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Failure;
-use crate::config::Config;
 use crate::http;
+use crate::rules::config::Config;
 
 /// Serves `router` at `address` until the service stops. Returns where, and the task to wait for.
 pub(super) async fn listen(

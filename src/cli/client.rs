@@ -12,9 +12,9 @@ use ureq::http::{Method, Request, Response};
 use ureq::{Agent, AsSendBody, Body, SendBody};
 
 use super::{Failure, chart};
-use crate::config::ClientArgs;
-use crate::http::BASE;
 use crate::ids::parse_uuid;
+use crate::rules::config::ClientArgs;
+use crate::rules::hosted::BASE;
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -442,7 +442,7 @@ impl Service {
     pub(super) fn upload(&self, path: &str, mut body: impl Read) -> Result<Value, Failure> {
         let request = Request::builder()
             .method(Method::POST)
-            .header("content-type", crate::capsule::CONTENT);
+            .header("content-type", crate::export::CONTENT);
         let mut reply = self.exchange(request, path, SendBody::from_reader(&mut body))?;
         reply
             .body_mut()

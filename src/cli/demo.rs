@@ -6,9 +6,9 @@ use std::process::{Command, Stdio};
 use clap::Args;
 
 use super::{Failure, seed, serve};
-use crate::app::App;
-use crate::config::{Config, ServeArgs};
+use crate::api::app::App;
 use crate::dev;
+use crate::rules::config::{Config, ServeArgs};
 use crate::store::Store;
 
 /// `workspaced demo`
@@ -49,7 +49,7 @@ impl DemoArgs {
     /// Opens the admin page, signed in; where there is no browser to open, the link says where it is.
     pub(super) async fn show(&self, app: &App, address: SocketAddr) -> Result<(), Failure> {
         let random = app.store.write(|tx| tx.random::<32>()).await?;
-        let link = format!("http://{address}{}", app.dev.visits.allow(random));
+        let link = format!("http://{address}{}", app.emulator.login_links.allow(random));
         println!("the admin page, signed in (good once):\n  {link}\n");
         if !self.no_open {
             let opener = if cfg!(target_os = "macos") {

@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::Failure;
 use crate::clock::{Clock, Timestamp};
-use crate::config::DataArgs;
 use crate::domains::{Dns, RecordStatus};
+use crate::rules::config::DataArgs;
 use crate::store;
 
 /// Free bytes below which a warning is due, and below which writes may fail soon.

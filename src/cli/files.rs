@@ -1,14 +1,16 @@
 //! `backup`, `restore` and `check`: the database as a file.
 
+use crate::usage::ledger::verify::verify;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::Failure;
 use crate::clock::{Clock, Timestamp};
-use crate::config::DataArgs;
-use crate::store::{self, Target};
-use crate::{tenants, usage};
+use crate::rules::config::DataArgs;
+use crate::store;
+use crate::store::Target;
+use crate::tenants;
 
 #[derive(Subcommand)]
 pub(super) enum FilesCommand {
@@ -144,7 +146,7 @@ fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
         return Ok(());
     }
     let (found, organizations) =
-        store::read_file(file, now, |tx| Ok((usage::verify(tx)?, tenants::all(tx)?)))?;
+        store::read_file(file, now, |tx| Ok((verify(tx)?, tenants::all(tx)?)))?;
     println!("usage       {found}");
     let sum = |of: fn(&tenants::Overview) -> i64| organizations.iter().map(of).sum::<i64>();
     println!(

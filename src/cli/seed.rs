@@ -8,11 +8,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::accounts::tenant_of;
 use super::{Failure, with_store};
-use crate::app::App;
+use crate::api::app::App;
 use crate::clock::Clock;
-use crate::config::{Config, ConfigFile, DataArgs};
-use crate::dev::{self, Seeded, scenario};
-use crate::store::{self, Store};
+use crate::dev;
+use crate::dev::{Seeded, scenario};
+use crate::rules::config::{Config, ConfigFile, DataArgs};
+use crate::store;
+use crate::store::Store;
 
 /// `workspaced seed`
 #[derive(Args)]
@@ -79,7 +81,9 @@ pub(super) fn fill(
     let app = App::new(store.clone(), config.clone());
     let progress = bar.clone();
     let seeded = store.write_blocking(move |tx| {
-        dev::seed(tx, &app, &text, seed, &|day| progress.set_position(day))
+        dev::seed(tx, &app.emulator, &text, seed, &|day| {
+            progress.set_position(day)
+        })
     })?;
     bar.finish_and_clear();
     Ok(seeded)

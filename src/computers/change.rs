@@ -1,5 +1,6 @@
 //! Changing a computer: name and manners, size, place; and the end of it.
 
+use crate::http::NoBody;
 use std::collections::BTreeSet;
 
 use axum::Json;
@@ -10,18 +11,26 @@ use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
 use super::lifecycle::{Change, record, save, touch};
-use super::{Anything, ComputerTwice, Record, SELECT, Status, changed, find};
-use crate::app::App;
+use super::rows::SELECT;
+use super::{ComputerTwice, Record, changed, find};
+use crate::access::caller::Caller;
 use crate::audit::Actor;
-use crate::catalog::Size;
+use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, Mutation, Patch, PathId, Reply};
+use crate::http::{Mutation, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
-use crate::limits::{self, Growth};
-use crate::projects::{self, Project};
+use crate::json::Patch;
+use crate::limits;
+use crate::limits::Growth;
+use crate::projects;
+use crate::projects::Project;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::rules::text;
+use crate::store::Store;
 use crate::store::WriteTx;
-use crate::{text, workspaces};
+use crate::workspaces;
 
 /// `PATCH /computers/{id}`: what is left out stays as it is.
 #[derive(Deserialize, ToSchema, Default)]
@@ -121,7 +130,7 @@ pub struct Destroyed {
 
 /// `PATCH /computers/{id}`
 pub async fn update(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
     request: Mutation<Update>,
 ) -> Result<Response> {
@@ -129,8 +138,8 @@ pub async fn update(
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
             let after = updated(caller, before.clone(), input?)?;
-            store_change(tx, &app, caller, &before, after)?;
-            Ok(Reply::ok(changed(tx, &app, id)?))
+            store_change(tx, &fleet, caller, &before, after)?;
+            Ok(Reply::ok(changed(tx, &fleet, id)?))
         })
         .await
 }
@@ -187,12 +196,12 @@ fn updated(caller: &Caller, mut c: Record, input: Update) -> Result<Record> {
 /// Stores a change of what is not metered. It is an activity.
 fn store_change(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     before: &Record,
     mut after: Record,
 ) -> Result<Record> {
-    touch(tx, app, &mut after);
+    touch(tx, fleet, &mut after);
     after.updated_at = tx.now();
     save(tx, &after)?;
     record(
@@ -207,7 +216,7 @@ fn store_change(
 
 /// `POST /computers/{id}/resize`
 pub async fn resize(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
     request: Mutation<Resize>,
 ) -> Result<Response> {
@@ -234,27 +243,27 @@ pub async fn resize(
                     sizes,
                     templates: &[],
                 };
-                limits::check(tx, &app.config.file, &workspace, &growth)?;
+                limits::check(tx, &fleet.config.file, &workspace, &growth)?;
                 let mut after = Record {
                     size,
                     ..before.clone()
                 };
-                touch(tx, &app, &mut after);
+                touch(tx, &fleet, &mut after);
                 Change {
                     kind: "computer.resized",
                     at: tx.now(),
                     actor: Actor::Key(caller),
                 }
-                .apply(tx, &app, Some(&before), after)?;
+                .apply(tx, &fleet, Some(&before), after)?;
             }
-            Ok(Reply::ok(ComputerTwice::new(changed(tx, &app, id)?)))
+            Ok(Reply::ok(ComputerTwice::new(changed(tx, &fleet, id)?)))
         })
         .await
 }
 
 /// `POST /computers/{id}/move`
 pub async fn move_to(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
     request: Mutation<Move>,
 ) -> Result<Response> {
@@ -266,15 +275,15 @@ pub async fn move_to(
                 || input.project_id.is_some()
                 || input.project_slug.is_some();
             if somewhere {
-                let (workspace, project) = target(tx, &app, caller, &before, &input)?;
-                put_into(tx, &app, caller, &before, &workspace, project.as_ref())?;
+                let (workspace, project) = target(tx, &fleet, caller, &before, &input)?;
+                put_into(tx, &fleet, caller, &before, &workspace, project.as_ref())?;
             } else if input.host_id.is_none() && input.region.is_none() {
                 return Err(Error::field(
                     "workspace_id",
                     "can't be blank: name the workspace to move to",
                 ));
             }
-            Ok(Reply::ok(ComputerTwice::new(changed(tx, &app, id)?)))
+            Ok(Reply::ok(ComputerTwice::new(changed(tx, &fleet, id)?)))
         })
         .await
 }
@@ -282,7 +291,7 @@ pub async fn move_to(
 /// Where a move goes. No project: the computer stays in its own where the workspace is the same.
 fn target(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     computer: &Record,
     input: &Move,
@@ -303,7 +312,7 @@ fn target(
     } else {
         Some(projects::default_or_create(
             tx,
-            &app.config.file,
+            &fleet.config.file,
             caller,
             &workspace.view,
         )?)
@@ -314,7 +323,7 @@ fn target(
 /// Moves a computer, running or not: usage splits at this instant, history stays where it was.
 fn put_into(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     before: &Record,
     workspace: &workspaces::Record,
@@ -330,7 +339,7 @@ fn put_into(
             sizes: &[before.size],
             templates: std::slice::from_ref(&before.template_type),
         };
-        limits::check(tx, &app.config.file, workspace, &growth)?;
+        limits::check(tx, &fleet.config.file, workspace, &growth)?;
     }
     let mut after = Record {
         workspace_id: workspace.view.id,
@@ -338,13 +347,13 @@ fn put_into(
         external_project_id: project.external_project_id.clone(),
         ..before.clone()
     };
-    touch(tx, app, &mut after);
+    touch(tx, fleet, &mut after);
     Change {
         kind: "computer.moved",
         at: tx.now(),
         actor: Actor::Key(caller),
     }
-    .apply(tx, app, Some(before), after)
+    .apply(tx, fleet, Some(before), after)
 }
 
 /// The live computers that a condition on `c` finds, oldest first.
@@ -366,7 +375,7 @@ fn all(tx: &WriteTx<'_>, condition: &str, id: &dyn rusqlite::ToSql) -> Result<Ve
 /// 422 when a limit of the target refuses; the caller's transaction undoes all of it.
 pub fn follow_project(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     project: ProjectId,
     target: &workspaces::Record,
@@ -386,7 +395,7 @@ pub fn follow_project(
         sizes: &sizes,
         templates: &templates,
     };
-    limits::check(tx, &app.config.file, target, &growth)?;
+    limits::check(tx, &fleet.config.file, target, &growth)?;
     for before in computers {
         let after = Record {
             workspace_id: target.view.id,
@@ -397,21 +406,21 @@ pub fn follow_project(
             at: tx.now(),
             actor: Actor::Key(caller),
         }
-        .apply(tx, app, Some(&before), after)?;
+        .apply(tx, fleet, Some(&before), after)?;
     }
     Ok(())
 }
 
 /// `DELETE /computers/{id}`
 pub async fn delete(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
-    request: Mutation<Anything>,
+    request: Mutation<NoBody>,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
             let before = find(tx, caller, id)?;
-            destroy(tx, &app, caller, &before)?;
+            destroy(tx, &fleet, caller, &before)?;
             Ok(Reply::ok(Destroyed {
                 deleted: true,
                 success: true,
@@ -422,7 +431,7 @@ pub async fn delete(
         .await
 }
 
-fn destroy(tx: &WriteTx<'_>, app: &App, caller: &Caller, before: &Record) -> Result<()> {
+fn destroy(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, before: &Record) -> Result<()> {
     let after = Record {
         status: Status::Destroyed,
         ..before.clone()
@@ -432,7 +441,7 @@ fn destroy(tx: &WriteTx<'_>, app: &App, caller: &Caller, before: &Record) -> Res
         at: tx.now(),
         actor: Actor::Key(caller),
     }
-    .apply(tx, app, Some(before), after)
+    .apply(tx, fleet, Some(before), after)
 }
 
 /// Deletes every computer of a workspace.
@@ -441,28 +450,29 @@ fn destroy(tx: &WriteTx<'_>, app: &App, caller: &Caller, before: &Record) -> Res
 /// When the store fails.
 pub fn delete_all_in(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     workspace: WorkspaceId,
 ) -> Result<()> {
     all(tx, "c.workspace_id = ?1", &workspace)?
         .iter()
-        .try_for_each(|c| destroy(tx, app, caller, c))
+        .try_for_each(|c| destroy(tx, fleet, caller, c))
 }
 
 /// `GET /computers/{id}/auto-stop`
 pub async fn auto_stop(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
 ) -> Result<Json<AutoStop>> {
-    let computer = app.store.read(move |tx| find(tx, &caller, id)).await?;
+    let computer = store.read(move |tx| find(tx, &caller, id)).await?;
     Ok(Json(AutoStop::of(&computer)))
 }
 
 /// `PATCH /computers/{id}/auto-stop`
 pub async fn set_auto_stop(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
     request: Mutation<SetAutoStop>,
 ) -> Result<Response> {
@@ -481,7 +491,7 @@ pub async fn set_auto_stop(
                 auto_stop_seconds: seconds.unwrap_or(0),
                 ..before.clone()
             };
-            let after = store_change(tx, &app, caller, &before, after)?;
+            let after = store_change(tx, &fleet, caller, &before, after)?;
             Ok(Reply::ok(AutoStop::of(&after)))
         })
         .await

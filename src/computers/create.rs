@@ -7,19 +7,26 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::lifecycle::{Change, apps_text};
-use super::{ComputerTwice, Record, Status, changed, find};
-use crate::app::App;
+use super::{ComputerTwice, Record, changed, find};
+use crate::access::caller::Caller;
+use crate::access::scopes::covers;
 use crate::audit::Actor;
-use crate::catalog::Size;
+use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, Mutation, PathId, Reply, covers};
+use crate::http::{Mutation, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
-use crate::limits::{self, Growth};
-use crate::projects::{self, Project};
+use crate::limits;
+use crate::limits::Growth;
+use crate::projects;
+use crate::projects::Project;
+use crate::rules::config::ConfigFile;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::rules::text;
 use crate::store::{Tx, WriteTx};
-use crate::workspaces::{self, MAX_AUTO_STOP_SECONDS};
-use crate::{config::ConfigFile, text};
+use crate::workspaces;
+use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
 /// Apps on one computer at the most.
 const MAX_APPS: usize = 100;
@@ -130,11 +137,11 @@ struct New {
 }
 
 /// `POST /computers`
-pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result<Response> {
+pub async fn create(State(fleet): State<Fleet>, request: Mutation<Create>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let id = create_computer(tx, &app, caller, input?)?;
-            Ok(Reply::created(changed(tx, &app, id)?))
+            let id = create_computer(tx, &fleet, caller, input?)?;
+            Ok(Reply::created(changed(tx, &fleet, id)?))
         })
         .await
 }
@@ -143,9 +150,9 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
 ///
 /// # Errors
 /// As `POST /computers`.
-pub(crate) fn create_computer(
+pub fn create_computer(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     input: Create,
 ) -> Result<ComputerId> {
@@ -158,9 +165,9 @@ pub(crate) fn create_computer(
     let template = input
         .template_type
         .clone()
-        .unwrap_or_else(|| app.catalog.default_template().to_owned());
-    if !app.catalog.templates.contains(&template) {
-        let known = app.catalog.templates.join(", ");
+        .unwrap_or_else(|| fleet.catalog.default_template().to_owned());
+    if !fleet.catalog.templates.contains(&template) {
+        let known = fleet.catalog.templates.join(", ");
         fields.push(
             "template_type",
             format!("is not a template of this server; there are {known}"),
@@ -206,8 +213,8 @@ pub(crate) fn create_computer(
         (Some(own), Some(asked)) if own != asked => return Err(Error::forbidden()),
         (own, asked) => own.or(asked).map(str::to_owned),
     };
-    let workspace = resolve_workspace(tx, &app.config.file, caller, &input)?;
-    let project = resolve_project(tx, &app.config.file, caller, &workspace, &input)?;
+    let workspace = resolve_workspace(tx, &fleet.config.file, caller, &input)?;
+    let project = resolve_project(tx, &fleet.config.file, caller, &workspace, &input)?;
     let size = size.unwrap_or(workspace.settings.default_computer_size);
     let growth = Growth {
         workspace: 1,
@@ -215,7 +222,7 @@ pub(crate) fn create_computer(
         sizes: &[size],
         templates: std::slice::from_ref(&template),
     };
-    limits::check(tx, &app.config.file, &workspace, &growth)?;
+    limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     let new = New {
         workspace_id: workspace.view.id,
         external_project_id: project.external_project_id.clone(),
@@ -233,7 +240,7 @@ pub(crate) fn create_computer(
             .auto_stop_seconds
             .unwrap_or(workspace.settings.default_auto_stop_seconds),
     };
-    insert(tx, app, caller, new)
+    insert(tx, fleet, caller, new)
 }
 
 pub(super) fn parse_size(fields: &mut Fields, text: &str) -> Option<Size> {
@@ -328,7 +335,7 @@ fn resolve_workspace(
         }
         None => {
             let derived = text::slugify(&name, "workspace");
-            workspaces::free_slug(tx, &derived, |tx, slug| {
+            text::free_slug(tx, &derived, |tx, slug| {
                 workspaces::slug_taken(tx, tenant, slug)
             })?
         }
@@ -398,7 +405,7 @@ fn resolve_project(
         }
         None => {
             let derived = text::slugify(&name, "project");
-            workspaces::free_slug(tx, &derived, |tx, slug| {
+            text::free_slug(tx, &derived, |tx, slug| {
                 Ok(projects::find_by_slug(tx, here, slug)?.is_some())
             })?
         }
@@ -444,7 +451,7 @@ fn may_make(caller: &Caller, scope: &'static str) -> Result<()> {
     .with_details(serde_json::json!({ "required": scope })))
 }
 
-fn insert(tx: &WriteTx<'_>, app: &App, caller: &Caller, new: New) -> Result<ComputerId> {
+fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<ComputerId> {
     let id: ComputerId = tx.new_id();
     let slug = host_label(tx, caller, &text::slugify(&new.name, "computer"), id)?;
     tx.run(
@@ -471,7 +478,7 @@ fn insert(tx: &WriteTx<'_>, app: &App, caller: &Caller, new: New) -> Result<Comp
         at: tx.now(),
         actor,
     }
-    .apply(tx, app, None, record)?;
+    .apply(tx, fleet, None, record)?;
     Ok(id)
 }
 
@@ -506,22 +513,24 @@ fn cut(slug: &str, suffix: &str) -> String {
 
 /// `POST /computers/{id}/clone`
 pub async fn clone(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
     request: Mutation<CloneRequest>,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let original = find(tx, caller, id)?;
-            let copy = clone_computer(tx, &app, caller, original, input?)?;
-            Ok(Reply::created(ComputerTwice::new(changed(tx, &app, copy)?)))
+            let copy = clone_computer(tx, &fleet, caller, original, input?)?;
+            Ok(Reply::created(ComputerTwice::new(changed(
+                tx, &fleet, copy,
+            )?)))
         })
         .await
 }
 
 fn clone_computer(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     original: Record,
     input: CloneRequest,
@@ -553,7 +562,7 @@ fn clone_computer(
         sizes: &[size],
         templates: std::slice::from_ref(&original.template_type),
     };
-    limits::check(tx, &app.config.file, &workspace, &growth)?;
+    limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     let new = New {
         workspace_id: original.workspace_id,
         project: projects::reach(tx, caller, original.project_id)?,
@@ -569,5 +578,5 @@ fn clone_computer(
         external_project_id: original.external_project_id,
         auto_stop_seconds: original.auto_stop_seconds,
     };
-    insert(tx, app, caller, new)
+    insert(tx, fleet, caller, new)
 }

@@ -5,21 +5,25 @@
 //! there, *dated at that instant*. So a transition or an auto-stop that fell due while the service
 //! was down is caught up at the next start as if it had been up (USAGE U14, U15).
 
+use crate::http::NoBody;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
-use super::{Anything, Moved, Record, Status, changed, find};
-use crate::app::App;
-use crate::audit::{self, Actor, Entry};
+use super::{Moved, Record, changed, find};
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::computers::Fleet;
 use crate::error::{Error, Result};
-use crate::http::{Caller, Mutation, PathId, Reply};
+use crate::http::{Mutation, PathId, Reply};
 use crate::ids::ComputerId;
 use crate::json;
+use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
-use crate::usage;
+use crate::usage::ledger::{Event, append, held};
 
 /// A change of what is metered: status, size, place. Writes the row, the compute event and the
 /// audit entry, in one transaction.
@@ -41,14 +45,14 @@ impl Change<'_> {
     pub fn apply(
         self,
         tx: &WriteTx<'_>,
-        app: &App,
+        fleet: &Fleet,
         before: Option<&Record>,
         mut after: Record,
     ) -> Result<()> {
-        let at = usage::append(
+        let at = append(
             tx,
-            &app.catalog,
-            &usage::Event {
+            &fleet.catalog,
+            &Event {
                 tenant_id: after.tenant_id,
                 workspace_id: after.workspace_id,
                 project_id: after.project_id,
@@ -66,9 +70,9 @@ impl Change<'_> {
                 Status::Stopped => after.stopped_at = Some(at),
                 _ => {}
             }
-            after.due_at = due(app, &after, at);
-            if let Some(due) = after.due_at.filter(|_| app.config.driven) {
-                after.due_at = Some(app.dev.faults.provision(tx, &after, at, due)?);
+            after.due_at = due(fleet, &after, at);
+            if let Some(due) = after.due_at {
+                after.due_at = Some(fleet.driver.delay(tx, &after, at, due)?);
             }
         }
         after.updated_at = at;
@@ -79,17 +83,17 @@ impl Change<'_> {
 
 /// When the built-in driver takes a computer further, if it came to its status, or was last active,
 /// at `at`. An external computer is never moved from here.
-pub(super) fn due(app: &App, computer: &Record, at: Timestamp) -> Option<Timestamp> {
+pub(super) fn due(fleet: &Fleet, computer: &Record, at: Timestamp) -> Option<Timestamp> {
     let next = computer
         .status
-        .next(&app.config.delays, computer.auto_stop_seconds)?;
+        .next(&fleet.config.delays, computer.auto_stop_seconds)?;
     (!computer.external_driver).then(|| at.plus_ms(next.1))
 }
 
 /// An activity: the idle time of a running computer starts again.
-pub(super) fn touch(tx: &WriteTx<'_>, app: &App, computer: &mut Record) {
+pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
     if computer.status == Status::Running {
-        computer.due_at = due(app, computer, tx.now());
+        computer.due_at = due(fleet, computer, tx.now());
     }
 }
 
@@ -152,7 +156,7 @@ pub(super) fn record(
 ///
 /// # Errors
 /// When the store fails.
-pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
+pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
     for done in 0..limit {
         let next: Option<(ComputerId, Timestamp)> = tx
             .row(
@@ -165,15 +169,15 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
             return Ok(done);
         };
         let computer = super::load(tx, id)?;
-        let step = computer
-            .and_then(|c| Some((c.status.next(&app.config.delays, c.auto_stop_seconds)?.0, c)));
+        let step = computer.and_then(|c| {
+            Some((
+                c.status.next(&fleet.config.delays, c.auto_stop_seconds)?.0,
+                c,
+            ))
+        });
         match step {
             Some((status, before)) if !before.external_driver => {
-                let status = if app.config.driven {
-                    app.dev.faults.arrive(id, status)
-                } else {
-                    status
-                };
+                let status = fleet.driver.arrive(id, status);
                 let after = Record {
                     status,
                     ..before.clone()
@@ -183,7 +187,7 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
                     at,
                     actor: Actor::System,
                 }
-                .apply(tx, app, Some(&before), after)?;
+                .apply(tx, fleet, Some(&before), after)?;
             }
             // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
             // the first the row would be found for ever.
@@ -202,7 +206,7 @@ pub fn run_due(tx: &WriteTx<'_>, app: &App, limit: usize) -> Result<usize> {
 /// # Errors
 /// When the store fails.
 pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> {
-    let Some(held) = usage::held(tx, id)? else {
+    let Some(held) = held(tx, id)? else {
         return Ok(());
     };
     let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
@@ -265,7 +269,7 @@ pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> 
 ///
 /// # Errors
 /// When the store fails.
-pub(crate) fn drive(tx: &WriteTx<'_>, app: &App, id: ComputerId, on: bool) -> Result<bool> {
+pub fn drive(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, on: bool) -> Result<bool> {
     let Some(before) = super::load(tx, id)?.filter(|c| !c.external_driver) else {
         return Ok(false);
     };
@@ -283,7 +287,7 @@ pub(crate) fn drive(tx: &WriteTx<'_>, app: &App, id: ComputerId, on: bool) -> Re
         at: tx.now(),
         actor: Actor::System,
     }
-    .apply(tx, app, Some(&before), after)?;
+    .apply(tx, fleet, Some(&before), after)?;
     Ok(true)
 }
 
@@ -308,44 +312,44 @@ enum Verb {
 
 /// `POST /computers/{id}/start`
 pub async fn start(
-    app: State<App>,
+    fleet: State<Fleet>,
     id: PathId<ComputerId>,
-    request: Mutation<Anything>,
+    request: Mutation<NoBody>,
 ) -> Result<Response> {
-    act(app, id, request, Verb::Start).await
+    act(fleet, id, request, Verb::Start).await
 }
 
 /// `POST /computers/{id}/stop`
 pub async fn stop(
-    app: State<App>,
+    fleet: State<Fleet>,
     id: PathId<ComputerId>,
-    request: Mutation<Anything>,
+    request: Mutation<NoBody>,
 ) -> Result<Response> {
-    act(app, id, request, Verb::Stop).await
+    act(fleet, id, request, Verb::Stop).await
 }
 
 /// `POST /computers/{id}/restart`
 pub async fn restart(
-    app: State<App>,
+    fleet: State<Fleet>,
     id: PathId<ComputerId>,
-    request: Mutation<Anything>,
+    request: Mutation<NoBody>,
 ) -> Result<Response> {
-    act(app, id, request, Verb::Restart).await
+    act(fleet, id, request, Verb::Restart).await
 }
 
 async fn act(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ComputerId>,
-    request: Mutation<Anything>,
+    request: Mutation<NoBody>,
     verb: Verb,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
             input?;
-            let message = perform(tx, &app, caller, before, verb)?;
+            let message = perform(tx, &fleet, caller, before, verb)?;
             Ok(Reply::ok(Moved {
-                computer: changed(tx, &app, id)?,
+                computer: changed(tx, &fleet, id)?,
                 success: true,
                 message,
             }))
@@ -355,7 +359,7 @@ async fn act(
 
 fn perform(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     before: Record,
     verb: Verb,
@@ -372,7 +376,7 @@ fn perform(
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
             let mut touched = before;
-            touch(tx, app, &mut touched);
+            touch(tx, fleet, &mut touched);
             save(tx, &touched)?;
             return Ok(message);
         }
@@ -406,7 +410,7 @@ fn perform(
         at: tx.now(),
         actor: Actor::Key(caller),
     }
-    .apply(tx, app, Some(&before), after)?;
+    .apply(tx, fleet, Some(&before), after)?;
     Ok(format!("computer is {target}"))
 }
 

@@ -6,11 +6,10 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::{Input, agenda, state, to_its_end};
-use crate::app::App;
+use super::{Emulator, Input, scheduler, state, to_its_end};
 use crate::clock::{Course, Mode, Stopwatch, Timestamp};
 use crate::error::{Error, Fields, Result};
-use crate::webhooks;
+use crate::outbox::webhooks::deliver::deliver_due;
 
 /// Instants that one commit passes at the most: readers see the clock move, and the log stays small.
 const PER_COMMIT: usize = 2000;
@@ -48,8 +47,8 @@ pub(super) struct Drive {
     speed: Option<u32>,
 }
 
-fn view(app: &App, steps: Option<usize>) -> Json<View> {
-    let clock = app.store.clock();
+fn view(dev: &Emulator, steps: Option<usize>) -> Json<View> {
+    let clock = dev.store.clock();
     let course = clock.course();
     let running = course.filter(|course| course.mode == Mode::Running);
     Json(View {
@@ -62,25 +61,25 @@ fn view(app: &App, steps: Option<usize>) -> Json<View> {
 }
 
 /// `GET /_dev/clock`
-pub(super) async fn show(State(app): State<App>) -> Json<View> {
-    view(&app, None)
+pub(super) async fn show(State(dev): State<Emulator>) -> Json<View> {
+    view(&dev, None)
 }
 
 /// `POST /_dev/clock`
 pub(super) async fn drive(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     Input(input): Input<Drive>,
 ) -> Result<Json<View>> {
-    to_its_end(async move { set(&app, &input).await }).await
+    to_its_end(async move { set(&dev, &input).await }).await
 }
 
-async fn set(app: &App, input: &Drive) -> Result<Json<View>> {
-    let _one = app.dev.moving.lock().await;
-    let clock = app.store.clock();
+async fn set(dev: &Emulator, input: &Drive) -> Result<Json<View>> {
+    let _one = dev.moving.lock().await;
+    let clock = dev.store.clock();
     let now = clock.now();
     let target = check(input, now, clock.wall())?;
     let steps = match target {
-        Some(target) => Some(advance(app, target).await?),
+        Some(target) => Some(advance(dev, target).await?),
         None => None,
     };
     let course = clock.course();
@@ -92,13 +91,13 @@ async fn set(app: &App, input: &Drive) -> Result<Json<View>> {
         });
         let course = Course::new(mode, clock.now(), speed);
         clock.steer(course);
-        app.store
+        dev.store
             .write(move |tx| state::keep_course(tx, course))
             .await?;
-        app.store.signals().agenda.notify_one();
-        app.store.signals().outbox.notify_one();
+        dev.store.signals().agenda.notify_one();
+        dev.store.signals().outbox.notify_one();
     }
-    Ok(view(app, steps))
+    Ok(view(dev, steps))
 }
 
 /// Where the clock is to be moved to, if it is.
@@ -156,15 +155,15 @@ fn check(input: &Drive, now: Timestamp, wall: Timestamp) -> Result<Option<Timest
 ///
 /// # Errors
 /// When the store fails; the clock then stands where everything before has happened.
-pub async fn advance(app: &App, until: Timestamp) -> Result<usize> {
-    let clock = app.store.clock();
+pub async fn advance(dev: &Emulator, until: Timestamp) -> Result<usize> {
+    let clock = dev.store.clock();
     let Some(course) = clock.course() else {
         return Err(Error::internal("the system's clock cannot be driven"));
     };
     let from = clock.now();
     // It must not run by itself meanwhile, or it would be past what has not happened yet.
     clock.steer(Course::new(Mode::Frozen, from, 1));
-    let result = pass(app, from, until).await;
+    let result = pass(dev, from, until).await;
     let mode = match course.mode {
         // From now on it is not the wall clock's time any more.
         Mode::Real if clock.now() > from => Mode::Running,
@@ -174,16 +173,16 @@ pub async fn advance(app: &App, until: Timestamp) -> Result<usize> {
     result
 }
 
-async fn pass(app: &App, from: Timestamp, until: Timestamp) -> Result<usize> {
+async fn pass(dev: &Emulator, from: Timestamp, until: Timestamp) -> Result<usize> {
     let mut steps = 0;
     let patience = Stopwatch::start();
     let mut send = true;
     loop {
-        let inner = app.clone();
-        let progress = app
+        let inner = dev.clone();
+        let progress = dev
             .store
             .write_alone(move |tx| {
-                let progress = agenda::run(tx, &inner, until, PER_COMMIT, send)?;
+                let progress = scheduler::run(tx, &inner, until, PER_COMMIT, send)?;
                 // Who signed in did so in front of a screen, where less time has passed.
                 tx.execute(
                     "UPDATE sessions SET created_at = created_at + ?1, expires_at = expires_at + ?1
@@ -199,7 +198,7 @@ async fn pass(app: &App, from: Timestamp, until: Timestamp) -> Result<usize> {
             // Webhooks hear of it at its instant; but an hour must not take an hour because of one that
             // does not answer.
             let left = SEND_PATIENCE.saturating_sub(Duration::from_micros(patience.micros()));
-            send = webhooks::deliver_due(app, left).await?;
+            send = deliver_due(&dev.outbox, left).await?;
         }
         if progress.finished {
             return Ok(steps);

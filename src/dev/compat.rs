@@ -12,11 +12,11 @@ use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::differences;
-use crate::app::App;
+use super::{Emulator, differences};
 use crate::clock::Timestamp;
-use crate::http::{BASE, Known, Place, Treatment, Used, other_product};
+use crate::http::{Known, Place, Treatment, Used};
 use crate::ids::parse_uuid;
+use crate::rules::hosted::{BASE, other_product};
 
 /// Routes that are not there, at the most.
 const UNKNOWN_ROUTES: usize = 200;
@@ -231,7 +231,7 @@ fn shape(path: &str) -> String {
     shown
 }
 
-fn report(app: &App, record: &Record) -> Report {
+fn report(dev: &Emulator, record: &Record) -> Report {
     let mut routes = Vec::new();
     for ((path, method), route) in &record.served {
         let note = differences::of(method, path);
@@ -284,7 +284,7 @@ fn report(app: &App, record: &Record) -> Report {
         ignored_fields,
         differences,
         requests: record.requests,
-        since: record.since.unwrap_or(app.started_at),
+        since: record.since.unwrap_or(dev.started_at),
         routes,
         clients: record
             .clients
@@ -299,16 +299,16 @@ fn report(app: &App, record: &Record) -> Report {
 }
 
 /// `GET /_dev/compat`
-pub(super) async fn show(State(app): State<App>) -> Json<Report> {
-    Json(report(&app, &app.dev.compat.record()))
+pub(super) async fn show(State(dev): State<Emulator>) -> Json<Report> {
+    Json(report(&dev, &dev.compat.record()))
 }
 
 /// `POST` and `DELETE /_dev/compat`: begins afresh, and answers what there was until then.
-pub(super) async fn restart(State(app): State<App>) -> Json<Report> {
-    let mut record = app.dev.compat.record();
-    let before = report(&app, &record);
+pub(super) async fn restart(State(dev): State<Emulator>) -> Json<Report> {
+    let mut record = dev.compat.record();
+    let before = report(&dev, &record);
     *record = Record {
-        since: Some(app.store.now()),
+        since: Some(dev.store.now()),
         ..Record::default()
     };
     Json(before)

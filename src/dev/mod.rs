@@ -8,30 +8,32 @@
 //! | module | what |
 //! |---|---|
 //! | `state` | what is kept of the clock and the scenario in the database |
-//! | [`agenda`] | what falls due, in order, for a clock that is moved |
+//! | [`scheduler`] | what falls due, in order, for a clock that is moved |
 //! | `clock` | `/_dev/clock` |
-//! | [`scenario`], `seed`, `life` | the files, what is made of them, and what goes on afterwards |
-//! | `save` | a scenario of the present state |
+//! | [`scenario`], `seed`, `simulation` | the files, what is made of them, and what goes on afterwards |
+//! | `scenario_export` | a scenario of the present state |
 //! | `snapshots` | `/_dev/snapshots`, `/_dev/reset` |
-//! | [`faults`], `pass` | `/_dev/faults`: rules, and what they do to requests and computers |
+//! | [`faults`], `middleware` | `/_dev/faults`: rules, and what they do to requests and computers |
 //! | [`compat`], `differences` | `/_dev/compat`: what was used, and what the hosted service does otherwise |
-//! | `visit` | the one link by which a demo signs its presenter in |
+//! | `login_link` | the one link by which a demo signs its presenter in |
 
-pub mod agenda;
-mod clock;
+pub mod clock;
 pub mod compat;
-mod differences;
+pub mod differences;
 pub mod faults;
-mod life;
-mod pass;
-mod save;
+mod login_link;
+mod middleware;
 pub mod scenario;
+mod scenario_export;
+pub mod scheduler;
 mod seed;
+mod simulation;
 mod snapshots;
 mod state;
-mod visit;
 
 use std::net::IpAddr;
+use std::ops::Deref;
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::{FromRequest, Request, State};
@@ -42,31 +44,89 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use serde::de::DeserializeOwned;
 
-use crate::app::App;
+use crate::access::auth::Auth;
+use crate::clock::Timestamp;
+use crate::computers::Fleet;
 use crate::error::{Error, Result};
-use crate::http::{MAX_BODY, from_json, read_body};
+use crate::http::{Known, MAX_BODY, Recorder, Used, from_json, read_body};
+use crate::outbox::events::Streams;
+use crate::outbox::webhooks::deliver::Outbox;
+use crate::store::Store;
 
-pub use clock::advance;
-pub use life::live;
-pub(crate) use pass::watched;
-pub use save::save;
+pub use login_link::LoginLinks;
+pub(crate) use middleware::watched;
+pub use scenario_export::save;
 pub(crate) use seed::find;
 pub use seed::{Seeded, seed};
-pub use snapshots::{SEED, take as take_snapshot, take_blocking as take_snapshot_blocking};
+pub use simulation::live;
+pub use snapshots::{SEED, take_blocking as take_snapshot_blocking};
 pub use state::{keep, resume, set_pace};
-pub use visit::Visits;
 
-/// What the emulator holds in memory.
-#[derive(Default)]
-pub struct Dev {
+/// The emulator over a running service. Cheap to clone.
+#[derive(Clone)]
+pub struct Emulator(Arc<Inner>);
+
+impl Deref for Emulator {
+    type Target = Inner;
+
+    fn deref(&self) -> &Inner {
+        &self.0
+    }
+}
+
+/// Methods and paths of the route table.
+pub type Routes = Vec<(Method, &'static str)>;
+
+/// The parts of an [`Emulator`].
+pub struct Inner {
+    pub(in crate::dev) store: Store,
+    pub(in crate::dev) fleet: Fleet,
+    auth: Arc<Auth>,
+    outbox: Outbox,
+    streams: Arc<Streams>,
+    routes: Routes,
+    started_at: Timestamp,
     /// Held while the clock is moved or the database replaced: one of them at a time.
     moving: tokio::sync::Mutex<()>,
     /// Links that sign in once.
-    pub visits: Visits,
+    pub login_links: LoginLinks,
     /// Rules that spoil answers.
-    pub faults: faults::Faults,
+    pub faults: Arc<faults::Faults>,
     /// What was used of the API.
     pub compat: compat::Compat,
+}
+
+impl Emulator {
+    /// Over the parts of a service, with the rules that its driver asks too.
+    pub fn new(
+        store: Store,
+        fleet: Fleet,
+        auth: Arc<Auth>,
+        outbox: Outbox,
+        streams: Arc<Streams>,
+        faults: Arc<faults::Faults>,
+        routes: Routes,
+    ) -> Self {
+        Emulator(Arc::new(Inner {
+            started_at: store.now(),
+            store,
+            fleet,
+            auth,
+            outbox,
+            streams,
+            faults,
+            routes,
+            moving: tokio::sync::Mutex::default(),
+            login_links: LoginLinks::default(),
+            compat: compat::Compat::default(),
+        }))
+    }
+}
+
+impl Recorder for Emulator {
+    fn names(&self, route: &Known, used: &Used) {
+        self.compat.names(route, used);
+    }
 }
 
 /// Runs `f` to its end even if the client leaves meanwhile: half way, the clock would be left standing
@@ -80,8 +140,11 @@ async fn to_its_end<T: Send + 'static>(
 }
 
 /// The routes, where the clock can be driven; none otherwise.
-pub fn router(app: &App) -> Router<App> {
-    if !app.config.driven {
+pub fn router<S>(emulator: &Emulator) -> Router<S>
+where
+    S: Clone + Send + Sync + 'static,
+{
+    if !emulator.fleet.config.driven {
         return Router::new();
     }
     Router::new()
@@ -103,17 +166,18 @@ pub fn router(app: &App) -> Router<App> {
                 .post(compat::restart)
                 .delete(compat::restart),
         )
-        .route_layer(from_fn_with_state(app.clone(), guard))
-        .route("/_dev/visit/{token}", get(visit::enter))
+        .route_layer(from_fn_with_state(emulator.clone(), guard))
+        .route("/_dev/visit/{token}", get(login_link::enter))
+        .with_state(emulator.clone())
 }
 
 /// An operator's key; and nothing that a page of another site could have sent, which matters since
 /// everybody knows the key of development mode.
-async fn guard(State(app): State<App>, request: Request, next: Next) -> Result<Response> {
-    check_site(app.config.dev, request.headers())?;
-    let key = app
+async fn guard(State(dev): State<Emulator>, request: Request, next: Next) -> Result<Response> {
+    check_site(dev.fleet.config.dev, request.headers())?;
+    let key = dev
         .auth
-        .identify(&app.store, request.method(), request.headers())
+        .identify(&dev.store, request.method(), request.headers())
         .await?;
     if !key.operator {
         return Err(Error::denied(
@@ -170,12 +234,12 @@ fn is_loopback(host: &str) -> bool {
 /// A JSON body.
 struct Input<T>(T);
 
-impl<T: DeserializeOwned> FromRequest<App> for Input<T> {
+impl<T: DeserializeOwned> FromRequest<Emulator> for Input<T> {
     type Rejection = Error;
 
-    async fn from_request(request: Request, app: &App) -> Result<Self> {
+    async fn from_request(request: Request, dev: &Emulator) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts, body, MAX_BODY, app.config.request_timeout).await?;
+        let bytes = read_body(&parts, body, MAX_BODY, dev.fleet.config.request_timeout).await?;
         let value = if bytes.is_empty() {
             serde_json::Value::Null
         } else {

@@ -8,8 +8,8 @@ use std::fmt;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
-use crate::catalog::Size;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::rules::size::Size;
 
 /// The scenarios that the binary brings along: name and text.
 pub const BUILT_IN: &[(&str, &str)] = &[("clinic", include_str!("scenarios/clinic.toml"))];

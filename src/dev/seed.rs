@@ -3,19 +3,25 @@
 
 use super::scenario::{Computer, Scenario, Workspace};
 use super::state::{self, Kept};
-use super::{agenda, scenario};
-use crate::api_keys::{self, DEV_KEY, NewKey};
-use crate::app::App;
+use super::{Emulator, scenario, scheduler};
+use crate::access::caller::Caller;
+use crate::access::key::DEV_KEY;
+use crate::access::key::find_key;
+use crate::access::key::hash;
+use crate::api_keys::NewKey;
 use crate::audit::Actor;
-use crate::catalog::Size;
 use crate::clock::{Course, DAY_MS, Mode, Timestamp};
-use crate::computers::{self, Change};
+use crate::computers;
+use crate::computers::create::{Create, create_computer};
+use crate::computers::lifecycle::Change;
 use crate::error::{Error, Result};
-use crate::http::{Caller, Patch, find_key};
 use crate::ids::ComputerId;
 use crate::json::Object;
-use crate::store::{Source, WriteTx};
-use crate::{domains, projects, tenants, text, workspaces};
+use crate::json::Patch;
+use crate::rules::size::Size;
+use crate::rules::text;
+use crate::store::{IdSource, WriteTx};
+use crate::{domains, projects, tenants, workspaces};
 
 /// What was made.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,7 +49,7 @@ enum Step<'a> {
 /// 409 where there is an organization already; 422 for a scenario that asks for what is refused.
 pub fn seed(
     tx: &WriteTx<'_>,
-    app: &App,
+    dev: &Emulator,
     file: &str,
     seed: u64,
     progress: &dyn Fn(u64),
@@ -55,7 +61,7 @@ pub fn seed(
         ));
     }
     let scenario = Scenario::parse(file).map_err(state::unreadable)?;
-    let source = Source::seeded(seed);
+    let source = IdSource::seeded(seed);
     let end = scenario.end();
     let caller = tx.at(scenario.start, Some(&source), |tx| {
         state::keep_course(tx, Course::new(Mode::Running, end, 1))?;
@@ -65,7 +71,7 @@ pub fn seed(
             lived_to: scenario.start,
         };
         state::keep_scenario(tx, &kept)?;
-        organization(tx, app, &scenario)
+        organization(tx, dev, &scenario)
     })?;
 
     let mut now = scenario.start;
@@ -76,11 +82,11 @@ pub fn seed(
                 "dates something after its last day",
             ));
         }
-        pass(tx, app, &source, now, at, progress, &scenario)?;
+        pass(tx, dev, &source, now, at, progress, &scenario)?;
         now = at;
-        tx.at(at, Some(&source), |tx| perform(tx, app, &caller, step))?;
+        tx.at(at, Some(&source), |tx| perform(tx, dev, &caller, step))?;
     }
-    pass(tx, app, &source, now, end, progress, &scenario)?;
+    pass(tx, dev, &source, now, end, progress, &scenario)?;
     let count = |sql| Ok::<_, Error>(tx.query_row(sql, [], |row| row.get(0))?);
     Ok(Seeded {
         workspaces: count("SELECT sum(workspace_count) FROM tenants")?,
@@ -108,21 +114,21 @@ pub(crate) fn find(name: &str) -> std::result::Result<String, String> {
 }
 
 /// The organization, with the key of development mode: a secret out of a seed would be none.
-fn organization(tx: &WriteTx<'_>, app: &App, scenario: &Scenario) -> Result<Caller> {
+fn organization(tx: &WriteTx<'_>, dev: &Emulator, scenario: &Scenario) -> Result<Caller> {
     let key = NewKey {
         fixed: Some(DEV_KEY),
         ..NewKey::operator()
     };
     tenants::insert(
         tx,
-        &app.config.file,
+        &dev.fleet.config.file,
         Actor::Operator,
         &scenario.organization,
         &scenario.slug,
         scenario.credits,
         key,
     )?;
-    let key = find_key(tx, &api_keys::hash(DEV_KEY))?
+    let key = find_key(tx, &hash(DEV_KEY))?
         .ok_or_else(|| Error::internal("the key of development mode is not there"))?;
     Ok(Caller::without_request(key, "scenario"))
 }
@@ -130,8 +136,8 @@ fn organization(tx: &WriteTx<'_>, app: &App, scenario: &Scenario) -> Result<Call
 /// Lets the time between two instants pass, day by day.
 fn pass(
     tx: &WriteTx<'_>,
-    app: &App,
-    source: &Source,
+    dev: &Emulator,
+    source: &IdSource,
     from: Timestamp,
     to: Timestamp,
     progress: &dyn Fn(u64),
@@ -142,7 +148,7 @@ fn pass(
         let next_day = Timestamp((at.0.div_euclid(DAY_MS) + 1) * DAY_MS);
         let until = to.min(next_day);
         tx.at(at, Some(source), |tx| {
-            agenda::run(tx, app, until, usize::MAX, false)
+            scheduler::run(tx, dev, until, usize::MAX, false)
         })?;
         progress(u64::try_from((until.0 - scenario.start.0) / DAY_MS).unwrap_or(0));
         at = until;
@@ -187,19 +193,19 @@ fn unreadable_line(line: &str) -> Error {
     ))
 }
 
-fn perform(tx: &WriteTx<'_>, app: &App, caller: &Caller, step: Step<'_>) -> Result<()> {
+fn perform(tx: &WriteTx<'_>, dev: &Emulator, caller: &Caller, step: Step<'_>) -> Result<()> {
     match step {
-        Step::Workspace(workspace) => make_workspace(tx, app, caller, workspace),
+        Step::Workspace(workspace) => make_workspace(tx, dev, caller, workspace),
         Step::Computer(workspace, computer, n) => {
-            make_computer(tx, app, caller, workspace, computer, n).map(drop)
+            make_computer(tx, dev, caller, workspace, computer, n).map(drop)
         }
         Step::History(workspace, computer, line) => {
-            follow(tx, app, caller, workspace, computer, line)
+            follow(tx, dev, caller, workspace, computer, line)
         }
     }
 }
 
-fn make_workspace(tx: &WriteTx<'_>, app: &App, caller: &Caller, w: &Workspace) -> Result<()> {
+fn make_workspace(tx: &WriteTx<'_>, dev: &Emulator, caller: &Caller, w: &Workspace) -> Result<()> {
     let record = match workspaces::find_by_slug(tx, caller.tenant_id(), &slug_of(w))? {
         // The default one is there from the beginning.
         Some(record) if record.view.is_default => record,
@@ -211,9 +217,9 @@ fn make_workspace(tx: &WriteTx<'_>, app: &App, caller: &Caller, w: &Workspace) -
                 metadata: Some(Object::from(w.metadata.clone())),
                 ..Default::default()
             };
-            match workspaces::create_or_reuse(tx, app, caller, input)? {
-                workspaces::Outcome::Created(new) => new.record,
-                workspaces::Outcome::Reused(record) => record,
+            match workspaces::handlers::create_or_reuse(tx, &dev.fleet, caller, input)? {
+                workspaces::handlers::Outcome::Created(new) => new.record,
+                workspaces::handlers::Outcome::Reused(record) => record,
             }
         }
     };
@@ -227,7 +233,7 @@ fn make_workspace(tx: &WriteTx<'_>, app: &App, caller: &Caller, w: &Workspace) -
             metadata: Object::empty(),
             is_default: false,
         };
-        projects::insert(tx, &app.config.file, caller, &record.view, new)?;
+        projects::insert(tx, &dev.fleet.config.file, caller, &record.view, new)?;
     }
     let id = record.view.id;
     if w.max_computers.is_some() || w.max_computer_size.is_some() || w.auto_stop_seconds.is_some() {
@@ -241,12 +247,17 @@ fn make_workspace(tx: &WriteTx<'_>, app: &App, caller: &Caller, w: &Workspace) -
             default_auto_stop_seconds: set(&w.auto_stop_seconds),
             ..Default::default()
         };
-        workspaces::apply_settings(tx, app, caller, record, input)?;
+        workspaces::handlers::apply_settings(tx, &dev.fleet, caller, record, input)?;
     }
     match &w.domain {
-        Some(domain) => {
-            domains::set_as_found(tx, &app.config, caller, id, domain, w.domain_records)
-        }
+        Some(domain) => domains::handlers::set_as_found(
+            tx,
+            &dev.fleet.config,
+            caller,
+            id,
+            domain,
+            w.domain_records,
+        ),
         None => Ok(()),
     }
 }
@@ -257,7 +268,7 @@ fn slug_of(w: &Workspace) -> String {
 
 fn make_computer(
     tx: &WriteTx<'_>,
-    app: &App,
+    dev: &Emulator,
     caller: &Caller,
     workspace: &Workspace,
     computer: &Computer,
@@ -272,7 +283,7 @@ fn make_computer(
     } else {
         computer.name.clone()
     };
-    let input = computers::Create {
+    let input = Create {
         name: Some(name),
         workspace_slug: Some(slug_of(workspace)),
         project_slug: computer
@@ -286,13 +297,13 @@ fn make_computer(
         metadata: Some(Object::from(metadata)),
         ..Default::default()
     };
-    computers::create_computer(tx, app, caller, input)
+    create_computer(tx, &dev.fleet, caller, input)
 }
 
 /// One line of a computer's history: the first one makes it.
 fn follow(
     tx: &WriteTx<'_>,
-    app: &App,
+    dev: &Emulator,
     caller: &Caller,
     workspace: &Workspace,
     computer: &Computer,
@@ -312,7 +323,7 @@ fn follow(
             count: 1,
             ..computer.clone()
         };
-        make_computer(tx, app, caller, workspace, &first, 1)?;
+        make_computer(tx, dev, caller, workspace, &first, 1)?;
         return Ok(());
     }
     let slug = slug_of(workspace);
@@ -344,5 +355,5 @@ fn follow(
         at: tx.now(),
         actor: Actor::System,
     }
-    .apply(tx, app, Some(&before), after)
+    .apply(tx, &dev.fleet, Some(&before), after)
 }

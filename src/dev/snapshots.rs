@@ -14,11 +14,11 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Input, state, to_its_end};
-use crate::app::App;
+use super::{Emulator, Input, state, to_its_end};
 use crate::clock::{Course, Timestamp};
 use crate::error::{Error, Result};
-use crate::store::{self, Signals, Store};
+use crate::store;
+use crate::store::{Signals, Store};
 
 /// The snapshot that is taken of what was seeded.
 pub const SEED: &str = "seed";
@@ -164,7 +164,7 @@ fn copy_pages(from: &Connection, to: &mut Connection) -> Result<()> {
 }
 
 /// Puts the copy at `path` in place of the live database.
-async fn put_back(app: &App, path: PathBuf) -> Result<()> {
+async fn put_back(dev: &Emulator, path: PathBuf) -> Result<()> {
     let from = move || -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let from = Connection::open_with_flags(&path, flags)?;
@@ -177,15 +177,15 @@ async fn put_back(app: &App, path: PathBuf) -> Result<()> {
         }
         Ok(from)
     };
-    replace(app, from).await
+    replace(dev, from).await
 }
 
 async fn replace(
-    app: &App,
+    dev: &Emulator,
     from: impl FnOnce() -> Result<Connection> + Send + 'static,
 ) -> Result<()> {
-    let (clock, frozen) = (app.store.clock().clone(), app.config.frozen);
-    app.store
+    let (clock, frozen) = (dev.store.clock().clone(), dev.fleet.config.frozen);
+    dev.store
         .exclusive(move |conn, signals: &Signals| {
             let from = from()?;
             conn.flush_prepared_statement_cache();
@@ -201,21 +201,21 @@ async fn replace(
             Ok(())
         })
         .await?;
-    app.streams.restart();
+    dev.streams.restart();
     Ok(())
 }
 
-fn restored(app: &App, name: &str, api_key: Option<String>) -> Json<Restored> {
+fn restored(dev: &Emulator, name: &str, api_key: Option<String>) -> Json<Restored> {
     Json(Restored {
         restored: name.to_owned(),
-        now: app.store.now(),
+        now: dev.store.now(),
         api_key,
     })
 }
 
 /// `GET /_dev/snapshots`
-pub(super) async fn list(State(app): State<App>) -> Result<Json<Snapshots>> {
-    let store = app.store.clone();
+pub(super) async fn list(State(dev): State<Emulator>) -> Result<Json<Snapshots>> {
+    let store = dev.store.clone();
     let look = move || -> Result<Vec<Snapshot>> {
         let read = |name: String| {
             let path = file(&store, &name);
@@ -243,44 +243,44 @@ fn instant_of(path: &Path) -> Option<Timestamp> {
 
 /// `POST /_dev/snapshots`
 pub(super) async fn create(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     Input(input): Input<Create>,
 ) -> Result<(StatusCode, Json<Snapshot>)> {
-    let _one = app.dev.moving.lock().await;
+    let _one = dev.moving.lock().await;
     let name = input.name;
     check_name("name", &name)?;
     if [SEED, EMPTY].contains(&name.as_str()) {
         let text = "seed and empty are names of their own; choose another one";
         return Err(Error::field("name", text));
     }
-    let known = names(&app.store)?;
+    let known = names(&dev.store)?;
     if known.len() >= MOST && !known.contains(&name) {
         return Err(Error::conflict(
             "TOO_MANY_SNAPSHOTS",
             format!("there are {MOST} snapshots; take this one under the name of another"),
         ));
     }
-    let now = app.store.now();
-    take(&app.store, &name).await?;
-    let bytes = file(&app.store, &name).metadata().map_or(0, |m| m.len());
+    let now = dev.store.now();
+    take(&dev.store, &name).await?;
+    let bytes = file(&dev.store, &name).metadata().map_or(0, |m| m.len());
     let now = Some(now);
     Ok((StatusCode::CREATED, Json(Snapshot { name, now, bytes })))
 }
 
 /// `POST /_dev/snapshots/{name}/restore`
 pub(super) async fn restore(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     axum::extract::Path(name): axum::extract::Path<String>,
 ) -> Result<Json<Restored>> {
-    let _one = app.dev.moving.lock().await;
+    let _one = dev.moving.lock().await;
     check_name("name", &name)?;
-    go_back(&app, &name).await
+    go_back(&dev, &name).await
 }
 
-async fn go_back(app: &App, name: &str) -> Result<Json<Restored>> {
-    let path = file(&app.store, name);
+async fn go_back(dev: &Emulator, name: &str) -> Result<Json<Restored>> {
+    let path = file(&dev.store, name);
     if !path.exists() {
-        let known = names(&app.store)?.join(", ");
+        let known = names(&dev.store)?.join(", ");
         let what = if name == SEED {
             "nothing was seeded here; start with `workspaced demo` or `workspaced seed`".to_owned()
         } else {
@@ -288,37 +288,37 @@ async fn go_back(app: &App, name: &str) -> Result<Json<Restored>> {
         };
         return Err(Error::no_route(what));
     }
-    put_back(app, path).await?;
-    Ok(restored(app, name, None))
+    put_back(dev, path).await?;
+    Ok(restored(dev, name, None))
 }
 
 /// `POST /_dev/reset`
 pub(super) async fn reset(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     Input(input): Input<Reset>,
 ) -> Result<Json<Restored>> {
-    to_its_end(async move { reset_to(&app, &input.to).await }).await
+    to_its_end(async move { reset_to(&dev, &input.to).await }).await
 }
 
-async fn reset_to(app: &App, to: &str) -> Result<Json<Restored>> {
-    let _one = app.dev.moving.lock().await;
+async fn reset_to(dev: &Emulator, to: &str) -> Result<Json<Restored>> {
+    let _one = dev.moving.lock().await;
     if to != EMPTY {
         check_name("to", to)?;
-        let restored = go_back(app, to).await?;
-        app.dev.faults.clear();
+        let restored = go_back(dev, to).await?;
+        dev.faults.clear();
         return Ok(restored);
     }
-    replace(app, || {
+    replace(dev, || {
         let fresh = Connection::open_in_memory()?;
         store::create(&fresh)?;
         Ok(fresh)
     })
     .await?;
-    app.dev.faults.clear();
-    let config = app.config.clone();
-    let key = app
+    dev.faults.clear();
+    let config = dev.fleet.config.clone();
+    let key = dev
         .store
-        .write(move |tx| crate::cli::first_start(tx, &config.file, config.dev))
+        .write(move |tx| crate::tenants::first_start::first_start(tx, &config.file, config.dev))
         .await?;
-    Ok(restored(app, EMPTY, key))
+    Ok(restored(dev, EMPTY, key))
 }

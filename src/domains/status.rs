@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::dns::{DnsRecord, RecordStatus};
 use crate::clock::Timestamp;
-use crate::config::Config;
 use crate::error::Result;
 use crate::ids::TenantId;
 use crate::json;
+use crate::rules::config::Config;
 use crate::store::Tx;
 
 /// Whose domain it is.

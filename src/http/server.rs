@@ -17,8 +17,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tower::ServiceExt;
 
-use super::unread;
-use crate::config::Config;
+use super::drain_body;
+use crate::rules::config::Config;
 
 /// A request's head must be there after this time (or the request timeout, where that is shorter), and
 /// the next one on a connection that stays open: who sends a byte a minute does not hold a connection.
@@ -31,7 +31,7 @@ const BREATHER: Duration = Duration::from_millis(50);
 /// Rides in a reply that is not to be sent: the connection is closed without a byte. Only fault rules
 /// of the emulator make one.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Cut;
+pub struct Cut;
 
 impl std::fmt::Display for Cut {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -81,7 +81,7 @@ pub async fn serve(
             request
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
-            let (request, unread) = unread::watch(request);
+            let (request, unread) = drain_body::watch(request);
             let answer = router.clone().oneshot(request);
             async move {
                 let reply = answer.await.unwrap_or_else(|never| match never {});

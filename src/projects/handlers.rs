@@ -1,20 +1,27 @@
 //! The endpoints.
 
+use crate::http::NoBody;
+use crate::http::id_param;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{ToSql, named_params, params};
 
 use super::rows::*;
-use super::shapes::*;
-use crate::app::App;
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::computers;
+use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, PathId, Reply};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
-use crate::json::{self, Object};
+use crate::json;
+use crate::json::Object;
+use crate::rules::text;
+use crate::store::Store;
 use crate::store::{Tx, WriteTx};
-use crate::workspaces::{self, Deleted};
-use crate::{computers, text};
+use crate::workspaces;
+use crate::workspaces::Deleted;
 
 /// The live projects of the organization, or of one of its workspaces.
 fn list_where(
@@ -56,14 +63,15 @@ fn list_where(
 
 /// `GET /projects`
 pub async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
 ) -> Result<Json<List<Project>>> {
     let (page, filter) = (page.get()?.page()?, filter.get()?);
     let workspace: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
-    let list = app.store.read(move |tx| {
+    let list = store.read(move |tx| {
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
         }
@@ -76,12 +84,13 @@ pub async fn list(
 
 /// `GET /workspaces/{id}/projects`
 pub async fn list_in_workspace(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     page: Params<PageQuery>,
 ) -> Result<Json<List<Project>>> {
-    let list = app.store.read(move |tx| {
+    let list = store.read(move |tx| {
         workspaces::find(tx, &caller, id)?;
         list_where(tx, caller.tenant_id(), Some(id), None, page.get()?.page()?)
     });
@@ -89,10 +98,10 @@ pub async fn list_in_workspace(
 }
 
 /// `POST /projects`
-pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result<Response> {
+pub async fn create(State(fleet): State<Fleet>, request: Mutation<Create>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let (project, reused) = create_or_reuse(tx, &app, caller, input?)?;
+            let (project, reused) = create_or_reuse(tx, &fleet, caller, input?)?;
             let reply = Reused { project, reused };
             Ok(if reused {
                 Reply::ok(reply)
@@ -105,7 +114,7 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
 
 fn create_or_reuse(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     input: Create,
 ) -> Result<(Project, bool)> {
@@ -153,20 +162,19 @@ fn create_or_reuse(
         is_default: false,
     };
     Ok((
-        insert(tx, &app.config.file, caller, &workspace.view, new)?,
+        insert(tx, &fleet.config.file, caller, &workspace.view, new)?,
         false,
     ))
 }
 
 /// `GET /projects/{id}`
 pub async fn show(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ProjectId>,
 ) -> Result<Json<Project>> {
-    Ok(Json(
-        app.store.look_up(move |tx| find(tx, &caller, id)).await?,
-    ))
+    Ok(Json(store.look_up(move |tx| find(tx, &caller, id)).await?))
 }
 
 /// `PATCH /projects/{id}`
@@ -211,10 +219,7 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
 }
 
 /// `DELETE /projects/{id}`
-pub async fn delete(
-    PathId(id): PathId<ProjectId>,
-    request: Mutation<computers::Anything>,
-) -> Result<Response> {
+pub async fn delete(PathId(id): PathId<ProjectId>, request: Mutation<NoBody>) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
             let project = find(tx, caller, id)?;
@@ -238,7 +243,7 @@ pub async fn delete(
 
 /// `POST /projects/{id}/move`
 pub async fn move_to(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<ProjectId>,
     request: Mutation<Move>,
 ) -> Result<Response> {
@@ -267,7 +272,7 @@ pub async fn move_to(
                 (target.view.id, tx.now(), id, caller.tenant_id()),
             )
             .map_err(unique)?;
-            computers::follow_project(tx, &app, caller, id, &target)?;
+            computers::change::follow_project(tx, &fleet, caller, id, &target)?;
             let after =
                 one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
             after.audit(tx, caller, "project.moved", Some(&before))?;

@@ -1,9 +1,8 @@
 //! Projects: apps, sites or campaigns inside a workspace; computers belong to them.
 
-mod handlers;
+pub mod handlers;
 mod rows;
-mod shapes;
+mod types;
 
-pub use handlers::*;
 pub use rows::*;
-pub use shapes::*;
+pub use types::*;

@@ -2,15 +2,17 @@
 
 use rusqlite::{OptionalExtension, named_params, params};
 
-use super::shapes::*;
-use crate::audit::{self, Actor, Entry};
-use crate::config::ConfigFile;
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
-use crate::http::Caller;
 use crate::ids::{ProjectId, WorkspaceId};
 use crate::json::Object;
+use crate::rules::config::ConfigFile;
+use crate::rules::text::free_slug;
 use crate::store::{Tx, WriteTx};
-use crate::workspaces::{self, free_slug};
+use crate::workspaces;
 use crate::{domains, limits};
 
 /// The live project with this id, if the caller may touch it.

@@ -15,21 +15,21 @@
 //! Dangerous here: a closure runs on the writer's own thread. It must not block on anything but
 //! the database, and must only use the transaction that it is given.
 
+mod attachments;
 mod backup;
 mod checkpoint;
 mod columns;
+mod group_commit;
 mod health;
-mod memory;
+mod id_source;
 mod open;
-mod pace;
 mod readers;
 mod restore;
-mod source;
 mod statements;
 mod tx;
 mod upgrade;
-mod webhooks;
 mod writer;
+mod writer_cache;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -43,18 +43,20 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot, watch};
 
+use attachments::Attachments;
+
 use crate::clock::{Clock, Timestamp};
 use crate::error::{Error, Result};
 
 pub use backup::{
-    Backup, Inspection, Target, checksum_file, inspect, list as list_backups, read_file,
-    recorded_checksum, sha256, take as take_backup,
+    Backup, Target, checksum_file, inspect, list as list_backups, read_file, recorded_checksum,
+    sha256, take as take_backup,
 };
 pub use columns::Columns;
 pub use health::Health;
+pub(crate) use id_source::IdSource;
 pub use open::{OpenError, lock_data_dir};
-pub use restore::{Restored, restore};
-pub(crate) use source::Source;
+pub use restore::restore;
 pub(crate) use tx::Undo;
 pub use tx::{Tx, WriteTx};
 pub(crate) use upgrade::create;
@@ -78,6 +80,7 @@ struct Inner {
     writer: Sender<writer::Message>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Arc<Signals>,
+    attachments: Arc<Attachments>,
 }
 
 /// What the rest of the program hears of commits, before the callers get their answers.
@@ -145,11 +148,13 @@ impl Store {
             .map_err(|e| e.about(path))?;
         open::fold_log(&writer_conn);
         let checkpointer = checkpoint::Checkpointer::start(open::for_checkpoints(path)?)?;
+        let attachments = Arc::new(Attachments::default());
         let (writer, writer_thread) = writer::start(
             writer_conn,
             checkpointer,
             clock.clone(),
             signals.clone(),
+            attachments.clone(),
             WRITE_QUEUE,
         );
         let pool = open::pool(path, readers)?;
@@ -163,6 +168,7 @@ impl Store {
             writer,
             threads: Mutex::new(threads),
             signals,
+            attachments,
         })))
     }
 
@@ -354,6 +360,12 @@ impl Store {
     /// As [`Store::write`].
     pub async fn probe(&self) -> Result<()> {
         self.write(|tx| Ok(writer::touch(tx)?)).await
+    }
+
+    /// Hands the store a value that write transactions can ask for by its type; one of the same type
+    /// is replaced.
+    pub fn attach<T: std::any::Any + Send + Sync>(&self, value: T) {
+        self.0.attachments.put(value);
     }
 
     /// The instant that the next transaction would be stamped with.

@@ -1,13 +1,17 @@
 //! Transactions: a connection, the one `now`, and for writers new ids and what to tell after commit.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use rusqlite::Connection;
 use uuid::Uuid;
 
-use super::source::Source;
+use super::attachments::Attachments;
+use super::id_source::IdSource;
 use super::statements::Keep;
+use super::writer_cache::WriterCache;
 use crate::clock::Timestamp;
 use crate::error::Fault;
 
@@ -41,10 +45,20 @@ impl Deref for Tx<'_> {
     }
 }
 
+/// What the writer has beside its connection.
+#[derive(Default)]
+pub(super) struct Writing {
+    pub cache: WriterCache,
+    pub attachments: Arc<Attachments>,
+    /// How many transactions it has begun.
+    pub transactions: Cell<u64>,
+}
+
 /// A write transaction: one job's part of the shared one.
 pub struct WriteTx<'a> {
     tx: Tx<'a>,
-    source: &'a Source,
+    source: &'a IdSource,
+    pub(super) writer: &'a Writing,
     pub(super) effects: RefCell<Effects>,
 }
 
@@ -77,7 +91,8 @@ impl<'a> WriteTx<'a> {
         conn: &'a Connection,
         statements: Option<&'a dyn Keep>,
         now: Timestamp,
-        source: &'a Source,
+        source: &'a IdSource,
+        writer: &'a Writing,
     ) -> Self {
         WriteTx {
             tx: Tx {
@@ -86,6 +101,7 @@ impl<'a> WriteTx<'a> {
                 statements,
             },
             source,
+            writer,
             effects: RefCell::default(),
         }
     }
@@ -93,6 +109,17 @@ impl<'a> WriteTx<'a> {
     /// A new UUID of version 7, later than every earlier one of this process at the same instant.
     pub fn new_id<T: From<Uuid>>(&self) -> T {
         T::from(self.source.id(self.now()))
+    }
+
+    /// The number of the shared transaction that this one is a part of: what differs may have been
+    /// committed in between, or undone.
+    pub fn transaction(&self) -> u64 {
+        self.writer.transactions.get()
+    }
+
+    /// What [`Store::attach`](super::Store::attach) was given.
+    pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        self.writer.attachments.get()
     }
 
     /// `N` random bytes from the operating system.
@@ -112,7 +139,7 @@ impl<'a> WriteTx<'a> {
     pub(crate) fn at<T>(
         &self,
         now: Timestamp,
-        source: Option<&Source>,
+        source: Option<&IdSource>,
         f: impl FnOnce(&WriteTx<'_>) -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
         let then = WriteTx::new(
@@ -120,6 +147,7 @@ impl<'a> WriteTx<'a> {
             self.statements,
             now,
             source.unwrap_or(self.source),
+            self.writer,
         );
         let result = f(&then);
         self.effects.borrow_mut().merge(*then.effects.borrow());

@@ -21,13 +21,13 @@ const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES];
 const METER: &str = concat!(
     include_str!("upgrade_2.sql"),
     "INSERT INTO metered_computers ",
-    include_str!("../usage/rebuild/computers.sql"),
+    include_str!("../usage/ledger/rebuild/computers.sql"),
     ";INSERT INTO meter_steps SELECT * FROM (",
-    include_str!("../usage/rebuild/steps.sql"),
+    include_str!("../usage/ledger/rebuild/steps.sql"),
     ");INSERT INTO meter_hours SELECT * FROM (",
-    include_str!("../usage/rebuild/hours.sql"),
+    include_str!("../usage/ledger/rebuild/hours.sql"),
     ");INSERT INTO meter_eras SELECT * FROM (",
-    include_str!("../usage/rebuild/eras.sql"),
+    include_str!("../usage/ledger/rebuild/eras.sql"),
     ");",
 );
 

@@ -3,7 +3,7 @@
 //! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint (or without one, see
 //! [`Undo`]), and answered after the one commit. While that commit is on its way to the disk the next
 //! callers gather, so throughput grows with concurrency by itself; nobody is ever made to wait for company
-//! (see [`Pace`] for who is left to the next commit).
+//! (see [`GroupCommit`] for who is left to the next commit).
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -17,13 +17,13 @@ use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
-use super::pace::Pace;
-use super::source::Source;
+use super::group_commit::GroupCommit;
+use super::id_source::IdSource;
 use super::statements::Statements;
-use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx};
+use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx, Writing};
 use super::upgrade::VERSION;
-use super::{memory, webhooks};
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
@@ -99,6 +99,7 @@ pub(super) fn start(
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
+    attachments: Arc<Attachments>,
     queue: usize,
 ) -> (Sender<Message>, JoinHandle<()>) {
     let (sender, receiver) = bounded(queue);
@@ -113,11 +114,15 @@ pub(super) fn start(
             checkpointer,
             clock,
             signals,
-            source: Source::system(),
+            source: IdSource::system(),
+            writing: Writing {
+                attachments,
+                ..Writing::default()
+            },
             pages: Cell::new(0),
             copy_at: Cell::new(CHECKPOINT_PAGES),
             insist_at: Cell::new(RESTART_PAGES),
-            pace: Cell::default(),
+            group_commit: Cell::default(),
         }
         .run(&receiver)
     };
@@ -162,14 +167,15 @@ struct Writer {
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
-    source: Source,
+    source: IdSource,
+    writing: Writing,
     /// Pages in the WAL after the last commit.
     pages: Cell<u32>,
     /// Pages in the WAL at which they are next copied beside the writer.
     copy_at: Cell<u32>,
     /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
     insist_at: Cell<u32>,
-    pace: Cell<Pace>,
+    group_commit: Cell<GroupCommit>,
 }
 
 impl Writer {
@@ -185,7 +191,7 @@ impl Writer {
                 Message::Stop => break,
                 Message::Exclusive(f) => {
                     f(&mut self.conn, &self.signals);
-                    memory::forget();
+                    self.writing.cache.clear();
                     self.checkpoint();
                     receiver.recv().ok()
                 }
@@ -229,8 +235,17 @@ impl Writer {
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             statements.execute("BEGIN IMMEDIATE", [])?;
             let now = self.clock.now();
+            self.writing
+                .transactions
+                .set(self.writing.transactions.get() + 1);
             while let Some(job) = next.take() {
-                let tx = WriteTx::new(&self.conn, Some(statements), now, &self.source);
+                let tx = WriteTx::new(
+                    &self.conn,
+                    Some(statements),
+                    now,
+                    &self.source,
+                    &self.writing,
+                );
                 answers.push(job(&tx));
                 effects.merge(*tx.effects.borrow());
                 if self.conn.is_autocommit() {
@@ -252,7 +267,11 @@ impl Writer {
                         Some("a write that shares this commit failed half way".into()),
                     ));
                 }
-                if !self.pace.get().is_full(answers.len(), watch.micros()) {
+                if !self
+                    .group_commit
+                    .get()
+                    .is_full(answers.len(), watch.micros())
+                {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,
@@ -263,8 +282,9 @@ impl Writer {
             let running = watch.micros();
             statements.execute("COMMIT", [])?;
             let present = answers.len() + others.map_or(0, Receiver::len);
-            let pace = self.pace.get();
-            self.pace.set(pace.after(present, watch.micros() - running));
+            let group_commit = self.group_commit.get();
+            self.group_commit
+                .set(group_commit.after(present, watch.micros() - running));
             Ok(())
         })();
         if let Some(fault) = effects.fault {
@@ -283,9 +303,8 @@ impl Writer {
             let undecided = committing && !full && !self.settle();
             Failure { error, undecided }
         });
-        webhooks::committed();
         if failure.is_some() {
-            memory::forget();
+            self.writing.cache.clear();
         }
         if failure.is_none() {
             if WROTE.take() {

@@ -1,5 +1,6 @@
 //! The endpoints.
 
+use crate::http::NoBody;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -7,20 +8,29 @@ use rusqlite::{OptionalExtension, ToSql, named_params};
 
 use super::rows::*;
 use super::search::{self, Search};
-use super::shapes::*;
-use crate::app::App;
-use crate::audit::{self, Actor, Entry};
-use crate::catalog::{Catalog, Empty, Size};
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
+use crate::compute::Empty;
+use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{Caller, List, Mutation, Page, PageQuery, Params, Patch, PathId, Reply};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::{self, Object};
+use crate::json;
+use crate::json::Object;
+use crate::json::Patch;
+use crate::rules::catalog::Catalog;
+use crate::rules::size::Size;
+use crate::rules::text;
+use crate::store::Store;
 use crate::store::{Columns, Tx, WriteTx};
-use crate::{computers, limits, projects, text};
+use crate::{computers, limits, projects};
 
 /// `GET /workspaces`
 pub async fn list(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
@@ -28,7 +38,7 @@ pub async fn list(
     let (page, filter) = (page.get()?.page()?, filter.get()?);
     let order = order(filter.sort.as_deref())?;
     Ok(Json(
-        app.store
+        store
             .read(move |tx| list_where(tx, &caller, &filter, order, page))
             .await?,
     ))
@@ -106,12 +116,12 @@ fn list_where(
 }
 
 /// `POST /workspaces`
-pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result<Response> {
+pub async fn create(State(fleet): State<Fleet>, request: Mutation<Create>) -> Result<Response> {
     request
         .deciding_first()
         .run(move |tx, caller, input| {
             let input = input?;
-            Ok(match create_or_reuse(tx, &app, caller, input)? {
+            Ok(match create_or_reuse(tx, &fleet, caller, input)? {
                 Outcome::Created(new) => Reply::created(Shown::New(new.json)),
                 Outcome::Reused(record) => Reply::ok(Shown::Reused(Reused {
                     workspace: record.view,
@@ -123,16 +133,16 @@ pub async fn create(State(app): State<App>, request: Mutation<Create>) -> Result
 }
 
 /// What became of a request to create a workspace.
-pub(crate) enum Outcome {
+pub enum Outcome {
     Created(Created),
     /// The external id has one already.
     Reused(Record),
 }
 
 /// The order of decisions is CONTRACT §5.2 with §0.4 nos. 1 and 2.
-pub(crate) fn create_or_reuse(
+pub fn create_or_reuse(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     input: Create,
 ) -> Result<Outcome> {
@@ -167,7 +177,7 @@ pub(crate) fn create_or_reuse(
         None => {
             let derived = text::slugify(&name, "workspace");
             if duplicates {
-                free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
+                text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
             } else {
                 refuse_same_name(tx, tenant, &name)?;
                 derived
@@ -184,7 +194,7 @@ pub(crate) fn create_or_reuse(
         metadata: input.metadata.unwrap_or_else(Object::empty),
         is_default: false,
     };
-    insert(tx, &app.config.file, Actor::Key(caller), new).map(Outcome::Created)
+    insert(tx, &fleet.config.file, Actor::Key(caller), new).map(Outcome::Created)
 }
 
 /// The same name again without a slug of its own: the caller probably repeats itself.
@@ -207,11 +217,12 @@ fn refuse_same_name(tx: &Tx<'_>, tenant: TenantId, name: &str) -> Result<()> {
 
 /// `GET /workspaces/{id}`
 pub async fn show(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
 ) -> Result<Json<Workspace>> {
-    let record = app.store.look_up(move |tx| find(tx, &caller, id)).await?;
+    let record = store.look_up(move |tx| find(tx, &caller, id)).await?;
     Ok(Json(record.view))
 }
 
@@ -262,12 +273,13 @@ pub async fn update(
 
 /// `GET /workspaces/{id}/settings`
 pub async fn settings(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
 ) -> Result<Json<SettingsReply>> {
-    let config = app.config.clone();
-    let reply = app.store.read(move |tx| {
+    let config = fleet.config.clone();
+    let reply = store.read(move |tx| {
         let record = find(tx, &caller, id)?;
         settings_reply(tx, &config.file, record)
     });
@@ -276,7 +288,7 @@ pub async fn settings(
 
 fn settings_reply(
     tx: &Tx<'_>,
-    file: &crate::config::ConfigFile,
+    file: &crate::rules::config::ConfigFile,
     record: Record,
 ) -> Result<SettingsReply> {
     Ok(SettingsReply {
@@ -289,15 +301,15 @@ fn settings_reply(
 
 /// `PUT /workspaces/{id}/settings`
 pub async fn update_settings(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<WorkspaceId>,
     request: Mutation<UpdateSettings>,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let record = find(tx, caller, id)?;
-            let record = apply_settings(tx, &app, caller, record, input?)?;
-            settings_reply(tx, &app.config.file, record).map(Reply::ok)
+            let record = apply_settings(tx, &fleet, caller, record, input?)?;
+            settings_reply(tx, &fleet.config.file, record).map(Reply::ok)
         })
         .await
 }
@@ -306,16 +318,16 @@ pub async fn update_settings(
 ///
 /// # Errors
 /// 422 with every field that is wrong.
-pub(crate) fn apply_settings(
+pub fn apply_settings(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     mut record: Record,
     input: UpdateSettings,
 ) -> Result<Record> {
     let id = record.view.id;
     let before = record.settings.clone();
-    record.settings = merge_settings(&app.catalog, before.clone(), input)?;
+    record.settings = merge_settings(&fleet.catalog, before.clone(), input)?;
     let s = &record.settings;
     record.view.updated_at = tx.now();
     tx.run(
@@ -423,10 +435,10 @@ fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Re
 
 /// `DELETE /workspaces/{id}`
 pub async fn delete(
-    State(app): State<App>,
+    State(fleet): State<Fleet>,
     PathId(id): PathId<WorkspaceId>,
     query: Params<DeleteQuery>,
-    request: Mutation<computers::Anything>,
+    request: Mutation<NoBody>,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
@@ -436,14 +448,14 @@ pub async fn delete(
             let force = flag(&mut fields, "force", query.force.as_deref());
             let dry_run = flag(&mut fields, "dry_run", query.dry_run.as_deref());
             fields.finish()?;
-            delete_workspace(tx, &app, caller, &record, force, dry_run).map(Reply::ok)
+            delete_workspace(tx, &fleet, caller, &record, force, dry_run).map(Reply::ok)
         })
         .await
 }
 
 fn delete_workspace(
     tx: &WriteTx<'_>,
-    app: &App,
+    fleet: &Fleet,
     caller: &Caller,
     record: &Record,
     force: bool,
@@ -483,7 +495,7 @@ fn delete_workspace(
             );
         }
     }
-    computers::delete_all_in(tx, app, caller, id)?;
+    computers::change::delete_all_in(tx, fleet, caller, id)?;
     projects::delete_all_in(tx, caller, id)?;
     crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
     tx.run(
@@ -527,12 +539,13 @@ fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
 
 /// `GET /workspaces/{id}/stats`
 pub async fn stats(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
 ) -> Result<Json<Stats>> {
-    let catalog = app.catalog.clone();
-    let stats = app.store.read(move |tx| {
+    let catalog = fleet.catalog.clone();
+    let stats = store.read(move |tx| {
         let record = find(tx, &caller, id)?;
         let mut by_status: std::collections::BTreeMap<String, i64> =
             ["running", "stopped", "provisioning", "error"]
@@ -566,11 +579,12 @@ pub async fn stats(
 
 /// `GET` of a list of another product inside a workspace
 pub async fn nothing(
-    State(app): State<App>,
+    State(store): State<Store>,
+    State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
 ) -> Result<Json<List<Empty>>> {
-    app.store
+    store
         .read(move |tx| find(tx, &caller, id).map(drop))
         .await?;
     Ok(Json(List {

@@ -1,11 +1,9 @@
 //! Workspaces: a tenant's customers, with the limits and defaults that hold inside each.
 
-mod handlers;
+pub mod handlers;
 mod rows;
-mod search;
-mod shapes;
+pub mod search;
+pub mod types;
 
-pub use handlers::*;
 pub use rows::*;
-pub use search::index as index_search;
-pub use shapes::*;
+pub use types::*;

@@ -4,14 +4,16 @@ use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::shapes::*;
-use crate::audit::{self, Actor, Entry};
+use super::types::*;
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
-use crate::http::Caller;
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::{self, Object};
+use crate::json;
+use crate::json::Object;
+use crate::limits;
 use crate::store::{Tx, WriteTx};
-use crate::{limits, text};
 
 /// The live workspace with this id, if the caller may touch it.
 ///
@@ -120,7 +122,7 @@ pub struct Created {
 /// 422 when the slug or the external id has been taken; a ceiling of the organization.
 pub fn insert(
     tx: &WriteTx<'_>,
-    file: &crate::config::ConfigFile,
+    file: &crate::rules::config::ConfigFile,
     actor: Actor<'_>,
     new: New<'_>,
 ) -> Result<Created> {
@@ -222,35 +224,6 @@ pub(super) fn unique(e: rusqlite::Error) -> Error {
     } else {
         e.into()
     }
-}
-
-/// The first of `slug`, `slug-2`, `slug-3`, ... that no live row of `scope` has. Looks at about
-/// log n of them, so that a thousand of one name do not cost a thousand look-ups.
-///
-/// # Errors
-/// When the store fails.
-pub fn free_slug(
-    tx: &Tx<'_>,
-    slug: &str,
-    taken: impl Fn(&Tx<'_>, &str) -> Result<bool>,
-) -> Result<String> {
-    if !taken(tx, slug)? {
-        return Ok(slug.to_owned());
-    }
-    let nth = |n: u64| text::with_suffix(slug, &n.to_string());
-    let (mut low, mut high) = (1, 2);
-    while taken(tx, &nth(high))? {
-        (low, high) = (high, high * 2);
-    }
-    while high - low > 1 {
-        let middle = low + (high - low) / 2;
-        if taken(tx, &nth(middle))? {
-            low = middle
-        } else {
-            high = middle
-        }
-    }
-    Ok(nth(high))
 }
 
 /// Whether a live workspace of the tenant has this slug.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderMap, Request};
 use serde_json::{Value, json};
 
-use workspaced::config::Config;
+use workspaced::testing::Config;
 
 use crate::harness::{Answer, Service, redact};
 
@@ -275,7 +275,7 @@ fn a_session_lives_from_use_to_use_but_not_for_ever() {
     let gone = s
         .app
         .store
-        .write_blocking(|tx| workspaced::sessions::purge(tx, 100));
+        .write_blocking(|tx| workspaced::testing::purge_sessions(tx, 100));
     assert_eq!(
         (gone.unwrap(), s.count("SELECT count(*) FROM sessions")),
         (2, 0)
@@ -454,7 +454,7 @@ fn the_system_for_its_operator() {
     );
     assert_eq!(
         system["database"]["schema_version"],
-        workspaced::store::VERSION
+        workspaced::testing::VERSION
     );
     assert_eq!(system["database"]["readers"], 2);
     let bytes = |name: &str| system["database"][name].as_u64().unwrap();
@@ -742,7 +742,7 @@ fn workspaces_in_another_order() {
     // The default workspace has a list of its own, merged by age with all others.
     for (name, age) in [("cherry", 1), ("default", 2), ("Apple", 3), ("banana", 3)] {
         let sql = "UPDATE workspaces SET created_at = ?1 WHERE name = ?2";
-        let age = move |tx: &workspaced::store::WriteTx<'_>| Ok(tx.execute(sql, (age, name))?);
+        let age = move |tx: &workspaced::testing::WriteTx<'_>| Ok(tx.execute(sql, (age, name))?);
         s.app.store.write_blocking(age).unwrap();
     }
     // Two of one instant: by id, and banana was made first.

@@ -5,8 +5,8 @@ use std::num::NonZeroU32;
 use serde_json::json;
 
 use crate::harness::Service;
-use workspaced::audit;
-use workspaced::config::Config;
+use workspaced::testing::Config;
+use workspaced::testing::audit;
 
 const DAY: i64 = 86_400;
 
@@ -14,7 +14,7 @@ fn purge(s: &Service, limit: u32) -> usize {
     let app = s.app.clone();
     s.app
         .store
-        .write_blocking(move |tx| audit::purge(tx, &app, limit))
+        .write_blocking(move |tx| audit::purge(tx, app.config.audit_retention_days, limit))
         .unwrap()
 }
 

@@ -14,11 +14,12 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::harness::{START, Service, at};
-use workspaced::clock::Clock;
-use workspaced::config::{BackupSettings, Config};
-use workspaced::store::{
-    Store, Target, VERSION, checksum_file, inspect, list_backups, restore, sha256, take_backup,
+use workspaced::testing::Clock;
+use workspaced::testing::store::{
+    Target, checksum_file, inspect, list_backups, restore, sha256, take_backup,
 };
+use workspaced::testing::{BackupSettings, Config};
+use workspaced::testing::{Store, VERSION};
 
 fn names(dir: &Path) -> Vec<String> {
     let mut names: Vec<_> = fs::read_dir(dir)
@@ -230,7 +231,7 @@ fn restoring_brings_back_the_copy_and_keeps_what_was_there() {
             .all(|name| !name.contains("restoring"))
     );
     let store = Store::open(&db, Clock::manual(at(START)), 1).unwrap();
-    assert!(store.read_blocking(workspaced::usage::verify).unwrap().ok);
+    assert!(store.read_blocking(workspaced::testing::verify).unwrap().ok);
     store.close();
 
     // Into an empty directory.
@@ -504,8 +505,8 @@ fn damage_that_is_met_later_ends_the_writes_and_shows_in_the_health() {
         + 1;
     damage(&db, page, size);
     let store = Store::open(&db, s.clock.clone(), 1).unwrap();
-    let app = workspaced::app::App::new(store.clone(), Config::default());
-    (s.router, s.app) = (workspaced::http::router(app.clone()), app);
+    let app = workspaced::testing::App::new(store.clone(), Config::default());
+    (s.router, s.app) = (workspaced::testing::router(app.clone()), app);
     let get = |path: &str| s.send(Request::get(path).body(Body::empty()).unwrap());
     assert_eq!(get("/health").expect(200)["status"], "ok");
     get("/readyz").expect(200);

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service, at};
 use crate::metering_oracle::histories;
-use workspaced::config::{Config, ConfigFile};
-use workspaced::http::BASE;
+use workspaced::testing::BASE;
+use workspaced::testing::{Config, ConfigFile};
 
 /// The file of a workspace.
 #[track_caller]
@@ -38,7 +38,7 @@ pub fn state(s: &Service) -> Vec<i64> {
     let found = s
         .app
         .store
-        .read_blocking(workspaced::usage::verify)
+        .read_blocking(workspaced::testing::verify)
         .unwrap();
     assert!(found.ok, "{found}");
     let mut state = s.fingerprint();
@@ -660,7 +660,9 @@ fn the_audit_log_comes_along_as_what_was_before() {
     let gone = keeps
         .app
         .store
-        .write_blocking(move |tx| workspaced::audit::purge(tx, &app, 500))
+        .write_blocking(move |tx| {
+            workspaced::testing::audit::purge(tx, app.config.audit_retention_days, 500)
+        })
         .unwrap();
     assert!(gone >= was.len(), "{gone}");
     assert_eq!(

@@ -246,7 +246,7 @@ fn made_up_files_break_no_books_and_touch_nobody_else() {
     let lines = parsed(&export(&a, &a.key, &id));
     let b = empty(&a);
     let (victim, victim_tenant, workspace) =
-        b.tenant("victim", workspaced::api_keys::NewKey::operator());
+        b.tenant("victim", workspaced::testing::NewKey::operator());
     let body = json!({ "name": "theirs", "workspace_id": workspace });
     let computer = b
         .call_as(&victim, "POST".parse().unwrap(), "/computers", Some(body))

@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
-use workspaced::config::Config;
+use workspaced::testing::Config;
 
 use crate::harness::{Answer, Service};
 

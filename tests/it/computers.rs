@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::harness::{Service, at, redact};
-use workspaced::config::{Config, ConfigFile};
+use workspaced::testing::{Config, ConfigFile};
 
 fn id(body: &Value) -> String {
     body["id"].as_str().unwrap().to_owned()

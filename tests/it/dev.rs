@@ -9,13 +9,15 @@ use axum::http::{Method, Request};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use workspaced::api_keys::{DEV_KEY, NewKey};
-use workspaced::app::App;
-use workspaced::clock::{Clock, Course, Mode, Stopwatch, Ticks, Timestamp};
-use workspaced::config::Config;
-use workspaced::dev::{self, Seeded, scenario};
-use workspaced::store::Store;
-use workspaced::{http, usage};
+use workspaced::testing::App;
+use workspaced::testing::Config;
+use workspaced::testing::DEV_KEY;
+use workspaced::testing::NewKey;
+use workspaced::testing::Store;
+use workspaced::testing::dev;
+use workspaced::testing::dev::{Seeded, scenario};
+use workspaced::testing::{Clock, Course, Mode, Stopwatch, Ticks, Timestamp};
+use workspaced::testing::{router, verify};
 
 use crate::harness::{Answer, Service, at, runtime};
 
@@ -63,7 +65,7 @@ fn seeded(file: &str, seed: u64) -> (Service, Seeded) {
     clock.steer(Course::new(Mode::Frozen, made.end, 1));
     dev::take_snapshot_blocking(&app.store, dev::SEED).unwrap();
     let service = Service {
-        router: http::router(app.clone()),
+        router: router(app.clone()),
         app,
         clock,
         key: DEV_KEY.into(),
@@ -77,7 +79,7 @@ fn seeded(file: &str, seed: u64) -> (Service, Seeded) {
 fn fill(app: &App, file: &str, seed: u64) -> Seeded {
     let (inner, file) = (app.clone(), file.to_owned());
     app.store
-        .write_blocking(move |tx| dev::seed(tx, &inner, &file, seed, &|_| ()))
+        .write_blocking(move |tx| dev::seed(tx, &inner.emulator, &file, seed, &|_| ()))
         .unwrap()
 }
 
@@ -126,7 +128,7 @@ fn events(s: &Service) -> Vec<String> {
 
 #[track_caller]
 fn proved(s: &Service) {
-    let found = s.app.store.read_blocking(usage::verify).unwrap();
+    let found = s.app.store.read_blocking(verify).unwrap();
     assert!(found.ok, "{found}");
 }
 
@@ -483,7 +485,7 @@ fn a_scenario_wants_an_empty_database() {
     let refused = s
         .app
         .store
-        .write_blocking(move |tx| dev::seed(tx, &app, clinic(), 1, &|_| ()))
+        .write_blocking(move |tx| dev::seed(tx, &app.emulator, clinic(), 1, &|_| ()))
         .unwrap_err();
     assert_eq!(refused.code(), "NOT_EMPTY");
 }
@@ -552,7 +554,7 @@ fn a_snapshot_is_a_whole_database() {
     post(&s, "/_dev/snapshots", json!({ "name": "copy" })).expect(201);
     let path = s.dir.path().join("snapshots/copy.db");
     let copy = Store::open(Path::new(&path), Clock::manual(s.app.store.now()), 1).unwrap();
-    assert!(copy.read_blocking(usage::verify).unwrap().ok);
+    assert!(copy.read_blocking(verify).unwrap().ok);
     copy.close();
 }
 

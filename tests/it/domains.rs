@@ -7,9 +7,10 @@ use std::net::SocketAddr;
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use workspaced::api_keys::{self, NewKey};
-use workspaced::config::Config;
-use workspaced::ids::TenantId;
+use workspaced::testing::Config;
+use workspaced::testing::NewKey;
+use workspaced::testing::TenantId;
+use workspaced::testing::api_keys;
 
 use crate::harness::{Service, request, runtime};
 use dns_server::{DnsServer, Says};

@@ -1,6 +1,5 @@
 //! Live events: what is streamed to whom, from where on, and when a stream ends.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -9,9 +8,9 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use workspaced::app::{App, Parts};
-use workspaced::events::Streams;
-use workspaced::http;
+use workspaced::testing::App;
+use workspaced::testing::Streams;
+use workspaced::testing::router;
 
 use crate::harness::{Service, request, runtime};
 
@@ -363,14 +362,15 @@ fn a_reader_that_does_not_keep_up_is_cut() {
     for n in 0..600 {
         s.workspace(&format!("w{n}"));
     }
-    let app = App::from(Parts {
-        streams: Arc::new(Streams::new(Duration::from_millis(100))),
-        ..(*s.app).clone()
-    });
+    let app = App::with_streams(
+        s.app.store.clone(),
+        (*s.app.config).clone(),
+        Streams::new(Duration::from_millis(100)),
+    );
     let streams = app.streams.clone();
     let get = request(&s.key, &Method::GET, "/events/stream?last_event_id=0", None);
     let (bytes, broken) = runtime().block_on(async {
-        let response = http::router(app).oneshot(get).await.unwrap();
+        let response = router(app).oneshot(get).await.unwrap();
         tokio::time::sleep(Duration::from_millis(500)).await;
         assert_eq!(streams.count(), 0, "its place is free again");
         let mut body = response.into_body();

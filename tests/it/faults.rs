@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use workspaced::config::Config;
-use workspaced::http;
+use workspaced::testing::Config;
+use workspaced::testing::serve;
 
 use crate::harness::{Answer, Service, runtime};
 
@@ -136,7 +136,7 @@ fn a_dropped_connection_is_really_cut_and_the_repeat_finds_the_one_row() {
             let (stop, stopped) = tokio::sync::watch::channel(false);
             let (router, config) = (s.router.clone(), s.app.config.clone());
             let server =
-                tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
+                tokio::spawn(async move { serve(listener, router, &config, stopped).await });
             let body = r#"{"name":"Acme Dental"}"#;
             let request = format!(
                 "POST /api/v1/workspaces HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {}\r\n\
@@ -162,7 +162,7 @@ fn a_dropped_connection_is_really_cut_and_the_repeat_finds_the_one_row() {
 fn a_delay_waits_and_then_answers_as_ever() {
     let s = emulator();
     let rule = add(&s, json!({ "route": "GET /whoami", "delay_ms": 60 }));
-    let watch = workspaced::clock::Stopwatch::start();
+    let watch = workspaced::testing::Stopwatch::start();
     let answer = s.get("/whoami");
     assert!(watch.micros() >= 60_000);
     answer.expect(200);
@@ -328,7 +328,7 @@ fn reset_removes_them() {
         .body(Body::from(r#"{"to":"empty"}"#))
         .unwrap();
     s.send(reset).expect(200);
-    assert_eq!(s.app.dev.faults.active(s.app.store.now()), 0);
+    assert_eq!(s.app.emulator.faults.active(s.app.store.now()), 0);
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -382,7 +382,7 @@ fn provisioning_can_be_slow_or_fail() {
     let found = s
         .app
         .store
-        .read_blocking(workspaced::usage::verify)
+        .read_blocking(workspaced::testing::verify)
         .unwrap();
     assert!(found.ok, "{found}");
     let log = s.get("/audit-log?limit=100").expect(200).to_string();

@@ -9,10 +9,10 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service};
-use workspaced::clock::Timestamp;
-use workspaced::config::ConfigFile;
-use workspaced::domains::normalize_host;
-use workspaced::text;
+use workspaced::testing::ConfigFile;
+use workspaced::testing::Timestamp;
+use workspaced::testing::normalize_host;
+use workspaced::testing::text;
 
 /// Runs `check` on as many values as are asked for, and says how many that were.
 fn fuzz<S: Strategy>(what: &str, input: S, check: impl Fn(S::Value) -> Result<(), TestCaseError>) {

@@ -11,13 +11,13 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-use workspaced::api_keys::{KeyType, NewKey};
-use workspaced::app::App;
-use workspaced::audit::Actor;
-use workspaced::clock::{Clock, Timestamp};
-use workspaced::config::Config;
-use workspaced::store::Store;
-use workspaced::{computers, http, tenants};
+use workspaced::testing::App;
+use workspaced::testing::Config;
+use workspaced::testing::KeyType;
+use workspaced::testing::NewKey;
+use workspaced::testing::Store;
+use workspaced::testing::{Actor, BASE, router, run_due, tenants};
+use workspaced::testing::{Clock, Timestamp};
 
 /// Where every clock starts: a Wednesday, a quarter past ten, off every boundary.
 pub const START: &str = "2026-05-20T10:15:30Z";
@@ -111,7 +111,7 @@ impl Service {
         )
         .unwrap();
         let app = App::new(store, config);
-        let router = http::router(app.clone());
+        let router = router(app.clone());
         let mut service = Service {
             app,
             router,
@@ -133,7 +133,7 @@ impl Service {
         let config = (*self.app.config).clone();
         let store = Store::open(&path, self.clock.clone(), config.readers).unwrap();
         self.app = App::new(store, config);
-        self.router = http::router(self.app.clone());
+        self.router = router(self.app.clone());
     }
 
     /// Another organization: its first key, its id, its default workspace.
@@ -232,7 +232,7 @@ impl Service {
             let done = self
                 .app
                 .store
-                .write_blocking(move |tx| computers::run_due(tx, &app, 500))
+                .write_blocking(move |tx| run_due(tx, &app.fleet, 500))
                 .unwrap();
             if done < 500 {
                 break;
@@ -308,7 +308,7 @@ pub fn request(key: &str, method: &Method, path: &str, body: Option<Value>) -> R
     let prefix = if path.starts_with("/api") && !path.starts_with("/api-keys") {
         ""
     } else {
-        http::BASE
+        BASE
     };
     let builder = Request::builder()
         .method(method)

@@ -5,9 +5,9 @@ use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service, keyed};
-use workspaced::error::Error;
-use workspaced::http;
-use workspaced::store::WriteTx;
+use workspaced::testing::Error;
+use workspaced::testing::WriteTx;
+use workspaced::testing::idempotency;
 
 fn replayed(answer: &Answer) -> bool {
     answer
@@ -127,7 +127,7 @@ fn a_reply_is_kept_for_a_day() {
     s.advance(86_400);
     s.app
         .store
-        .write_blocking(|tx| workspaced::http::purge_idempotency(tx, 500))
+        .write_blocking(|tx| workspaced::testing::idempotency::purge(tx, 500))
         .unwrap();
     assert_eq!(s.count("SELECT count(*) FROM idempotency"), 0);
 }
@@ -152,7 +152,7 @@ fn all_known(s: &Service, count: usize) {
 }
 
 fn index(s: &Service, busy: bool, limit: u32) -> usize {
-    let step = move |tx: &WriteTx<'_>| http::index_idempotency(tx, busy, limit);
+    let step = move |tx: &WriteTx<'_>| idempotency::index(tx, busy, limit);
     s.app.store.write_blocking(step).unwrap()
 }
 
@@ -195,7 +195,7 @@ fn a_step_of_the_index_that_is_undone_loses_nothing() {
     (0..5).for_each(|n| drop(create(&s, n).expect(201)));
     assert_eq!(index(&s, false, 2), 2);
     let undone = |tx: &WriteTx<'_>| {
-        http::index_idempotency(tx, false, 2)?;
+        idempotency::index(tx, false, 2)?;
         Err::<(), _>(Error::forbidden())
     };
     s.app.store.write_blocking(undone).unwrap_err();
@@ -213,7 +213,7 @@ fn a_reply_after_all_others_have_gone_is_kept_over_a_restart() {
     (0..3).for_each(|n| drop(create(&s, n).expect(201)));
     assert_eq!(index(&s, false, 500), 3);
     s.advance(86_400);
-    let purge = |tx: &WriteTx<'_>| http::purge_idempotency(tx, 500);
+    let purge = |tx: &WriteTx<'_>| idempotency::purge(tx, 500);
     assert_eq!(s.app.store.write_blocking(purge).unwrap(), 3);
     assert_eq!(s.count("SELECT count(*) FROM idempotency_index"), 0);
     create(&s, 9).expect(201);

@@ -15,8 +15,10 @@ use serde_json::{Map, Value, json};
 use tower::ServiceExt;
 
 use crate::harness::{Service, runtime};
-use workspaced::config::{Config, WebhookReach};
-use workspaced::http::routes::{self, Reach, Route};
+use workspaced::testing::Reach;
+use workspaced::testing::routes;
+use workspaced::testing::routes::Route;
+use workspaced::testing::{Config, WebhookReach};
 
 /// Requests of one round.
 const REQUESTS: usize = 120;
@@ -80,9 +82,9 @@ impl World {
     fn populate(&mut self, tenant: usize) {
         let (s, hush) = (&self.s, secret(tenant));
         let (key, tenant_id, default) = {
-            let new = workspaced::api_keys::NewKey {
-                key_type: workspaced::api_keys::KeyType::Admin,
-                ..workspaced::api_keys::NewKey::named(&format!("{hush} first"))
+            let new = workspaced::testing::NewKey {
+                key_type: workspaced::testing::KeyType::Admin,
+                ..workspaced::testing::NewKey::named(&format!("{hush} first"))
             };
             s.tenant(&format!("{hush}-inc"), new)
         };

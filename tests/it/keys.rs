@@ -204,7 +204,7 @@ fn no_key_mints_a_stronger_one() {
 
     // An administrator who is no operator stays one.
     let (admin, _) = s.other_tenant("other");
-    let (operator, _, _) = s.tenant("third", workspaced::api_keys::NewKey::operator());
+    let (operator, _, _) = s.tenant("third", workspaced::testing::NewKey::operator());
     s.call_as(
         &admin,
         Method::POST,
@@ -466,7 +466,7 @@ fn last_use_is_written_lazily() {
     let uses = s.app.auth.take_uses();
     s.app
         .store
-        .write_blocking(move |tx| workspaced::api_keys::record_uses(tx, &uses))
+        .write_blocking(move |tx| workspaced::testing::record_uses(tx, &uses))
         .unwrap();
     assert_eq!(
         s.get(&format!("/api-keys/{id}")).expect(200)["data"]["last_used_at"],

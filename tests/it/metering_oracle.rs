@@ -10,9 +10,10 @@ use std::collections::BTreeMap;
 
 use axum::http::Method;
 use serde_json::json;
-use workspaced::api_keys::{KeyType, NewKey};
-use workspaced::clock::Timestamp;
-use workspaced::config::{Config, Delays};
+use workspaced::testing::KeyType;
+use workspaced::testing::NewKey;
+use workspaced::testing::Timestamp;
+use workspaced::testing::{Config, Delays};
 
 use crate::harness::{Service, at};
 use dice::Dice;
@@ -145,7 +146,7 @@ fn verified(s: &Service) {
     let found = s
         .app
         .store
-        .read_blocking(workspaced::usage::verify)
+        .read_blocking(workspaced::testing::verify)
         .unwrap();
     assert!(found.ok, "{found}");
     assert!(found.events > 0);

@@ -5,7 +5,7 @@ use axum::http::{Method, Request};
 use serde_json::json;
 use tower::ServiceExt;
 
-use workspaced::http;
+use workspaced::testing::split;
 
 use crate::harness::{Service, runtime};
 
@@ -92,7 +92,7 @@ fn metrics_are_for_operators() {
 #[test]
 fn a_listener_of_their_own_takes_the_pages_and_opens_the_metrics() {
     let s = Service::new();
-    let (api, admin) = http::split(s.app.clone());
+    let (api, admin) = split(s.app.clone());
     let status = |router: &axum::Router, path: &str| {
         let request = Request::get(path).body(Body::empty()).unwrap();
         let answer = runtime().block_on(router.clone().oneshot(request)).unwrap();
@@ -146,8 +146,8 @@ fn the_log_filter_is_changed_by_operators_and_checked() {
 
 #[test]
 fn metrics_tell_how_webhooks_do() {
-    let s = Service::with(workspaced::config::Config {
-        webhook_reach: workspaced::config::WebhookReach::Loopback,
+    let s = Service::with(workspaced::testing::Config {
+        webhook_reach: workspaced::testing::WebhookReach::Loopback,
         ..Default::default()
     });
     // Nobody listens there.
@@ -158,7 +158,7 @@ fn metrics_tell_how_webhooks_do() {
     let text = get(&s, "/metrics", Some(&s.key)).text;
     assert_eq!(sample(&text, "workspaced_webhook_deliveries_waiting "), 1.0);
     let patience = std::time::Duration::from_secs(30);
-    let sent = workspaced::webhooks::deliver_due(&s.app, patience);
+    let sent = workspaced::testing::deliver::deliver_due(&s.app.outbox, patience);
     assert!(crate::harness::runtime().block_on(sent).unwrap());
     let text = get(&s, "/metrics", Some(&s.key)).text;
     let retries = "workspaced_webhook_deliveries_total{result=\"retry\"}";

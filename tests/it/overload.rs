@@ -10,7 +10,7 @@ use axum::http::{Method, Request};
 use serde_json::json;
 
 use crate::harness::{Answer, Service};
-use workspaced::config::Config;
+use workspaced::testing::Config;
 
 /// A read from an address, with headers of its own.
 fn from(s: &Service, peer: &str, key: &str, headers: &[(&str, &str)]) -> Answer {

@@ -9,9 +9,9 @@ use rusqlite::trace::{TraceEvent, TraceEventCodes};
 use serde_json::json;
 
 use crate::harness::Service;
-use workspaced::config::{Config, WebhookReach};
-use workspaced::http::routes::table;
-use workspaced::webhooks;
+use workspaced::testing::queue;
+use workspaced::testing::routes::table;
+use workspaced::testing::{Config, WebhookReach};
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
 const MAY_SCAN: [(&str, &str, &str); 14] = [
@@ -190,14 +190,14 @@ fn no_endpoint_reads_a_whole_table() {
         s.patch(&format!("/webhooks/{hook}"), change).expect(200);
     }
     s.delete(&format!("/webhooks/{hook}")).expect(200);
-    let app = s.app.clone();
+    let _app = s.app.clone();
     s.app
         .store
-        .write_blocking(move |tx| webhooks::purge(tx, &app, 10))
+        .write_blocking(move |tx| queue::purge(tx, 10))
         .unwrap();
     s.app
         .store
-        .read_blocking(|tx| Ok((webhooks::next_due(tx)?, webhooks::waiting(tx)?)))
+        .read_blocking(|tx| Ok((queue::next_due(tx)?, queue::waiting(tx)?)))
         .unwrap();
 
     let seen = SEEN.lock().unwrap().clone();

@@ -7,9 +7,10 @@ use rusqlite::Connection;
 use tempfile::TempDir;
 
 use crate::harness::{START, at};
-use workspaced::clock::Clock;
-use workspaced::error::Error;
-use workspaced::store::{SCHEMA, Store, VERSION, lock_data_dir};
+use workspaced::testing::Clock;
+use workspaced::testing::Error;
+use workspaced::testing::store::lock_data_dir;
+use workspaced::testing::{SCHEMA, Store, VERSION};
 
 fn open(dir: &TempDir) -> Store {
     Store::open(
@@ -215,7 +216,7 @@ fn a_write_that_fails_half_way_without_a_savepoint_undoes_all_that_share_its_com
     scratch(&store);
     let (release, gate) = std::sync::mpsc::channel::<()>();
     let insert = |n: i64| {
-        move |tx: &workspaced::store::WriteTx<'_>| {
+        move |tx: &workspaced::testing::WriteTx<'_>| {
             Ok(tx.execute("INSERT INTO scratch (n) VALUES (?1)", [n])?)
         }
     };
@@ -395,7 +396,7 @@ fn whoever_holds_the_wal_holds_up_neither_its_end_nor_the_stop() {
 
     let _other = hold();
     write();
-    let watch = workspaced::clock::Stopwatch::start();
+    let watch = workspaced::testing::Stopwatch::start();
     store.close();
     // Waiting for the other to let go would take the five seconds of a busy database.
     assert!(watch.micros() < 5_000_000, "{} us", watch.micros());
@@ -405,7 +406,7 @@ fn whoever_holds_the_wal_holds_up_neither_its_end_nor_the_stop() {
 fn every_connection_is_durable_and_in_wal_mode() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
-    let pragmas = |tx: &workspaced::store::Tx<'_>| {
+    let pragmas = |tx: &workspaced::testing::Tx<'_>| {
         let get =
             |name: &str| tx.query_row(&format!("PRAGMA {name}"), [], |row| row.get::<_, i64>(0));
         let mode: String = tx.query_row("PRAGMA journal_mode", [], |row| row.get(0))?;

@@ -9,8 +9,9 @@ use axum::http::{Method, Request};
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service};
-use workspaced::http::openapi;
-use workspaced::http::routes::{Reach, Route, table};
+use workspaced::testing::Reach;
+use workspaced::testing::openapi;
+use workspaced::testing::routes::{Route, table};
 
 /// The path with ids that exist, by resource.
 fn concrete(s: &Service, route: &Route, ids: &Ids) -> String {

@@ -343,7 +343,7 @@ fn u11_late_and_shuffled_events_give_the_numbers_of_in_order_arrival() {
         let found = s
             .app
             .store
-            .read_blocking(workspaced::usage::verify)
+            .read_blocking(workspaced::testing::verify)
             .unwrap();
         assert!(found.ok, "{found}");
     }

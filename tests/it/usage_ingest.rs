@@ -224,7 +224,7 @@ fn a_change_through_the_api_does_not_undo_what_is_reported_ahead_of_the_clock() 
     )
     .expect(200);
     let verified = |s: &Service| {
-        let found = s.app.store.read_blocking(workspaced::usage::verify);
+        let found = s.app.store.read_blocking(workspaced::testing::verify);
         assert!(found.as_ref().unwrap().ok, "{}", found.unwrap());
     };
     verified(&s);

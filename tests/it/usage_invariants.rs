@@ -5,9 +5,9 @@
 use proptest::prelude::*;
 use rusqlite::{Connection, StatementStatus};
 use serde_json::{Value, json};
-use workspaced::clock::{Clock, Timestamp};
-use workspaced::store::Store;
-use workspaced::usage::{rebuild, verify};
+use workspaced::testing::Store;
+use workspaced::testing::{Clock, Timestamp};
+use workspaced::testing::{rebuild, verify};
 
 use crate::harness::{Service, at};
 use crate::usage::{HOUR, event, external, service_at, total_ms, usage};
@@ -310,7 +310,7 @@ fn steps_of_a_month(hours: i64, events: i64, computers: i64) -> i64 {
     assert!(shown["total_compute_ms"].as_i64().unwrap() >= 720 * 1000);
     let conn = Connection::open(s.app.store.path()).unwrap();
     let mut series = conn
-        .prepare(include_str!("../../src/usage/series.sql"))
+        .prepare(include_str!("../../src/usage/meter/series.sql"))
         .unwrap();
     let start = now - 720 * HOUR;
     let id: Vec<u8> = conn

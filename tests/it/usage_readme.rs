@@ -4,7 +4,7 @@
 use std::fmt::Write;
 
 use serde_json::json;
-use workspaced::clock::Timestamp;
+use workspaced::testing::Timestamp;
 
 use crate::harness::at;
 use crate::usage::{HOUR, event, external, service_at, usage};

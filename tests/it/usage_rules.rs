@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use workspaced::config::{Config, ConfigFile, Delays};
+use workspaced::testing::{Config, ConfigFile, Delays};
 
 use crate::harness::{Service, at};
 use crate::usage::{DAY, HOUR, event, external, filled, report, service_at, total_ms, usage};
@@ -15,10 +15,10 @@ fn with_rates(text: &str) -> Config {
 }
 
 fn apply_rates(s: &Service, config: &Config) -> usize {
-    let app = workspaced::app::App::new(s.app.store.clone(), config.clone());
+    let app = workspaced::testing::App::new(s.app.store.clone(), config.clone());
     s.app
         .store
-        .write_blocking(move |tx| workspaced::usage::apply_rates(tx, &app))
+        .write_blocking(move |tx| workspaced::testing::rates::run(tx, &app.catalog))
         .unwrap()
 }
 
@@ -65,7 +65,7 @@ fn u17_a_new_rate_holds_from_then_on_and_the_past_keeps_its_price() {
     let found = s
         .app
         .store
-        .read_blocking(workspaced::usage::verify)
+        .read_blocking(workspaced::testing::verify)
         .unwrap();
     assert!(found.ok, "{found}");
 }
@@ -137,7 +137,7 @@ fn u17_a_report_that_comes_late_is_priced_as_it_would_have_been_in_time() {
         let found = s
             .app
             .store
-            .read_blocking(workspaced::usage::verify)
+            .read_blocking(workspaced::testing::verify)
             .unwrap();
         assert!(found.ok, "{found}");
     }
@@ -154,9 +154,9 @@ fn u18_what_was_acknowledged_is_in_the_file() {
         std::fs::copy(s.dir.path().join(name), copy.path().join(name)).unwrap();
     }
     let store =
-        workspaced::store::Store::open(&copy.path().join("workspaced.db"), s.clock.clone(), 1)
+        workspaced::testing::Store::open(&copy.path().join("workspaced.db"), s.clock.clone(), 1)
             .unwrap();
-    let found = store.read_blocking(workspaced::usage::verify).unwrap();
+    let found = store.read_blocking(workspaced::testing::verify).unwrap();
     assert!(found.ok && found.events == 2, "{found}");
     store.close();
 }

@@ -6,9 +6,9 @@ use std::path::Path;
 use axum::http::Method;
 use rusqlite::Connection;
 use serde_json::json;
-use workspaced::clock::Clock;
-use workspaced::store::{SCHEMA, Store, VERSION};
-use workspaced::usage::{rebuild, verify};
+use workspaced::testing::Clock;
+use workspaced::testing::{SCHEMA, Store, VERSION};
+use workspaced::testing::{rebuild, verify};
 
 use crate::harness::{Service, at, keyed};
 use crate::usage::{event, external, report, service_at, usage};
@@ -360,8 +360,9 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
     let s = eventful();
     let once = json!({ "name": "Once" });
     keyed(&s, &s.key, Method::POST, "/workspaces", "once", once).expect(201);
-    let index =
-        |tx: &workspaced::store::WriteTx<'_>| workspaced::http::index_idempotency(tx, false, 9);
+    let index = |tx: &workspaced::testing::WriteTx<'_>| {
+        workspaced::testing::idempotency::index(tx, false, 9)
+    };
     s.app.store.write_blocking(index).unwrap();
     let replies = |conn: &Connection| {
         [

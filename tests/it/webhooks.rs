@@ -14,14 +14,17 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::harness::{Answer, START, Service, at, runtime};
-use workspaced::app::App;
-use workspaced::audit::{self, Actor, Entry};
-use workspaced::clock::{Clock, Timestamp};
-use workspaced::config::{Config, WebhookReach};
-use workspaced::error::Error;
-use workspaced::store::Store;
-use workspaced::webhooks::{catalog, deliver_due, purge};
-use workspaced::{dev, http};
+use workspaced::testing::App;
+use workspaced::testing::Error;
+use workspaced::testing::Store;
+use workspaced::testing::audit;
+use workspaced::testing::catalog;
+use workspaced::testing::deliver::deliver_due;
+use workspaced::testing::queue::purge;
+use workspaced::testing::{Actor, Entry};
+use workspaced::testing::{Clock, Timestamp};
+use workspaced::testing::{Config, WebhookReach};
+use workspaced::testing::{dev, router};
 
 /// Longer than any of these tests lets a receiver take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -154,12 +157,18 @@ fn path(hook: &Value, rest: &str) -> String {
 
 /// Sends what is due and waits until it has been.
 fn deliver(s: &Service) {
-    assert!(runtime().block_on(deliver_due(&s.app, PATIENCE)).unwrap());
+    assert!(
+        runtime()
+            .block_on(deliver_due(&s.app.outbox, PATIENCE))
+            .unwrap()
+    );
 }
 
 /// Moves the clock, and lets happen what falls due on the way.
 fn pass(s: &Service, until: Timestamp) {
-    runtime().block_on(dev::advance(&s.app, until)).unwrap();
+    runtime()
+        .block_on(dev::advance(&s.app.emulator, until))
+        .unwrap();
 }
 
 fn deliveries(s: &Service, hook: &Value) -> Vec<Value> {

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::harness::{Service, redact};
-use workspaced::workspaces;
+use workspaced::testing::search;
 
 const UNKNOWN: &str = "7a1f0000-0000-4000-8000-00000000dead";
 
@@ -539,7 +539,7 @@ fn a_search_finds_the_same_once_everything_is_indexed() {
         let done = s
             .app
             .store
-            .write_blocking(|tx| workspaces::index_search(tx, false, 500));
+            .write_blocking(|tx| search::index(tx, false, 500));
         assert_eq!(done.unwrap(), usize::try_from(waiting).unwrap());
         let live = s.count("SELECT count(*) FROM workspaces WHERE deleted_at IS NULL");
         assert_eq!(s.count("SELECT count(*) FROM workspace_search"), live);
@@ -555,13 +555,13 @@ fn a_busy_writer_puts_the_search_index_off_until_too_many_wait() {
         let done = s
             .app
             .store
-            .write_blocking(move |tx| workspaces::index_search(tx, busy, 500));
+            .write_blocking(move |tx| search::index(tx, busy, 500));
         done.unwrap()
     };
     index(false);
     s.workspace("Clinic");
     assert_eq!((index(true), index(false)), (0, 1));
-    let crowd = |tx: &workspaced::store::WriteTx<'_>| {
+    let crowd = |tx: &workspaced::testing::WriteTx<'_>| {
         tx.execute_batch(
             "INSERT INTO workspaces_to_index (number)
              WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < 50000)

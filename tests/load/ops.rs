@@ -15,13 +15,12 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
-use workspaced::api_keys::NewKey;
-use workspaced::app::App;
-use workspaced::audit::Actor;
-use workspaced::clock::{Clock, Timestamp};
-use workspaced::config::{Config, Delays};
-use workspaced::store::Store;
-use workspaced::{computers, http, tenants};
+use workspaced::testing::App;
+use workspaced::testing::NewKey;
+use workspaced::testing::Store;
+use workspaced::testing::{Actor, router, run_due, tenants};
+use workspaced::testing::{Clock, Timestamp};
+use workspaced::testing::{Config, Delays};
 
 const WORKSPACES: usize = 60;
 
@@ -63,7 +62,7 @@ impl Service {
         });
         let app = App::new(store, config);
         Service {
-            router: http::router(app.clone()),
+            router: router(app.clone()),
             app,
             clock,
             key: first.unwrap().key.secret().to_owned(),
@@ -126,7 +125,7 @@ impl Service {
         let app = self.app.clone();
         self.app
             .store
-            .write_blocking(move |tx| computers::run_due(tx, &app, 500))
+            .write_blocking(move |tx| run_due(tx, &app.fleet, 500))
             .unwrap();
     }
 }

@@ -8,12 +8,11 @@ use axum::http::{Method, StatusCode};
 use serde::{Deserialize, Serialize};
 
 use super::{Effect, Provisioning, Rule, When};
-use crate::app::App;
-use crate::catalog::Size;
 use crate::clock::Timestamp;
-use crate::dev::Input;
+use crate::dev::{Emulator, Input, Routes};
 use crate::error::{Error, Fields, Result};
-use crate::http::{nearest, routes};
+use crate::http::nearest;
+use crate::rules::size::Size;
 
 /// Rules at once: each is looked at by every request.
 const MOST: usize = 100;
@@ -64,9 +63,9 @@ pub(in crate::dev) struct Removed {
 }
 
 /// `GET /_dev/faults`
-pub(in crate::dev) async fn list(State(app): State<App>) -> Json<Rules> {
-    let now = app.store.now();
-    let data = app.dev.faults.state().rules.clone();
+pub(in crate::dev) async fn list(State(dev): State<Emulator>) -> Json<Rules> {
+    let now = dev.store.now();
+    let data = dev.faults.state().rules.clone();
     Json(Rules {
         total: data.len(),
         active: data.iter().filter(|rule| rule.active(now)).count(),
@@ -76,11 +75,11 @@ pub(in crate::dev) async fn list(State(app): State<App>) -> Json<Rules> {
 
 /// `POST /_dev/faults`
 pub(in crate::dev) async fn add(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     Input(input): Input<Add>,
 ) -> Result<(StatusCode, Json<Rule>)> {
-    let mut rule = check(input, app.store.now())?;
-    let mut state = app.dev.faults.state();
+    let mut rule = check(&dev.routes, input, dev.store.now())?;
+    let mut state = dev.faults.state();
     if state.rules.len() >= MOST {
         return Err(Error::conflict(
             "TOO_MANY_FAULTS",
@@ -90,43 +89,37 @@ pub(in crate::dev) async fn add(
     state.added += 1;
     rule.id = format!("f{}", state.added);
     state.rules.push(rule.clone());
-    app.dev
-        .faults
-        .count
-        .store(state.rules.len(), Ordering::Relaxed);
+    dev.faults.count.store(state.rules.len(), Ordering::Relaxed);
     tracing::warn!(rule = rule.id, "fault rule added");
     Ok((StatusCode::CREATED, Json(rule)))
 }
 
 /// `DELETE /_dev/faults/{id}`
 pub(in crate::dev) async fn remove(
-    State(app): State<App>,
+    State(dev): State<Emulator>,
     Path(id): Path<String>,
 ) -> Result<Json<Rule>> {
-    let mut state = app.dev.faults.state();
+    let mut state = dev.faults.state();
     let Some(at) = state.rules.iter().position(|rule| rule.id == id) else {
         return Err(Error::not_found("fault rule"));
     };
     let rule = state.rules.remove(at);
     state.doomed.retain(|_, of| *of != id);
-    app.dev
-        .faults
-        .count
-        .store(state.rules.len(), Ordering::Relaxed);
+    dev.faults.count.store(state.rules.len(), Ordering::Relaxed);
     Ok(Json(rule))
 }
 
 /// `DELETE /_dev/faults`
-pub(in crate::dev) async fn clear(State(app): State<App>) -> Json<Removed> {
+pub(in crate::dev) async fn clear(State(dev): State<Emulator>) -> Json<Removed> {
     Json(Removed {
-        deleted: app.dev.faults.clear(),
+        deleted: dev.faults.clear(),
     })
 }
 
-fn check(input: Add, now: Timestamp) -> Result<Rule> {
+fn check(routes: &Routes, input: Add, now: Timestamp) -> Result<Rule> {
     let mut fields = Fields::default();
     let routes = match &input.route {
-        Some(route) => matching(&mut fields, route),
+        Some(route) => matching(routes, &mut fields, route),
         None => Vec::new(),
     };
     let provisioning = input.provisioning.is_some();
@@ -258,17 +251,14 @@ fn number(fields: &mut Fields, field: &'static str, given: Option<i64>, most: i6
 }
 
 /// The routes that a text names: `POST /computers`, `* /workspaces/*`, `/computers/{id}`.
-fn matching(fields: &mut Fields, text: &str) -> Vec<(Method, &'static str)> {
+fn matching(routes: &Routes, fields: &mut Fields, text: &str) -> Vec<(Method, &'static str)> {
     let (method, path) = match text.trim().split_once(char::is_whitespace) {
         Some((method, path)) => (method.to_ascii_uppercase(), path.trim()),
         None => ("*".to_owned(), text.trim()),
     };
-    let path = path.trim_start_matches(crate::http::BASE);
+    let path = path.trim_start_matches(crate::rules::hosted::BASE);
     let method = if method == "HEAD" { "GET" } else { &method };
-    let all: Vec<_> = routes::table()
-        .into_iter()
-        .map(|r| (r.method, r.path))
-        .collect();
+    let all = routes;
     let found: Vec<_> = all
         .iter()
         .filter(|(m, p)| glob(method, m.as_str()) && glob(path, p))
@@ -318,7 +308,7 @@ pub(super) fn rule_for_tests(seed: u64, probability: f64) -> Rule {
         seed,
         ..Add::default()
     };
-    check(input, Timestamp(0)).unwrap()
+    check(&Routes::new(), input, Timestamp(0)).unwrap()
 }
 
 #[cfg(test)]

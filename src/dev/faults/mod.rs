@@ -17,12 +17,14 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use crate::catalog::Size;
+use crate::access::key::Key;
 use crate::clock::Timestamp;
-use crate::computers::{Record, Status};
+use crate::computers::Record;
+use crate::computers::driver::Driver;
 use crate::error::Result;
-use crate::http::Key;
 use crate::ids::{ComputerId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::rules::status::Status;
 use crate::store::Tx;
 
 pub(super) use handlers::{add, clear, list, remove};
@@ -41,6 +43,22 @@ struct State {
     rules: Vec<Rule>,
     /// Computers on their way that will not arrive, by the rule that decided so.
     doomed: HashMap<ComputerId, String>,
+}
+
+impl Driver for Faults {
+    fn delay(
+        &self,
+        tx: &Tx<'_>,
+        computer: &Record,
+        at: Timestamp,
+        due: Timestamp,
+    ) -> Result<Timestamp> {
+        self.provision(tx, computer, at, due)
+    }
+
+    fn arrive(&self, id: ComputerId, status: Status) -> Status {
+        self.doom(id, status)
+    }
 }
 
 /// When a rule does what it does.
@@ -236,7 +254,7 @@ impl Faults {
     ///
     /// # Errors
     /// When the store fails.
-    pub(crate) fn provision(
+    fn provision(
         &self,
         tx: &Tx<'_>,
         computer: &Record,
@@ -282,7 +300,7 @@ impl Faults {
     }
 
     /// Where a computer that is to run arrives.
-    pub(crate) fn arrive(&self, computer: ComputerId, at: Status) -> Status {
+    fn doom(&self, computer: ComputerId, at: Status) -> Status {
         if at == Status::Running && self.any() && self.state().doomed.remove(&computer).is_some() {
             return Status::Error;
         }

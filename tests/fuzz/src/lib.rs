@@ -12,13 +12,12 @@ use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 use tower::ServiceExt;
 
-use workspaced::api_keys::NewKey;
-use workspaced::app::App;
-use workspaced::audit::Actor;
-use workspaced::clock::{Clock, Timestamp};
-use workspaced::config::Config;
-use workspaced::store::Store;
-use workspaced::{http, tenants};
+use workspaced::testing::NewKey;
+use workspaced::testing::App;
+use workspaced::testing::{Actor, router, tenants};
+use workspaced::testing::{Clock, Timestamp};
+use workspaced::testing::Config;
+use workspaced::testing::Store;
 
 /// Inputs after which the service is made anew.
 const INPUTS: u32 = 2000;
@@ -69,7 +68,7 @@ impl Service {
             })
             .unwrap();
         let mut service = Service {
-            router: http::router(App::new(store, config)),
+            router: router(App::new(store, config)),
             runtime: Builder::new_current_thread().enable_all().build().unwrap(),
             key: first.key.secret().to_owned(),
             ids: ["$W", "$P", "$C", "$T"].map(|name| (name, String::new())),

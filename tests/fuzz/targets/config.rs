@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use workspaced::config::ConfigFile;
+use workspaced::testing::ConfigFile;
 
 fuzz_target!(|input: &str| {
     match ConfigFile::parse(input) {

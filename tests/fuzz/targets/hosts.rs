@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use workspaced::domains::normalize_host;
+use workspaced::testing::normalize_host;
 
 fuzz_target!(|input: &str| {
     if let Ok(host) = normalize_host(input) {

@@ -3,7 +3,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::{Value, json};
-use workspaced::text;
+use workspaced::testing::text;
 
 fuzz_target!(|input: &str| {
     let (name, slug) = input.split_once('\n').unwrap_or((input, ""));

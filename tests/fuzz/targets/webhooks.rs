@@ -5,8 +5,8 @@ use std::net::IpAddr;
 
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
-use workspaced::config::WebhookReach;
-use workspaced::webhooks::target::{check, may_reach};
+use workspaced::testing::WebhookReach;
+use workspaced::testing::target::{check, may_reach};
 
 fuzz_target!(|input: &str| {
     if let Ok(uri) = check(input, WebhookReach::Public) {

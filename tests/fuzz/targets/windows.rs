@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use workspaced::clock::Timestamp;
+use workspaced::testing::Timestamp;
 
 const NAMES: [&str; 5] = ["from", "to", "tz", "interval", "range"];
 

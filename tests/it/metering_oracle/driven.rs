@@ -2,7 +2,7 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use workspaced::clock::Timestamp;
+use workspaced::testing::Timestamp;
 
 use super::dice::Dice;
 use super::question::Names;

@@ -1,7 +1,7 @@
 //! Random questions to the API, and the check of its answers against the walk.
 
 use serde_json::Value;
-use workspaced::clock::Timestamp;
+use workspaced::testing::Timestamp;
 
 use super::dice::Dice;
 use super::walk::{Exact, History, SIZES, ZONES, edges, minus, numbers, shown};

@@ -2,8 +2,8 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
-use workspaced::clock::Timestamp;
-use workspaced::config::{Config, ConfigFile};
+use workspaced::testing::Timestamp;
+use workspaced::testing::{Config, ConfigFile};
 
 use super::dice::Dice;
 use super::question::Names;
@@ -61,7 +61,7 @@ fn apply_rates(s: &Service) {
     let app = s.app.clone();
     s.app
         .store
-        .write_blocking(move |tx| workspaced::usage::apply_rates(tx, &app))
+        .write_blocking(move |tx| workspaced::testing::rates::run(tx, &app.catalog))
         .unwrap();
 }
 

@@ -12,8 +12,8 @@ fn nothing_is_told_that_did_not_happen_and_nothing_lost_that_did() {
         .invalid(&["name"]);
     assert_eq!(waiting(), 0);
     // Written down and then undone.
-    let tenant = workspaced::ids::TenantId(uuid::Uuid::parse_str(&s.tenant_id).unwrap());
-    let entry = move |tx: &workspaced::store::WriteTx<'_>| {
+    let tenant = workspaced::testing::TenantId(uuid::Uuid::parse_str(&s.tenant_id).unwrap());
+    let entry = move |tx: &workspaced::testing::WriteTx<'_>| {
         let entry = Entry {
             actor: Actor::System,
             tenant_id: tenant,
@@ -36,7 +36,7 @@ fn nothing_is_told_that_did_not_happen_and_nothing_lost_that_did() {
     // A webhook's end that was undone: it is still told.
     let id = told["id"].as_str().unwrap().to_owned();
     let undone = s.app.store.write_blocking(move |tx| {
-        tx.webhooks_change();
+        workspaced::testing::queue::webhooks_change(tx);
         tx.execute("UPDATE webhooks SET enabled = 0", [])?;
         entry(tx)?;
         Err::<(), _>(Error::forbidden())
@@ -75,9 +75,16 @@ fn what_waits_survives_a_restart() {
     let key = app
         .store
         .write_blocking(move |tx| {
-            let key = workspaced::api_keys::NewKey::operator();
-            let new =
-                workspaced::tenants::insert(tx, &file, Actor::Operator, "acme", "acme", 0, key)?;
+            let key = workspaced::testing::NewKey::operator();
+            let new = workspaced::testing::tenants::insert(
+                tx,
+                &file,
+                Actor::Operator,
+                "acme",
+                "acme",
+                0,
+                key,
+            )?;
             Ok(new.key.secret().to_owned())
         })
         .unwrap();
@@ -85,7 +92,7 @@ fn what_waits_survives_a_restart() {
         use tower::ServiceExt;
         let request = crate::harness::request(&key, &Method::POST, path, Some(body));
         let reply = runtime()
-            .block_on(http::router(app.clone()).oneshot(request))
+            .block_on(router(app.clone()).oneshot(request))
             .unwrap();
         assert_eq!(reply.status(), 201);
     };
@@ -96,7 +103,9 @@ fn what_waits_survives_a_restart() {
     );
     // One is tried and fails, one waits behind it, and then the service is gone.
     call(&app, "/workspaces", json!({ "name": "A" }));
-    runtime().block_on(deliver_due(&app, PATIENCE)).unwrap();
+    runtime()
+        .block_on(deliver_due(&app.outbox, PATIENCE))
+        .unwrap();
     call(&app, "/workspaces", json!({ "name": "B" }));
     assert_eq!(inbox.all().len(), 1);
     app.store.close();
@@ -104,7 +113,9 @@ fn what_waits_survives_a_restart() {
 
     let app = start();
     clock.set(at(START).plus_seconds(60));
-    runtime().block_on(deliver_due(&app, PATIENCE)).unwrap();
+    runtime()
+        .block_on(deliver_due(&app.outbox, PATIENCE))
+        .unwrap();
     let mut names: Vec<Value> = inbox
         .all()
         .iter()
@@ -152,7 +163,10 @@ fn a_slow_receiver_holds_up_nobody_else() {
             .enable_all()
             .build()
             .unwrap();
-        own.block_on(workspaced::webhooks::run(app, stopped));
+        own.block_on(workspaced::testing::deliver::run(
+            app.outbox.clone(),
+            stopped,
+        ));
     });
     entered.recv_timeout(PATIENCE).unwrap();
     // While the first message of the slow one is under way all others come through, in order.
@@ -196,7 +210,7 @@ fn one_organization_does_not_take_all_threads() {
     )
     .expect(201);
     let all = runtime()
-        .block_on(deliver_due(&s.app, Duration::from_millis(300)))
+        .block_on(deliver_due(&s.app.outbox, Duration::from_millis(300)))
         .unwrap();
     assert!(!all, "20 receivers do not answer");
     quick.next();
@@ -420,11 +434,8 @@ fn deliveries_are_paged_and_forgotten() {
     );
 
     let forget = || {
-        let app = s.app.clone();
-        s.app
-            .store
-            .write_blocking(move |tx| purge(tx, &app, 2))
-            .unwrap()
+        let _app = s.app.clone();
+        s.app.store.write_blocking(move |tx| purge(tx, 2)).unwrap()
     };
     s.clock.set(at(START).plus_seconds(7 * 86_400 - 1));
     assert_eq!(forget(), 0);

@@ -280,7 +280,9 @@ fn addresses_are_judged_when_a_connection_is_made() {
             ..Config::default()
         };
         let app = App::new(store, config);
-        runtime().block_on(deliver_due(&app, PATIENCE)).unwrap();
+        runtime()
+            .block_on(deliver_due(&app.outbox, PATIENCE))
+            .unwrap();
         assert_eq!(inbox.all().len(), taken, "{reach:?}");
         let why: Option<String> = app
             .store

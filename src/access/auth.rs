@@ -1,0 +1,154 @@
+//! Who asks: the key behind `Authorization: Bearer`, what it may reach, and the scope it needs.
+//!
+//! Every route under `/api/v1` passes [`Auth::identify`] first: 401 comes before anything else.
+//! Found keys are remembered for a moment; a change of any key through this process voids all of
+//! that before its caller is answered, one made by the command line is seen within a second.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use axum::http::header::AUTHORIZATION;
+use axum::http::{HeaderMap, Method};
+use sha2::{Digest, Sha256};
+
+use super::key::{Key, find_key};
+use super::session;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ids::ApiKeyId;
+use crate::store::Store;
+
+/// How long a found key is believed without looking again, milliseconds: the longest that a
+/// revocation by the command line, another process, can go unseen.
+const BELIEVE_MS: i64 = 1000;
+/// Keys remembered at the most.
+const REMEMBER: usize = 10_000;
+
+/// The credential check, with its memory.
+#[derive(Default)]
+pub struct Auth {
+    known: RwLock<Known>,
+    /// Last use per key since the last flush: one write a minute, not one a request.
+    used: Mutex<HashMap<ApiKeyId, Timestamp>>,
+}
+
+#[derive(Default)]
+struct Known {
+    generation: u64,
+    keys: HashMap<[u8; 32], (Arc<Key>, Timestamp)>,
+}
+
+impl Auth {
+    /// The key behind the request's `Authorization` header, or behind the admin page's cookie where
+    /// there is no such header.
+    ///
+    /// # Errors
+    /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization, or when another
+    /// site may have sent a request with a cookie.
+    pub async fn identify(
+        &self,
+        store: &Store,
+        method: &Method,
+        headers: &HeaderMap,
+    ) -> Result<Arc<Key>> {
+        let now = store.now();
+        if !headers.contains_key(AUTHORIZATION)
+            && let Some(token) = session::cookie(headers)
+        {
+            session::check_origin(method, headers)?;
+            let key = session::identify(store, token).await?;
+            return self.admit(Arc::new(key), headers, now);
+        }
+        let token = bearer(headers)?;
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        let key = match self.remembered(store, &hash, now) {
+            Some(key) => key,
+            None => {
+                // Read before the look-up: a change in between makes what is found worthless.
+                let generation = store.signals().keys_generation();
+                let found = store.look_up(move |tx| find_key(tx, &hash)).await?;
+                let key = Arc::new(found.ok_or_else(invalid_token)?);
+                self.remember(generation, hash, key.clone(), now);
+                key
+            }
+        };
+        self.admit(key, headers, now)
+    }
+
+    /// What holds for every key, however it came.
+    fn admit(&self, key: Arc<Key>, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Key>> {
+        if key.expires_at.is_some_and(|at| at <= now) {
+            return Err(invalid_token());
+        }
+        if let Some(tenant) = headers.get("x-miosa-tenant") {
+            let tenant = tenant.to_str().unwrap_or("");
+            if !tenant.is_empty()
+                && tenant != key.tenant_slug
+                && !tenant.eq_ignore_ascii_case(&key.tenant_id.to_string())
+            {
+                return Err(Error::denied(
+                    "FORBIDDEN",
+                    "X-MIOSA-Tenant names an organization that this key does not belong to",
+                ));
+            }
+        }
+        self.used
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(key.id, now);
+        Ok(key)
+    }
+
+    fn remembered(&self, store: &Store, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Key>> {
+        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        if known.generation != store.signals().keys_generation() {
+            return None;
+        }
+        let (key, at) = known.keys.get(hash)?;
+        // A clock that stepped back must not make an entry believable for longer.
+        (at.0 <= now.0 && now.0 - at.0 < BELIEVE_MS).then(|| key.clone())
+    }
+
+    fn remember(&self, generation: u64, hash: [u8; 32], key: Arc<Key>, now: Timestamp) {
+        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        if known.generation < generation || known.keys.len() >= REMEMBER {
+            known.keys.clear();
+            known.generation = known.generation.max(generation);
+        }
+        if known.generation == generation {
+            known.keys.insert(hash, (key, now));
+        }
+    }
+
+    /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].
+    pub fn take_uses(&self) -> HashMap<ApiKeyId, Timestamp> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Result<&str> {
+    let missing = || Error::unauthorized("send an API key: Authorization: Bearer msk_...");
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values
+        .next()
+        .ok_or_else(missing)?
+        .to_str()
+        .map_err(|_| missing())?;
+    if values.next().is_some() {
+        return Err(Error::unauthorized(
+            "there is more than one Authorization header",
+        ));
+    }
+    match value.split_once(' ') {
+        Some((scheme, token))
+            if scheme.eq_ignore_ascii_case("bearer") && !token.trim().is_empty() =>
+        {
+            Ok(token.trim())
+        }
+        _ => Err(missing()),
+    }
+}
+
+fn invalid_token() -> Error {
+    Error::unauthorized("the API key is unknown, revoked or expired")
+}

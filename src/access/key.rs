@@ -1,0 +1,130 @@
+//! API keys as a request sees them.
+
+use std::num::NonZeroU32;
+
+use rusqlite::OptionalExtension;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use serde::Serialize;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
+use crate::store::Tx;
+
+/// The fixed key of development mode; it has operator rights and is refused otherwise.
+pub const DEV_KEY: &str = "msk_u_dev";
+
+/// What a key is for.
+#[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum KeyType {
+    /// An application.
+    User,
+    /// A person who runs an organization.
+    Admin,
+    /// The operator of this installation.
+    Platform,
+}
+
+impl KeyType {
+    /// The word of the API and of the store.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            KeyType::User => "user",
+            KeyType::Admin => "admin",
+            KeyType::Platform => "platform",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [KeyType::User, KeyType::Admin, KeyType::Platform]
+            .into_iter()
+            .find(|t| t.as_str() == text)
+    }
+}
+
+impl ToSql for KeyType {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_str().into())
+    }
+}
+
+impl FromSql for KeyType {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        KeyType::parse(value.as_str()?).ok_or(FromSqlError::InvalidType)
+    }
+}
+
+/// The hash that a secret is stored as and found by.
+pub fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}
+
+/// What a key is, as the request sees it.
+#[derive(Debug)]
+pub struct Key {
+    /// The key's row.
+    pub id: ApiKeyId,
+    /// The one organization it belongs to.
+    pub tenant_id: TenantId,
+    /// That organization's slug.
+    pub tenant_slug: String,
+    /// The only workspace it reaches; `None` = all.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The only end user whose computers it reaches; `None` = all.
+    pub external_user_id: Option<String>,
+    /// user, admin or platform.
+    pub key_type: KeyType,
+    /// May act on the installation itself.
+    pub operator: bool,
+    /// Empty = everything within reach.
+    pub scopes: Vec<String>,
+    /// First 12 characters, for logs and the audit log.
+    pub prefix: String,
+    /// Requests a minute; `None` = the server's default.
+    pub rate_limit_rpm: Option<NonZeroU32>,
+    /// From then on it is refused.
+    pub expires_at: Option<Timestamp>,
+}
+
+impl Key {
+    /// From a row of `api_keys` with its organization's slug as `tenant_slug`.
+    pub fn from_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Key {
+            id: row.get("id")?,
+            tenant_id: row.get("tenant_id")?,
+            tenant_slug: row.get("tenant_slug")?,
+            workspace_id: row.get("workspace_id")?,
+            external_user_id: row.get("external_user_id")?,
+            key_type: row.get("key_type")?,
+            operator: row.get("operator")?,
+            scopes: crate::json::column(row, "scopes")?,
+            prefix: row.get("key_prefix")?,
+            rate_limit_rpm: row
+                .get::<_, Option<i64>>("rate_limit_rpm")?
+                .and_then(|rpm| NonZeroU32::new(u32::try_from(rpm).unwrap_or(u32::MAX))),
+            expires_at: row.get("expires_at")?,
+        })
+    }
+}
+
+/// The active key whose secret has this hash; it may have expired.
+///
+/// # Errors
+/// When the store fails.
+pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
+    let found = tx
+        .row(
+            "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.secret_hash = ?1 AND k.status = 'active'",
+            [hash],
+            |row| Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?)),
+        )
+        .optional()?;
+    Ok(found
+        .filter(|(_, stored)| bool::from(stored.ct_eq(hash)))
+        .map(|(key, _)| key))
+}

@@ -1,0 +1,9 @@
+//! Who asks, and what they may: keys, callers, scopes, sign-in sessions, and how much is too much.
+
+pub mod auth;
+pub mod caller;
+pub mod key;
+pub mod scopes;
+pub mod session;
+pub mod throttle;
+pub mod wrong_keys;

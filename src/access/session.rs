@@ -1,0 +1,279 @@
+//! Sign-in sessions of the admin page: an API key, exchanged once for a cookie that scripts cannot
+//! read.
+//!
+//! * The cookie holds 256 random bits; the store holds their SHA-256 only.
+//! * A session ends 12 hours after its last use, 7 days after its start at the latest, and at once
+//!   when its key is revoked, disabled, rotated or expires: the row names the secret it was made of.
+//! * `SameSite=Strict` keeps the cookie out of what other sites send. Beyond that a request that is
+//!   known by its cookie only must carry [`HEADER`], which another site's page cannot add without a
+//!   preflight that is never granted, and a change must carry an `Origin` equal to its `Host`.
+//! * Wrong keys cost an address a growing delay, a minute at the most; the right key passes all the same.
+
+use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
+use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::response::Response;
+use rusqlite::OptionalExtension;
+use sha2::{Digest, Sha256};
+
+use crate::access::key::Key;
+use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::error::{Error, Result};
+use crate::ids::ApiKeyId;
+use crate::store::{Store, Tx, WriteTx};
+
+/// The header that a request with a cookie must carry.
+pub const HEADER: &str = "x-workspaced-admin";
+/// The cookie's name over plain HTTP (loopback, or a trusted network).
+const COOKIE_NAME: &str = "workspaced_session";
+/// Its name over TLS: browsers take a `__Host-` cookie from this very host only.
+const COOKIE_NAME_TLS: &str = "__Host-workspaced_session";
+/// How long a session lasts without use.
+const IDLE_MS: i64 = 12 * HOUR_MS;
+/// How long it lasts however much it is used.
+pub const WHOLE_MS: i64 = 7 * DAY_MS;
+/// A use is written down at the most this often.
+const TOUCH_MS: i64 = 10 * 60_000;
+/// Sessions of one key at the most; the oldest go.
+const PER_KEY: i64 = 50;
+
+// ---------------------------------------------------------------------------------------------
+// The cookie of a request
+
+/// The session token that a request carries, if any.
+pub fn cookie(headers: &HeaderMap) -> Option<&str> {
+    let find = |name: &str| {
+        headers
+            .get_all(COOKIE)
+            .into_iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(';'))
+            .filter_map(|pair| pair.trim().split_once('='))
+            .find(|(key, value)| *key == name && !value.is_empty())
+            .map(|(_, value)| value)
+    };
+    find(COOKIE_NAME_TLS).or_else(|| find(COOKIE_NAME))
+}
+
+/// What a request that is known by its cookie must bring along so that no other site can have sent it.
+///
+/// # Errors
+/// 403.
+pub fn check_origin(method: &Method, headers: &HeaderMap) -> Result<()> {
+    let reads = matches!(*method, Method::GET | Method::HEAD);
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    let own_origin = own_origin(headers);
+    // An event stream or a download that the browser itself asks for cannot carry a header of ours;
+    // `Sec-Fetch-Site` cannot be set by any script, so it proves the same.
+    let proved = headers.contains_key(HEADER)
+        || (reads && (text("sec-fetch-site") == Some("same-origin") || own_origin == Some(true)));
+    if !proved {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "a request with a session cookie needs the header X-Workspaced-Admin: 1; programs send a key instead: Authorization: Bearer msk_...",
+        ));
+    }
+    // `Origin` comes with every change that a browser sends; with a read it need not.
+    if own_origin == Some(false) || (!reads && own_origin.is_none()) {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "the Origin of this request is not this server; if a proxy stands in between, let it pass the Host header on",
+        ));
+    }
+    Ok(())
+}
+
+/// Whether `Origin` is this server's own; `None` when there is none.
+fn own_origin(headers: &HeaderMap) -> Option<bool> {
+    let origin = headers.get(ORIGIN)?.to_str().unwrap_or("");
+    let host = headers
+        .get(HOST)
+        .and_then(|host| host.to_str().ok())
+        .unwrap_or("");
+    let same = origin
+        .split_once("://")
+        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
+    Some(same && !host.is_empty())
+}
+
+/// The hash under which a token is stored.
+pub fn token_hash(token: &str) -> [u8; 32] {
+    Sha256::digest(token).into()
+}
+
+/// The key behind a live session, and when the session ends.
+///
+/// # Errors
+/// When the store fails.
+pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
+    Ok(tx.row(
+        "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
+             FROM sessions s
+             JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
+             JOIN tenants t ON t.id = k.tenant_id
+             WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND k.status = 'active'
+                 AND (k.expires_at IS NULL OR k.expires_at > ?2)",
+        (token, tx.now()),
+        |row| {
+                let session = Session {
+                    created_at: row.get("session_at")?,
+                    expires_at: row.get("session_end")?,
+                };
+                Ok((Key::from_row(row)?, session))
+            },
+    )
+        .optional()?)
+}
+
+/// When a session began and when it ends.
+#[derive(Clone, Copy)]
+pub struct Session {
+    created_at: Timestamp,
+    /// When it ends if it is not used again.
+    pub expires_at: Timestamp,
+}
+
+impl Session {
+    fn next_end(&self, now: Timestamp) -> Timestamp {
+        now.plus_ms(IDLE_MS).min(self.created_at.plus_ms(WHOLE_MS))
+    }
+}
+
+/// The key behind a cookie's token. Looked up every time: what a person clicks is rare, and a key
+/// that was revoked a moment ago must not pass.
+///
+/// # Errors
+/// 401 when the session is over.
+pub async fn identify(store: &Store, token: &str) -> Result<Key> {
+    let hash = token_hash(token);
+    let found = store.read(move |tx| find(tx, &hash)).await?;
+    let (key, session) = found.ok_or_else(over)?;
+    let end = session.next_end(store.now());
+    if end.0 - session.expires_at.0 >= TOUCH_MS {
+        let sql = "UPDATE sessions SET expires_at = ?1 WHERE token_hash = ?2";
+        let extended = store.write(move |tx| Ok(tx.run(sql, (end, hash))?)).await;
+        if let Err(e) = extended {
+            // The request itself is fine, and the next one tries again.
+            tracing::warn!(error = e.message(), "a session was not extended");
+        }
+    }
+    Ok(key)
+}
+
+fn over() -> Error {
+    Error::unauthorized("the session is over; sign in again")
+}
+
+/// Forgets sessions that are over; at most `limit` a pass. Returns how many went.
+///
+/// # Errors
+/// When the store fails.
+pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
+    Ok(tx.run(
+        "DELETE FROM sessions WHERE token_hash IN
+             (SELECT token_hash FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
+        (tx.now(), limit),
+    )?)
+}
+
+/// A new session of a key; its token is in the reply only.
+pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+    let token: String = tx
+        .random::<32>()?
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    let end = tx.now().plus_ms(IDLE_MS);
+    tx.run(
+        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+        (token_hash(&token), key, secret, tx.now(), end),
+    )?;
+    tx.run(
+        "DELETE FROM sessions WHERE token_hash IN
+         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)",
+        (key, PER_KEY),
+    )?;
+    Ok((token, end))
+}
+
+pub fn set_cookie(response: &mut Response, secure: bool, token: &str, max_age: i64) -> Result<()> {
+    let (name, attribute) = if secure {
+        (COOKIE_NAME_TLS, "; Secure")
+    } else {
+        (COOKIE_NAME, "")
+    };
+    let text =
+        format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{attribute}");
+    let value = HeaderValue::from_str(&text).map_err(Error::internal)?;
+    response.headers_mut().append(SET_COOKIE, value);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(list: &[(&'static str, &str)]) -> HeaderMap {
+        list.iter()
+            .map(|(name, value)| {
+                let value = HeaderValue::from_str(value).unwrap();
+                (axum::http::HeaderName::from_static(name), value)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn cookies_are_found_among_others() {
+        let token = |list: &[(&'static str, &str)]| cookie(&headers(list)).map(str::to_owned);
+        assert_eq!(token(&[]), None);
+        assert_eq!(
+            token(&[("cookie", "a=b; workspaced_session=t; c=d")]).as_deref(),
+            Some("t")
+        );
+        assert_eq!(token(&[("cookie", "workspaced_session=")]), None);
+        assert_eq!(token(&[("cookie", "xworkspaced_session=t")]), None);
+        let both = "workspaced_session=t; __Host-workspaced_session=u";
+        assert_eq!(token(&[("cookie", both)]).as_deref(), Some("u"));
+    }
+
+    #[test]
+    fn what_another_site_can_send_is_refused() {
+        let host = ("host", "box:8400");
+        let own = ("origin", "http://box:8400");
+        let other = ("origin", "http://evil:8400");
+        let mark = (HEADER, "1");
+        for (method, list, allowed) in [
+            (Method::GET, &[host][..], false),
+            (Method::GET, &[host, mark], true),
+            (
+                Method::GET,
+                &[host, ("sec-fetch-site", "same-origin")],
+                true,
+            ),
+            (
+                Method::GET,
+                &[host, ("sec-fetch-site", "cross-site")],
+                false,
+            ),
+            (Method::GET, &[host, other, mark], false),
+            (Method::POST, &[host, mark], false),
+            (Method::POST, &[host, own], false),
+            (Method::POST, &[host, own, mark], true),
+            (Method::POST, &[host, other, mark], false),
+            (Method::POST, &[host, ("origin", "null"), mark], false),
+            (
+                Method::DELETE,
+                &[host, ("origin", "http://box"), mark],
+                false,
+            ),
+            (
+                Method::PATCH,
+                &[host, ("origin", "https://box:8400"), mark],
+                true,
+            ),
+        ] {
+            let checked = check_origin(&method, &headers(list));
+            assert_eq!(checked.is_ok(), allowed, "{method} {list:?}");
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! What every request passes on its way to the route table and back.
+//!
+//! [`router`] is the whole service. [`edge`] is the one place that makes request ids, asks for the
+//! key, writes error bodies, sets the headers that every reply has, and logs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::header::{
+    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+
+use crate::access::caller::Identity;
+use crate::access::key::Key;
+use crate::access::scopes::Reach;
+use crate::access::throttle::ClientIp;
+use crate::api::app::App;
+use crate::api::routes::{self, Route};
+use crate::api::{metrics, pages};
+use crate::clock::Stopwatch;
+use crate::error::{Carried, Error, Result};
+use crate::http::{Checks, Recorder, check_query};
+use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
+
+/// The whole service over `app`.
+pub fn router(app: App) -> Router {
+    let ids = Arc::new(RequestIds::new(&app));
+    let pages = pages::pages().merge(metrics::router(false));
+    assemble(app, ids, pages)
+}
+
+/// The service in two parts: the API, and the admin page with the metrics, which need no key there.
+/// The page talks to its own origin, so the API is on that side too.
+pub fn split(app: App) -> (Router, Router) {
+    let ids = Arc::new(RequestIds::new(&app));
+    let pages = pages::pages().merge(metrics::router(true));
+    let api = assemble(app.clone(), ids.clone(), Router::new());
+    (api, assemble(app, ids, pages))
+}
+
+fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
+    let mut api = Router::new();
+    for route in routes::table() {
+        let checks = (app.config.strict || app.config.driven).then(|| checks(&app, &route));
+        let mut handler = route.handler;
+        if route.access.reach != Reach::Operator {
+            handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
+        }
+        if let Some(checks) = checks {
+            handler = handler.layer(from_fn(check_query));
+            handler = handler.layer(axum::Extension(checks));
+        }
+        api = api.route(route.path, handler.layer(axum::Extension(route.access)));
+    }
+    let service = Router::new()
+        .nest(BASE, api.clone())
+        // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
+        .nest("/api/v1/api/v1", api)
+        .merge(pages::router())
+        .merge(pages)
+        .merge(crate::dev::router(&app.emulator))
+        .fallback(no_route)
+        .method_not_allowed_fallback(no_method)
+        .layer(tower_http::catch_panic::CatchPanicLayer::custom(
+            |panic: Box<dyn std::any::Any + Send>| {
+                let text = panic
+                    .downcast_ref::<String>()
+                    .map(String::as_str)
+                    .or_else(|| panic.downcast_ref::<&str>().copied())
+                    .unwrap_or("panic");
+                Error::internal(format!("panic in a handler: {text}")).into_response()
+            },
+        ));
+    crate::dev::watched(service, &app.emulator)
+        .layer(from_fn_with_state((app.clone(), ids), edge))
+        .with_state(app)
+}
+
+/// How the names that requests to a route use are looked at.
+fn checks(app: &App, route: &Route) -> Checks {
+    let recorder: Option<Arc<dyn Recorder>> = app
+        .config
+        .driven
+        .then(|| Arc::new(app.emulator.clone()) as Arc<dyn Recorder>);
+    Checks::new(route.known(), app.config.strict, recorder)
+}
+
+/// Request ids: `req_`, something of this start, a running number.
+struct RequestIds {
+    start: i64,
+    next: AtomicU64,
+}
+
+impl RequestIds {
+    fn new(app: &App) -> Self {
+        RequestIds {
+            start: app.store.now().0,
+            next: AtomicU64::new(1),
+        }
+    }
+
+    fn next(&self) -> Arc<str> {
+        let n = self.next.fetch_add(1, Ordering::Relaxed);
+        format!("req_{:x}{n:08x}", self.start).into()
+    }
+}
+
+async fn edge(
+    State((app, ids)): State<(App, Arc<RequestIds>)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let watch = Stopwatch::start();
+    let request_id = ids.next();
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let client = ClientIp::of(
+        request.extensions(),
+        request.headers(),
+        &app.config.trusted_proxies,
+    );
+    let ip = client.0;
+    request.extensions_mut().insert(client);
+    let route = request.extensions().get::<MatchedPath>().cloned();
+    let mut key = None;
+
+    let in_api = path == BASE
+        || path
+            .strip_prefix(BASE)
+            .is_some_and(|rest| rest.starts_with('/'));
+    let mut response = if in_api {
+        match admit(&app, ip, &method, request.headers()).await {
+            Ok(found) => {
+                key = Some(found.clone());
+                let identity = Identity {
+                    key: found,
+                    request_id: request_id.clone(),
+                    ip,
+                };
+                request.extensions_mut().insert(identity);
+                next.run(request).await
+            }
+            Err(e) => e.into_response(),
+        }
+    } else {
+        next.run(request).await
+    };
+
+    let mut failure = None;
+    if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
+        write_error(&mut response, &error, &request_id);
+        failure = error.internal_detail().map(ToOwned::to_owned);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&request_id) {
+        headers.insert("x-request-id", value);
+    }
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    if in_api {
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+    }
+    app.metrics
+        .count(&method, route.as_ref(), response.status(), &watch);
+    log(
+        &request_id,
+        method.as_str(),
+        &path,
+        response.status(),
+        &watch,
+        key.as_ref().map(|k| &*k.prefix),
+        ip,
+        failure,
+    );
+    response
+}
+
+/// The key of a request, within what it and its address may ask for.
+async fn admit(
+    app: &App,
+    ip: Option<IpAddr>,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<Arc<Key>> {
+    app.throttle.address(ip)?;
+    match app.auth.identify(&app.store, method, headers).await {
+        Ok(key) => app.throttle.key(&key).map(|()| key),
+        Err(e) if e.status() == StatusCode::UNAUTHORIZED => Err(app.throttle.wrong_key(ip, e)),
+        Err(e) => Err(e),
+    }
+}
+
+/// No request may take longer; those of operators may, who ask for whole tables.
+async fn within(State(patience): State<Duration>, request: Request, next: Next) -> Response {
+    match tokio::time::timeout(patience, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Error::unavailable(
+            "the request took too long and may still be carried out; send it again with the same Idempotency-Key",
+            1,
+        )
+        .with_code("REQUEST_TIMEOUT")
+        .into_response(),
+    }
+}
+
+/// The one error body, in place of the empty one that [`Error`] travels with.
+fn write_error(response: &mut Response, error: &Error, request_id: &str) {
+    *response.body_mut() = error.body(request_id).to_string().into();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.remove(axum::http::header::CONTENT_LENGTH);
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    if error.status() == StatusCode::UNAUTHORIZED {
+        headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one line of log, its fields side by side"
+)]
+fn log(
+    request_id: &str,
+    method: &str,
+    path: &str,
+    status: StatusCode,
+    watch: &Stopwatch,
+    key: Option<&str>,
+    ip: Option<IpAddr>,
+    failure: Option<String>,
+) {
+    let (status, us) = (status.as_u16(), watch.micros());
+    let ip = ip.map(tracing::field::display);
+    match failure {
+        Some(detail) => tracing::error!(
+            request_id,
+            method,
+            path,
+            status,
+            us,
+            key,
+            ip,
+            detail,
+            "request failed"
+        ),
+        None => tracing::info!(request_id, method, path, status, us, key, ip, "request"),
+    }
+}
+
+async fn no_route(uri: Uri) -> Error {
+    match other_product(uri.path()) {
+        Some(feature) => not_here(feature),
+        None => Error::no_route(
+            "there is no such route on this server; /openapi.json lists what there is",
+        ),
+    }
+}
+
+async fn no_method(uri: Uri) -> Error {
+    match segments(uri.path()).next() {
+        Some(first) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+        _ => Error::method_not_allowed(),
+    }
+}
+
+fn not_here(feature: &str) -> Error {
+    Error::no_route(format!(
+        "{feature} is a feature of the hosted platform that is not part of this server; /openapi.json lists what is"
+    ))
+}

@@ -1,0 +1,108 @@
+//! What a supervisor and a load balancer ask, without a key.
+//!
+//! `GET /health` says that the process lives: 200 whatever the storage does, since a restart mends
+//! no disk; its `status` tells more. `GET /readyz` says whether requests should come here: it writes,
+//! and answers 503 with the reason when that fails, or when the service stops.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use tokio::sync::Mutex;
+
+use crate::api::app::App;
+use crate::clock::Stopwatch;
+use crate::error::{Error, Fault, Result};
+
+/// The disk is asked at the most this often, microseconds: nobody needs a key to ask.
+const FRESH_US: u64 = 1_000_000;
+/// A write that takes longer than this is no write.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether this process wants requests.
+#[derive(Default)]
+pub struct Readiness {
+    stopping: AtomicBool,
+    /// When a write last succeeded. Whoever asks while somebody finds out waits for the outcome.
+    wrote: Mutex<Option<Stopwatch>>,
+}
+
+impl Readiness {
+    /// From now on the answer is no.
+    pub fn stopping(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+}
+
+/// `GET /health`
+#[derive(Serialize)]
+pub struct Health {
+    /// `ok`, `degraded` (the storage does not take writes at present), `damaged`, or `stopping`.
+    status: &'static str,
+    /// What the storage does, in a sentence.
+    storage: &'static str,
+    version: &'static str,
+}
+
+/// `GET /health`
+pub async fn health(State(app): State<App>) -> Json<Health> {
+    let (mut status, storage) = match app.store.signals().health.fault() {
+        None => ("ok", "works"),
+        Some(Fault::Full) => (
+            "degraded",
+            "the disk is full; writes are refused, reads go on",
+        ),
+        Some(Fault::Io) => (
+            "degraded",
+            "the last write failed; reads go on as far as they can",
+        ),
+        Some(Fault::Damaged) => (
+            "damaged",
+            "the database is damaged; writes are refused until a backup is restored",
+        ),
+    };
+    if app.health.stopping.load(Ordering::Acquire) {
+        status = "stopping";
+    }
+    Json(Health {
+        status,
+        storage,
+        version: env!("CARGO_PKG_VERSION"),
+    })
+}
+
+/// `GET /readyz`
+#[derive(Serialize)]
+pub struct Ready {
+    status: &'static str,
+}
+
+/// `GET /readyz`
+///
+/// # Errors
+/// 503 or 507 with the reason.
+pub async fn ready(State(app): State<App>) -> Result<Json<Ready>> {
+    let ready = Json(Ready { status: "ready" });
+    if app.health.stopping.load(Ordering::Acquire) {
+        return Err(Error::unavailable("the server is stopping", 5).with_code("STOPPING"));
+    }
+    let mut wrote = app.health.wrote.lock().await;
+    let fresh = wrote.as_ref().is_some_and(|at| at.micros() < FRESH_US);
+    if fresh && app.store.signals().health.fault().is_none() {
+        return Ok(ready);
+    }
+    *wrote = None;
+    match tokio::time::timeout(PATIENCE, app.store.probe()).await {
+        Ok(Ok(())) => {
+            *wrote = Some(Stopwatch::start());
+            Ok(ready)
+        }
+        Ok(Err(e)) => Err(e),
+        Err(_) => Err(Error::unavailable(
+            "the database does not take writes at present",
+            5,
+        )),
+    }
+}

@@ -1,0 +1,194 @@
+//! Background work: a static table of jobs and one dull loop.
+//!
+//! A job is a function of the transaction and the app, without input of its own: it reads the
+//! state, does a bounded batch, and says how much it did. It is idempotent and retries nothing;
+//! the next round is the retry, and a test calls it directly.
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use crate::access::session;
+use crate::api::app::App;
+use crate::clock::Timestamp;
+use crate::computers::lifecycle;
+use crate::error::Result;
+use crate::http::idempotency;
+use crate::outbox::webhooks::queue;
+use crate::store::WriteTx;
+use crate::usage::ledger::rates;
+use crate::workspaces::search;
+use crate::{api_keys, audit, dev};
+
+/// One kind of background work.
+pub struct Job {
+    /// For the log.
+    pub name: &'static str,
+    /// At least this often, milliseconds.
+    pub every_ms: i64,
+    /// What one pass does at the most, so that requests get their turn between two.
+    pub batch: u32,
+    /// Does a batch; returns how much it did. A full batch is followed by another at once.
+    pub run: fn(&WriteTx<'_>, &App, u32) -> Result<usize>,
+}
+
+/// The usual batch.
+const BATCH: u32 = 500;
+/// Of an index that may have to catch up in the middle of a burst: what shares a commit with it waits
+/// for less than a millisecond more.
+const SMALL_BATCH: u32 = 100;
+
+/// Takes computers to where they are going; runs whenever one is due.
+pub static DRIVER: &Job = &Job {
+    name: "driver",
+    every_ms: 1000,
+    batch: BATCH,
+    run: |tx, app, limit| lifecycle::run_due(tx, &app.fleet, limit as usize),
+};
+
+/// What runs by the clock.
+pub static JOBS: &[Job] = &[
+    Job {
+        name: "life",
+        every_ms: 1000,
+        batch: BATCH,
+        run: |tx, app, _| dev::live(tx, &app.emulator),
+    },
+    Job {
+        name: "rates",
+        every_ms: 1000,
+        batch: BATCH,
+        run: |tx, app, _| rates::run(tx, &app.catalog),
+    },
+    Job {
+        name: "search",
+        every_ms: 1000,
+        batch: SMALL_BATCH,
+        run: |tx, app, limit| search::index(tx, app.store.is_busy(), limit),
+    },
+    Job {
+        name: "idempotency-index",
+        every_ms: 1000,
+        batch: SMALL_BATCH,
+        run: |tx, app, limit| idempotency::index(tx, app.store.is_busy(), limit),
+    },
+    Job {
+        name: "idempotency",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |tx, _, limit| idempotency::purge(tx, limit),
+    },
+    Job {
+        name: "sessions",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |tx, _, limit| session::purge(tx, limit),
+    },
+    Job {
+        name: "audit-retention",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |tx, app, limit| audit::purge(tx, app.config.audit_retention_days, limit),
+    },
+    Job {
+        name: "webhook-retention",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "throttle",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |_, app, _| {
+            app.throttle.forget();
+            Ok(0)
+        },
+    },
+    Job {
+        name: "key-uses",
+        every_ms: 60_000,
+        batch: BATCH,
+        run: |tx, app, _| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),
+    },
+];
+
+/// Runs one job until it finds nothing more to do. Returns how much it did.
+///
+/// # Errors
+/// The job's, or the store's.
+pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
+    let mut all = 0;
+    loop {
+        let inner = app.clone();
+        let done = app
+            .store
+            .write(move |tx| (job.run)(tx, &inner, job.batch))
+            .await?;
+        all += done;
+        if done < job.batch as usize {
+            return Ok(all);
+        }
+    }
+}
+
+/// Runs everything that is due until `stop` changes.
+pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
+    let mut last: Vec<Option<Timestamp>> = vec![None; JOBS.len()];
+    loop {
+        let now = app.store.now();
+        for (job, last) in JOBS.iter().zip(&mut last) {
+            // A wall clock that steps back must not silence a job until it has caught up.
+            let waited = last.map_or(i64::MAX, |at| now.0.saturating_sub(at.0));
+            if (0..job.every_ms).contains(&waited) {
+                continue;
+            }
+            *last = Some(now);
+            report(job, run_to_end(&app, job).await);
+        }
+        // Between two rounds: what falls due, at its instant. A driver that fails waits a second.
+        let mut sleep_ms = 1000;
+        match app.store.read(lifecycle::next_due).await {
+            Ok(Some(at)) if at <= app.store.now() => {
+                let done = report(DRIVER, run_to_end(&app, DRIVER).await);
+                sleep_ms = if done { 0 } else { sleep_ms };
+            }
+            // A clock that stands still will be moved, and that is announced.
+            Ok(Some(at)) => {
+                let real = app.store.clock().real_ms_until(at);
+                sleep_ms = real.map_or(sleep_ms, |real| real.clamp(1, sleep_ms));
+            }
+            _ => {}
+        }
+        let sleep = Duration::from_millis(u64::try_from(sleep_ms).unwrap_or(1000));
+        tokio::select! {
+            () = tokio::time::sleep(sleep) => {}
+            () = app.store.signals().agenda.notified() => {}
+            _ = stop.changed() => break,
+        }
+    }
+    // What was used since the last minute.
+    let uses = app.auth.take_uses();
+    if let Err(e) = app
+        .store
+        .write(move |tx| api_keys::record_uses(tx, &uses))
+        .await
+    {
+        tracing::warn!(error = e.message(), "last uses of keys were not written");
+    }
+}
+
+/// Logs the outcome; true when the job did its work.
+fn report(job: &Job, outcome: Result<usize>) -> bool {
+    match &outcome {
+        Ok(0) => {}
+        Ok(done) => tracing::debug!(job = job.name, done, "job"),
+        Err(e) => tracing::error!(
+            job = job.name,
+            error = e.message(),
+            detail = e.internal_detail(),
+            "job failed"
+        ),
+    }
+    outcome.is_ok()
+}

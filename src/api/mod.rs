@@ -1,0 +1,15 @@
+//! The assembly: what the parts are, which route leads where, and what every request passes.
+
+pub mod app;
+pub mod edge;
+pub mod health;
+pub mod jobs;
+pub mod log_filter;
+pub mod metrics;
+#[cfg(test)]
+mod names_tests;
+pub mod openapi;
+pub mod pages;
+pub mod routes;
+pub mod sign_in;
+pub mod system;

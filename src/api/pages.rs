@@ -1,0 +1,171 @@
+//! What is served outside the API: the OpenAPI document, and the embedded pages.
+//!
+//! The pages are plain files of `assets/`: no build step, and nothing in them asks another host. Each
+//! is compressed once, at its first use, and has a strong ETag, so that a browser asks again every
+//! time (`no-cache`) and is told "not modified" in a few bytes.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::io::Write;
+use std::sync::LazyLock;
+
+use axum::Router;
+use axum::extract::Path;
+use axum::http::header::{
+    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
+    IF_NONE_MATCH, REFERRER_POLICY, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Redirect, Response};
+use axum::routing::get;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rust_embed::RustEmbed;
+use sha2::{Digest, Sha256};
+
+use crate::api::app::App;
+use crate::api::health;
+use crate::api::openapi;
+use crate::api::sign_in;
+use crate::error::Error;
+
+#[derive(RustEmbed)]
+#[folder = "assets"]
+struct Assets;
+
+/// Everything comes from here, and nothing can put a page of ours into one of theirs.
+const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+    img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
+    let text = openapi::document().to_json().unwrap_or_default();
+    Document::new("openapi.json", text.into_bytes().into())
+});
+
+/// The routes outside the API that every listener has.
+pub fn router() -> Router<App> {
+    Router::new()
+        .route("/health", get(health::health))
+        .route("/readyz", get(health::ready))
+        .route("/openapi.json", get(|headers: HeaderMap| async move { OPENAPI.reply(&headers) }))
+        .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
+        .route(
+            "/assets/{*path}",
+            get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
+        )
+        .route("/favicon.ico", get(|headers: HeaderMap| async move { asset("icon.svg", &headers) }))
+}
+
+/// The admin page, which may have a listener of its own.
+pub fn pages() -> Router<App> {
+    Router::new()
+        .route("/", get(|| async { Redirect::temporary("/admin") }))
+        .route(
+            "/admin",
+            get(|headers: HeaderMap| async move { asset("index.html", &headers) }),
+        )
+        .route(
+            "/admin/session",
+            get(sign_in::show)
+                .post(sign_in::sign_in)
+                .delete(sign_in::sign_out),
+        )
+}
+
+/// A file as it goes out.
+struct Document {
+    kind: &'static str,
+    etag: HeaderValue,
+    plain: Cow<'static, [u8]>,
+    /// Empty where compressing did not help.
+    gzip: Vec<u8>,
+}
+
+impl Document {
+    fn new(path: &str, plain: Cow<'static, [u8]>) -> Self {
+        let hash = Sha256::digest(&plain);
+        let tag: String = hash[..12]
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        let gzip = encoder
+            .write_all(&plain)
+            .and_then(|()| encoder.finish())
+            .ok()
+            .filter(|gzip| gzip.len() < plain.len())
+            .unwrap_or_default();
+        let kind = match path.rsplit('.').next() {
+            Some("html") => "text/html; charset=utf-8",
+            Some("css") => "text/css; charset=utf-8",
+            Some("js") => "text/javascript; charset=utf-8",
+            Some("json") => "application/json",
+            Some("svg") => "image/svg+xml",
+            Some("png") => "image/png",
+            _ => "application/octet-stream",
+        };
+        Document {
+            kind,
+            etag: HeaderValue::from_str(&format!("\"{tag}\""))
+                .unwrap_or(HeaderValue::from_static("\"\"")),
+            plain,
+            gzip,
+        }
+    }
+
+    fn reply(&self, headers: &HeaderMap) -> Response {
+        let lists = |name, wanted: &[u8]| {
+            headers.get_all(name).into_iter().any(|value| {
+                value.as_bytes().split(|byte| *byte == b',').any(|one| {
+                    one.trim_ascii()
+                        .strip_prefix(b"W/")
+                        .unwrap_or(one.trim_ascii())
+                        == wanted
+                })
+            })
+        };
+        let packed = !self.gzip.is_empty() && lists(ACCEPT_ENCODING, b"gzip");
+        // A strong ETag names bytes, and the packed ones are others.
+        let etag = if packed {
+            let text = self.etag.to_str().unwrap_or("").trim_end_matches('"');
+            HeaderValue::from_str(&format!("{text}-gz\"")).unwrap_or_else(|_| self.etag.clone())
+        } else {
+            self.etag.clone()
+        };
+        let known = lists(IF_NONE_MATCH, etag.as_bytes()) || lists(IF_NONE_MATCH, b"*");
+        let mut response = if known {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else if packed {
+            ([(CONTENT_ENCODING, "gzip")], self.gzip.clone()).into_response()
+        } else {
+            self.plain.clone().into_owned().into_response()
+        };
+        let out = response.headers_mut();
+        out.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));
+        out.insert(ETAG, etag);
+        out.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        out.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        out.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(CSP));
+        out.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+        response
+    }
+}
+
+/// Every file of the embedded folder, compressed.
+static FILES: LazyLock<HashMap<String, Document>> = LazyLock::new(|| {
+    let load = |path: Cow<'static, str>| {
+        let document = Document::new(&path, Assets::get(&path)?.data);
+        Some((path.into_owned(), document))
+    };
+    Assets::iter().filter_map(load).collect()
+});
+
+fn asset(path: &str, headers: &HeaderMap) -> Response {
+    // A debug build reads the folder itself, so that an edit shows at once.
+    let reply = if cfg!(debug_assertions) {
+        Assets::get(path).map(|file| Document::new(path, file.data).reply(headers))
+    } else {
+        FILES.get(path).map(|document| document.reply(headers))
+    };
+    reply.unwrap_or_else(|| Error::no_route("there is no such file on this server").into_response())
+}

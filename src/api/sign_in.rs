@@ -1,0 +1,164 @@
+//! `/admin/session`: signing in to the admin page, and out.
+
+use super::app::App;
+use crate::access::key::hash;
+use crate::access::session::{
+    HEADER, WHOLE_MS, check_origin, cookie, find, set_cookie, start, token_hash,
+};
+use axum::http::header::{CACHE_CONTROL, ORIGIN};
+use axum::response::IntoResponse;
+
+/// Bytes of a sign-in body that are read.
+const MAX_BODY: usize = 4096;
+
+use crate::access::key::DEV_KEY;
+use crate::access::key::Key;
+use crate::access::key::KeyType;
+use crate::access::key::find_key;
+use crate::access::throttle::ClientIp;
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ids::ApiKeyId;
+use crate::ids::TenantId;
+use crate::ids::WorkspaceId;
+use axum::Json;
+use axum::extract::Request;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::http::HeaderValue;
+use axum::response::Response;
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::json;
+
+/// `GET /admin/session`: what the page must know before anybody has signed in.
+#[derive(Serialize)]
+struct Who {
+    signed_in: bool,
+    version: &'static str,
+    /// Development mode: the fixed key that everybody knows.
+    dev_key: Option<&'static str>,
+    expires_at: Option<Timestamp>,
+    key: Option<WhoKey>,
+}
+
+#[derive(Serialize)]
+struct WhoKey {
+    id: ApiKeyId,
+    key_prefix: String,
+    key_type: KeyType,
+    operator: bool,
+    scopes: Vec<String>,
+    tenant_id: TenantId,
+    tenant_slug: String,
+    workspace_id: Option<WorkspaceId>,
+    external_user_id: Option<String>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Who {
+    fn new(app: &App, found: Option<(Key, Timestamp)>) -> Self {
+        let (key, expires_at) = found.unzip();
+        Who {
+            signed_in: key.is_some(),
+            version: env!("CARGO_PKG_VERSION"),
+            dev_key: app.config.dev.then_some(DEV_KEY),
+            expires_at,
+            key: key.map(|key| WhoKey {
+                id: key.id,
+                key_prefix: key.prefix,
+                key_type: key.key_type,
+                operator: key.operator,
+                scopes: key.scopes,
+                tenant_id: key.tenant_id,
+                tenant_slug: key.tenant_slug,
+                workspace_id: key.workspace_id,
+                external_user_id: key.external_user_id,
+                expires_at: key.expires_at,
+            }),
+        }
+    }
+}
+
+/// `GET /admin/session`
+pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
+    let token = cookie(&headers).map(token_hash);
+    let found = match token {
+        Some(hash) => app.store.read(move |tx| find(tx, &hash)).await?,
+        None => None,
+    };
+    let found = found.map(|(key, session)| (key, session.expires_at));
+    Ok(no_store(Json(Who::new(&app, found)).into_response()))
+}
+
+#[derive(Deserialize)]
+struct SignIn {
+    key: String,
+}
+
+/// `POST /admin/session`
+pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Response> {
+    let (parts, body) = request.into_parts();
+    // Also here: another site must not sign a person in under a key of its own.
+    if !parts.headers.contains_key(HEADER) {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "signing in needs the header X-Workspaced-Admin: 1",
+        ));
+    }
+    check_origin(&parts.method, &parts.headers)?;
+    let bytes = axum::body::to_bytes(body, MAX_BODY)
+        .await
+        .map_err(|_| Error::too_large(MAX_BODY))?;
+    let SignIn { key } = serde_json::from_slice(&bytes)
+        .map_err(|_| Error::field("key", "send {\"key\": \"msk_...\"}"))?;
+    let ip = parts
+        .extensions
+        .get::<ClientIp>()
+        .and_then(|client| client.0);
+    let now = app.store.now();
+    let secret = hash(key.trim());
+    let found = app.store.read(move |tx| find_key(tx, &secret)).await?;
+    let usable = |key: &Key| key.expires_at.is_none_or(|at| at > now);
+    let Some(key) = found.filter(usable) else {
+        // Only after the look-up: a right key passes however many wrong ones came from its address.
+        app.wrong_keys.admit(ip, now)?;
+        app.wrong_keys.failed(ip, now);
+        return Err(Error::unauthorized(
+            "this key is unknown, revoked or expired",
+        ));
+    };
+    app.wrong_keys.succeeded(ip);
+
+    let id = key.id;
+    let (token, end) = app.store.write(move |tx| start(tx, id, &secret)).await?;
+    let secure = parts
+        .headers
+        .get(ORIGIN)
+        .is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let mut response = Json(Who::new(&app, Some((key, end)))).into_response();
+    set_cookie(&mut response, secure, &token, WHOLE_MS / 1000)?;
+    Ok(no_store(response))
+}
+
+/// `DELETE /admin/session`
+pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Response> {
+    let (parts, _) = request.into_parts();
+    check_origin(&parts.method, &parts.headers)?;
+    if let Some(hash) = cookie(&parts.headers).map(token_hash) {
+        let sql = "DELETE FROM sessions WHERE token_hash = ?1";
+        app.store.write(move |tx| Ok(tx.run(sql, [hash])?)).await?;
+        app.streams.recheck();
+    }
+    let mut response = Json(json!({ "signed_out": true })).into_response();
+    set_cookie(&mut response, false, "", 0)?;
+    set_cookie(&mut response, true, "", 0)?;
+    Ok(no_store(response))
+}
+
+fn no_store(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,297 @@
+//! What the people who run this see at once: the installation itself, and one organization in short.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use axum::Json;
+use axum::extract::State;
+use rusqlite::named_params;
+use serde::Serialize;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::access::caller::Caller;
+use crate::api::app::App;
+use crate::clock::{Mode, Timestamp};
+use crate::error::Result;
+use crate::ids::WorkspaceId;
+use crate::limits;
+use crate::rules::catalog::Catalog;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store;
+use crate::store::Tx;
+
+/// Rows of each list of an overview.
+const ROWS: i64 = 10;
+/// From this share of its cap on, a workspace is near it: three quarters.
+const NEAR: &str = "w.computer_count * 4 >= w.max_computers * 3";
+
+/// `GET /system`
+#[derive(Serialize, ToSchema)]
+pub struct System {
+    /// Of this program.
+    version: &'static str,
+    /// Development mode: everybody knows the key.
+    dev: bool,
+    /// When this program started.
+    started_at: Timestamp,
+    /// Whole seconds since then.
+    uptime_seconds: i64,
+    /// `system`, or `manual` where a hand sets the time.
+    clock: &'static str,
+    /// Its time.
+    now: Timestamp,
+    /// Fault rules that may still fire; null where there is no emulator.
+    faults: Option<usize>,
+    database: Database,
+    counts: Counts,
+}
+
+/// The database file.
+#[derive(Serialize, ToSchema)]
+pub struct Database {
+    /// Version of its schema.
+    schema_version: i64,
+    /// Of SQLite.
+    sqlite_version: &'static str,
+    /// Size of the file.
+    database_bytes: u64,
+    /// Size of the write-ahead log beside it.
+    wal_bytes: u64,
+    /// Connections that read; one more writes.
+    readers: usize,
+}
+
+/// How much there is, in all organizations.
+#[derive(Serialize, ToSchema)]
+pub struct Counts {
+    organizations: i64,
+    workspaces: i64,
+    projects: i64,
+    computers: i64,
+    /// Rows of the history that is billed.
+    compute_events: i64,
+    /// Rows of the audit log.
+    audit_events: i64,
+    /// Sign-in sessions.
+    sessions: i64,
+    /// Live event streams that are open.
+    event_streams: usize,
+}
+
+fn file_size(path: &Path) -> u64 {
+    std::fs::metadata(path).map_or(0, |meta| meta.len())
+}
+
+/// `GET /system`
+pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
+    let streams = app.streams.count();
+    let counts = app.store.read(move |tx| {
+        // Kept counters and the last number of append-only tables: nothing is scanned.
+        let (organizations, workspaces, projects, computers) = tx.row(
+            "SELECT count(*), coalesce(sum(workspace_count), 0), coalesce(sum(project_count), 0),
+                     coalesce(sum(computer_count), 0) FROM tenants",
+            [],
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
+        )?;
+        let number = |sql: &str| -> Result<i64> {
+            Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+        };
+        Ok(Counts {
+            organizations,
+            workspaces,
+            projects,
+            computers,
+            compute_events: number("SELECT coalesce(max(seq), 0) FROM compute_events")?,
+            audit_events: number("SELECT coalesce(max(seq), 0) FROM audit_log")?,
+            sessions: number("SELECT count(*) FROM sessions")?,
+            event_streams: streams,
+        })
+    });
+    let counts = counts.await?;
+    let now = app.store.now();
+    let path = app.store.path();
+    let mut wal = path.as_os_str().to_owned();
+    wal.push("-wal");
+    Ok(Json(System {
+        version: env!("CARGO_PKG_VERSION"),
+        dev: app.config.dev,
+        started_at: app.started_at,
+        uptime_seconds: (now.0 - app.started_at.0).max(0) / 1000,
+        clock: match app.store.clock().course().map(|course| course.mode) {
+            None | Some(Mode::Real) => "system",
+            Some(Mode::Frozen) => "frozen",
+            Some(Mode::Running) => "running",
+        },
+        now,
+        faults: app.config.driven.then(|| app.emulator.faults.active(now)),
+        database: Database {
+            schema_version: store::VERSION,
+            sqlite_version: rusqlite::version(),
+            database_bytes: file_size(path),
+            wal_bytes: file_size(Path::new(&wal)),
+            readers: app.config.readers,
+        },
+        counts,
+    }))
+}
+
+/// `GET /overview`
+#[derive(Serialize, ToSchema)]
+pub struct Overview {
+    /// The instant of this answer.
+    as_of: Timestamp,
+    workspaces: i64,
+    projects: i64,
+    computers: OverviewComputers,
+    /// Credits an hour as long as nothing changes: what runs, at today's rates.
+    burn_rate_credits_per_hour: i64,
+    /// Ceilings of the organization that are set, and what is used of each.
+    ceilings: Vec<Ceiling>,
+    /// Workspaces that use three quarters of their cap or more, the fullest first.
+    near_limit: Vec<NearLimit>,
+    /// Preview domains whose DNS does not lead here, longest known first.
+    domain_problems: Vec<DomainProblem>,
+}
+
+/// Live computers by status; statuses without any are left out.
+#[derive(Serialize, ToSchema)]
+pub struct OverviewComputers {
+    total: i64,
+    by_status: BTreeMap<String, i64>,
+}
+
+/// One ceiling.
+#[derive(Serialize, ToSchema)]
+pub struct Ceiling {
+    limit: &'static str,
+    max: i64,
+    current: i64,
+}
+
+/// One workspace near its cap.
+#[derive(Serialize, ToSchema)]
+pub struct NearLimit {
+    workspace_id: WorkspaceId,
+    name: String,
+    computer_count: i64,
+    max_computers: i64,
+}
+
+/// One preview domain that does not work.
+#[derive(Serialize, ToSchema)]
+pub struct DomainProblem {
+    /// organization, workspace or project
+    scope: String,
+    owner_id: Uuid,
+    domain: String,
+    /// pending or failed
+    dns_status: String,
+    /// Why the last check could not ask
+    last_error: Option<String>,
+    checked_at: Option<Timestamp>,
+}
+
+/// `GET /overview`
+pub async fn overview(State(app): State<App>, caller: Caller) -> Result<Json<Overview>> {
+    let store = app.store.clone();
+    Ok(Json(store.read(move |tx| read(tx, &app, &caller)).await?))
+}
+
+fn read(tx: &Tx<'_>, app: &App, caller: &Caller) -> Result<Overview> {
+    let tenant = caller.tenant_id();
+    let (by_status, burn) = running(tx, &app.catalog, caller)?;
+    let ceilings = limits::ceilings(tx, &app.config.file, tenant)?;
+    let used = |name: &str| {
+        ceilings
+            .iter()
+            .find(|(limit, _, _)| *limit == name)
+            .map_or(0, |(_, _, used)| *used)
+    };
+    let near_limit = tx
+        .prepare_cached(&format!(
+            "SELECT w.id, w.name, w.computer_count, w.max_computers FROM workspaces w
+             WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL AND w.max_computers IS NOT NULL
+                 AND w.computer_count > 0 AND {NEAR}
+             ORDER BY w.computer_count * 1.0 / max(w.max_computers, 1) DESC, w.name LIMIT ?2"
+        ))?
+        .query_map((tenant, ROWS), |row| {
+            Ok(NearLimit {
+                workspace_id: row.get(0)?,
+                name: row.get(1)?,
+                computer_count: row.get(2)?,
+                max_computers: row.get(3)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    let domain_problems = tx
+        .prepare_cached(
+            "SELECT scope, owner_id, domain, dns_status, last_error, checked_at FROM preview_domains
+             WHERE tenant_id = :tenant AND (dns_status <> 'verified' OR last_error IS NOT NULL)
+             ORDER BY updated_at LIMIT :rows",
+        )?
+        .query_map(named_params! { ":tenant": tenant, ":rows": ROWS }, |row| {
+            Ok(DomainProblem {
+                scope: row.get("scope")?,
+                owner_id: Uuid::from_bytes(row.get("owner_id")?),
+                domain: row.get("domain")?,
+                dns_status: row.get("dns_status")?,
+                last_error: row.get("last_error")?,
+                checked_at: row.get("checked_at")?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(Overview {
+        as_of: tx.now(),
+        workspaces: used("max_workspaces"),
+        projects: used("max_projects"),
+        computers: OverviewComputers {
+            total: used("max_computers"),
+            by_status,
+        },
+        burn_rate_credits_per_hour: burn,
+        ceilings: ceilings
+            .iter()
+            .filter_map(|(limit, max, current)| {
+                max.map(|max| Ceiling {
+                    limit,
+                    max,
+                    current: *current,
+                })
+            })
+            .collect(),
+        near_limit,
+        domain_problems,
+    })
+}
+
+/// Live computers by status, and what those that run cost an hour.
+fn running(
+    tx: &Tx<'_>,
+    catalog: &Catalog,
+    caller: &Caller,
+) -> Result<(BTreeMap<String, i64>, i64)> {
+    // By workspace, because the index that counts without touching a row begins with it.
+    let mut statement = tx.prepare_cached(
+        "SELECT c.status, c.size, count(*) FROM workspaces w CROSS JOIN computers c
+             ON c.workspace_id = w.id AND c.deleted_at IS NULL
+         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL GROUP BY c.status, c.size",
+    )?;
+    let rows = statement.query_map([caller.tenant_id()], |row| {
+        Ok((
+            row.get::<_, Status>(0)?,
+            row.get::<_, Size>(1)?,
+            row.get::<_, i64>(2)?,
+        ))
+    })?;
+    let (mut by_status, mut burn) = (BTreeMap::new(), 0);
+    for row in rows {
+        let (status, size, count) = row?;
+        *by_status.entry(status.to_string()).or_default() += count;
+        if status.billable() {
+            burn += count * catalog.hardware(size).rate;
+        }
+    }
+    Ok((by_status, burn))
+}

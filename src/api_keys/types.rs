@@ -1,0 +1,250 @@
+//! What requests and replies look like.
+
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::access::key::KeyType;
+use crate::clock::Timestamp;
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
+use crate::json;
+use crate::json::Patch;
+
+/// Characters of a secret that may be shown: CONTRACT §1.2.
+pub(super) const PREFIX: usize = 12;
+/// Scopes on one key at the most.
+pub(super) const MAX_SCOPES: usize = 50;
+
+/// An API key, without its secret.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct KeyView {
+    /// Its id.
+    pub id: ApiKeyId,
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// The only workspace that it reaches; null = all.
+    pub workspace_id: Option<WorkspaceId>,
+    /// For people.
+    pub name: String,
+    /// user, admin or platform.
+    pub key_type: KeyType,
+    /// What it was made for.
+    pub key_purpose: Option<String>,
+    /// May act on the installation itself.
+    pub operator: bool,
+    /// First characters of the secret.
+    pub key_prefix: String,
+    /// The same.
+    pub prefix: String,
+    /// Last characters of the secret.
+    pub last4: String,
+    /// What it may do; empty = everything within its reach.
+    pub scopes: Vec<String>,
+    /// Requests a minute; null = the server's default.
+    pub rate_limit_rpm: Option<i64>,
+    /// active, disabled or revoked.
+    pub status: String,
+    /// The only end user whose computers it reaches; null = all.
+    pub external_user_id: Option<String>,
+    /// From then on it is refused.
+    pub expires_at: Option<Timestamp>,
+    /// About when it was last used.
+    pub last_used_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// The same.
+    pub inserted_at: Timestamp,
+}
+
+impl KeyView {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let key_prefix: String = row.get("key_prefix")?;
+        let created_at = row.get("created_at")?;
+        Ok(KeyView {
+            id: row.get("id")?,
+            tenant_id: row.get("tenant_id")?,
+            workspace_id: row.get("workspace_id")?,
+            name: row.get("name")?,
+            key_type: row.get("key_type")?,
+            key_purpose: row.get("purpose")?,
+            operator: row.get("operator")?,
+            prefix: key_prefix.clone(),
+            key_prefix,
+            last4: row.get("last4")?,
+            scopes: json::column(row, "scopes")?,
+            rate_limit_rpm: row.get("rate_limit_rpm")?,
+            status: row.get("status")?,
+            external_user_id: row.get("external_user_id")?,
+            expires_at: row.get("expires_at")?,
+            last_used_at: row.get("last_used_at")?,
+            created_at,
+            inserted_at: created_at,
+        })
+    }
+}
+
+/// A key with its secret, which is shown this once, under the three names that clients look for.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct NewKeyView {
+    #[serde(flatten)]
+    pub(super) view: KeyView,
+    pub(super) key: String,
+    pub(super) token: String,
+    pub(super) secret: String,
+}
+
+impl NewKeyView {
+    /// The secret.
+    pub fn secret(&self) -> &str {
+        &self.secret
+    }
+}
+
+/// One key under `data`, where one client looks only.
+#[derive(Serialize, ToSchema)]
+pub struct KeyReply {
+    pub(super) data: KeyView,
+}
+
+/// One new key under `data`.
+#[derive(Serialize, ToSchema)]
+pub struct NewKeyReply {
+    pub(super) data: NewKeyView,
+}
+
+/// A key that opens nothing any more.
+#[derive(Serialize, ToSchema)]
+pub struct Revoked {
+    pub(super) data: RevokedKey,
+    pub(super) deleted: bool,
+}
+
+/// Its id and state.
+#[derive(Serialize, ToSchema)]
+pub struct RevokedKey {
+    pub(super) id: ApiKeyId,
+    pub(super) status: &'static str,
+}
+
+/// `POST /api-keys`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = CreateKey)]
+pub struct Create {
+    /// Human-readable name, 1 to 120 characters
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Option<String>,
+    /// What it may do; empty = everything that the key asking may do
+    pub scopes: Option<Vec<String>>,
+    /// When it ends; never if left out
+    #[schema(value_type = Option<Timestamp>)]
+    pub expires_at: Option<String>,
+    /// user, admin or platform
+    #[schema(value_type = Option<KeyType>)]
+    pub key_type: Option<String>,
+    /// What it is made for
+    #[schema(max_length = 255)]
+    pub purpose: Option<String>,
+    /// Requests a minute
+    #[schema(minimum = 1)]
+    pub rate_limit_rpm: Option<i64>,
+    /// The only workspace that it shall reach
+    pub workspace_id: Option<WorkspaceId>,
+}
+
+/// `POST /api-keys/scoped`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct CreateScoped {
+    /// The end user whose computers it shall reach
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 255)]
+    pub external_user_id: Option<String>,
+    /// What it may do; at least one
+    #[schema(required = true, nullable = false, min_items = 1)]
+    pub scopes: Option<Vec<String>>,
+    /// When it ends; never if left out
+    #[schema(value_type = Option<Timestamp>)]
+    pub expires_at: Option<String>,
+    /// Human-readable name
+    #[schema(min_length = 1, max_length = 120)]
+    pub name: Option<String>,
+    /// The only workspace that it shall reach
+    pub workspace_id: Option<WorkspaceId>,
+}
+
+/// `PATCH /api-keys/{id}`: what is left out stays as it is.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = UpdateKey)]
+pub struct Update {
+    /// New name
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Patch<String>,
+    /// New scopes
+    pub scopes: Option<Vec<String>>,
+    /// active or disabled
+    #[schema(value_type = Option<Switch>)]
+    pub status: Option<String>,
+}
+
+/// Whether a key works.
+#[expect(dead_code, reason = "documents the values of a field")]
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum Switch {
+    /// It works.
+    Active,
+    /// It is refused until it is active again.
+    Disabled,
+}
+
+/// A key to be made.
+pub struct NewKey {
+    /// For people.
+    pub name: String,
+    /// What it is for.
+    pub key_type: KeyType,
+    /// May act on the installation.
+    pub operator: bool,
+    /// Empty = everything within reach.
+    pub scopes: Vec<String>,
+    /// The only workspace.
+    pub workspace_id: Option<WorkspaceId>,
+    /// The only end user.
+    pub external_user_id: Option<String>,
+    /// What it is made for.
+    pub purpose: Option<String>,
+    /// Requests a minute.
+    pub rate_limit_rpm: Option<i64>,
+    /// When it ends.
+    pub expires_at: Option<Timestamp>,
+    /// This secret instead of a random one: the fixed key of development mode.
+    pub fixed: Option<&'static str>,
+}
+
+impl NewKey {
+    /// A user key of the whole organization with every scope.
+    pub fn named(name: &str) -> Self {
+        NewKey {
+            name: name.to_owned(),
+            key_type: KeyType::User,
+            operator: false,
+            scopes: Vec::new(),
+            workspace_id: None,
+            external_user_id: None,
+            purpose: None,
+            rate_limit_rpm: None,
+            expires_at: None,
+            fixed: None,
+        }
+    }
+
+    /// The key of whoever runs this installation.
+    pub fn operator() -> Self {
+        NewKey {
+            key_type: KeyType::Platform,
+            operator: true,
+            ..NewKey::named("operator")
+        }
+    }
+}

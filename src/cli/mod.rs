@@ -1,0 +1,406 @@
+//! The command line: subcommands, each a thin call into the library.
+
+mod accounts;
+mod admin;
+mod chart;
+mod client;
+mod demo;
+mod doctor;
+mod export;
+mod files;
+mod seed;
+
+use std::fs::File;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{fmt, reload};
+
+use crate::access::key::DEV_KEY;
+use crate::api::app::{App, attach};
+use crate::api::edge;
+use crate::api::jobs;
+use crate::api::log_filter;
+use crate::api::log_filter::Reload;
+use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::error::Error;
+use crate::outbox::webhooks::deliver;
+use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
+use crate::store;
+use crate::store::{OpenError, Store};
+use crate::tenants::first_start;
+use crate::usage::ledger::verify;
+use crate::{backups, dev, http};
+
+/// The Workspaces API on your own machine: one binary, one SQLite file
+#[derive(Parser)]
+#[command(
+    name = "workspaced",
+    version,
+    args_conflicts_with_subcommands = true,
+    after_help = "Without a subcommand, workspaced serves. The first start prints the address and a key, once."
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and the admin page (the default)
+    Serve(Box<ServeArgs>),
+    /// Create and list organizations; may run beside the service
+    #[command(subcommand)]
+    Tenants(accounts::TenantsCommand),
+    /// Create, list and revoke API keys; may run beside the service
+    #[command(subcommand)]
+    Keys(accounts::KeysCommand),
+    /// Recompute all usage from the raw events and compare; may run beside the service
+    Verify {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Drop the meter and build it anew from the raw events; may run beside the service
+    RebuildUsage {
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    #[command(flatten)]
+    Files(files::FilesCommand),
+    #[command(flatten)]
+    Capsule(export::CapsuleCommand),
+    /// Show a living demonstration on this machine: development mode, seeded, kept nowhere
+    Demo(Box<demo::DemoArgs>),
+    /// Fill a new data directory from a scenario, the same on every machine
+    Seed(seed::SeedArgs),
+    /// Scenarios: list the built-in ones, save the present state as one
+    #[command(subcommand)]
+    Scenario(seed::ScenarioCommand),
+    /// Workspaces of a service: list, show, create, set limits, usage
+    #[command(subcommand)]
+    Ws(client::WsCommand),
+    /// Computers of a service: list, create, start, stop, remove
+    #[command(subcommand)]
+    Computers(client::ComputersCommand),
+    /// Check clock, disk, permissions, database and DNS of this installation
+    Doctor(doctor::DoctorArgs),
+    /// Print the completions of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// Print the version
+    Version,
+}
+
+/// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
+/// tells two more apart: 3 for what is not there, 4 for what the key may not do.
+enum Failure {
+    Usage(String),
+    Fatal(String),
+    Missing(String),
+    Denied(String),
+}
+
+impl From<OpenError> for Failure {
+    fn from(e: OpenError) -> Self {
+        Failure::Fatal(e.to_string())
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(e: Error) -> Self {
+        let detail = e
+            .internal_detail()
+            .map(|d| format!(" ({d})"))
+            .unwrap_or_default();
+        let text = format!("{}{detail}", e.message());
+        if e.status().is_client_error() {
+            Failure::Usage(text)
+        } else {
+            Failure::Fatal(text)
+        }
+    }
+}
+
+impl From<std::io::Error> for Failure {
+    fn from(e: std::io::Error) -> Self {
+        Failure::Fatal(e.to_string())
+    }
+}
+
+/// Runs the program with the arguments of this process.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => serve(&cli.serve, None),
+        Some(Command::Serve(args)) => serve(&args, None),
+        Some(Command::Tenants(command)) => accounts::tenants(command),
+        Some(Command::Keys(command)) => accounts::keys(command),
+        Some(Command::Verify { data }) => verify(&data),
+        Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
+        Some(Command::Files(command)) => files::run(command),
+        Some(Command::Capsule(command)) => export::run(command),
+        Some(Command::Demo(args)) => demo::run(*args),
+        Some(Command::Seed(args)) => seed::run(&args),
+        Some(Command::Scenario(command)) => seed::scenario(&command),
+        Some(Command::Ws(command)) => client::workspaces(command),
+        Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Completions { shell }) => {
+            let mut command = Cli::command();
+            clap_complete::generate(shell, &mut command, "workspaced", &mut std::io::stdout());
+            Ok(())
+        }
+        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
+            .render(&mut std::io::stdout())
+            .map_err(Failure::from),
+        Some(Command::Version) => {
+            println!("workspaced {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let (code, text) = match failure {
+                Failure::Fatal(text) => (1, text),
+                Failure::Usage(text) => (2, text),
+                Failure::Missing(text) => (3, text),
+                Failure::Denied(text) => (4, text),
+            };
+            eprintln!("error: {text}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// serve
+
+/// How long requests that are under way at a stop may take to end.
+const DRAIN: Duration = Duration::from_secs(10);
+
+/// Serves until it is told to stop; with `demo` what that shows.
+fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
+    let config = args.check().map_err(Failure::Usage)?;
+    let reload = start_log(args)?;
+    // Removed when it goes out of scope, whichever way that is.
+    let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
+    let data_dir = temporary
+        .as_ref()
+        .map_or(&*args.data.data_dir, |dir| dir.path());
+    let (lock, file) = store::lock_data_dir(data_dir)?;
+    let clock = if config.driven {
+        Clock::driven(Course::new(Mode::Real, Timestamp(0), 1))
+    } else {
+        Clock::System
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("http")
+        .build()?;
+    let store = {
+        let _entered = runtime.enter();
+        Store::open(&file, clock, config.readers)?
+    };
+    if config.driven {
+        dev::resume(&store, config.frozen)?;
+    }
+    if let Some(demo) = demo {
+        demo.fill(&store, &config)?;
+    }
+    let served = runtime.block_on(serve_until_signal(
+        args,
+        store.clone(),
+        config,
+        reload,
+        demo,
+    ));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    store.close();
+    drop(lock);
+    served
+}
+
+/// Begins to log; returns how the filter is changed later.
+fn start_log(args: &ServeArgs) -> Result<Reload, Failure> {
+    let filter = log_filter::parse(&args.log)
+        .map_err(|why| Failure::Usage(format!("--log {:?}: {why}", args.log)))?;
+    let (filter, handle) = reload::Layer::new(filter);
+    let log = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    let registry = tracing_subscriber::registry().with(filter);
+    match args.log_format {
+        LogFormat::Text => registry.with(log).init(),
+        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
+    }
+    Ok(Box::new(move |filter| {
+        handle.reload(filter).map_err(|e| e.to_string())
+    }))
+}
+
+async fn serve_until_signal(
+    args: &ServeArgs,
+    store: Store,
+    config: Config,
+    reload: Reload,
+    demo: Option<&demo::DemoArgs>,
+) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (dev, file) = (config.dev, config.file.clone());
+    let key = store
+        .write(move |tx| first_start::first_start(tx, &file, dev))
+        .await?;
+    let app = App::new(store, config);
+    app.log.begin(&args.log, reload);
+    let (streams, health) = (app.streams.clone(), app.health.clone());
+
+    let listener = TcpListener::bind(args.listen).await.map_err(|e| {
+        Failure::Fatal(format!(
+            "--listen {}: {e}; choose another address or port",
+            args.listen
+        ))
+    })?;
+    let address = listener.local_addr()?;
+    let (stop, stopped) = watch::channel(false);
+    let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
+    let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
+    let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
+    let (kept, config) = (app.store.clone(), app.config.clone());
+    let (router, pages, admin) = match args.admin_listen {
+        None => (edge::router(app.clone()), address, None),
+        Some(admin) => {
+            let (api, pages) = edge::split(app.clone());
+            let (at, task) = admin::listen(admin, pages, &config, stopped.clone()).await?;
+            (api, at, Some(task))
+        }
+    };
+    if let Some(demo) = demo {
+        demo.show(&app, pages).await?;
+    }
+    welcome(address, pages, key.as_deref());
+    drop(app);
+
+    let stopped = stopped.clone();
+    let mut server =
+        tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        ended = &mut server => {
+            return Err(Failure::Fatal(format!("the server ended: {ended:?}")));
+        }
+    }
+    tracing::info!("stopping: no new requests, those under way are finished");
+    health.stopping();
+    let _ = stop.send(true);
+    streams.stop();
+    if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
+        tracing::warn!("some requests took too long and were cut off");
+        server.abort();
+    }
+    if let Some(task) = admin {
+        let abort = task.abort_handle();
+        if tokio::time::timeout(DRAIN, task).await.is_err() {
+            abort.abort();
+        }
+    }
+    let _ = jobs.await;
+    let _ = backups.await;
+    let _ = outbox.await;
+    dev::keep(&kept).await?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// What the person who started it needs; the last line tells programs that it is ready.
+fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
+    if let Some(key) = key {
+        let note = if key == DEV_KEY {
+            "development mode: everybody knows this key"
+        } else {
+            "the key is shown this once"
+        };
+        println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
+        println!("  API         http://{address}/api/v1");
+        println!("  Admin page  http://{pages}/admin");
+        println!("  API docs    http://{address}/docs\n");
+        println!("  export MIOSA_BASE_URL=http://{address}");
+        println!("  export MIOSA_API_KEY={key}\n");
+    }
+    println!("listening on http://{address}");
+}
+
+// ---------------------------------------------------------------------------------------------
+// tenants, keys
+
+/// Opens the database for a short command, beside a running service if there is one. The lock is
+/// held meanwhile if nobody else has it, so that a service cannot start in between.
+fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
+    let file = data.data_dir.join("workspaced.db");
+    if !file.exists() {
+        return Err(Failure::Usage(format!(
+            "--data-dir {}: there is no database yet; start the service once, or name another directory",
+            data.data_dir.display()
+        )));
+    }
+    let lock = store::lock_data_dir(&data.data_dir)
+        .ok()
+        .map(|(lock, _)| lock);
+    if lock.is_none() && store::is_older(&file)? {
+        return Err(Failure::Usage(format!(
+            "--data-dir {}: an older workspaced serves this database; stop it first, since this one would upgrade \
+             the schema under it",
+            data.data_dir.display()
+        )));
+    }
+    let store = Store::open(&file, Clock::System, 1)?;
+    attach(&store);
+    Ok((lock, store))
+}
+
+fn with_store<T>(
+    data: &DataArgs,
+    f: impl FnOnce(&Store) -> Result<T, Failure>,
+) -> Result<T, Failure> {
+    let (_lock, store) = open(data)?;
+    let result = f(&store);
+    store.close();
+    result
+}
+
+/// Prints what was compared; exit code 1 where anything differs.
+fn verify(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("comparing all usage with the events");
+    let found = with_store(data, |store| Ok(store.read_blocking(verify::verify)?))?;
+    busy.finish_and_clear();
+    if found.ok {
+        println!("{found}");
+        Ok(())
+    } else {
+        Err(Failure::Fatal(found.to_string()))
+    }
+}
+
+fn rebuild_usage(data: &DataArgs) -> Result<(), Failure> {
+    let busy = seed::spinner("building the meter");
+    let rows = with_store(data, |store| Ok(store.write_blocking(verify::rebuild)?))?;
+    busy.finish_and_clear();
+    println!("{rows} meter rows built");
+    verify(data)
+}

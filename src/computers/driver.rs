@@ -1,0 +1,55 @@
+//! Who takes a computer from one status to the next, and when.
+
+use std::sync::Arc;
+
+use super::rows::Record;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::ComputerId;
+use crate::rules::catalog::Catalog;
+use crate::rules::config::Config;
+use crate::rules::status::Status;
+use crate::store::Tx;
+
+/// Has a say in what the simulated life of a computer does next. What it says is written in the
+/// transaction of the change, so it must not wait for anything outside.
+pub trait Driver: Send + Sync {
+    /// When a computer that came to its status at `at` goes on, where it would at `due`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    fn delay(
+        &self,
+        tx: &Tx<'_>,
+        computer: &Record,
+        at: Timestamp,
+        due: Timestamp,
+    ) -> Result<Timestamp>;
+
+    /// The status that a computer comes to, where it would to `status`.
+    fn arrive(&self, id: ComputerId, status: Status) -> Status;
+}
+
+/// Everything happens when the configuration says, and nothing fails.
+pub struct Simulated;
+
+impl Driver for Simulated {
+    fn delay(&self, _: &Tx<'_>, _: &Record, _: Timestamp, due: Timestamp) -> Result<Timestamp> {
+        Ok(due)
+    }
+
+    fn arrive(&self, _: ComputerId, status: Status) -> Status {
+        status
+    }
+}
+
+/// What changing a computer needs of the installation beside its rows.
+#[derive(Clone)]
+pub struct Fleet {
+    /// Delays, ceilings, the base domain.
+    pub config: Arc<Config>,
+    /// Sizes, rates, templates.
+    pub catalog: Arc<Catalog>,
+    /// What goes on by itself.
+    pub driver: Arc<dyn Driver>,
+}

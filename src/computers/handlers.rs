@@ -1,0 +1,169 @@
+//! Reading computers.
+
+use super::rows::SELECT;
+use super::rows::find;
+use super::types::{Computer, Filter};
+use crate::access::caller::Caller;
+use crate::computers::Fleet;
+use crate::computers::Record;
+use crate::error::Error;
+use crate::error::Result;
+use crate::http::List;
+use crate::http::Page;
+use crate::http::PageQuery;
+use crate::http::Params;
+use crate::http::PathId;
+use crate::http::id_param;
+use crate::ids::ComputerId;
+use crate::ids::ProjectId;
+use crate::ids::WorkspaceId;
+use crate::projects;
+use crate::rules::status::Status;
+use crate::store::Store;
+use crate::store::Tx;
+use crate::workspaces;
+use axum::Json;
+use axum::extract::State;
+
+/// `GET /computers/{id}`
+pub async fn show(
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
+    caller: Caller,
+    PathId(id): PathId<ComputerId>,
+) -> Result<Json<Computer>> {
+    let record = store.look_up(move |tx| find(tx, &caller, id)).await?;
+    Ok(Json(record.view(&fleet)))
+}
+
+/// `GET /computers`
+pub async fn list(
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
+    caller: Caller,
+    page: Params<PageQuery>,
+    filter: Params<Filter>,
+) -> Result<Json<List<Computer>>> {
+    let (page, filter) = (page.get()?.page()?, filter.get()?);
+    let store = store.clone();
+    let list = store.read(move |tx| {
+        let workspace = id_param("workspace_id", filter.workspace_id.as_deref())?;
+        if let Some(id) = workspace {
+            workspaces::reach(tx, &caller, id)?;
+        }
+        list_where(
+            tx,
+            &fleet,
+            &caller,
+            workspace.or(caller.only_workspace()),
+            &filter,
+            page,
+        )
+    });
+    Ok(Json(list.await?))
+}
+
+/// `GET /workspaces/{id}/computers`
+pub async fn list_in_workspace(
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
+    caller: Caller,
+    PathId(id): PathId<WorkspaceId>,
+    page: Params<PageQuery>,
+    filter: Params<Filter>,
+) -> Result<Json<List<Computer>>> {
+    let store = store.clone();
+    let list = store.read(move |tx| {
+        workspaces::find(tx, &caller, id)?;
+        let (page, filter) = (page.get()?.page()?, filter.get()?);
+        if id_param("workspace_id", filter.workspace_id.as_deref())?
+            .is_some_and(|other: WorkspaceId| other != id)
+        {
+            return Err(Error::field(
+                "workspace_id",
+                "is not the workspace of the path; leave it out",
+            ));
+        }
+        list_where(tx, &fleet, &caller, Some(id), &filter, page)
+    });
+    Ok(Json(list.await?))
+}
+
+/// The narrowest index that fits comes from the conditions that are really there.
+fn list_where(
+    tx: &Tx<'_>,
+    fleet: &Fleet,
+    caller: &Caller,
+    workspace: Option<WorkspaceId>,
+    filter: &Filter,
+    page: Page,
+) -> Result<List<Computer>> {
+    let tenant = caller.tenant_id();
+    let project: Option<ProjectId> = id_param("project_id", filter.project_id.as_deref())?;
+    if let Some(id) = project {
+        projects::reach(tx, caller, id)?;
+    }
+    let status = match filter.status.as_deref() {
+        None => None,
+        Some(text) => Some(text.parse::<Status>().map_err(|_| {
+            let known = Status::ALL.map(Status::as_str).join(", ");
+            Error::field("status", format!("is not a status; allowed are {known}"))
+        })?),
+    };
+    let user = caller.only_user().or(filter.external_user_id.as_deref());
+    let mut condition = "c.tenant_id = :tenant AND c.deleted_at IS NULL".to_owned();
+    let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &tenant)];
+    if let Some(id) = &workspace {
+        condition += " AND c.workspace_id = :workspace";
+        params.push((":workspace", id));
+    }
+    if let Some(id) = &project {
+        condition += " AND c.project_id = :project";
+        params.push((":project", id));
+    }
+    if let Some(status) = &status {
+        condition += " AND c.status = :status";
+        params.push((":status", status));
+    }
+    if let Some(user) = &user {
+        condition += " AND c.external_user_id = :user";
+        params.push((":user", user));
+    }
+    if caller.only_user().is_some()
+        && filter
+            .external_user_id
+            .as_deref()
+            .is_some_and(|asked| Some(asked) != user)
+    {
+        return Ok(List {
+            data: Vec::new(),
+            total: 0,
+        });
+    }
+    // What a counter knows is not counted; without other conditions they are :tenant and one more.
+    let count = match (&workspace, &project, params.len()) {
+        (None, None, 1) => "SELECT computer_count FROM tenants WHERE id = :tenant".into(),
+        (Some(_), None, 2) => {
+            "SELECT computer_count FROM workspaces WHERE id = :workspace AND tenant_id = :tenant"
+                .into()
+        }
+        (None, Some(_), 2) => {
+            "SELECT computer_count FROM projects WHERE id = :project AND tenant_id = :tenant".into()
+        }
+        _ => format!("SELECT count(*) FROM computers c WHERE {condition}"),
+    };
+    let total = tx
+        .prepare_cached(&count)?
+        .query_row(params.as_slice(), |row| row.get(0))?;
+    params.extend(page.params());
+    let mut statement = tx.prepare_cached(&format!(
+        "{} WHERE {condition} ORDER BY c.created_at DESC, c.id DESC {}",
+        *SELECT,
+        Page::SQL
+    ))?;
+    let rows = statement.query_map(params.as_slice(), Record::from_row)?;
+    let data = rows
+        .map(|row| row.map(|record| record.view(fleet)))
+        .collect::<Result<_, _>>()?;
+    Ok(List { data, total })
+}

@@ -1,0 +1,149 @@
+//! Computers as the store has them: look-ups, and the order in which they are permitted.
+
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::domains;
+use crate::error::Error;
+use crate::error::Result;
+use crate::ids::ComputerId;
+use crate::ids::ProjectId;
+use crate::ids::TenantId;
+use crate::ids::WorkspaceId;
+use crate::json::Object;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::Columns;
+use crate::store::Tx;
+use std::sync::LazyLock;
+
+use rusqlite::{OptionalExtension, Row};
+
+/// A live computer as the store has it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its id.
+    pub id: ComputerId,
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// Where.
+    pub workspace_id: WorkspaceId,
+    /// Where.
+    pub project_id: ProjectId,
+    /// For people.
+    pub name: String,
+    /// Label in host names.
+    pub slug: String,
+    /// What it was made from.
+    pub template_type: String,
+    /// Its size.
+    pub size: Size,
+    /// Where it is in its life.
+    pub status: Status,
+    /// Moved by an agent outside, not by the built-in driver.
+    pub external_driver: bool,
+    /// public, tenant or key.
+    pub visibility: String,
+    /// The caller's own data.
+    pub metadata: Object,
+    /// What is installed on it.
+    pub selected_apps: Vec<String>,
+    /// The caller's settings for it.
+    pub settings: Object,
+    /// The workspace's id of the caller's.
+    pub external_workspace_id: Option<String>,
+    /// The caller's end user.
+    pub external_user_id: Option<String>,
+    /// The caller's own id of the project.
+    pub external_project_id: Option<String>,
+    /// Idle seconds after which it stops.
+    pub auto_stop_seconds: i64,
+    /// When the built-in driver has something to do.
+    pub due_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it last began to run.
+    pub started_at: Option<Timestamp>,
+    /// When it last came to rest.
+    pub stopped_at: Option<Timestamp>,
+    /// The preview domain that holds for it; `None` = the server's.
+    pub domain: Option<String>,
+}
+
+impl Record {
+    /// Of the columns of [`SELECT`].
+    pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut row = Columns::new(row);
+        Ok(Record {
+            id: row.get()?,
+            tenant_id: row.get()?,
+            workspace_id: row.get()?,
+            project_id: row.get()?,
+            name: row.get()?,
+            slug: row.get()?,
+            template_type: row.get()?,
+            size: row.get()?,
+            status: row.get()?,
+            external_driver: row.get::<String>()? == "external",
+            visibility: row.get()?,
+            metadata: row.get()?,
+            selected_apps: row.json()?,
+            settings: row.get()?,
+            external_workspace_id: row.get()?,
+            external_user_id: row.get()?,
+            external_project_id: row.get()?,
+            auto_stop_seconds: row.get()?,
+            due_at: row.get()?,
+            created_at: row.get()?,
+            updated_at: row.get()?,
+            started_at: row.get()?,
+            stopped_at: row.get()?,
+            domain: row.get()?,
+        })
+    }
+}
+
+pub static SELECT: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT c.id, c.tenant_id, c.workspace_id, c.project_id, c.name, c.slug, c.template_type,
+                c.size, c.status, c.driver, c.visibility, c.metadata, c.selected_apps, c.settings,
+                w.external_workspace_id, c.external_user_id, c.external_project_id, c.auto_stop_seconds,
+                c.due_at, c.created_at, c.updated_at, c.started_at, c.stopped_at, {} AS domain
+         FROM computers c JOIN workspaces w ON w.id = c.workspace_id",
+        domains::OF_COMPUTER
+    )
+});
+
+// ---------------------------------------------------------------------------------------------
+// Look-ups
+
+/// The live computer with this id, whoever asks: for the service itself.
+///
+/// # Errors
+/// When the store fails.
+pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Record>> {
+    let sql = format!("{} WHERE c.id = ?1 AND c.deleted_at IS NULL", *SELECT);
+    Ok(tx
+        .prepare_cached(&sql)?
+        .query_row([id], Record::from_row)
+        .optional()?)
+}
+
+/// The live computer with this id, if the caller may touch it.
+///
+/// # Errors
+/// 404 `computer not found`; 403 for another tenant's, or another end user's under a delegated
+/// key; then the route's scope.
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: ComputerId) -> Result<Record> {
+    let computer = load(tx, id)?.ok_or_else(|| Error::not_found("computer"))?;
+    caller.within_reach(computer.tenant_id, computer.workspace_id)?;
+    if caller
+        .only_user()
+        .is_some_and(|user| computer.external_user_id.as_deref() != Some(user))
+    {
+        return Err(Error::forbidden());
+    }
+    caller.check_scope()?;
+    Ok(computer)
+}

@@ -1,0 +1,134 @@
+//! Computers as requests and replies show them.
+
+use crate::clock::Timestamp;
+use crate::ids::ComputerId;
+use crate::ids::ProjectId;
+use crate::ids::TenantId;
+use crate::ids::WorkspaceId;
+use crate::json::Object;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+/// A computer.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct Computer {
+    /// Its id.
+    pub id: ComputerId,
+    /// The organization that it belongs to.
+    pub tenant_id: TenantId,
+    /// The workspace that it is in now.
+    pub workspace_id: WorkspaceId,
+    /// The project that it is in now.
+    pub project_id: ProjectId,
+    /// Always null here: keys have no user.
+    pub owner_user_id: Option<uuid::Uuid>,
+    /// For people.
+    pub name: String,
+    /// The label in its host names; unique in the organization.
+    pub slug: String,
+    /// What it was made from.
+    pub template_type: String,
+    /// Its size.
+    pub size: Size,
+    /// Virtual CPUs of that size.
+    pub vcpus: i64,
+    /// The same.
+    pub cpu_count: i64,
+    /// Memory of that size, MB.
+    pub memory_mb: i64,
+    /// Disk of that size, GB.
+    pub disk_gb: i64,
+    /// Where it is in its life.
+    pub status: Status,
+    /// `simulated`: this server moves it; `external`: an agent reports what it does.
+    pub driver: String,
+    /// public, tenant or key.
+    pub visibility: String,
+    /// The caller's own data.
+    pub metadata: Object,
+    /// The workspace's id of the caller's.
+    pub external_workspace_id: Option<String>,
+    /// The caller's end user.
+    pub external_user_id: Option<String>,
+    /// The caller's own id of the project.
+    pub external_project_id: Option<String>,
+    /// Always null here.
+    pub vm_id: Option<String>,
+    /// Always null here.
+    pub ip_address: Option<String>,
+    /// Where it runs.
+    pub region: &'static str,
+    /// Its address.
+    pub sandbox_url: String,
+    /// Its desktop's address.
+    pub desktop_url: String,
+    /// Its address when it is public.
+    pub public_url: Option<String>,
+    /// The domain of these addresses.
+    pub preview_domain: String,
+    /// What is installed on it.
+    pub selected_apps: Vec<String>,
+    /// The caller's settings for it.
+    pub settings: Object,
+    /// Idle seconds after which it stops; 0 = never.
+    pub auto_stop_seconds: i64,
+    /// When it will stop for being idle, as things stand.
+    pub auto_stop_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it last changed.
+    pub updated_at: Timestamp,
+    /// When it last began to run.
+    pub started_at: Option<Timestamp>,
+    /// When it last came to rest.
+    pub stopped_at: Option<Timestamp>,
+}
+
+/// A computer at both levels, since one client reads the object and another its `data`
+/// (CONTRACT §7.8).
+#[derive(Serialize, ToSchema)]
+pub struct ComputerTwice {
+    #[serde(flatten)]
+    pub computer: Computer,
+    pub success: bool,
+    data: Computer,
+}
+
+impl ComputerTwice {
+    pub fn new(computer: Computer) -> Self {
+        ComputerTwice {
+            data: computer.clone(),
+            computer,
+            success: true,
+        }
+    }
+}
+
+/// A computer after a start, stop or restart.
+#[derive(Serialize, ToSchema)]
+pub struct Moved {
+    #[serde(flatten)]
+    pub computer: Computer,
+    pub success: bool,
+    pub message: String,
+}
+
+/// Filters of computer lists.
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Filter {
+    /// Only computers of this workspace
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub workspace_id: Option<String>,
+    /// Only computers of this project
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub project_id: Option<String>,
+    /// Only computers with this status
+    #[param(value_type = Option<Status>)]
+    pub status: Option<String>,
+    /// Only computers of this end user
+    pub external_user_id: Option<String>,
+}

@@ -1,0 +1,68 @@
+//! A link that signs its first visitor in: how `workspaced demo` opens the admin page.
+//!
+//! The token is made at the start, 256 random bits, and good for one visit. It is not asked for a
+//! key: it is one.
+
+use crate::access::key::hash;
+use std::sync::{Mutex, PoisonError};
+
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Redirect, Response};
+use subtle::ConstantTimeEq;
+
+use super::{Emulator, check_site};
+use crate::access::key::DEV_KEY;
+use crate::access::key::find_key;
+use crate::access::session;
+use crate::error::{Error, Result};
+
+/// The link that has not been visited yet.
+#[derive(Default)]
+pub struct LoginLinks(Mutex<Option<String>>);
+
+impl LoginLinks {
+    /// Makes the link good; returns its path.
+    pub fn allow(&self, random: [u8; 32]) -> String {
+        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let path = format!("/_dev/visit/{token}");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        path
+    }
+
+    fn take(&self, given: &str) -> bool {
+        let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = token
+            .as_ref()
+            .is_some_and(|token| token.as_bytes().ct_eq(given.as_bytes()).into());
+        if fits {
+            *token = None;
+        }
+        fits
+    }
+}
+
+/// `GET /_dev/visit/{token}`: to the admin page, signed in with the key of development mode.
+pub(super) async fn enter(
+    State(dev): State<Emulator>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    check_site(true, &headers)?;
+    // Who comes again is signed in already, or signs in by hand.
+    let mut response = Redirect::to("/admin").into_response();
+    if dev.fleet.config.dev && dev.login_links.take(&token) {
+        let secret = hash(DEV_KEY);
+        let (token, _) = dev
+            .store
+            .write(move |tx| {
+                let key = find_key(tx, &secret)?.ok_or_else(|| {
+                    Error::unauthorized("the key of development mode is not there")
+                })?;
+                session::start(tx, key.id, &secret)
+            })
+            .await?;
+        session::set_cookie(&mut response, false, &token, session::WHOLE_MS / 1000)?;
+    }
+    Ok(response)
+}

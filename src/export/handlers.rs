@@ -1,0 +1,159 @@
+//! The endpoints.
+
+use super::import::Options;
+use super::{CONTENT, read, write};
+use crate::computers::Fleet;
+use crate::http::Kit;
+use axum::body::Bytes;
+use axum::extract::{Request, State};
+use axum::http::header::{
+    ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, VARY,
+};
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use tokio::sync::Semaphore;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
+use crate::error::{Error, Fields, Result};
+use crate::http::{Mutation, Params, PathId, Reply};
+use crate::ids::WorkspaceId;
+use crate::store::Store;
+use crate::workspaces;
+
+/// Imports that are read at the same time: each may take some 200 MB while it is.
+static READING: Semaphore = Semaphore::const_new(2);
+
+/// A capsule: a JSON object a line, as `GET /workspaces/{id}/export` gives it; may be compressed with gzip.
+#[derive(ToSchema)]
+#[schema(value_type = String)]
+pub struct File(#[expect(dead_code, reason = "for the schema only")] String);
+
+/// `POST /workspaces/import`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct ImportQuery {
+    /// Slug of the workspace here, where its own is taken
+    pub slug: Option<String>,
+    /// Your own id of the workspace here; empty = none
+    pub external_workspace_id: Option<String>,
+    /// Start again here what the built-in driver ran there; otherwise it is stopped here
+    #[param(value_type = Option<bool>)]
+    pub keep_running: Option<String>,
+    /// Give computers whose slug is taken the next free one
+    #[param(value_type = Option<bool>)]
+    pub rename_computers: Option<String>,
+    /// Leave the preview domains behind
+    #[param(value_type = Option<bool>)]
+    pub without_domains: Option<String>,
+}
+
+impl ImportQuery {
+    fn check(self) -> Result<Options> {
+        let mut fields = Fields::default();
+        let mut flag = |name: &'static str, value: Option<String>| match value.as_deref() {
+            None | Some("false") => false,
+            Some("true") => true,
+            Some(_) => {
+                fields.push(name, "must be true or false");
+                false
+            }
+        };
+        let options = Options {
+            keep_running: flag("keep_running", self.keep_running),
+            rename_computers: flag("rename_computers", self.rename_computers),
+            without_domains: flag("without_domains", self.without_domains),
+            slug: self.slug,
+            external_workspace_id: self.external_workspace_id,
+        };
+        fields.finish().map(|()| options)
+    }
+}
+
+/// `GET /workspaces/{id}/export`: the workspace as one file, compressed where the client accepts that.
+pub async fn export(
+    State(store): State<Store>,
+    caller: Caller,
+    PathId(id): PathId<WorkspaceId>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    let accepted = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
+    let gzip = accepted.is_some_and(|list| list.split(',').any(|one| one.trim() == "gzip"));
+    let reader = caller.clone();
+    let made = store
+        .read(move |tx| {
+            let tenant = workspaces::find(tx, &reader, id)?.view.tenant_id;
+            write::write(tx, tenant, id, gzip)
+        })
+        .await?;
+    let after = json!({ "sha256": made.sha256, "rows": made.rows });
+    store
+        .write(move |tx| {
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::Key(&caller),
+                    tenant_id: caller.tenant_id(),
+                    workspace_id: Some(id),
+                    kind: "workspace.exported",
+                    resource: id.0,
+                    before: audit::NONE,
+                    after: Some(&after),
+                },
+            )
+        })
+        .await?;
+    let name = format!("attachment; filename=\"{}.jsonl\"", made.slug);
+    let mut response = (
+        [
+            (CONTENT_TYPE, HeaderValue::from_static(CONTENT)),
+            (VARY, HeaderValue::from_static("accept-encoding")),
+            (
+                CONTENT_DISPOSITION,
+                HeaderValue::from_str(&name).map_err(Error::internal)?,
+            ),
+        ],
+        made.bytes,
+    )
+        .into_response();
+    if gzip {
+        let value = HeaderValue::from_static("gzip");
+        response.headers_mut().insert(CONTENT_ENCODING, value);
+    }
+    Ok(response)
+}
+
+/// `POST /workspaces/import`
+pub async fn import(
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
+    State(kit): State<Kit>,
+    query: Params<ImportQuery>,
+    request: Request,
+) -> Result<Response> {
+    let request = Mutation::raw(request, &kit).await?;
+    let _place = READING.acquire().await.map_err(Error::internal)?;
+    let now = store.now().0;
+    let request = request
+        .parsed(move |bytes: Bytes| {
+            let options = query.get()?.check()?;
+            Ok((read::read(&bytes, now)?, options))
+        })
+        .await?;
+    request
+        .run(move |tx, caller, input| {
+            let (capsule, options) = input?;
+            let imported = super::import::bring(tx, &fleet, caller, capsule, &options)?;
+            Ok(if imported.imported {
+                Reply::created(imported)
+            } else {
+                Reply::ok(imported)
+            })
+        })
+        .await
+}

@@ -1,0 +1,193 @@
+//! Request bodies: read within limits, and turned from JSON into types.
+
+use std::time::Duration;
+
+use axum::body::Bytes;
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::request::Parts;
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+use super::names;
+use crate::error::{Error, Fields, Result};
+
+/// A body that is read but not needed: nothing, null, or any object.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = Anything)]
+pub struct NoBody {}
+
+/// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
+///
+/// Field names are accepted in camelCase too (CONTRACT §0.4 no. 18).
+pub(super) fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
+    if !bytes.is_empty() && !is_json(parts) {
+        return Err(Error::unsupported_media_type());
+    }
+    let value = if bytes.iter().all(u8::is_ascii_whitespace) {
+        Value::Null
+    } else {
+        serde_json::from_slice(bytes).map_err(|e| {
+            Error::bad_request("INVALID_JSON", format!("the body is not valid JSON: {e}"))
+        })?
+    };
+    // The one body of the API that is a list: CloudEvents, in the form of their HTTP binding.
+    from_json(match media_type(parts).as_deref() {
+        Some("application/cloudevents-batch+json") => serde_json::json!({ "events": value }),
+        Some("application/cloudevents+json") => serde_json::json!({ "events": [value] }),
+        _ => {
+            names::check_body(parts, &value)?;
+            value
+        }
+    })
+}
+
+/// [`parse_body`] after the text has been read.
+pub fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
+    let object = match value {
+        Value::Null => Map::new(),
+        Value::Object(object) => snake_case(object)?,
+        _ => return Err(Error::field("body", "must be a JSON object")),
+    };
+    serde_path_to_error::deserialize(Value::Object(object).into_deserializer()).map_err(|e| {
+        let path = e.path().to_string();
+        let field = if path == "." {
+            "body".to_string()
+        } else {
+            path
+        };
+        Error::field(field, e.into_inner().to_string())
+    })
+}
+
+fn is_json(parts: &Parts) -> bool {
+    media_type(parts).is_none_or(|kind| {
+        kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
+    })
+}
+
+/// What the body is declared to be, without parameters.
+fn media_type(parts: &Parts) -> Option<String> {
+    let value = parts.headers.get(CONTENT_TYPE)?.to_str().unwrap_or("");
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase(),
+    )
+}
+
+/// Renames the keys of the object itself; what a caller stores in `metadata` stays as it is.
+fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
+    if !object
+        .keys()
+        .any(|key| key.bytes().any(|b| b.is_ascii_uppercase()))
+    {
+        return Ok(object);
+    }
+    let mut fields = Fields::default();
+    let mut renamed = Map::with_capacity(object.len());
+    for (key, value) in object {
+        let name = snake(&key);
+        if renamed.get(&name).is_some_and(|other| *other != value) {
+            fields.push(
+                name.clone(),
+                "is given in two spellings with different values",
+            );
+        }
+        renamed.insert(name, value);
+    }
+    fields.finish().map(|()| renamed)
+}
+
+/// `projectSlug` → `project_slug`.
+pub(super) fn snake(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
+/// Reads at most `limit` bytes, for as long as `patience`.
+pub async fn read_body(
+    parts: &Parts,
+    body: axum::body::Body,
+    limit: usize,
+    patience: Duration,
+) -> Result<Bytes> {
+    let declared = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
+    if declared.is_some_and(|length| length > limit as u64) {
+        return Err(Error::too_large(limit));
+    }
+    let whole = Limited::new(body, limit).collect();
+    let Ok(read) = tokio::time::timeout(patience, whole).await else {
+        return Err(Error::too_slow(patience));
+    };
+    match read {
+        Ok(all) => Ok(all.to_bytes()),
+        Err(e) if e.is::<LengthLimitError>() => Err(Error::too_large(limit)),
+        Err(_) => Err(Error::bad_request(
+            "INVALID_BODY",
+            "the request body ended early; send it again",
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::json::Patch;
+    use serde_json::json;
+
+    #[derive(Deserialize, Debug, PartialEq, Default)]
+    #[serde(default)]
+    struct Body {
+        project_slug: Option<String>,
+        description: Patch<String>,
+        metadata: Option<Value>,
+    }
+
+    #[test]
+    fn camel_case_is_an_alias_of_the_field_only() {
+        let body: Body =
+            from_json(json!({"projectSlug": "a", "metadata": {"innerKey": 1}})).unwrap();
+        assert_eq!(body.project_slug.as_deref(), Some("a"));
+        assert_eq!(body.metadata, Some(json!({"innerKey": 1})));
+        assert!(from_json::<Body>(json!({"projectSlug": "a", "project_slug": "a"})).is_ok());
+        let clash =
+            from_json::<Body>(json!({"projectSlug": "a", "project_slug": "b"})).unwrap_err();
+        assert_eq!(clash.code(), "VALIDATION_FAILED");
+    }
+
+    #[test]
+    fn absent_and_null_are_told_apart() {
+        let patch = |v| from_json::<Body>(v).unwrap().description;
+        assert_eq!(patch(json!({})), Patch::Absent);
+        assert_eq!(patch(Value::Null), Patch::Absent);
+        assert_eq!(patch(json!({"description": null})), Patch::Null);
+        assert_eq!(patch(json!({"description": "x"})), Patch::Set("x".into()));
+    }
+
+    #[test]
+    fn a_wrong_type_names_its_field() {
+        let e = from_json::<Body>(json!({"project_slug": 5})).unwrap_err();
+        assert!(e.message().starts_with("project_slug "), "{}", e.message());
+        assert_eq!(
+            from_json::<Body>(json!([1])).unwrap_err().code(),
+            "VALIDATION_FAILED"
+        );
+    }
+}

@@ -1,0 +1,333 @@
+//! The names that a request may use: query parameters, and fields of the body.
+//!
+//! They come from the schemas of the OpenAPI document, so there is no second list that could differ
+//! from it. Looked at with `--strict`, which refuses the others, and where the emulator records what
+//! an application uses; otherwise no request comes by here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use axum::extract::{FromRequestParts, Request};
+use axum::http::Method;
+use axum::http::request::Parts;
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::openapi::schema::ArrayItems;
+use utoipa::openapi::{RefOr, Schema};
+
+use super::body::snake;
+use super::schemas::{Components, SchemaFn};
+use crate::access::caller::Caller;
+use crate::error::{Fields, Result};
+
+/// How deep schemas are followed: one that contains itself ends somewhere.
+const DEEPEST: usize = 8;
+/// Names of one request that are told apart at the most.
+const MOST: usize = 500;
+/// Fields that one refusal names at the most.
+const REFUSED: usize = 20;
+/// Characters of an unknown name that are shown.
+const LONGEST: usize = 64;
+/// From this likeness on, 0 to 1, another name is probably what was meant.
+const ALIKE: f64 = 0.8;
+
+/// What a route knows.
+pub struct Known {
+    /// Its method.
+    pub method: Method,
+    /// Its path below [`super::BASE`].
+    pub path: &'static str,
+    query: BTreeSet<String>,
+    body: Node,
+    /// Accepted because clients of the hosted service send it; without effect here.
+    ignored: &'static [&'static str],
+}
+
+/// What may stand at a place in a body.
+#[derive(Clone)]
+enum Node {
+    /// One value, whose type the handler checks.
+    Scalar,
+    /// Whatever the caller likes: the names in there are theirs.
+    Open,
+    List(Box<Node>),
+    Object(BTreeMap<String, Node>),
+}
+
+/// Where a name was used.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Place {
+    /// In the query string.
+    Query,
+    /// In the body.
+    Body,
+}
+
+/// What becomes of it.
+#[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum Treatment {
+    /// It is read.
+    Known,
+    /// It is accepted for the sake of clients that send it, and has no effect.
+    Ignored,
+    /// This server has no such name: without effect, and refused with `--strict`.
+    Unknown,
+}
+
+/// Names that one request used, with the nearest known one of those that are unknown.
+#[derive(Default)]
+pub struct Used(pub BTreeMap<(Place, String), (Treatment, Option<String>)>);
+
+impl Known {
+    /// Of the documented parameters and body of a route.
+    pub fn new(
+        method: Method,
+        path: &'static str,
+        query: impl IntoIterator<Item = String>,
+        body: Option<SchemaFn>,
+        ignored: &'static [&'static str],
+    ) -> Known {
+        let mut components = Components::new();
+        let body = body.map(|schema| schema(&mut components));
+        Known {
+            method,
+            path,
+            query: query.into_iter().collect(),
+            body: body.map_or(Node::Object(BTreeMap::new()), |schema| {
+                match node(&schema, &components, 0) {
+                    // A body without any field is that of an action that takes none.
+                    Node::Scalar => Node::Open,
+                    found => found,
+                }
+            }),
+            ignored,
+        }
+    }
+
+    /// The names of its parameters.
+    #[cfg(test)]
+    pub fn parameters(&self) -> impl Iterator<Item = &String> {
+        self.query.iter()
+    }
+
+    /// The parameters of a query string.
+    pub fn query(&self, query: &str) -> Used {
+        let mut used = Used::default();
+        for (name, _) in form_urlencoded::parse(query.as_bytes()) {
+            let known = self.query.contains(&*name);
+            used.add(self, Place::Query, &name, known, || {
+                nearest(&name, &self.query)
+            });
+        }
+        used
+    }
+
+    /// The fields of a body.
+    pub fn body(&self, body: &Value) -> Used {
+        let mut used = Used::default();
+        self.walk(&mut used, "", body, &self.body);
+        used
+    }
+
+    fn walk(&self, used: &mut Used, path: &str, value: &Value, node: &Node) {
+        match (value, node) {
+            (Value::Array(rows), Node::List(inner)) => {
+                let path = format!("{path}[]");
+                rows.iter()
+                    .for_each(|row| self.walk(used, &path, row, inner));
+            }
+            (Value::Object(map), Node::Object(known)) => {
+                for (key, value) in map {
+                    // Only the fields of the body itself have a second spelling.
+                    let name = if path.is_empty() {
+                        snake(key)
+                    } else {
+                        key.clone()
+                    };
+                    let below = match path {
+                        "" => name.clone(),
+                        _ => format!("{path}.{name}"),
+                    };
+                    let found = known.get(&name);
+                    used.add(self, Place::Body, &below, found.is_some(), || {
+                        nearest(&name, known.keys())
+                    });
+                    if let Some(inner) = found {
+                        self.walk(used, &below, value, inner);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+impl Used {
+    fn add(
+        &mut self,
+        route: &Known,
+        place: Place,
+        name: &str,
+        known: bool,
+        near: impl FnOnce() -> Option<String>,
+    ) {
+        let name: String = name.chars().take(LONGEST).collect();
+        let at = (place, name);
+        if self.0.len() >= MOST || self.0.contains_key(&at) {
+            return;
+        }
+        let what = if route.ignored.contains(&at.1.as_str()) {
+            (Treatment::Ignored, None)
+        } else if known {
+            (Treatment::Known, None)
+        } else {
+            (Treatment::Unknown, near())
+        };
+        self.0.insert(at, what);
+    }
+
+    /// 422 that names what is unknown.
+    pub fn refuse(&self) -> Result<()> {
+        let mut fields = Fields::default();
+        let unknown = |(_, (what, _)): &(_, &(Treatment, _))| *what == Treatment::Unknown;
+        for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(REFUSED) {
+            let what = match place {
+                Place::Query => "is not a parameter of this request",
+                Place::Body => "is not a field of this request",
+            };
+            fields.push(
+                name.clone(),
+                match near {
+                    Some(near) => format!("{what}; did you mean {near}?"),
+                    None => format!("{what}; /openapi.json lists those that are"),
+                },
+            );
+        }
+        fields.finish()
+    }
+}
+
+/// What a schema allows.
+fn node(schema: &RefOr<Schema>, components: &Components, depth: usize) -> Node {
+    if depth > DEEPEST {
+        return Node::Open;
+    }
+    let inner = |schema: &RefOr<Schema>| node(schema, components, depth + 1);
+    let schema = match schema {
+        RefOr::Ref(reference) => {
+            let name = reference.ref_location.rsplit('/').next().unwrap_or("");
+            return components.get(name).map_or(Node::Open, inner);
+        }
+        RefOr::T(schema) => schema,
+    };
+    let any = |of: &[RefOr<Schema>]| of.iter().map(inner).fold(Node::Scalar, Node::or);
+    match schema {
+        Schema::Object(object) if object.additional_properties.is_some() => Node::Open,
+        Schema::Object(object) if object.properties.is_empty() => Node::Scalar,
+        Schema::Object(object) => {
+            let field = |(name, schema): (&String, &RefOr<Schema>)| (name.clone(), inner(schema));
+            Node::Object(object.properties.iter().map(field).collect())
+        }
+        Schema::Array(array) => match &array.items {
+            ArrayItems::RefOrSchema(items) => Node::List(Box::new(inner(items))),
+            ArrayItems::False => Node::Open,
+        },
+        Schema::OneOf(of) => any(&of.items),
+        Schema::AllOf(of) => any(&of.items),
+        Schema::AnyOf(of) => any(&of.items),
+        _ => Node::Open,
+    }
+}
+
+impl Node {
+    /// What one or the other allows.
+    fn or(self, other: Node) -> Node {
+        match (self, other) {
+            (Node::Scalar, one) | (one, Node::Scalar) => one,
+            (Node::Object(mut one), Node::Object(other)) => {
+                for (name, node) in other {
+                    let both = match one.remove(&name) {
+                        Some(first) => first.or(node),
+                        None => node,
+                    };
+                    one.insert(name, both);
+                }
+                Node::Object(one)
+            }
+            (Node::List(one), Node::List(other)) => Node::List(Box::new(one.or(*other))),
+            _ => Node::Open,
+        }
+    }
+}
+
+/// The name that was probably meant.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> Option<String> {
+    let name: String = name.chars().take(LONGEST).collect();
+    known
+        .into_iter()
+        .map(|other| (strsim::jaro_winkler(&name, other), other))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, other)| other.clone())
+}
+
+/// Is told which names a request used.
+pub trait Recorder: Send + Sync {
+    fn names(&self, route: &Known, used: &Used);
+}
+
+/// Rides in the requests of a route whose names are looked at.
+#[derive(Clone)]
+pub struct Checks(Arc<CheckParts>);
+
+struct CheckParts {
+    known: Known,
+    /// Refuse what is unknown.
+    strict: bool,
+    recorder: Option<Arc<dyn Recorder>>,
+}
+
+impl Checks {
+    pub fn new(known: Known, strict: bool, recorder: Option<Arc<dyn Recorder>>) -> Self {
+        Checks(Arc::new(CheckParts {
+            known,
+            strict,
+            recorder,
+        }))
+    }
+}
+
+/// Looks at the query of a request before its handler does: after the key and its scopes, before the
+/// row that it names.
+pub async fn check_query(request: Request, next: Next) -> Response {
+    let (mut parts, body) = request.into_parts();
+    let outcome = match Caller::from_request_parts(&mut parts, &()).await {
+        Ok(_) => judge(&parts, |known| known.query(parts.uri.query().unwrap_or(""))),
+        Err(e) => Err(e),
+    };
+    match outcome {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(e) => e.into_response(),
+    }
+}
+
+/// Looks at a body that has been read.
+pub(super) fn check_body(parts: &Parts, body: &Value) -> Result<()> {
+    judge(parts, |known| known.body(body))
+}
+
+fn judge(parts: &Parts, look: impl FnOnce(&Known) -> Used) -> Result<()> {
+    // Not there without `--strict` and without the emulator.
+    let Some(Checks(checks)) = parts.extensions.get::<Checks>() else {
+        return Ok(());
+    };
+    let used = look(&checks.known);
+    if let Some(recorder) = &checks.recorder {
+        recorder.names(&checks.known, &used);
+    }
+    if checks.strict { used.refuse() } else { Ok(()) }
+}

@@ -1,0 +1,161 @@
+//! The types of events that a webhook may ask for: what the audit log writes down, and a test.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::outbox::events;
+use crate::outbox::events::Globs;
+
+/// The type of the message that `POST /webhooks/{id}/test` sends, whatever the webhook asks for.
+pub const TEST: &str = "webhook.test";
+
+/// Every type and what it tells.
+pub const EVENTS: &[(&str, &str)] = &[
+    ("workspace.created", "A workspace was created"),
+    (
+        "workspace.updated",
+        "Name, slug, description or another field of a workspace changed",
+    ),
+    (
+        "workspace.settings_updated",
+        "Limits or defaults of a workspace changed",
+    ),
+    ("workspace.deleted", "A workspace was deleted"),
+    ("workspace.exported", "A workspace was exported to a file"),
+    ("workspace.imported", "A workspace came in from a file"),
+    (
+        "workspace.preview_domain_updated",
+        "The preview domain of a workspace was set",
+    ),
+    (
+        "workspace.preview_domain_cleared",
+        "The preview domain of a workspace was cleared",
+    ),
+    (
+        "workspace.preview_domain_checked",
+        "A check of a workspace's preview domain had another result than before",
+    ),
+    ("project.created", "A project was created"),
+    ("project.updated", "A field of a project changed"),
+    ("project.moved", "A project went to another workspace"),
+    ("project.deleted", "A project was deleted"),
+    (
+        "project.preview_domain_updated",
+        "The preview domain of a project was set",
+    ),
+    (
+        "project.preview_domain_cleared",
+        "The preview domain of a project was cleared",
+    ),
+    (
+        "project.preview_domain_checked",
+        "A check of a project's preview domain had another result than before",
+    ),
+    ("computer.created", "A computer was created and provisions"),
+    ("computer.starting", "A computer starts"),
+    (
+        "computer.running",
+        "A computer runs; from here on it is billed",
+    ),
+    ("computer.stopping", "A computer stops"),
+    ("computer.stopped", "A computer has stopped"),
+    ("computer.error", "A computer failed"),
+    ("computer.updated", "A field of a computer changed"),
+    ("computer.resized", "A computer has another size"),
+    (
+        "computer.moved",
+        "A computer went to another workspace or project",
+    ),
+    ("computer.deleted", "A computer was deleted"),
+    ("api_key.created", "An API key was created"),
+    (
+        "api_key.updated",
+        "An API key was renamed, re-scoped, disabled or enabled",
+    ),
+    ("api_key.rotated", "An API key has a new secret"),
+    ("api_key.revoked", "An API key was revoked"),
+    ("organization.created", "The organization was created"),
+    ("organization.updated", "The organization was renamed"),
+    (
+        "organization.preview_domain_updated",
+        "The organization's preview domain was set",
+    ),
+    (
+        "organization.preview_domain_cleared",
+        "The organization's preview domain was cleared",
+    ),
+    (
+        "organization.preview_domain_checked",
+        "A check of the organization's preview domain had another result than before",
+    ),
+    ("usage.adjusted", "The usage of a workspace was corrected"),
+    ("webhook.created", "A webhook was created"),
+    (
+        "webhook.updated",
+        "A webhook was changed, disabled or enabled",
+    ),
+    ("webhook.rotated", "A webhook has a new secret"),
+    ("webhook.deleted", "A webhook was deleted"),
+    (
+        "backup.created",
+        "A backup of the installation was made by hand",
+    ),
+];
+
+/// Other names of types, which the examples of clients have.
+const ALIASES: [(&str, &str); 3] = [
+    ("computer.started", "computer.running"),
+    ("computer.errored", "computer.error"),
+    ("computer.destroyed", "computer.deleted"),
+];
+
+/// The name of a type by which it is kept, sent and shown.
+pub fn canonical(kind: String) -> String {
+    match ALIASES.iter().find(|(alias, _)| *alias == kind) {
+        Some((_, name)) => (*name).to_owned(),
+        None => kind,
+    }
+}
+
+/// One type of event.
+#[derive(Serialize, ToSchema)]
+pub struct EventType {
+    /// Its name, as a webhook's `events` have it.
+    pub id: &'static str,
+    /// The same.
+    pub r#type: &'static str,
+    /// The same.
+    pub name: &'static str,
+    /// What it tells.
+    pub description: &'static str,
+    /// The kind of resource that it is about.
+    pub resource_type: &'static str,
+    /// The scope that a key needs to ask for it.
+    pub scope: &'static str,
+}
+
+/// All of them.
+pub fn all() -> Vec<EventType> {
+    let view = |(name, description): &(&'static str, &'static str)| EventType {
+        id: name,
+        r#type: name,
+        name,
+        description,
+        resource_type: resource_of(name),
+        scope: events::scope_of(resource_of(name)),
+    };
+    EVENTS.iter().map(view).collect()
+}
+
+/// The kind of resource that a type of event is about.
+pub fn resource_of(kind: &str) -> &str {
+    kind.split('.').next().unwrap_or(kind)
+}
+
+/// The types that these patterns match.
+pub fn matching(globs: &Globs) -> impl Iterator<Item = &'static str> {
+    EVENTS
+        .iter()
+        .map(|(name, _)| *name)
+        .filter(|name| globs.matches(name))
+}

@@ -1,0 +1,283 @@
+//! What requests and replies look like.
+
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::clock::Timestamp;
+use crate::ids::{DeliveryId, TenantId, WebhookId};
+use crate::json;
+use crate::json::Patch;
+
+/// A webhook, without its secret.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct WebhookView {
+    /// Its id.
+    pub id: WebhookId,
+    /// Whose.
+    pub tenant_id: TenantId,
+    /// For people.
+    pub name: String,
+    /// Where events are sent.
+    pub url: String,
+    /// Types of events; `*` stands for any text.
+    pub events: Vec<String>,
+    /// Whether events are sent.
+    pub active: bool,
+    /// The same.
+    pub enabled: bool,
+    /// active, failing (the last attempt failed) or disabled.
+    pub status: &'static str,
+    /// The ends of the secret.
+    pub secret_preview: String,
+    /// Retries of a delivery that fails, 0 to 10.
+    pub retry_count: i64,
+    /// Deliveries that wait.
+    pub pending_count: i64,
+    /// Attempts that failed since the last one that succeeded.
+    pub failed_attempts: i64,
+    /// The first of them; null when the last attempt succeeded.
+    pub failing_since: Option<Timestamp>,
+    /// The last attempt that succeeded.
+    pub last_success_at: Option<Timestamp>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was last changed.
+    pub updated_at: Timestamp,
+}
+
+impl WebhookView {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let enabled: bool = row.get("enabled")?;
+        let failing_since = row.get("failing_since")?;
+        let secret: String = row.get("secret")?;
+        Ok(WebhookView {
+            id: row.get("id")?,
+            tenant_id: row.get("tenant_id")?,
+            name: row.get("name")?,
+            url: row.get("url")?,
+            events: json::column(row, "events")?,
+            active: enabled,
+            enabled,
+            status: match (enabled, failing_since) {
+                (false, _) => "disabled",
+                (true, Some(Timestamp(_))) => "failing",
+                (true, None) => "active",
+            },
+            secret_preview: preview(&secret),
+            retry_count: row.get("retry_count")?,
+            pending_count: row.get("pending_count")?,
+            failed_attempts: row.get("failed_attempts")?,
+            failing_since,
+            last_success_at: row.get("last_success_at")?,
+            created_at: row.get("created_at")?,
+            updated_at: row.get("updated_at")?,
+        })
+    }
+}
+
+/// What of a secret may be shown: what it is, and its last four characters.
+fn preview(secret: &str) -> String {
+    let last = secret.char_indices().rev().nth(3).map_or(0, |(i, _)| i);
+    format!("{}…{}", super::rows::SECRET_PREFIX, &secret[last..])
+}
+
+/// One webhook.
+#[derive(Serialize, ToSchema)]
+pub struct WebhookReply {
+    pub(super) data: WebhookView,
+}
+
+/// A webhook with its secret, which is shown this once.
+#[derive(Serialize, ToSchema)]
+pub struct NewWebhook {
+    #[serde(flatten)]
+    pub(super) view: WebhookView,
+    /// Signs what is sent.
+    pub(super) secret: String,
+}
+
+/// One new webhook; the secret stands in both places where clients look.
+#[derive(Serialize, ToSchema)]
+pub struct NewWebhookReply {
+    pub(super) data: NewWebhook,
+    pub(super) secret: String,
+}
+
+impl NewWebhookReply {
+    pub(super) fn new(view: WebhookView, secret: String) -> Self {
+        NewWebhookReply {
+            data: NewWebhook {
+                view,
+                secret: secret.clone(),
+            },
+            secret,
+        }
+    }
+}
+
+/// A webhook that is not there any more.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedWebhook)]
+pub struct Deleted {
+    pub(super) data: DeletedId,
+    pub(super) deleted: bool,
+}
+
+/// Its id.
+#[derive(Serialize, ToSchema)]
+#[schema(as = DeletedWebhookId)]
+pub struct DeletedId {
+    pub(super) id: WebhookId,
+    pub(super) deleted: bool,
+}
+
+/// `POST /webhooks`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = CreateWebhook)]
+pub struct Create {
+    /// Where events are sent: https, with a port of its own or from 1024 on
+    #[schema(required = true, nullable = false, max_length = 2048)]
+    pub url: Option<String>,
+    /// Types of events as `GET /webhooks/events` lists them; `*` stands for any text
+    #[schema(required = true, nullable = false, min_items = 1, max_items = 50)]
+    pub events: Option<Vec<String>>,
+    /// Human-readable name; the host of the URL, if left out
+    #[schema(min_length = 1, max_length = 120)]
+    pub name: Option<String>,
+    /// Whether events are sent; they are, if left out
+    pub enabled: Option<bool>,
+    /// The same
+    pub active: Option<bool>,
+    /// Retries of a delivery that fails; 3, if left out
+    #[schema(minimum = 0, maximum = 10)]
+    pub retry_count: Option<i64>,
+}
+
+/// `PATCH /webhooks/{id}`: what is left out stays as it is.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = UpdateWebhook)]
+pub struct Update {
+    /// Where events are sent
+    #[schema(value_type = Option<String>, nullable = false, max_length = 2048)]
+    pub url: Patch<String>,
+    /// Types of events
+    #[schema(value_type = Option<Vec<String>>, nullable = false, min_items = 1, max_items = 50)]
+    pub events: Patch<Vec<String>>,
+    /// New name
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Patch<String>,
+    /// Whether events are sent; to disable it gives up what waits
+    pub enabled: Option<bool>,
+    /// The same
+    pub active: Option<bool>,
+    /// Retries of a delivery that fails
+    #[schema(minimum = 0, maximum = 10)]
+    pub retry_count: Option<i64>,
+}
+
+/// One message to a webhook and what became of it, under all the names that clients look for.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct Delivery {
+    /// Its id, the same for all its attempts.
+    pub id: DeliveryId,
+    /// The webhook.
+    pub webhook_id: WebhookId,
+    /// Id of the event, as in the audit log and in live streams.
+    pub event_id: String,
+    /// What it tells of.
+    pub event_type: String,
+    /// The same.
+    pub event: String,
+    /// pending, delivered or failed.
+    pub state: String,
+    /// The same.
+    pub status: String,
+    /// Whether the receiver took it.
+    pub success: bool,
+    /// Status of the last answer; null when there was none.
+    pub status_code: Option<u16>,
+    /// The same.
+    pub response_status: Option<u16>,
+    /// Attempts so far.
+    pub attempt_count: i64,
+    /// The last attempt.
+    pub attempted_at: Option<Timestamp>,
+    /// The next attempt; null when there is none.
+    pub next_retry_at: Option<Timestamp>,
+    /// When the receiver took it.
+    pub delivered_at: Option<Timestamp>,
+    /// How long the last attempt took, milliseconds.
+    pub duration_ms: Option<i64>,
+    /// The first KiB of the last answer.
+    pub response_body: Option<String>,
+    /// Why the last attempt failed.
+    pub error: Option<String>,
+    /// The delivery that this one repeats.
+    pub replay_of: Option<DeliveryId>,
+    /// When it was queued.
+    pub created_at: Timestamp,
+    /// What is sent, byte for byte; null in lists, and for keys that may not read what it tells of.
+    pub request_body: Option<String>,
+}
+
+impl Delivery {
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let (state, event): (String, String) = (row.get("state")?, row.get("event_type")?);
+        let status = row.get("response_status")?;
+        let success = state == "delivered";
+        let finished: Option<Timestamp> = row.get("finished_at")?;
+        Ok(Delivery {
+            id: row.get("id")?,
+            webhook_id: row.get("webhook_id")?,
+            event_id: row.get("event_id")?,
+            event_type: event.clone(),
+            event,
+            success,
+            status: state.clone(),
+            state,
+            status_code: status,
+            response_status: status,
+            attempt_count: row.get("attempt_count")?,
+            attempted_at: row.get("attempted_at")?,
+            next_retry_at: row.get("next_attempt_at")?,
+            delivered_at: finished.filter(|_| success),
+            duration_ms: row.get("duration_ms")?,
+            response_body: row.get("response_body")?,
+            error: row.get("error")?,
+            replay_of: row.get("replay_of")?,
+            created_at: row.get("created_at")?,
+            request_body: None,
+        })
+    }
+}
+
+/// One delivery.
+#[derive(Serialize, ToSchema)]
+pub struct DeliveryReply {
+    pub(super) data: Delivery,
+}
+
+/// A page of deliveries, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct DeliveryPage {
+    pub(super) data: Vec<Delivery>,
+    /// How many there are before paging.
+    pub(super) total: i64,
+    /// Send it as `cursor` for older ones; null when there are none.
+    pub(super) next_cursor: Option<DeliveryId>,
+}
+
+/// `GET /webhooks/{id}/deliveries`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DeliveryFilter {
+    /// Only those in this state: pending, delivered or failed
+    pub state: Option<String>,
+    /// `next_cursor` of the page before: older ones than those
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub cursor: Option<String>,
+}

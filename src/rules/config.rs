@@ -1,0 +1,572 @@
+//! Every flag and variable, with its default, its unit and why; and the configuration file. The
+//! only reader of the environment (through clap).
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::{Args, ValueEnum};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::rules::size::Size;
+
+/// Where the data lives; shared by every subcommand.
+#[derive(Args, Clone, Debug)]
+pub struct DataArgs {
+    /// Directory of the database `workspaced.db`; made with mode 0700 when missing
+    #[arg(
+        long,
+        env = "WORKSPACED_DATA_DIR",
+        value_name = "DIR",
+        default_value = "workspaced-data"
+    )]
+    pub data_dir: PathBuf,
+    /// TOML file with sizes, rates, templates and tenant ceilings
+    #[arg(long, env = "WORKSPACED_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What `serve` takes.
+#[derive(Args, Clone, Debug)]
+pub struct ServeArgs {
+    #[command(flatten)]
+    /// The data directory and the configuration file.
+    pub data: DataArgs,
+    /// Address to listen on; port 0 picks a free one
+    #[arg(
+        long,
+        env = "WORKSPACED_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8400"
+    )]
+    pub listen: SocketAddr,
+    /// Address of a listener of their own for the admin page and the metrics, which need no key there
+    #[arg(long, env = "WORKSPACED_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+    /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
+    #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
+    pub dev: bool,
+    /// Refuse unknown fields and parameters (422) instead of ignoring them
+    #[arg(long, env = "WORKSPACED_STRICT", value_parser = boolish())]
+    pub strict: bool,
+    /// The clock: that of this machine, or one that `/_dev/clock` drives and that stands still until then
+    #[arg(
+        long,
+        env = "WORKSPACED_CLOCK",
+        value_name = "CLOCK",
+        default_value = "real"
+    )]
+    pub clock: ClockKind,
+    /// Keep nothing: the data lives in a temporary directory that goes when the service stops
+    #[arg(long, env = "WORKSPACED_EPHEMERAL", value_parser = boolish())]
+    pub ephemeral: bool,
+    /// How the log on standard error is written
+    #[arg(
+        long,
+        env = "WORKSPACED_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or per module (`workspaced=debug`)
+    #[arg(
+        long,
+        env = "WORKSPACED_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+    /// Domain of previews where neither project, workspace nor organization has one
+    #[arg(
+        long,
+        env = "WORKSPACED_BASE_DOMAIN",
+        value_name = "HOST",
+        default_value = "miosa.ai"
+    )]
+    pub base_domain: String,
+    /// CNAME target that customers point their preview domains at
+    #[arg(
+        long,
+        env = "WORKSPACED_PROXY_HOST",
+        value_name = "HOST",
+        default_value = "proxy.miosa.ai"
+    )]
+    pub proxy_host: String,
+    /// Resolver that preview domains are checked with; the system's when not given
+    #[arg(long, env = "WORKSPACED_DNS_RESOLVER", value_name = "IP:PORT")]
+    pub dns_resolver: Option<SocketAddr>,
+    /// Milliseconds that a new computer provisions (0 to 3600000)
+    #[arg(long, env = "WORKSPACED_PROVISION_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub provision_ms: u32,
+    /// Milliseconds that a computer takes to start (0 to 3600000)
+    #[arg(long, env = "WORKSPACED_START_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub start_ms: u32,
+    /// Milliseconds that a computer takes to stop (0 to 3600000)
+    #[arg(long, env = "WORKSPACED_STOP_MS", allow_negative_numbers = true, value_name = "MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(0..=3_600_000))]
+    pub stop_ms: u32,
+    /// Reader threads, each with one connection (1 to 64)
+    #[arg(long, env = "WORKSPACED_READERS", allow_negative_numbers = true, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub readers: u16,
+    /// Requests a minute that a key may send unless it has a limit of its own; 0 = no limit. None of
+    /// the limits holds with --dev
+    #[arg(
+        long,
+        env = "WORKSPACED_RATE_LIMIT",
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 60_000
+    )]
+    pub rate_limit: u32,
+    /// Requests a minute that an address may send, counted before its key is looked at; 0 = no limit
+    #[arg(
+        long,
+        env = "WORKSPACED_ADDRESS_RATE_LIMIT",
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 120_000
+    )]
+    pub address_rate_limit: u32,
+    /// A proxy that is believed when it says who the client is (X-Forwarded-For); an address or a
+    /// network such as 10.0.0.0/8; repeat for more
+    #[arg(long = "trusted-proxy", env = "WORKSPACED_TRUSTED_PROXY", value_name = "IP|NET", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once; one more is answered 503. Each needs a file handle (1 to 100000)
+    #[arg(long, env = "WORKSPACED_MAX_CONNECTIONS", allow_negative_numbers = true, value_name = "N", default_value_t = 900, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_connections: u32,
+    /// How long a request may take, such as 60s; then it is answered 503
+    #[arg(long, env = "WORKSPACED_REQUEST_TIMEOUT", value_name = "TIME", default_value = "60s", value_parser = duration)]
+    pub request_timeout: Duration,
+    /// Days that rows of the audit log are kept; 0 = for ever
+    #[arg(long, env = "WORKSPACED_AUDIT_RETENTION_DAYS", allow_negative_numbers = true, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
+    pub audit_retention_days: u32,
+    /// Webhooks may lead to this machine and to private networks, there also by plain HTTP; with --dev
+    /// they may lead to this machine anyway
+    #[arg(long, env = "WORKSPACED_WEBHOOK_ALLOW_PRIVATE", value_parser = boolish())]
+    pub webhook_allow_private: bool,
+    /// Directory of the backups; without it there are none but those of the command line
+    #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
+    pub backup_dir: Option<PathBuf>,
+    /// Time between two backups, such as 24h or 30m; 0s = only when asked for [default: 24h]
+    #[arg(long, env = "WORKSPACED_BACKUP_EVERY", value_name = "TIME", requires = "backup_dir", value_parser = duration)]
+    pub backup_every: Option<Duration>,
+    /// Backups that are kept in the directory (1 to 10000) [default: 7]
+    #[arg(long, env = "WORKSPACED_BACKUP_KEEP", allow_negative_numbers = true, value_name = "N", requires = "backup_dir", value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    pub backup_keep: Option<u16>,
+}
+
+/// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
+fn duration(text: &str) -> Result<Duration, String> {
+    let given = text.parse::<jiff::SignedDuration>().ok();
+    given
+        .and_then(|d| u64::try_from(d.as_secs()).ok())
+        .filter(|seconds| *seconds <= 366 * 86_400)
+        .map(Duration::from_secs)
+        .ok_or_else(|| {
+            "allowed are hours, minutes and seconds up to a year, such as 24h, 1h30m or 90s".into()
+        })
+}
+
+/// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.
+fn boolish() -> impl TypedValueParser<Value = bool> {
+    PossibleValuesParser::new(["1", "true", "yes", "0", "false", "no"])
+        .map(|given| ["1", "true", "yes"].contains(&given.as_str()))
+}
+
+/// An address, or a network in CIDR notation.
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "allowed are addresses and networks, such as 127.0.0.1 or 10.0.0.0/8".into())
+}
+
+/// Which service the client commands talk to.
+#[derive(Args, Clone, Debug)]
+pub struct ClientArgs {
+    /// Address of the service
+    #[arg(
+        long,
+        env = "MIOSA_BASE_URL",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8400"
+    )]
+    pub base_url: String,
+    /// API key; better given in the variable, where other users of the machine do not see it
+    #[arg(
+        long,
+        env = "MIOSA_API_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub api_key: Option<String>,
+    /// Print the reply as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Where the time comes from.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ClockKind {
+    /// The clock of this machine; with --dev it can be driven all the same.
+    Real,
+    /// Stands still until it is driven.
+    Virtual,
+}
+
+/// The form of the log.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// One line a record, for people.
+    Text,
+    /// One JSON object a line, for collectors.
+    Json,
+}
+
+/// Everything the service needs to know, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Development mode.
+    pub dev: bool,
+    /// The clock can be driven: everything below `/_dev` is there.
+    pub driven: bool,
+    /// The clock of a new installation stands still.
+    pub frozen: bool,
+    /// Unknown fields and parameters are refused.
+    pub strict: bool,
+    /// Effective domain where nobody set one.
+    pub base_domain: String,
+    /// CNAME target of preview domains.
+    pub proxy_host: String,
+    /// Resolver for domain checks; `None` = the system's.
+    pub dns_resolver: Option<SocketAddr>,
+    /// Delays of the built-in driver, milliseconds.
+    pub delays: Delays,
+    /// Reader threads.
+    pub readers: usize,
+    /// Sizes, rates, templates, ceilings.
+    pub file: ConfigFile,
+    /// Requests a minute of a key without a limit of its own; `None` = no limit.
+    pub rate_limit: Option<NonZeroU32>,
+    /// Requests a minute of an address; `None` = no limit.
+    pub address_rate_limit: Option<NonZeroU32>,
+    /// Who is believed about `X-Forwarded-For`.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Connections at once.
+    pub max_connections: usize,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// Days that rows of the audit log are kept; `None` = for ever.
+    pub audit_retention_days: Option<NonZeroU32>,
+    /// Where webhooks may lead.
+    pub webhook_reach: WebhookReach,
+    /// Where backups go and when they are made; `None` = nowhere.
+    pub backups: Option<BackupSettings>,
+}
+
+/// Which addresses webhooks may lead to, besides public ones.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum WebhookReach {
+    /// None.
+    Public,
+    /// This machine: development mode.
+    Loopback,
+    /// This machine and private networks.
+    Private,
+}
+
+/// The backups that the service makes.
+#[derive(Clone, Debug)]
+pub struct BackupSettings {
+    /// Their directory.
+    pub dir: PathBuf,
+    /// Time between two of them; zero = only when asked for.
+    pub every: Duration,
+    /// How many are kept.
+    pub keep: usize,
+}
+
+/// How long the built-in driver takes, milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct Delays {
+    /// provisioning → running
+    pub provision_ms: i64,
+    /// starting → running
+    pub start_ms: i64,
+    /// stopping → stopped
+    pub stop_ms: i64,
+}
+
+/// The configuration file. Everything has a default; an unknown key is an error, since a misspelt
+/// ceiling would otherwise be no ceiling.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct ConfigFile {
+    /// Per size: hardware and credits per hour.
+    pub sizes: BTreeMap<Size, SizeConfig>,
+    /// Dated changes of rates: `[[rates]]` with `effective_from` and credits per hour by size.
+    pub rates: Vec<RateChange>,
+    /// Templates that computers may be created from.
+    pub templates: Option<Vec<String>>,
+    /// Ceilings of every tenant.
+    pub limits: Limits,
+    /// Ceilings of one tenant, by its slug; what is not given there comes from `limits`.
+    pub tenants: BTreeMap<String, TenantConfig>,
+}
+
+/// One size in the file; what is left out keeps its default.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct SizeConfig {
+    /// Virtual CPUs.
+    pub vcpus: Option<u32>,
+    /// Memory, MB.
+    pub memory_mb: Option<u32>,
+    /// Disk, GB.
+    pub disk_gb: Option<u32>,
+    /// Credits per hour of running, 0 to 100,000: beyond that a century of usage would not fit 64 bits.
+    pub credits_per_hour: Option<u32>,
+}
+
+/// New rates from an instant on; what is left out keeps its rate. The past keeps its price: a change
+/// that is configured after its date holds from when the service first sees it (USAGE U17).
+#[derive(Deserialize, Clone, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct RateChange {
+    /// RFC 3339, such as `2026-12-01T00:00:00Z`.
+    #[serde(deserialize_with = "instant")]
+    pub effective_from: Timestamp,
+    /// Credits per hour of `xs`, 0 to 100,000.
+    pub xs: Option<u32>,
+    /// Credits per hour of `small`.
+    pub small: Option<u32>,
+    /// Credits per hour of `medium`.
+    pub medium: Option<u32>,
+    /// Credits per hour of `large`.
+    pub large: Option<u32>,
+    /// Credits per hour of `xl`.
+    pub xl: Option<u32>,
+}
+
+impl RateChange {
+    /// The new rate of a size, if it gets one.
+    pub fn of(&self, size: Size) -> Option<u32> {
+        match size {
+            Size::Xs => self.xs,
+            Size::Small => self.small,
+            Size::Medium => self.medium,
+            Size::Large => self.large,
+            Size::Xl => self.xl,
+        }
+    }
+}
+
+fn instant<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error> {
+    let text = String::deserialize(d)?;
+    let at = Timestamp::parse(&text).filter(|at| at.0 > 0);
+    at.ok_or_else(|| {
+        serde::de::Error::custom(format!(
+            "{text:?} is not an RFC 3339 time such as 2026-12-01T00:00:00Z"
+        ))
+    })
+}
+
+/// Ceilings of a tenant; `None` = no ceiling.
+#[derive(Deserialize, Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Live workspaces.
+    pub max_workspaces: Option<i64>,
+    /// Live projects in all workspaces.
+    pub max_projects: Option<i64>,
+    /// Live computers in all workspaces.
+    pub max_computers: Option<i64>,
+    /// Largest size of any computer.
+    pub max_computer_size: Option<Size>,
+}
+
+/// A tenant's own section.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TenantConfig {
+    /// Ceilings that replace the general ones.
+    pub limits: Limits,
+}
+
+/// The highest rate that keeps a century of 10,000 computers inside 64-bit sums.
+pub const MAX_CREDITS_PER_HOUR: u32 = 100_000;
+
+impl ConfigFile {
+    /// Reads and checks a file; the text says what is wrong and what is allowed.
+    pub fn load(path: &std::path::Path) -> Result<Self, String> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| format!("--config {}: {e}", path.display()))?;
+        Self::parse(&text).map_err(|e| format!("--config {}: {e}", path.display()))
+    }
+
+    /// [`ConfigFile::load`] from text.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let file: ConfigFile = toml::from_str(text).map_err(|e| e.to_string())?;
+        for (size, given) in &file.sizes {
+            if given
+                .credits_per_hour
+                .is_some_and(|c| c > MAX_CREDITS_PER_HOUR)
+            {
+                return Err(format!(
+                    "sizes.{size}.credits_per_hour: allowed are 0 to {MAX_CREDITS_PER_HOUR}"
+                ));
+            }
+            for (name, value) in [
+                ("vcpus", given.vcpus),
+                ("memory_mb", given.memory_mb),
+                ("disk_gb", given.disk_gb),
+            ] {
+                if value.is_some_and(|v| v == 0 || v > 1 << 24) {
+                    return Err(format!("sizes.{size}.{name}: allowed are 1 to {}", 1 << 24));
+                }
+            }
+        }
+        for change in &file.rates {
+            let too_high = |size: &Size| change.of(*size).is_some_and(|c| c > MAX_CREDITS_PER_HOUR);
+            if let Some(size) = Size::ALL.into_iter().find(too_high) {
+                return Err(format!(
+                    "rates.{size}: allowed are 0 to {MAX_CREDITS_PER_HOUR} credits per hour"
+                ));
+            }
+        }
+        if file
+            .templates
+            .as_ref()
+            .is_some_and(|t| t.is_empty() || t.iter().any(|n| n.trim().is_empty()))
+        {
+            return Err("templates: name at least one template, none of them blank".into());
+        }
+        let all = file
+            .tenants
+            .iter()
+            .map(|(slug, t)| (format!("tenants.{slug}.limits"), &t.limits));
+        for (place, limits) in std::iter::once(("limits".to_string(), &file.limits)).chain(all) {
+            for (name, value) in [
+                ("max_workspaces", limits.max_workspaces),
+                ("max_projects", limits.max_projects),
+                ("max_computers", limits.max_computers),
+            ] {
+                if value.is_some_and(|v| v < 0) {
+                    return Err(format!(
+                        "{place}.{name}: allowed are whole numbers from 0; leave it out for no ceiling"
+                    ));
+                }
+            }
+        }
+        Ok(file)
+    }
+
+    /// Whether any organization at all has such a limit; if not, nobody's has to be looked up.
+    pub fn any_limit<T>(&self, limit: impl Fn(&Limits) -> Option<T>) -> bool {
+        limit(&self.limits).is_some() || self.tenants.values().any(|t| limit(&t.limits).is_some())
+    }
+
+    /// The ceilings of the tenant with this slug.
+    pub fn limits_of(&self, slug: &str) -> Limits {
+        let own = self.tenants.get(slug).map(|t| t.limits).unwrap_or_default();
+        Limits {
+            max_workspaces: own.max_workspaces.or(self.limits.max_workspaces),
+            max_projects: own.max_projects.or(self.limits.max_projects),
+            max_computers: own.max_computers.or(self.limits.max_computers),
+            max_computer_size: own.max_computer_size.or(self.limits.max_computer_size),
+        }
+    }
+}
+
+impl ServeArgs {
+    /// Checks what clap cannot and makes the [`Config`]. The text names the flag and what is allowed.
+    pub fn check(&self) -> Result<Config, String> {
+        if self.dev && !self.listen.ip().is_loopback() {
+            return Err(format!(
+                "--listen {}: with --dev only loopback addresses are allowed (127.0.0.1, [::1]), because everybody knows the key",
+                self.listen
+            ));
+        }
+        if let Some(admin) = self
+            .admin_listen
+            .filter(|a| self.dev && !a.ip().is_loopback())
+        {
+            return Err(format!(
+                "--admin-listen {admin}: with --dev only loopback addresses are allowed (127.0.0.1, [::1])"
+            ));
+        }
+        let host = |flag: &str, value: &str| {
+            crate::rules::host::normalize_host(value)
+                .map_err(|why| format!("{flag} {value:?}: {why}"))
+        };
+        Ok(Config {
+            dev: self.dev,
+            driven: self.dev || self.clock == ClockKind::Virtual,
+            frozen: self.clock == ClockKind::Virtual,
+            strict: self.strict,
+            base_domain: host("--base-domain", &self.base_domain)?,
+            proxy_host: host("--proxy-host", &self.proxy_host)?,
+            dns_resolver: self.dns_resolver,
+            delays: Delays {
+                provision_ms: self.provision_ms.into(),
+                start_ms: self.start_ms.into(),
+                stop_ms: self.stop_ms.into(),
+            },
+            readers: self.readers.into(),
+            rate_limit: NonZeroU32::new(self.rate_limit),
+            address_rate_limit: NonZeroU32::new(self.address_rate_limit),
+            trusted_proxies: self.trusted_proxies.clone(),
+            max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
+            request_timeout: self.request_timeout,
+            audit_retention_days: NonZeroU32::new(self.audit_retention_days),
+            webhook_reach: match (self.webhook_allow_private, self.dev) {
+                (true, _) => WebhookReach::Private,
+                (false, true) => WebhookReach::Loopback,
+                (false, false) => WebhookReach::Public,
+            },
+            backups: self.backup_dir.clone().map(|dir| BackupSettings {
+                dir,
+                every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
+                keep: self.backup_keep.unwrap_or(7).into(),
+            }),
+            file: self
+                .data
+                .config
+                .as_deref()
+                .map_or(Ok(ConfigFile::default()), ConfigFile::load)?,
+        })
+    }
+}
+
+impl Default for Config {
+    /// The defaults of the flags, without delays: what tests start from.
+    fn default() -> Self {
+        Config {
+            dev: false,
+            driven: false,
+            frozen: false,
+            strict: false,
+            base_domain: "miosa.ai".into(),
+            proxy_host: "proxy.miosa.ai".into(),
+            dns_resolver: None,
+            delays: Delays {
+                provision_ms: 1000,
+                start_ms: 1000,
+                stop_ms: 1000,
+            },
+            readers: 2,
+            rate_limit: None,
+            address_rate_limit: None,
+            trusted_proxies: Vec::new(),
+            max_connections: 900,
+            request_timeout: Duration::from_secs(60),
+            audit_retention_days: None,
+            webhook_reach: WebhookReach::Public,
+            backups: None,
+            file: ConfigFile::default(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What an installation allows and charges, and what names may look like. No requests, no rows.
+
+pub mod catalog;
+pub mod config;
+pub mod host;
+pub mod hosted;
+pub mod size;
+pub mod status;
+pub mod text;

@@ -1,0 +1,70 @@
+//! Who shares a commit: the rule of the writer.
+//!
+//! With everybody who waits in every commit, the callers of a busy server fall into step: the threads that
+//! serve requests have nothing to do while the writer runs all of them, and the writer nothing while all of
+//! them get their answers and ask again. So a commit takes one half of those who are there, and the two
+//! halves take turns. That costs a flush more, and is therefore only done where running the writes takes
+//! long in comparison: on a slow disk everybody shares.
+
+/// Writes that share one commit at the most: bounds how long the first of them waits.
+const MOST: usize = 256;
+
+/// What the writer has seen of its callers and of its disk.
+#[derive(Clone, Copy, Default)]
+pub(super) struct GroupCommit {
+    /// How many write at the same time.
+    callers: usize,
+    /// How long a commit takes the disk, microseconds.
+    flush: u64,
+}
+
+impl GroupCommit {
+    /// Whether whoever comes next is left to the next commit: after `writes`, which took `micros` to run.
+    pub(super) fn is_full(self, writes: usize, micros: u64) -> bool {
+        let half = 2 * writes >= self.callers;
+        let worth_a_flush = 2 * micros >= self.flush;
+        writes >= MOST || (half && worth_a_flush)
+    }
+
+    /// After a commit that took the disk `flush` microseconds, with so many in it or waiting for the next.
+    pub(super) fn after(self, present: usize, flush: u64) -> GroupCommit {
+        GroupCommit {
+            // Slowly down: who is missing may only be late.
+            callers: present.max(self.callers - self.callers / 8),
+            flush: (3 * self.flush + flush) / 4,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{GroupCommit, MOST};
+
+    /// After many commits of the same kind.
+    fn steady(policy: GroupCommit, present: usize, flush: u64) -> GroupCommit {
+        (0..100).fold(policy, |policy, _| policy.after(present, flush))
+    }
+
+    #[test]
+    fn one_half_shares_a_commit() {
+        let policy = steady(GroupCommit::default(), 64, 400);
+        assert!(!policy.is_full(31, 1000));
+        assert!(policy.is_full(32, 1000));
+    }
+
+    #[test]
+    fn all_share_what_takes_the_disk_longer_than_them() {
+        let policy = steady(GroupCommit::default(), 64, 10_000);
+        assert!(!policy.is_full(64, 1300));
+        assert!(!policy.is_full(MOST - 1, 4000));
+        assert!(policy.is_full(MOST, 4000));
+    }
+
+    #[test]
+    fn those_who_have_left_are_forgotten() {
+        let busy = steady(GroupCommit::default(), 200, 400);
+        assert!(!busy.after(2, 400).is_full(64, 2000));
+        let quiet = steady(busy, 2, 400);
+        assert!(quiet.is_full(8, 2000));
+    }
+}

@@ -1,0 +1,120 @@
+//! Organizations as the store has them.
+
+use crate::api_keys;
+use crate::api_keys::{NewKey, NewKeyView};
+use crate::audit;
+use crate::audit::{Actor, Entry, NONE};
+use crate::error::{Error, Result, TAKEN, is_unique_violation};
+use crate::ids::{TenantId, WorkspaceId};
+use crate::json::Object;
+use crate::rules::config::ConfigFile;
+use crate::store::{Tx, WriteTx};
+use crate::workspaces;
+
+/// A new organization with its default workspace and its first key.
+pub struct NewTenant {
+    /// Its id.
+    pub id: TenantId,
+    /// The workspace that computers land in when they name none.
+    pub default_workspace: WorkspaceId,
+    /// The key, with its secret.
+    pub key: NewKeyView,
+}
+
+/// Makes an organization.
+///
+/// # Errors
+/// 422 when the slug has been taken.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    file: &ConfigFile,
+    actor: Actor<'_>,
+    name: &str,
+    slug: &str,
+    credits: i64,
+    key: NewKey,
+) -> Result<NewTenant> {
+    let id: TenantId = tx.new_id();
+    tx.run(
+        "INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
+        (id, name, slug, credits, tx.now()),
+    )
+    .map_err(|e| {
+        if is_unique_violation(&e, "tenants.slug") {
+            Error::field("slug", TAKEN)
+        } else {
+            e.into()
+        }
+    })?;
+    let again = match &actor {
+        Actor::Key(caller) => Actor::Key(caller),
+        Actor::System => Actor::System,
+        Actor::Operator => Actor::Operator,
+    };
+    audit::record(
+        tx,
+        &Entry {
+            actor: again,
+            tenant_id: id,
+            workspace_id: None,
+            kind: "organization.created",
+            resource: id.0,
+            before: NONE,
+            after: Some(
+                &serde_json::json!({ "name": name, "slug": slug, "credits_granted": credits }),
+            ),
+        },
+    )?;
+    let workspace = workspaces::New {
+        tenant_id: id,
+        name: "default",
+        slug: "default",
+        external_workspace_id: None,
+        external_user_id: None,
+        description: None,
+        metadata: Object::empty(),
+        is_default: true,
+    };
+    let workspace = workspaces::insert(tx, file, Actor::System, workspace)?.record;
+    let key = api_keys::insert(tx, id, key)?;
+    Ok(NewTenant {
+        id,
+        default_workspace: workspace.view.id,
+        key,
+    })
+}
+
+/// An organization in the list of the command line.
+pub struct Overview {
+    /// Its id.
+    pub id: TenantId,
+    /// Its name.
+    pub name: String,
+    /// Its slug.
+    pub slug: String,
+    /// Workspaces that it has.
+    pub workspaces: i64,
+    /// Computers that it has.
+    pub computers: i64,
+}
+
+/// All organizations, oldest first.
+///
+/// # Errors
+/// When the store fails.
+pub fn all(tx: &Tx<'_>) -> Result<Vec<Overview>> {
+    let mut statement = tx.prepare(
+        "SELECT id, name, slug, workspace_count, computer_count FROM tenants ORDER BY created_at, id",
+    )?;
+    let rows = statement.query_map([], |r| {
+        Ok(Overview {
+            id: r.get(0)?,
+            name: r.get(1)?,
+            slug: r.get(2)?,
+            workspaces: r.get(3)?,
+            computers: r.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<Result<_, _>>()?)
+}

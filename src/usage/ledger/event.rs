@@ -1,0 +1,143 @@
+//! Compute events: the append-only history that usage and bills are computed from.
+
+use rusqlite::{OptionalExtension, Row, named_params};
+
+use crate::error::Result;
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::{Columns, Tx, WriteTx};
+use crate::usage::meter::Flow;
+
+/// The parts of a state, as in `compute_events.stated`.
+pub const STATUS: i64 = 1;
+pub const SIZE: i64 = 2;
+pub const PLACE: i64 = 4;
+pub const ALL: i64 = STATUS | SIZE | PLACE;
+
+/// The complete state of a computer from an event on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct State {
+    pub workspace: WorkspaceId,
+    pub project: ProjectId,
+    pub status: Status,
+    pub size: Size,
+    pub rate: i64,
+}
+
+impl State {
+    /// What the computer adds to its workspace's flow.
+    pub fn flow(&self) -> Flow {
+        if self.status.billable() {
+            Flow {
+                running: 1,
+                rate: self.rate,
+                micros: 0,
+            }
+        } else {
+            Flow::default()
+        }
+    }
+
+    /// The parts in which two states differ.
+    pub fn differs(&self, other: &State) -> i64 {
+        let part = |differs: bool, part: i64| if differs { part } else { 0 };
+        part(self.status != other.status, STATUS)
+            | part(self.size != other.size, SIZE)
+            | part(
+                (self.workspace, self.project) != (other.workspace, other.project),
+                PLACE,
+            )
+    }
+}
+
+/// A row of a computer's history.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Stored {
+    pub seq: i64,
+    pub at: i64,
+    pub stated: i64,
+    pub state: State,
+}
+
+impl Stored {
+    /// What a statement selects for such a row.
+    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate";
+
+    /// From [`Stored::COLUMNS`].
+    pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut columns = Columns::new(row);
+        Ok(Stored {
+            seq: columns.get()?,
+            at: columns.get()?,
+            stated: columns.get()?,
+            state: State {
+                workspace: columns.get()?,
+                project: columns.get()?,
+                status: columns.get()?,
+                size: columns.get()?,
+                rate: columns.get()?,
+            },
+        })
+    }
+}
+
+/// A row to be appended.
+pub struct New<'a> {
+    pub event_id: Option<&'a str>,
+    pub tenant: TenantId,
+    pub computer: ComputerId,
+    pub kind: &'a str,
+    pub at: i64,
+    pub stated: i64,
+    pub state: &'a State,
+}
+
+impl New<'_> {
+    /// Appends the row; returns its `seq`.
+    pub fn insert(&self, tx: &WriteTx<'_>) -> Result<i64> {
+        tx.run(
+            "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+                 recorded_at, status, billable, size, rate, stated)
+             VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :now, :status, :billable, :size,
+                 :rate, :stated)",
+            named_params! {
+                ":event": self.event_id, ":tenant": self.tenant, ":workspace": self.state.workspace,
+                ":project": self.state.project, ":computer": self.computer, ":type": self.kind, ":at": self.at,
+                ":now": tx.now(), ":status": self.state.status, ":billable": self.state.status.billable(),
+                ":size": self.state.size, ":rate": self.state.rate, ":stated": self.stated,
+            },
+        )?;
+        let seq = tx.last_insert_rowid();
+        if self.state.status.billable() {
+            tx.run(
+                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
+             VALUES (?1, ?2, ?3)",
+                (self.tenant, self.state.workspace, self.computer),
+            )?;
+        }
+        Ok(seq)
+    }
+}
+
+/// The last event of a computer at or before an instant; `i64::MAX` for the last of all.
+pub fn last_until(tx: &Tx<'_>, computer: ComputerId, at: i64) -> Result<Option<Stored>> {
+    Ok(tx
+        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC LIMIT 1", Stored::COLUMNS))?
+        .query_row((computer, at), Stored::from_row)
+        .optional()?)
+}
+
+/// The steps that an event makes: the change of flow where the computer is, and where it was.
+pub fn steps(before: Option<&State>, state: &State, mut step: impl FnMut(WorkspaceId, Flow)) {
+    match before {
+        Some(before) if before.workspace == state.workspace => {
+            step(state.workspace, state.flow() - before.flow())
+        }
+        Some(before) => {
+            step(before.workspace, -before.flow());
+            step(state.workspace, state.flow());
+        }
+        None => step(state.workspace, state.flow()),
+    }
+}

@@ -1,0 +1,58 @@
+//! What holds for a computer by its events.
+
+use rusqlite::OptionalExtension;
+
+use super::event;
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::Tx;
+
+/// What holds for a computer by its events.
+pub struct Held {
+    /// Since when.
+    pub at: Timestamp,
+    /// Its status.
+    pub status: Status,
+    /// Its size.
+    pub size: Size,
+    /// Where it is.
+    pub workspace_id: WorkspaceId,
+    /// Where it is.
+    pub project_id: ProjectId,
+    /// When the next event, dated ahead of the clock, will hold.
+    pub next: Option<Timestamp>,
+}
+
+/// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
+/// are invisible until then (U12). Our own events hold at once, also after the clock stepped back.
+///
+/// # Errors
+/// When the store fails.
+pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
+    let last = tx
+        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))
+             ORDER BY at DESC, seq DESC LIMIT 1", event::Stored::COLUMNS))?
+        .query_row((computer, tx.now()), event::Stored::from_row)
+        .optional()?;
+    let Some(last) = last else {
+        return Ok(None);
+    };
+    let next = tx
+        .row(
+            "SELECT at FROM compute_events WHERE computer_id = ?1 AND at > ?2 ORDER BY at LIMIT 1",
+            (computer, tx.now()),
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(Some(Held {
+        at: Timestamp(last.at),
+        status: last.state.status,
+        size: last.state.size,
+        workspace_id: last.state.workspace,
+        project_id: last.state.project,
+        next,
+    }))
+}

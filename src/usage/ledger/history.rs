@@ -1,0 +1,264 @@
+//! Events that come late: into the middle of a computer's history.
+//!
+//! A report from outside says one thing (it stopped, it is now large); the row that is stored says
+//! everything, carrying the rest over from the event before. So when a report arrives late, what
+//! later rows have carried over may turn out to be wrong. Nothing is ever updated: a row
+//! `computer.restated` is appended at the same instant, where the later `seq` holds; and where it
+//! turns out that a computer ran across a change of the tariff, a row `computer.repriced` there. That
+//! makes the numbers the same in whatever order reports arrive (U11), and the log still says what
+//! was known when.
+
+use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, last_until};
+use super::tariff::Tariff;
+use crate::error::{Error, Result};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::WriteTx;
+use crate::usage::meter::Changes;
+
+/// One thing that happened to a computer; what is `None` stays as it was before.
+#[derive(Clone, Debug)]
+pub struct Fact {
+    pub event_id: Option<String>,
+    pub kind: &'static str,
+    pub at: i64,
+    pub status: Option<Status>,
+    pub size: Option<Size>,
+    pub place: Option<(WorkspaceId, ProjectId)>,
+}
+
+impl Fact {
+    fn stated(&self) -> i64 {
+        (if self.status.is_some() { STATUS } else { 0 })
+            | (if self.size.is_some() { SIZE } else { 0 })
+            | (if self.place.is_some() { PLACE } else { 0 })
+    }
+}
+
+/// The state after something that states `status`, `size` and `place`. Nothing comes back from
+/// `destroyed`: whatever is reported for a time after a deletion, in whatever order, did not run.
+fn after(
+    before: &State,
+    status: Option<Status>,
+    size: Option<Size>,
+    place: Option<(WorkspaceId, ProjectId)>,
+    rate: impl FnOnce(Size) -> i64,
+) -> State {
+    let gone = before.status == Status::Destroyed;
+    let size = size.unwrap_or(before.size);
+    let (workspace, project) = place.unwrap_or((before.workspace, before.project));
+    let status = if gone {
+        before.status
+    } else {
+        status.unwrap_or(before.status)
+    };
+    State {
+        workspace,
+        project,
+        status,
+        size,
+        rate: rate(size),
+    }
+}
+
+/// Rows of a later time that were there before, in order, fetched as far as they are needed: an event
+/// that is a little late must not cost what lies after it.
+struct Later<'a, 'tx> {
+    tx: &'a WriteTx<'tx>,
+    computer: ComputerId,
+    /// The last row that was fetched.
+    from: (i64, i64),
+    /// The last row there was; what is appended meanwhile has a higher `seq`.
+    until: i64,
+    page: std::collections::VecDeque<Stored>,
+    /// Rows to fetch the next time.
+    size: u32,
+    ended: bool,
+}
+
+impl<'a, 'tx> Later<'a, 'tx> {
+    /// Most events come in order, and of those that are late most change nothing beyond the next row.
+    const FIRST_PAGE: u32 = 4;
+    const PAGE: u32 = 200;
+
+    fn than(tx: &'a WriteTx<'tx>, computer: ComputerId, at: i64) -> Result<Self> {
+        let until = tx.row("SELECT max(seq) FROM compute_events", [], |row| row.get(0))?;
+        let from = (at, i64::MAX);
+        Ok(Later {
+            tx,
+            computer,
+            from,
+            until,
+            page: Default::default(),
+            size: Self::FIRST_PAGE,
+            ended: false,
+        })
+    }
+
+    /// When the next row holds.
+    fn at(&mut self) -> Result<Option<i64>> {
+        if self.page.is_empty() && !self.ended {
+            let mut statement = self.tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
+            let (at, seq) = self.from;
+            let rows = statement.query_map(
+                (self.computer, at, seq, self.until, self.size),
+                Stored::from_row,
+            )?;
+            self.page = rows.collect::<Result<_, _>>()?;
+            self.ended = self.page.len() < self.size as usize;
+            self.size = Self::PAGE;
+            self.from = self
+                .page
+                .back()
+                .map_or(self.from, |last| (last.at, last.seq));
+        }
+        Ok(self.page.front().map(|row| row.at))
+    }
+
+    /// The next row, if it holds from `at` on.
+    fn next_at(&mut self, at: i64) -> Result<Option<Stored>> {
+        Ok(if self.at()? == Some(at) {
+            self.page.pop_front()
+        } else {
+            None
+        })
+    }
+}
+
+/// The history of one computer, while facts are put into it: walked from the first of them on.
+struct Walk<'a, 'tx> {
+    tx: &'a WriteTx<'tx>,
+    tenant: TenantId,
+    computer: ComputerId,
+    changes: &'a mut Changes,
+    /// The row before, as the chain of rows was and as it is now.
+    old: State,
+    new: State,
+    /// What is true by now, from which the next row carries over.
+    known: State,
+}
+
+impl Walk<'_, '_> {
+    /// Appends a row that says what is known.
+    fn add(&mut self, kind: &str, at: i64, event_id: Option<&str>, stated: i64) -> Result<()> {
+        let (tenant, computer, state) = (self.tenant, self.computer, &self.known);
+        let seq = New {
+            event_id,
+            tenant,
+            computer,
+            kind,
+            at,
+            stated,
+            state,
+        }
+        .insert(self.tx)?;
+        event::steps(Some(&self.new), state, |workspace, flow| {
+            self.changes.add(workspace, at, seq, flow);
+        });
+        self.new = self.known;
+        Ok(())
+    }
+
+    /// Passes a row that is there already.
+    fn pass(&mut self, row: &Stored, tariff: &Tariff<'_>) {
+        let stored = &row.state;
+        let states = |part: i64| row.stated & part != 0;
+        self.known = after(
+            &self.known,
+            states(STATUS).then_some(stored.status),
+            states(SIZE).then_some(stored.size),
+            states(PLACE).then_some((stored.workspace, stored.project)),
+            // A price that was frozen stays, unless it was that of another size.
+            |size| {
+                if size == stored.size {
+                    stored.rate
+                } else {
+                    tariff.at(size, row.at)
+                }
+            },
+        );
+        if self.old != self.new {
+            let changes = &mut *self.changes;
+            event::steps(Some(&self.old), stored, |workspace, flow| {
+                changes.remove(workspace, row.at, row.seq, flow);
+            });
+            event::steps(Some(&self.new), stored, |workspace, flow| {
+                changes.add(workspace, row.at, row.seq, flow);
+            });
+        }
+        (self.old, self.new) = (*stored, *stored);
+    }
+
+    /// Splits what runs between two instants where the tariff changed.
+    fn reprice(&mut self, from: i64, to: i64, tariff: &Tariff<'_>) -> Result<()> {
+        if self.known.status.billable() {
+            for (at, rate) in tariff.changes(self.known.size, from, to) {
+                if rate != self.known.rate {
+                    self.known.rate = rate;
+                    self.add("computer.repriced", at, None, 0)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Puts `facts`, in ascending order of `at`, into the history of a computer, and what that changes
+/// for the meter into `changes`.
+///
+/// # Errors
+/// When the store fails; a fact before the computer's first event is a defect of the caller.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    tenant: TenantId,
+    computer: ComputerId,
+    facts: Vec<Fact>,
+    tariff: &Tariff<'_>,
+    changes: &mut Changes,
+) -> Result<()> {
+    let Some(from) = facts.first().map(|fact| fact.at) else {
+        return Ok(());
+    };
+    let before = last_until(tx, computer, from)?
+        .ok_or_else(|| Error::internal(format!("an event of {computer} before its first one")))?;
+    let (old, new, known) = (before.state, before.state, before.state);
+    let mut walk = Walk {
+        tx,
+        tenant,
+        computer,
+        changes,
+        old,
+        new,
+        known,
+    };
+    let mut later = Later::than(tx, computer, from)?;
+    let mut facts = facts.into_iter().peekable();
+    let mut last = from;
+    loop {
+        let next = facts
+            .peek()
+            .map(|fact| fact.at)
+            .into_iter()
+            .chain(later.at()?)
+            .min();
+        walk.reprice(last, next.unwrap_or(tx.now().0 + 1), tariff)?;
+        let Some(at) = next else { return Ok(()) };
+        // What was stored first has the lower `seq`.
+        while let Some(row) = later.next_at(at)? {
+            walk.pass(&row, tariff);
+        }
+        while let Some(fact) = facts.next_if(|fact| fact.at == at) {
+            let price = |size| tariff.at(size, at);
+            walk.known = after(&walk.known, fact.status, fact.size, fact.place, price);
+            walk.add(fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
+        }
+        if walk.new != walk.known {
+            walk.add("computer.restated", at, None, 0)?;
+        }
+        if facts.peek().is_none() && walk.new == walk.old {
+            return Ok(()); // From here on the chain of rows is what it was.
+        }
+        last = at;
+    }
+}

@@ -1,0 +1,170 @@
+//! Stints: the intervals during which one computer was in one state, from its events. For what needs
+//! to know which computer it was: breakdowns, explanations, sessions, reports by end user.
+
+use rusqlite::Row;
+
+use super::event::{Stored, last_until};
+use crate::error::Result;
+use crate::ids::{ComputerId, TenantId, WorkspaceId};
+use crate::store::Tx;
+use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::Amount;
+
+/// A running interval, cut to the period that was asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Stint {
+    pub computer: ComputerId,
+    /// The event that opened it.
+    pub opened: Stored,
+    /// `seq` and `at` of the event that closed it; `None` = it goes on.
+    pub closed: Option<(i64, i64)>,
+    /// First instant within the period.
+    pub start: i64,
+    /// Last instant within the period, exclusive.
+    pub end: i64,
+}
+
+impl Stint {
+    /// What was consumed within the period.
+    pub fn amount(&self) -> Amount {
+        amount(&self.opened, self.start, self.end)
+    }
+}
+
+/// What a state consumes between two instants.
+pub fn amount(opened: &Stored, start: i64, end: i64) -> Amount {
+    let ms = i128::from(end - start);
+    Amount {
+        ms,
+        credit_ms: ms * i128::from(opened.state.rate),
+        micros: 0,
+    }
+}
+
+/// The running stints of one computer that have some time in `[start, end)`, oldest first; `end` must
+/// not be ahead of what is known.
+pub fn of_computer(
+    tx: &Tx<'_>,
+    computer: ComputerId,
+    start: i64,
+    end: i64,
+    mut visit: impl FnMut(Stint) -> Result<()>,
+) -> Result<()> {
+    let mut open = last_until(tx, computer, start)?;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq", Stored::COLUMNS))?;
+    let mut rows = statement.query((computer, start, tx.now()))?;
+    loop {
+        let next = rows.next()?.map(Stored::from_row).transpose()?;
+        if let Some(opened) = open {
+            let stint = Stint {
+                computer,
+                opened,
+                closed: next.map(|n| (n.seq, n.at)),
+                start: opened.at.max(start),
+                end: next.map_or(end, |n| n.at).min(end),
+            };
+            if opened.state.status.billable() && stint.start < stint.end {
+                visit(stint)?;
+            }
+        }
+        match next {
+            Some(event) if event.at < end => open = Some(event),
+            _ => return Ok(()),
+        }
+    }
+}
+
+/// The running stints in one workspace.
+pub fn of_workspace(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    start: i64,
+    end: i64,
+    mut visit: impl FnMut(Stint) -> Result<()>,
+) -> Result<()> {
+    for computer in computers(tx, tenant, workspace)? {
+        of_computer(tx, computer, start, end, |stint| {
+            if stint.opened.state.workspace == workspace {
+                visit(stint)
+            } else {
+                Ok(())
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// The computers that ever ran in a workspace.
+pub fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<ComputerId>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2",
+        )?
+        .query_map((tenant, workspace), |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
+}
+
+/// The workspaces of a tenant that ever consumed anything, deleted ones included (U27).
+pub fn workspaces(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<WorkspaceId>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT DISTINCT workspace_id FROM metered_computers WHERE tenant_id = ?1
+             UNION
+             SELECT DISTINCT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id IS NULL",
+        )?
+        .query_map([tenant], |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
+}
+
+/// A correction: a signed amount for a workspace at an instant.
+pub struct Correction {
+    pub seq: i64,
+    pub at: i64,
+    pub micros: i64,
+    pub reason: String,
+    pub actor: String,
+}
+
+impl Correction {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Correction {
+            seq: row.get("seq")?,
+            at: row.get("at")?,
+            micros: row.get("amount_micros")?,
+            reason: row.get("reason")?,
+            actor: row.get("actor")?,
+        })
+    }
+}
+
+/// The corrections of a workspace that are dated in `[start, end)`.
+pub fn corrections(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    start: i64,
+    end: i64,
+) -> Result<Vec<Correction>> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT * FROM compute_events
+             WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL AND at >= ?3 AND at < ?4
+             ORDER BY at, seq",
+        )?
+        .query_map((tenant, workspace, start, end), Correction::from_row)?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Whole credits that a tenant has spent so far: the sum over its workspaces, deleted ones included.
+///
+/// # Errors
+/// When the store fails.
+pub fn credits_spent(tx: &Tx<'_>, tenant: TenantId) -> Result<i64> {
+    let mut spent = 0;
+    for workspace in workspaces(tx, tenant)? {
+        let read = readings(tx, workspace, &[tx.now().0])?;
+        spent += read.first().map_or(0, Amount::credits);
+    }
+    Ok(spent)
+}

@@ -1,0 +1,23 @@
+//! The history that is billed.
+//!
+//! * [`event`]: its rows, and the state that each of them carries
+//! * [`append`]: by which every change of a computer enters it
+//! * [`held`]: what holds for a computer by its events
+//! * [`history`]: events that come late, into the middle of a computer's history
+//! * [`intervals`]: what ran from when to when
+//! * [`tariff`], [`rates`]: prices, and what their changes do to what runs
+//! * [`transfer`]: events on their way to another installation
+//! * [`verify`]: the proof, and the rebuild
+
+pub mod append;
+pub mod event;
+pub mod held;
+pub mod history;
+pub mod intervals;
+pub mod rates;
+pub mod tariff;
+pub mod transfer;
+pub mod verify;
+
+pub use append::{Event, append};
+pub use held::held;

@@ -1,0 +1,122 @@
+//! What a size costs, since when. The table `rates` is the tariff as this installation knows it: the
+//! past is never touched, what lies ahead follows the configuration.
+//!
+//! A change that the configuration dates ahead holds from its date on, also where the service was
+//! down at that instant. One without a date, or with a date that had passed when it was first seen,
+//! holds from the instant at which it was seen: a change never re-prices the past (U17). Computers
+//! that run across a change get an event `computer.repriced` at its instant, since every event
+//! carries the price that holds from it on.
+
+use rusqlite::OptionalExtension;
+
+use super::event::last_until;
+use super::history::{self, Fact};
+use super::tariff::{Tariff, at};
+use crate::clock::Timestamp;
+use crate::error::Result;
+use crate::ids::{ComputerId, TenantId};
+use crate::rules::catalog::Catalog;
+use crate::rules::size::Size;
+use crate::store::{Tx, WriteTx};
+use crate::usage::meter::{self, Changes};
+
+/// Computers that one pass re-prices at the most.
+const BATCH: usize = 500;
+
+/// The job: brings the table in line with the configuration, then running computers in line with the
+/// table. Returns how many events it appended.
+///
+/// # Errors
+/// When the store fails.
+pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
+    let now = tx.now().0;
+    let announced = catalog.announced(now);
+    let stale: Vec<(Size, i64, i64)> = tx
+        .prepare_cached("SELECT size, effective_from, rate FROM rates WHERE effective_from > ?1")?
+        .query_map([now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    for entry in stale.iter().filter(|entry| !announced.contains(entry)) {
+        tx.run(
+            "DELETE FROM rates WHERE size = ?1 AND effective_from = ?2",
+            (entry.0, entry.1),
+        )?;
+    }
+    for entry in announced.iter().filter(|entry| !stale.contains(entry)) {
+        tx.run(
+            "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, 0)",
+            *entry,
+        )?;
+    }
+    for size in Size::ALL {
+        let wanted = catalog.rate_at(size, now);
+        let mut set = tx.prepare_cached(
+            "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET rate = excluded.rate, applied = excluded.applied",
+        )?;
+        match at(tx, size, now)? {
+            None => drop(set.execute((size, 0, wanted, true))?),
+            Some(rate) if rate != wanted => drop(set.execute((size, now, wanted, false))?),
+            Some(_) => {}
+        }
+    }
+    reprice(tx, catalog, now)
+}
+
+/// When a price that is known next comes into force.
+///
+/// # Errors
+/// When the store fails.
+pub fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
+    Ok(tx.row(
+        "SELECT min(effective_from) FROM rates WHERE applied = 0",
+        [],
+        |row| row.get(0),
+    )?)
+}
+
+/// Applies changes that have come into force, in the order of their dates.
+fn reprice(tx: &WriteTx<'_>, catalog: &Catalog, now: i64) -> Result<usize> {
+    let mut done = 0;
+    while done < BATCH {
+        let due: Option<(Size, i64, i64)> = tx.row(
+            "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
+                 ORDER BY effective_from, size LIMIT 1",
+            [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
+        )
+            .optional()?;
+        let Some((size, from, rate)) = due else { break };
+        let tariff = Tariff::load(tx, catalog)?;
+        let computers: Vec<(TenantId, ComputerId)> = tx
+            .prepare_cached("SELECT DISTINCT tenant_id, computer_id FROM metered_computers")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let mut changes = Changes::default();
+        for (tenant, computer) in computers {
+            let Some(held) = last_until(tx, computer, from)?.map(|held| held.state) else {
+                continue;
+            };
+            if held.status.billable() && held.size == size && held.rate != rate {
+                if done == BATCH {
+                    meter::apply(tx, changes)?;
+                    return Ok(done);
+                }
+                let fact = Fact {
+                    event_id: None,
+                    kind: "computer.repriced",
+                    at: from,
+                    status: None,
+                    size: None,
+                    place: None,
+                };
+                history::insert(tx, tenant, computer, vec![fact], &tariff, &mut changes)?;
+                done += 1;
+            }
+        }
+        meter::apply(tx, changes)?;
+        tx.run(
+            "UPDATE rates SET applied = 1 WHERE size = ?1 AND effective_from = ?2",
+            (size, from),
+        )?;
+    }
+    Ok(done)
+}

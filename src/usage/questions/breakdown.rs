@@ -1,0 +1,172 @@
+//! `group_by`: the same usage by project, computer or size. In every bucket the parts add up to the
+//! bucket of the series, in milliseconds exactly, in shown integers by the largest remainder.
+//! `group_limit` keeps the largest parts and adds up the rest, before anything is rounded.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use rusqlite::OptionalExtension;
+
+use super::types::{Group, GroupBy};
+use super::window::Window;
+use crate::error::{Error, Result};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::store::Tx;
+use crate::usage::ledger::intervals;
+use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::{Amount, share};
+
+/// Buckets of all parts of one reply together: about 30 MB of JSON.
+const MAX_BUCKETS: usize = 250_000;
+
+/// A part. Others and corrections come last.
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+enum Part {
+    Project(ProjectId),
+    Computer(ComputerId),
+    Size(Size),
+    /// What `group_limit` left out, as one; how many parts that are.
+    Others(usize),
+    Corrections,
+}
+
+/// The parts of a workspace's series; with a `limit`, no more than that many of them, the rest in
+/// one, and corrections beside them.
+///
+/// # Errors
+/// 422 where the reply would be too large.
+pub fn groups(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    window: &Window,
+    by: GroupBy,
+    limit: Option<usize>,
+) -> Result<Vec<Group>> {
+    let cuts = window.cuts();
+    let buckets = cuts.len() - 1;
+    let (start, end) = (cuts[0], cuts[buckets]);
+    let mut parts: BTreeMap<Part, Vec<Amount>> = BTreeMap::new();
+    intervals::of_workspace(tx, tenant, workspace, start, end, |stint| {
+        let part = match by {
+            GroupBy::Project => Part::Project(stint.opened.state.project),
+            GroupBy::Computer => Part::Computer(stint.computer),
+            GroupBy::Size => Part::Size(stint.opened.state.size),
+        };
+        if !parts.contains_key(&part) && (parts.len() + 1) * buckets > MAX_BUCKETS {
+            let text = format!(
+                "gives more than {MAX_BUCKETS} buckets in all parts; use day, or a shorter period"
+            );
+            return Err(Error::field("granularity", text));
+        }
+        let amounts = parts
+            .entry(part)
+            .or_insert_with(|| vec![Amount::default(); buckets]);
+        // From the bucket in which the stint starts to the one in which it ends.
+        let first = cuts.partition_point(|cut| *cut <= stint.start) - 1;
+        for (amount, edge) in amounts[first..].iter_mut().zip(cuts[first..].windows(2)) {
+            let (from, to) = (stint.start.max(edge[0]), stint.end.min(edge[1]));
+            if from < to {
+                *amount += intervals::amount(&stint.opened, from, to);
+            }
+            if edge[1] >= stint.end {
+                break;
+            }
+        }
+        Ok(())
+    })?;
+    if let Some(limit) = limit {
+        parts = largest(parts, limit);
+    }
+    for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
+        let amounts = parts
+            .entry(Part::Corrections)
+            .or_insert_with(|| vec![Amount::default(); buckets]);
+        let bucket = cuts.partition_point(|cut| *cut <= correction.at) - 1;
+        amounts[bucket] += Amount {
+            micros: correction.micros.into(),
+            ..Amount::default()
+        };
+    }
+
+    let readings = readings(tx, workspace, &cuts)?;
+    let mut shown = vec![Vec::with_capacity(buckets); parts.len()];
+    for (n, (bucket, reading)) in window.buckets().zip(readings.windows(2)).enumerate() {
+        let exact: Vec<Amount> = parts.values().map(|amounts| amounts[n]).collect();
+        for (part, share) in shown
+            .iter_mut()
+            .zip(share(&exact, &reading[0].until(&reading[1])))
+        {
+            part.push((bucket, share));
+        }
+    }
+    parts
+        .into_keys()
+        .zip(shown)
+        .map(|(part, shown)| {
+            let (key, name) = named(tx, tenant, part)?;
+            Ok(Group::new(key, name, shown))
+        })
+        .collect()
+}
+
+/// The `limit` parts that cost the most (of equal ones, those that ran the longest), and one of all others.
+fn largest(parts: BTreeMap<Part, Vec<Amount>>, limit: usize) -> BTreeMap<Part, Vec<Amount>> {
+    let mut sorted: Vec<_> = parts
+        .into_iter()
+        .map(|(part, amounts)| {
+            let mut total = Amount::default();
+            amounts.iter().for_each(|amount| total += *amount);
+            ((total.units(), total.ms), part, amounts)
+        })
+        .collect();
+    sorted.sort_by_key(|(total, part, _)| (Reverse(*total), *part));
+    let rest = sorted.split_off(limit.min(sorted.len()));
+    let mut kept: BTreeMap<_, _> = sorted
+        .into_iter()
+        .map(|(_, part, amounts)| (part, amounts))
+        .collect();
+    let count = rest.len();
+    let others = rest
+        .into_iter()
+        .map(|(_, _, amounts)| amounts)
+        .reduce(|mut sum, amounts| {
+            sum.iter_mut()
+                .zip(amounts)
+                .for_each(|(sum, amount)| *sum += amount);
+            sum
+        });
+    kept.extend(others.map(|amounts| (Part::Others(count), amounts)));
+    kept
+}
+
+/// Key and name of a part; what was deleted keeps its last name (U27).
+fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, String)> {
+    let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
+        Ok(tx
+            .prepare_cached(sql)?
+            .query_row((id, tenant), |row| row.get(0))
+            .optional()?
+            .unwrap_or_default())
+    };
+    Ok(match part {
+        Part::Project(id) => (
+            Some(id.to_string()),
+            name(
+                "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
+        ),
+        Part::Computer(id) => (
+            Some(id.to_string()),
+            name(
+                "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2",
+                &id,
+            )?,
+        ),
+        Part::Size(size) => (Some(size.to_string()), size.to_string()),
+        Part::Others(count) => (None, format!("{count} others")),
+        Part::Corrections => (None, "Corrections".into()),
+    })
+}

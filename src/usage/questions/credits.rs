@@ -1,0 +1,257 @@
+//! `/credits/*`: what an organization was granted and what it spent (CONTRACT §9.4). Spending is read
+//! from the meters, in whole credits as each workspace's series shows them.
+
+use crate::usage::ledger::intervals::credits_spent;
+use axum::Json;
+use axum::extract::State;
+use rusqlite::OptionalExtension;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::rollup::month_start;
+use crate::access::caller::Caller;
+use crate::clock::{DAY_MS, Timestamp};
+use crate::error::Result;
+use crate::http::{PageQuery, Params};
+use crate::ids::{ComputerId, TenantId, WorkspaceId};
+use crate::store::Store;
+use crate::store::Tx;
+use crate::usage::ledger::intervals;
+use crate::usage::meter::reading::readings;
+
+/// Credits granted, spent and left, under the names that the clients look for.
+#[derive(Serialize, ToSchema)]
+pub struct Balance {
+    tenant_id: TenantId,
+    balance_credits: i64,
+    balance: i64,
+    lifetime_earned: i64,
+    lifetime_spent: i64,
+    /// Credits of this server do not expire: null.
+    credit_expiry_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+    updated_at: Timestamp,
+}
+
+/// Credits earned and spent, newest first, under both keys that clients look for.
+#[derive(Serialize, ToSchema)]
+pub struct Transactions {
+    transactions: Vec<Transaction>,
+    data: Vec<Transaction>,
+    total: i64,
+}
+
+/// What a workspace spent in a calendar month (UTC), or the credits that an organization began with.
+#[derive(Serialize, ToSchema, Clone)]
+pub struct Transaction {
+    id: String,
+    tenant_id: TenantId,
+    workspace_id: Option<WorkspaceId>,
+    user_id: Option<String>,
+    computer_id: Option<ComputerId>,
+    /// earn or spend.
+    r#type: &'static str,
+    /// Whole credits; those of a spend are what the series of the workspace shows for the month.
+    amount: i64,
+    amount_credits: i64,
+    description: String,
+    provider: Option<String>,
+    model: Option<String>,
+    input_tokens: Option<i64>,
+    output_tokens: Option<i64>,
+    cost_usd_micros: Option<i64>,
+    created_at: Timestamp,
+    inserted_at: Timestamp,
+}
+
+/// Credits of the present calendar month (UTC) by kind.
+#[derive(Serialize, ToSchema)]
+pub struct CreditsUsage {
+    compute: i64,
+    ai: i64,
+    storage: i64,
+    total: i64,
+    compute_credits: i64,
+    ai_credits: i64,
+    total_credits: i64,
+    period_start: Timestamp,
+    period_end: Timestamp,
+}
+
+struct Account {
+    granted: i64,
+    created_at: Timestamp,
+}
+
+fn account(tx: &Tx<'_>, tenant: TenantId) -> Result<Account> {
+    Ok(tx.row(
+        "SELECT credits_granted, created_at FROM tenants WHERE id = ?1",
+        [tenant],
+        |row| {
+            Ok(Account {
+                granted: row.get(0)?,
+                created_at: row.get(1)?,
+            })
+        },
+    )?)
+}
+
+/// `GET /credits/balance`
+pub async fn balance(State(store): State<Store>, caller: Caller) -> Result<Json<Balance>> {
+    let balance = store.read(move |tx| {
+        let tenant_id = caller.tenant_id();
+        let (granted, spent) = (
+            account(tx, tenant_id)?.granted,
+            credits_spent(tx, tenant_id)?,
+        );
+        Ok(Balance {
+            tenant_id,
+            balance_credits: granted - spent,
+            balance: granted - spent,
+            lifetime_earned: granted,
+            lifetime_spent: spent,
+            credit_expiry_at: None,
+            expires_at: None,
+            updated_at: tx.now(),
+        })
+    });
+    Ok(Json(balance.await?))
+}
+
+/// `GET /credits/usage`
+pub async fn credits_usage(
+    State(store): State<Store>,
+    caller: Caller,
+) -> Result<Json<CreditsUsage>> {
+    let usage = store.read(move |tx| {
+        let start = month_start(tx.now());
+        let mut credits = 0;
+        for workspace in intervals::workspaces(tx, caller.tenant_id())? {
+            let read = readings(tx, workspace, &[start.0, tx.now().0])?;
+            credits += read[0].until(&read[1]).credits_used;
+        }
+        Ok(CreditsUsage {
+            compute: credits,
+            ai: 0,
+            storage: 0,
+            total: credits,
+            compute_credits: credits,
+            ai_credits: 0,
+            total_credits: credits,
+            period_start: start,
+            period_end: tx.now(),
+        })
+    });
+    Ok(Json(usage.await?))
+}
+
+/// `GET /credits/transactions`
+pub async fn transactions(
+    State(store): State<Store>,
+    caller: Caller,
+    page: Params<PageQuery>,
+) -> Result<Json<Transactions>> {
+    let list = store.read(move |tx| {
+        let page = page.get()?.page()?;
+        let rows = all(tx, caller.tenant_id())?;
+        let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
+        let skip = usize::try_from(page.offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        let data: Vec<Transaction> = rows.into_iter().skip(skip).take(limit).collect();
+        Ok(Transactions {
+            transactions: data.clone(),
+            data,
+            total,
+        })
+    });
+    Ok(Json(list.await?))
+}
+
+/// Every transaction of a tenant, newest first. Their sum is the balance.
+fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
+    let account = account(tx, tenant)?;
+    let mut rows = Vec::new();
+    for workspace in intervals::workspaces(tx, tenant)? {
+        let months = months(tx, workspace)?;
+        let cuts: Vec<i64> = months.iter().map(|month| month.0.min(tx.now().0)).collect();
+        let name: Option<String> = tx
+            .row(
+                "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+                (workspace, tenant),
+                |row| row.get(0),
+            )
+            .optional()?;
+        let name = name.unwrap_or_default();
+        for (month, read) in months
+            .windows(2)
+            .zip(readings(tx, workspace, &cuts)?.windows(2))
+        {
+            let amount = read[0].until(&read[1]).credits_used;
+            if amount != 0 {
+                let label = &month[0].rfc3339()[..7];
+                rows.push(Transaction {
+                    id: format!("{workspace}:{label}"),
+                    workspace_id: Some(workspace),
+                    r#type: "spend",
+                    amount,
+                    amount_credits: amount,
+                    description: format!("Compute of {name} in {label}"),
+                    ..empty(tenant, Timestamp((month[1].0 - 1).min(tx.now().0)))
+                });
+            }
+        }
+    }
+    if account.granted != 0 {
+        rows.push(Transaction {
+            id: format!("{tenant}:granted"),
+            r#type: "earn",
+            amount: account.granted,
+            amount_credits: account.granted,
+            description: "Credits granted".into(),
+            ..empty(tenant, account.created_at)
+        });
+    }
+    rows.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+    Ok(rows)
+}
+
+fn empty(tenant_id: TenantId, at: Timestamp) -> Transaction {
+    Transaction {
+        id: String::new(),
+        tenant_id,
+        workspace_id: None,
+        user_id: None,
+        computer_id: None,
+        r#type: "spend",
+        amount: 0,
+        amount_credits: 0,
+        description: String::new(),
+        provider: None,
+        model: None,
+        input_tokens: None,
+        output_tokens: None,
+        cost_usd_micros: None,
+        created_at: at,
+        inserted_at: at,
+    }
+}
+
+/// Starts of the calendar months from a workspace's first hour to the month after now.
+fn months(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Vec<Timestamp>> {
+    let first: Option<Timestamp> = tx
+        .row(
+            "SELECT hour FROM meter_hours WHERE workspace_id = ?1 ORDER BY hour LIMIT 1",
+            [workspace],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(first) = first.filter(|first| *first <= tx.now()) else {
+        return Ok(Vec::new());
+    };
+    let mut months = vec![month_start(first)];
+    while months.last().is_some_and(|month| *month <= tx.now()) {
+        let last = months[months.len() - 1];
+        months.push(month_start(Timestamp(last.0 + 32 * DAY_MS)));
+    }
+    Ok(months)
+}

@@ -1,0 +1,118 @@
+//! The series as a table for spreadsheets: RFC 4180, the same integers as in JSON.
+
+use std::fmt::Write;
+
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+
+use super::types::{Bucket, Series};
+
+/// Whether the client would rather have a table: it names `text/csv` and not JSON before it.
+pub fn accepted(headers: &HeaderMap) -> bool {
+    let ranges = headers
+        .get_all(ACCEPT)
+        .into_iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|v| v.split(','));
+    let mut kinds = ranges.map(|range| {
+        range
+            .split(';')
+            .next()
+            .unwrap_or("")
+            .trim()
+            .to_ascii_lowercase()
+    });
+    kinds
+        .find(|kind| kind == "text/csv" || kind == "application/json")
+        .is_some_and(|kind| kind == "text/csv")
+}
+
+/// One row per bucket, or per bucket and group.
+pub fn reply(series: &Series) -> Response {
+    let disposition = format!(
+        "attachment; filename=\"usage-{}-{}.csv\"",
+        series.workspace_id, series.granularity
+    );
+    (
+        [
+            (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
+            (CONTENT_DISPOSITION, disposition),
+        ],
+        text(series),
+    )
+        .into_response()
+}
+
+fn text(series: &Series) -> String {
+    let mut out = String::new();
+    match (&series.group_by, &series.groups) {
+        (Some(by), Some(groups)) => {
+            out.push_str("ts,group_by,key,name,credits_used,compute_hours,compute_ms,credits_micros,partial\r\n");
+            let by = format!("{by:?}").to_ascii_lowercase();
+            for group in groups {
+                let labels = format!(
+                    "{by},{},{},",
+                    cell(group.key.as_deref().unwrap_or("")),
+                    cell(&group.name)
+                );
+                group
+                    .series
+                    .iter()
+                    .for_each(|bucket| row(&mut out, bucket, &labels));
+            }
+        }
+        _ => {
+            out.push_str("ts,credits_used,compute_hours,compute_ms,credits_micros,partial\r\n");
+            series
+                .series
+                .iter()
+                .for_each(|bucket| row(&mut out, bucket, ""));
+        }
+    }
+    out
+}
+
+fn row(out: &mut String, b: &Bucket, labels: &str) {
+    // Writing into a String cannot fail.
+    let _ = write!(
+        out,
+        "{},{labels}{},{},{},{},{}\r\n",
+        b.ts, b.credits_used, b.compute_hours, b.compute_ms, b.credits_micros, b.partial
+    );
+}
+
+/// What makes a spreadsheet take a cell for a formula; some take the full-width forms, too.
+const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+
+/// A text as a cell. What a spreadsheet would run as a formula gets an apostrophe in front.
+fn cell(text: &str) -> String {
+    let formula = text.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
+    let text = if formula {
+        format!("'{text}")
+    } else {
+        text.to_owned()
+    };
+    if text.contains(['"', ',', '\r', '\n']) {
+        format!("\"{}\"", text.replace('"', "\"\""))
+    } else {
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::cell;
+
+    #[test]
+    fn cells_are_texts() {
+        assert_eq!(cell("Lead Magnet"), "Lead Magnet");
+        assert_eq!(cell("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
+        assert_eq!(cell(" -1+2"), "' -1+2");
+        assert_eq!(cell("@SUM(A1)"), "'@SUM(A1)");
+        assert_eq!(cell("＝1+2"), "'＝1+2");
+        assert_eq!(cell("\t=1"), "'\t=1");
+        assert_eq!(cell("a,b"), "\"a,b\"");
+        assert_eq!(cell("two\nlines"), "\"two\nlines\"");
+    }
+}

@@ -1,0 +1,95 @@
+//! `GET /computers/{id}/events`.
+
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::computers;
+use crate::error::Result;
+use crate::http::List;
+use crate::http::PageQuery;
+use crate::http::Params;
+use crate::http::PathId;
+use crate::ids::ComputerId;
+use crate::ids::ProjectId;
+use crate::ids::WorkspaceId;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::Store;
+use axum::Json;
+use axum::extract::State;
+use rusqlite::Row;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// An event as it is shown.
+#[derive(Serialize, ToSchema)]
+pub struct EventView {
+    /// Order of arrival; at equal `at` the later one holds.
+    seq: i64,
+    /// The reporter's id; null for the service's own.
+    id: Option<String>,
+    computer_id: ComputerId,
+    /// computer.running, computer.resized, ...
+    r#type: String,
+    /// Effective from, with milliseconds.
+    at: String,
+    /// When the service learned of it, with milliseconds.
+    recorded_at: String,
+    workspace_id: WorkspaceId,
+    project_id: ProjectId,
+    status: Status,
+    billable: bool,
+    size: Size,
+    /// Credits per hour while running, frozen when it happened.
+    rate: i64,
+}
+
+impl EventView {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(EventView {
+            seq: row.get("seq")?,
+            id: row.get("event_id")?,
+            computer_id: row.get("computer_id")?,
+            r#type: row.get("type")?,
+            at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
+            recorded_at: row.get::<_, Timestamp>("recorded_at")?.rfc3339_ms(),
+            workspace_id: row.get("workspace_id")?,
+            project_id: row.get("project_id")?,
+            status: row.get("status")?,
+            billable: row.get("billable")?,
+            size: row.get("size")?,
+            rate: row.get("rate")?,
+        })
+    }
+}
+
+/// Rows of `GET /computers/{id}/events` unless a page is asked for: a history has no end.
+const NEWEST: i64 = 1000;
+
+/// `GET /computers/{id}/events`: the history of a live computer, newest first; the newest 1,000 unless
+/// a page is asked for. What is dated ahead of the clock is not there yet (U12).
+pub async fn list(
+    State(store): State<Store>,
+    caller: Caller,
+    PathId(id): PathId<ComputerId>,
+    page: Params<PageQuery>,
+) -> Result<Json<List<EventView>>> {
+    let list = store.read(move |tx| {
+        computers::find(tx, &caller, id)?;
+        let page = page.get()?.page()?;
+        let limit = if page.limit < 0 { NEWEST } else { page.limit };
+        let total = tx.row(
+            "SELECT count(*) FROM compute_events WHERE computer_id = ?1 AND at <= ?2",
+            (id, tx.now()),
+            |row| row.get(0),
+        )?;
+        let data = tx
+            .prepare_cached(
+                "SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2
+                 ORDER BY at DESC, seq DESC LIMIT ?3 OFFSET ?4",
+            )?
+            .query_map((id, tx.now(), limit, page.offset), EventView::from_row)?
+            .collect::<Result<_, _>>()?;
+        Ok(List { data, total })
+    });
+    Ok(Json(list.await?))
+}

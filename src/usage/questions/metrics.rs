@@ -1,0 +1,138 @@
+//! `GET /computers/{id}/metrics`: one computer over time (CONTRACT §7.12).
+
+use axum::Json;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use crate::access::caller::Caller;
+use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::computers;
+use crate::error::{Error, Result};
+use crate::http::{Params, PathId};
+use crate::ids::ComputerId;
+use crate::rules::catalog::Catalog;
+use crate::store::Store;
+use crate::usage::ledger::intervals;
+use crate::usage::meter::floor;
+use crate::usage::meter::units::Amount;
+use std::sync::Arc;
+
+const MINUTE_MS: i64 = 60_000;
+
+/// `GET /computers/{id}/metrics`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct MetricsQuery {
+    /// 1h (default, by the minute), 24h (by the hour), 7d (by the day)
+    #[param(inline, value_type = Option<MetricsWindow>)]
+    pub window: Option<String>,
+}
+
+/// The windows of a computer's metrics.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents the values of a parameter")]
+pub enum MetricsWindow {
+    /// The last hour.
+    #[schema(rename = "1h")]
+    Hour,
+    /// The last 24 hours.
+    #[schema(rename = "24h")]
+    Day,
+    /// The last 7 × 24 hours.
+    #[schema(rename = "7d")]
+    Week,
+}
+
+/// One computer over time.
+#[derive(Serialize, ToSchema)]
+pub struct Metrics {
+    computer_id: ComputerId,
+    window: &'static str,
+    granularity: &'static str,
+    /// The instant of this answer, with milliseconds.
+    as_of: String,
+    total_credits_used: i64,
+    total_compute_ms: i64,
+    series: Vec<Point>,
+}
+
+/// One bucket.
+#[derive(Serialize, ToSchema)]
+pub struct Point {
+    /// Its aligned start.
+    ts: Timestamp,
+    /// Nothing measures inside the machine: 0.
+    cpu_percent: f64,
+    /// Memory of its size, MB, where it ran at the end of the bucket; else 0.
+    memory_mb: i64,
+    /// Whole credits of this computer, in all places it was in.
+    credits_used: i64,
+    credits_micros: i64,
+    compute_ms: i64,
+}
+
+/// `GET /computers/{id}/metrics`
+pub async fn computer_metrics(
+    State(store): State<Store>,
+    State(catalog): State<Arc<Catalog>>,
+    caller: Caller,
+    PathId(id): PathId<ComputerId>,
+    query: Params<MetricsQuery>,
+) -> Result<Json<Metrics>> {
+    let store = store.clone();
+    let metrics = store.read(move |tx| {
+        computers::find(tx, &caller, id)?;
+        let (window, granularity, length, bucket) = match query.get()?.window.as_deref() {
+            None | Some("1h") => ("1h", "minute", HOUR_MS, MINUTE_MS),
+            Some("24h") => ("24h", "hour", DAY_MS, HOUR_MS),
+            Some("7d") => ("7d", "day", 7 * DAY_MS, DAY_MS),
+            Some(_) => return Err(Error::field("window", "must be one of: 1h, 24h, 7d")),
+        };
+        let now = tx.now().0;
+        let start = now - length;
+        let mut edges = vec![floor(start, bucket)];
+        while edges[edges.len() - 1] < now {
+            edges.push(edges[edges.len() - 1] + bucket);
+        }
+        let cuts: Vec<i64> = edges.iter().map(|edge| (*edge).clamp(start, now)).collect();
+
+        // From the computer's birth on, so that whole credits telescope as those of a workspace do.
+        let mut read = vec![Amount::default(); cuts.len()];
+        let mut memory = vec![0; cuts.len()];
+        intervals::of_computer(tx, id, 0, now, |stint| {
+            let first = cuts.partition_point(|cut| *cut <= stint.start);
+            for n in first..cuts.len() {
+                read[n] += intervals::amount(&stint.opened, stint.start, stint.end.min(cuts[n]));
+                if stint.end >= cuts[n] {
+                    memory[n] = catalog.hardware(stint.opened.state.size).memory_mb;
+                }
+            }
+            Ok(())
+        })?;
+        let shown: Vec<_> = read.windows(2).map(|r| r[0].until(&r[1])).collect();
+        let series = edges
+            .iter()
+            .zip(&shown)
+            .zip(&memory[1..])
+            .map(|((ts, shown), memory_mb)| Point {
+                ts: Timestamp(*ts),
+                cpu_percent: 0.0,
+                memory_mb: *memory_mb,
+                credits_used: shown.credits_used,
+                credits_micros: shown.credits_micros,
+                compute_ms: shown.compute_ms,
+            });
+        Ok(Metrics {
+            computer_id: id,
+            window,
+            granularity,
+            as_of: tx.now().rfc3339_ms(),
+            series: series.collect(),
+            total_credits_used: shown.iter().map(|s| s.credits_used).sum(),
+            total_compute_ms: shown.iter().map(|s| s.compute_ms).sum(),
+        })
+    });
+    Ok(Json(metrics.await?))
+}

@@ -1,0 +1,20 @@
+//! Every number that is shown.
+//!
+//! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
+//! * [`explain`], [`sessions`], [`metrics`], [`events`]: single computers
+//! * [`rollup`], [`organization`], [`credits`]: the organization
+//! * [`verification`]: the proof on demand
+
+pub mod breakdown;
+pub mod credits;
+pub mod csv;
+pub mod events;
+pub mod explain;
+pub mod metrics;
+pub mod organization;
+pub mod rollup;
+pub mod series;
+pub mod sessions;
+pub mod types;
+pub mod verification;
+pub mod window;

@@ -1,0 +1,158 @@
+//! `GET /usage/series`: credits and compute hours of the whole organization over time, for the chart
+//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included (U27).
+
+use std::cmp::Reverse;
+
+use axum::Json;
+use axum::extract::State;
+use rusqlite::named_params;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::types::{Bucket, GranularityName, WindowName};
+use super::window::{Asked, Window};
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::error::{Fields, Result};
+use crate::http::Params;
+use crate::ids::{TenantId, WorkspaceId};
+use crate::store::Store;
+use crate::store::Tx;
+use crate::usage::ledger::intervals;
+use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::{Hours, Shown};
+
+/// `GET /usage/series`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct OrganizationQuery {
+    /// How far back from now: 24h (default), 7d, 30d
+    #[param(inline, value_type = Option<WindowName>)]
+    pub window: Option<String>,
+    /// Size of a bucket: hour (default), day
+    #[param(inline, value_type = Option<GranularityName>)]
+    pub granularity: Option<String>,
+    /// Instead of `window`: from here on, inclusive; RFC 3339
+    pub from: Option<String>,
+    /// Up to here, exclusive; now if left out; at most 400 days or 10,000 buckets after `from`
+    pub to: Option<String>,
+    /// IANA time zone that buckets are aligned to; UTC if left out
+    pub tz: Option<String>,
+}
+
+/// Usage of an organization over time.
+#[derive(Serialize, ToSchema)]
+pub struct OrganizationSeries {
+    /// 24h, 7d, 30d, or custom where `from` was given.
+    window: &'static str,
+    granularity: &'static str,
+    /// First instant of the window, inclusive, with milliseconds.
+    window_start: String,
+    /// Last instant of the window, exclusive, with milliseconds.
+    window_end: String,
+    /// The instant of this answer; nothing after it is counted.
+    as_of: String,
+    /// What the buckets are aligned to.
+    time_zone: String,
+    /// Whole credits: the sum of the buckets.
+    total_credits_used: i64,
+    /// The same in micro-credits.
+    total_credits_micros: i64,
+    /// Running hours, summed over computers.
+    total_compute_hours: Hours,
+    /// The same in milliseconds.
+    total_compute_ms: i64,
+    /// Every bucket that touches the window, oldest first.
+    series: Vec<Bucket>,
+    /// The ten workspaces that used the most credits in the window, the most expensive first.
+    top_workspaces: Vec<TopWorkspace>,
+}
+
+/// What one workspace used in the window.
+#[derive(Serialize, ToSchema)]
+pub struct TopWorkspace {
+    workspace_id: WorkspaceId,
+    /// For people, also after it was deleted.
+    name: String,
+    credits_used: i64,
+    credits_micros: i64,
+    compute_ms: i64,
+}
+
+/// Rows of `top_workspaces`.
+const TOP: usize = 10;
+
+/// `GET /usage/series`
+pub async fn organization_series(
+    State(store): State<Store>,
+    caller: Caller,
+    query: Params<OrganizationQuery>,
+) -> Result<Json<OrganizationSeries>> {
+    let series = store.read(move |tx| read(tx, caller.tenant_id(), &query.get()?));
+    Ok(Json(series.await?))
+}
+
+fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<OrganizationSeries> {
+    let asked = Asked {
+        window: query.window.as_deref(),
+        granularity: query.granularity.as_deref(),
+        from: query.from.as_deref(),
+        to: query.to.as_deref(),
+        tz: query.tz.as_deref(),
+    };
+    let window = Window::new(&asked, tx.now(), Fields::default())?;
+    let cuts = window.cuts();
+    let mut shown = vec![Shown::default(); cuts.len().saturating_sub(1)];
+    let mut each = Vec::new();
+    for workspace in intervals::workspaces(tx, tenant)? {
+        let readings = readings(tx, workspace, &cuts)?;
+        let mut own = Shown::default();
+        for (sum, pair) in shown.iter_mut().zip(readings.windows(2)) {
+            let used = pair[0].until(&pair[1]);
+            *sum += used;
+            own += used;
+        }
+        if own.credits_micros > 0 {
+            each.push((workspace, own));
+        }
+    }
+    each.sort_by_key(|(workspace, own)| (Reverse(own.credits_micros), *workspace));
+    each.truncate(TOP);
+    let top_workspaces = each.into_iter().map(|(id, own)| top(tx, tenant, id, own));
+    let mut total = Shown::default();
+    shown.iter().for_each(|bucket| total += *bucket);
+    Ok(OrganizationSeries {
+        window: window.name,
+        granularity: window.granularity.as_str(),
+        window_start: Timestamp(window.start).rfc3339_ms(),
+        window_end: Timestamp(window.end).rfc3339_ms(),
+        as_of: Timestamp(window.as_of).rfc3339_ms(),
+        time_zone: window.zone.name().to_owned(),
+        total_credits_used: total.credits_used,
+        total_credits_micros: total.credits_micros,
+        total_compute_hours: total.compute_hours,
+        total_compute_ms: total.compute_ms,
+        series: window
+            .buckets()
+            .zip(shown)
+            .map(|(bucket, shown)| Bucket::new(bucket, shown))
+            .collect(),
+        top_workspaces: top_workspaces.collect::<Result<_>>()?,
+    })
+}
+
+fn top(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId, used: Shown) -> Result<TopWorkspace> {
+    let name = tx.row(
+        "SELECT name FROM workspaces WHERE id = :id AND tenant_id = :tenant",
+        named_params! { ":id": id, ":tenant": tenant },
+        |row| row.get(0),
+    )?;
+    Ok(TopWorkspace {
+        workspace_id: id,
+        name,
+        credits_used: used.credits_used,
+        credits_micros: used.credits_micros,
+        compute_ms: used.compute_ms,
+    })
+}

@@ -1,0 +1,431 @@
+//! `GET /usage` and `GET /usage/summary`: usage of the whole organization (CONTRACT §9.1, §9.2).
+//! Deleted workspaces stay in it (U27).
+
+use std::collections::BTreeMap;
+
+use axum::Json;
+use axum::extract::State;
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::window::instant;
+use crate::access::caller::Caller;
+use crate::clock::{DAY_MS, Timestamp};
+use crate::error::{Error, Fields, Result};
+use crate::http::Params;
+use crate::http::id_param;
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::rules::catalog::Catalog;
+use crate::store::Store;
+use crate::store::Tx;
+use crate::usage::ledger::intervals;
+use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::{Amount, Hours, UNITS_PER_CREDIT, apportion, narrow};
+use std::sync::Arc;
+
+/// `GET /usage`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct RollupQuery {
+    /// external_user_id (default), external_project_id, workspace_id
+    #[param(inline, value_type = Option<RollupBy>)]
+    pub group_by: Option<String>,
+    /// 7d, 30d (default), 90d, mtd or month-to-date, custom
+    pub period: Option<String>,
+    /// Instead of `period`: from here on, inclusive; RFC 3339
+    pub start: Option<String>,
+    /// Up to here, exclusive; now if left out; RFC 3339
+    pub end: Option<String>,
+    /// Only this end user
+    pub external_user_id: Option<String>,
+    /// Only this workspace, live or deleted
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub workspace_id: Option<String>,
+}
+
+/// What an organization's usage is split by.
+#[derive(ToSchema, Clone, Copy, PartialEq, Eq)]
+#[schema(rename_all = "snake_case")]
+#[expect(clippy::enum_variant_names, reason = "the words of the API")]
+pub enum RollupBy {
+    /// The end user that the computer is attributed to.
+    ExternalUserId,
+    /// The caller's own id of the project that the computer was in.
+    ExternalProjectId,
+    /// The workspace that the computer was in.
+    WorkspaceId,
+}
+
+/// Usage by end user, project or workspace, the most expensive first.
+#[derive(Serialize, ToSchema)]
+pub struct Rollup {
+    period_start: Timestamp,
+    period_end: Timestamp,
+    /// The rows add up to the organization's total.
+    results: Vec<RollupRow>,
+    /// Whole credits of the organization.
+    total_credits: i64,
+}
+
+/// One row; only the key that was grouped by is there.
+#[derive(Serialize, ToSchema)]
+pub struct RollupRow {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// null: computers of no end user, and corrections.
+    external_user_id: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// null: projects without an id of the caller's, and corrections.
+    external_project_id: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    workspace_id: Option<Option<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Name of the workspace, also after it was deleted.
+    workspace_name: Option<String>,
+    /// Not part of this server: 0.
+    sandbox_seconds: i64,
+    /// vCPU-seconds.
+    computer_seconds: i64,
+    /// Running time, milliseconds, whatever the size.
+    compute_ms: i64,
+    /// Not part of this server: 0.
+    storage_gb_hours: f64,
+    /// Whole credits; one credit is one cent on the hosted platform.
+    credit_cents: i64,
+    /// The same in micro-credits.
+    credits_micros: i64,
+}
+
+/// `GET /usage/summary`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct SummaryQuery {
+    /// Start, inclusive; the first of this month (UTC) if left out; RFC 3339
+    pub period_start: Option<String>,
+    /// End, exclusive; now if left out; RFC 3339
+    pub period_end: Option<String>,
+}
+
+/// Usage of the organization in one object.
+#[derive(Serialize, ToSchema)]
+pub struct Summary {
+    period_start: Timestamp,
+    period_end: Timestamp,
+    /// Running hours, summed over computers.
+    compute_hours: Hours,
+    /// The same in milliseconds.
+    compute_ms: i64,
+    /// Not part of this server: 0.
+    storage_gb: f64,
+    /// Not part of this server: 0.
+    bandwidth_gb: f64,
+    /// Not part of this server: 0.
+    ai_tokens: i64,
+    /// Whole credits: the sum over all workspaces.
+    total_credits: i64,
+    /// The same in micro-credits.
+    total_credits_micros: i64,
+}
+
+/// First instant of the calendar month of `now`, UTC.
+pub fn month_start(now: Timestamp) -> Timestamp {
+    Timestamp::parse(&format!("{}-01T00:00:00Z", &now.rfc3339()[..7])).unwrap_or(now)
+}
+
+/// A period of two optional texts.
+fn period(
+    fields: &mut Fields,
+    (from, from_name): (Option<&str>, &'static str),
+    (to, to_name): (Option<&str>, &'static str),
+    default: Timestamp,
+    now: Timestamp,
+) -> (Timestamp, Timestamp) {
+    let start = instant(fields, from_name, from).unwrap_or(default);
+    let end = instant(fields, to_name, to).unwrap_or(now);
+    if start > end {
+        fields.push(from_name, format!("must not be after {to_name}"));
+    }
+    (start, end)
+}
+
+/// `GET /usage/summary`
+pub async fn summary(
+    State(store): State<Store>,
+    caller: Caller,
+    query: Params<SummaryQuery>,
+) -> Result<Json<Summary>> {
+    let summary = store.read(move |tx| {
+        let query = query.get()?;
+        let mut fields = Fields::default();
+        let from = (query.period_start.as_deref(), "period_start");
+        let to = (query.period_end.as_deref(), "period_end");
+        let (start, end) = period(&mut fields, from, to, month_start(tx.now()), tx.now());
+        fields.finish()?;
+        let mut shown = crate::usage::meter::units::Shown::default();
+        for workspace in intervals::workspaces(tx, caller.tenant_id())? {
+            let cuts = [start, end].map(|at| at.min(tx.now()).0);
+            let read = readings(tx, workspace, &cuts)?;
+            shown += read[0].until(&read[1]);
+        }
+        Ok(Summary {
+            period_start: start,
+            period_end: end,
+            compute_hours: shown.compute_hours,
+            compute_ms: shown.compute_ms,
+            storage_gb: 0.0,
+            bandwidth_gb: 0.0,
+            ai_tokens: 0,
+            total_credits: shown.credits_used,
+            total_credits_micros: shown.credits_micros,
+        })
+    });
+    Ok(Json(summary.await?))
+}
+
+/// `GET /usage`
+pub async fn rollup(
+    State(store): State<Store>,
+    State(catalog): State<Arc<Catalog>>,
+    caller: Caller,
+    query: Params<RollupQuery>,
+) -> Result<Json<Rollup>> {
+    let store = store.clone();
+    let rollup = store.read(move |tx| {
+        let query = query.get()?;
+        let asked = Asked::new(&query, tx.now())?;
+        let only = id_param("workspace_id", query.workspace_id.as_deref())?;
+        let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
+        let mut rows = Rows {
+            tx,
+            catalog: &catalog,
+            tenant: caller.tenant_id(),
+            asked: &asked,
+            rows: BTreeMap::new(),
+        };
+        for workspace in intervals::workspaces(tx, caller.tenant_id())? {
+            if only.is_none_or(|only| only == workspace) {
+                rows.add(workspace)?;
+            }
+        }
+        let total_credits = rows.rows.values().map(|part| part.credits).sum();
+        let mut results: Vec<RollupRow> = rows
+            .rows
+            .into_iter()
+            .map(|(key, part)| part.row(tx, caller.tenant_id(), asked.by, key))
+            .collect::<Result<_>>()?;
+        results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
+        Ok(Rollup {
+            period_start: asked.start,
+            period_end: asked.end,
+            results,
+            total_credits,
+        })
+    });
+    Ok(Json(rollup.await?))
+}
+
+/// What a rollup is asked for.
+struct Asked<'a> {
+    by: RollupBy,
+    start: Timestamp,
+    end: Timestamp,
+    user: Option<&'a str>,
+}
+
+impl<'a> Asked<'a> {
+    fn new(query: &'a RollupQuery, now: Timestamp) -> Result<Self> {
+        let mut fields = Fields::default();
+        let by = match query.group_by.as_deref() {
+            None | Some("external_user_id") => RollupBy::ExternalUserId,
+            Some("external_project_id") => RollupBy::ExternalProjectId,
+            Some("workspace_id") => RollupBy::WorkspaceId,
+            Some(_) => {
+                fields.push(
+                    "group_by",
+                    "must be one of: external_user_id, external_project_id, workspace_id",
+                );
+                RollupBy::WorkspaceId
+            }
+        };
+        let custom = query.start.is_some() || query.end.is_some();
+        let default = match query.period.as_deref() {
+            Some("7d") => now.plus_ms(-7 * DAY_MS),
+            None | Some("30d") => now.plus_ms(-30 * DAY_MS),
+            Some("90d") => now.plus_ms(-90 * DAY_MS),
+            Some("mtd" | "month-to-date") => month_start(now),
+            Some("custom") if custom => now.plus_ms(-30 * DAY_MS),
+            Some("custom") => {
+                fields.push("start", "can't be blank where period is custom");
+                now
+            }
+            Some(_) => {
+                fields.push(
+                    "period",
+                    "must be one of: 7d, 30d, 90d, mtd, month-to-date, custom",
+                );
+                now
+            }
+        };
+        let from = (query.start.as_deref(), "start");
+        let to = (query.end.as_deref(), "end");
+        let (start, end) = period(&mut fields, from, to, default, now);
+        fields.finish()?;
+        Ok(Asked {
+            by,
+            start,
+            end,
+            user: query.external_user_id.as_deref(),
+        })
+    }
+}
+
+/// A workspace of the caller's organization, live or deleted.
+fn own_workspace(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<WorkspaceId> {
+    let tenant: Option<TenantId> = tx
+        .row(
+            "SELECT tenant_id FROM workspaces WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let tenant = tenant.ok_or_else(|| Error::not_found("workspace"))?;
+    if tenant == caller.tenant_id() {
+        Ok(id)
+    } else {
+        Err(Error::forbidden())
+    }
+}
+
+#[derive(Default)]
+struct Part {
+    exact: Amount,
+    vcpu_ms: i128,
+    credits: i64,
+}
+
+impl Part {
+    fn row(
+        self,
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        by: RollupBy,
+        key: Option<String>,
+    ) -> Result<RollupRow> {
+        let mut row = RollupRow {
+            external_user_id: None,
+            external_project_id: None,
+            workspace_id: None,
+            workspace_name: None,
+            sandbox_seconds: 0,
+            computer_seconds: narrow(self.vcpu_ms / 1000),
+            compute_ms: narrow(self.exact.ms),
+            storage_gb_hours: 0.0,
+            credit_cents: self.credits,
+            credits_micros: self.exact.micro_credits(),
+        };
+        match by {
+            RollupBy::ExternalUserId => row.external_user_id = Some(key),
+            RollupBy::ExternalProjectId => row.external_project_id = Some(key),
+            RollupBy::WorkspaceId => {
+                let id = key
+                    .as_deref()
+                    .and_then(crate::ids::parse_uuid)
+                    .map(WorkspaceId);
+                row.workspace_name = tx
+                    .row(
+                        "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+                        (id, tenant),
+                        |row| row.get(0),
+                    )
+                    .optional()?;
+                row.workspace_id = Some(key);
+            }
+        }
+        Ok(row)
+    }
+}
+
+/// The rows of a rollup while workspace after workspace is added.
+struct Rows<'a, 'tx> {
+    tx: &'a Tx<'tx>,
+    catalog: &'a Catalog,
+    tenant: TenantId,
+    asked: &'a Asked<'a>,
+    rows: BTreeMap<Option<String>, Part>,
+}
+
+impl Rows<'_, '_> {
+    /// Adds the usage of one workspace. Its whole credits, as its own series shows them, are
+    /// distributed over the parts by the largest remainder, so every split has the same total.
+    fn add(&mut self, workspace: WorkspaceId) -> Result<()> {
+        let (tx, tenant, asked) = (self.tx, self.tenant, self.asked);
+        let [start, end] = [asked.start, asked.end].map(|at| at.min(tx.now()).0);
+        // By key, and whether the row is asked for: others take part in the distribution only.
+        let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
+        let mut users: BTreeMap<ComputerId, Option<String>> = BTreeMap::new();
+        let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
+        intervals::of_workspace(tx, tenant, workspace, start, end, |stint| {
+            let state = &stint.opened.state;
+            let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
+            let user = remembered(&mut users, stint.computer, tx, tenant, sql)?;
+            let mine = asked.user.is_none_or(|only| user.as_deref() == Some(only));
+            let key = match asked.by {
+                RollupBy::ExternalUserId => user,
+                RollupBy::ExternalProjectId => {
+                    let sql =
+                        "SELECT external_project_id FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                    remembered(&mut projects, state.project, tx, tenant, sql)?
+                }
+                RollupBy::WorkspaceId => Some(workspace.to_string()),
+            };
+            let part = parts.entry((key, mine)).or_default();
+            let amount = stint.amount();
+            part.exact += amount;
+            part.vcpu_ms += amount.ms * i128::from(self.catalog.hardware(state.size).vcpus);
+            Ok(())
+        })?;
+        for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
+            let key = (asked.by == RollupBy::WorkspaceId).then(|| workspace.to_string());
+            let part = parts.entry((key, asked.user.is_none())).or_default();
+            part.exact += Amount {
+                micros: correction.micros.into(),
+                ..Amount::default()
+            };
+        }
+        let read = readings(tx, workspace, &[start, end])?;
+        let total = read[0].until(&read[1]).credits_used;
+        let units: Vec<i128> = parts.values().map(|part| part.exact.units()).collect();
+        let shares = apportion(&units, UNITS_PER_CREDIT, total);
+        for (((key, mine), part), credits) in parts.into_iter().zip(shares) {
+            if mine {
+                let row = self.rows.entry(key).or_default();
+                row.exact += part.exact;
+                row.vcpu_ms += part.vcpu_ms;
+                row.credits += credits;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A text column of a row by id, asked for once.
+fn remembered<K: Ord + Copy + rusqlite::ToSql>(
+    known: &mut BTreeMap<K, Option<String>>,
+    id: K,
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    sql: &str,
+) -> Result<Option<String>> {
+    if let Some(text) = known.get(&id) {
+        return Ok(text.clone());
+    }
+    let text: Option<String> = tx
+        .prepare_cached(sql)?
+        .query_row((id, tenant), |row| row.get(0))
+        .optional()?
+        .flatten();
+    known.insert(id, text.clone());
+    Ok(text)
+}

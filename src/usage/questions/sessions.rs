@@ -1,0 +1,251 @@
+//! `GET /usage/sessions`: running intervals of the tenant's computers, newest first. A session is one
+//! computer running in one place at one size: a resize or a move ends it and begins the next.
+
+use axum::Json;
+use axum::extract::State;
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::window::instant;
+use crate::access::caller::Caller;
+use crate::clock::{DAY_MS, Timestamp};
+use crate::error::{Error, Fields, Result};
+use crate::http::id_param;
+use crate::http::{PageQuery, Params};
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::store::Store;
+use crate::store::Tx;
+use crate::usage::ledger::event::Stored;
+use crate::usage::ledger::intervals::{self, Stint};
+use crate::usage::meter::units::Amount;
+
+/// How far back sessions are listed unless `since` says otherwise.
+const DEFAULT_PERIOD_MS: i64 = 30 * DAY_MS;
+
+/// `GET /usage/sessions`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct SessionsQuery {
+    /// Only sessions of this computer, live or deleted
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub computer_id: Option<String>,
+    /// Sessions that ran at or after this time; 30 days before `until` if left out; RFC 3339
+    pub since: Option<String>,
+    /// Sessions that began before this time; now if left out; RFC 3339
+    pub until: Option<String>,
+    /// Where the page begins: `next_cursor` of the page before
+    pub cursor: Option<String>,
+}
+
+/// Sessions, newest first.
+#[derive(Serialize, ToSchema)]
+pub struct Sessions {
+    data: Vec<Session>,
+    /// How many there are in the period.
+    total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Send it as `cursor` for the next page.
+    next_cursor: Option<String>,
+}
+
+/// One computer, running, in one place, at one size.
+#[derive(Serialize, ToSchema)]
+pub struct Session {
+    /// The `seq` of the event that began it.
+    id: String,
+    computer_id: ComputerId,
+    workspace_id: WorkspaceId,
+    project_id: ProjectId,
+    size: Size,
+    started_at: Timestamp,
+    /// null while it runs.
+    ended_at: Option<Timestamp>,
+    /// Whole seconds until now or its end.
+    duration_sec: i64,
+    /// Credits, to the millionth.
+    credit_cost: f64,
+    /// Whole credits.
+    credits_used: i64,
+    /// Micro-credits.
+    credits_micros: i64,
+}
+
+/// `GET /usage/sessions`
+pub async fn sessions(
+    State(store): State<Store>,
+    caller: Caller,
+    query: Params<SessionsQuery>,
+    page: Params<PageQuery>,
+) -> Result<Json<Sessions>> {
+    let list = store.read(move |tx| {
+        let (query, page) = (query.get()?, page.get()?.page()?);
+        let mut fields = Fields::default();
+        let since = instant(&mut fields, "since", query.since.as_deref());
+        let until = instant(&mut fields, "until", query.until.as_deref());
+        let until = until.unwrap_or(tx.now()).min(tx.now()).0;
+        let since = since.map_or(until - DEFAULT_PERIOD_MS, |since| since.0);
+        let skip = query.cursor.as_deref().map(str::parse::<usize>);
+        if matches!(skip, Some(Err(_))) {
+            fields.push("cursor", "must be the next_cursor of a page");
+        }
+        fields.finish()?;
+        let computer = id_param("computer_id", query.computer_id.as_deref())?;
+
+        let mut found = Vec::new();
+        for id in computers(tx, &caller, computer)? {
+            of_computer(tx, &caller, id, since, until, &mut found)?;
+        }
+        found.sort_by_key(|s| std::cmp::Reverse((s.opened.at, s.opened.seq)));
+        let total = found.len();
+        let skip = skip.and_then(Result::ok).unwrap_or(0)
+            + usize::try_from(page.offset).unwrap_or(usize::MAX);
+        let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
+        let next = skip.saturating_add(limit);
+        Ok(Sessions {
+            data: found
+                .iter()
+                .skip(skip)
+                .take(limit)
+                .map(|run| run.view(tx.now().0))
+                .collect(),
+            total: i64::try_from(total).unwrap_or(i64::MAX),
+            next_cursor: (next < total).then(|| next.to_string()),
+        })
+    });
+    Ok(Json(list.await?))
+}
+
+/// The computers within the caller's reach that ever ran.
+fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<Vec<ComputerId>> {
+    let user = caller.only_user();
+    if let Some(id) = only {
+        let owner: Option<(crate::ids::TenantId, Option<String>)> = tx
+            .row(
+                "SELECT tenant_id, external_user_id FROM computers WHERE id = ?1",
+                [id],
+                |row| Ok((row.get(0)?, row.get(1)?)),
+            )
+            .optional()?;
+        let (tenant, of_user) = owner.ok_or_else(|| Error::not_found("computer"))?;
+        if tenant != caller.tenant_id() || user.is_some_and(|user| of_user.as_deref() != Some(user))
+        {
+            return Err(Error::forbidden());
+        }
+        return Ok(vec![id]);
+    }
+    Ok(tx
+        .prepare_cached(
+            "SELECT DISTINCT m.computer_id FROM metered_computers m JOIN computers c ON c.id = m.computer_id
+             WHERE m.tenant_id = ?1 AND (?2 IS NULL OR m.workspace_id = ?2) AND (?3 IS NULL OR c.external_user_id = ?3)",
+        )?
+        .query_map((caller.tenant_id(), caller.only_workspace(), user), |row| row.get(0))?
+        .collect::<Result<_, _>>()?)
+}
+
+/// Stints that follow each other without a change of place or size.
+struct Run {
+    computer: ComputerId,
+    opened: Stored,
+    closed: Option<i64>,
+    amount: Amount,
+}
+
+impl Run {
+    fn view(&self, now: i64) -> Session {
+        let end = self.closed.unwrap_or(now);
+        let micros = self.amount.micro_credits();
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "for display; credits_micros is the integer"
+        )]
+        let credit_cost = micros as f64 / 1e6;
+        Session {
+            id: self.opened.seq.to_string(),
+            computer_id: self.computer,
+            workspace_id: self.opened.state.workspace,
+            project_id: self.opened.state.project,
+            size: self.opened.state.size,
+            started_at: Timestamp(self.opened.at),
+            ended_at: self.closed.map(Timestamp),
+            duration_sec: (end - self.opened.at) / 1000,
+            credit_cost,
+            credits_used: self.amount.credits(),
+            credits_micros: micros,
+        }
+    }
+
+    fn goes_on(&self, stint: &Stint) -> bool {
+        let (a, b) = (&self.opened.state, &stint.opened.state);
+        self.closed == Some(stint.start)
+            && (a.workspace, a.project, a.size) == (b.workspace, b.project, b.size)
+    }
+}
+
+/// Appends the sessions of a computer that have some time in `[since, until)`, whole: also what lies
+/// before and after.
+fn of_computer(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    computer: ComputerId,
+    since: i64,
+    until: i64,
+    found: &mut Vec<Run>,
+) -> Result<()> {
+    let mut runs: Vec<Run> = Vec::new();
+    let from = began(tx, computer, since)?;
+    intervals::of_computer(tx, computer, from, tx.now().0, |stint| {
+        if runs.last().is_some_and(|run| run.goes_on(&stint)) {
+            if let Some(run) = runs.last_mut() {
+                run.amount += stint.amount();
+                run.closed = stint.closed.map(|(_, at)| at);
+            }
+        } else if stint.start < until {
+            let closed = stint.closed.map(|(_, at)| at);
+            runs.push(Run {
+                computer,
+                opened: stint.opened,
+                closed,
+                amount: stint.amount(),
+            });
+        }
+        Ok(())
+    })?;
+    let only = caller.only_workspace();
+    found.extend(runs.into_iter().filter(|run| {
+        run.closed.is_none_or(|end| end > since)
+            && only.is_none_or(|only| run.opened.state.workspace == only)
+    }));
+    Ok(())
+}
+
+/// When the session that holds at `since` began; `since` where none does.
+fn began(tx: &Tx<'_>, computer: ComputerId, since: i64) -> Result<i64> {
+    let mut began = since;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC", Stored::COLUMNS))?;
+    let mut rows = statement.query((computer, since))?;
+    let mut now: Option<Stored> = None;
+    let mut last_at = None;
+    while let Some(row) = rows.next()? {
+        let event = Stored::from_row(row)?;
+        if last_at.replace(event.at) == Some(event.at) {
+            continue; // Not the last of its instant: it never held.
+        }
+        let state = |s: &Stored| {
+            (
+                s.state.status.billable(),
+                s.state.workspace,
+                s.state.project,
+                s.state.size,
+            )
+        };
+        if !event.state.status.billable() || now.is_some_and(|now| state(&now) != state(&event)) {
+            break;
+        }
+        began = event.at;
+        now = Some(event);
+    }
+    Ok(began)
+}

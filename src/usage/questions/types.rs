@@ -1,0 +1,172 @@
+//! A series of usage as replies show it.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::clock::Timestamp;
+use crate::ids::WorkspaceId;
+use crate::usage::meter::units::{Hours, Shown};
+
+/// What usage can be split by.
+#[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
+#[serde(rename_all = "lowercase")]
+pub enum GroupBy {
+    /// The project that the computer was in at that time.
+    Project,
+    /// The computer.
+    Computer,
+    /// The size that the computer had at that time.
+    Size,
+}
+
+impl GroupBy {
+    /// Reads the parameter. `Err` says what is allowed.
+    pub fn parse(text: Option<&str>) -> Result<Option<Self>, &'static str> {
+        match text {
+            None => Ok(None),
+            Some("project") => Ok(Some(GroupBy::Project)),
+            Some("computer") => Ok(Some(GroupBy::Computer)),
+            Some("size") => Ok(Some(GroupBy::Size)),
+            Some(_) => Err("must be one of: project, computer, size"),
+        }
+    }
+}
+
+/// The windows of the API page.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "documents the values of a parameter")]
+pub enum WindowName {
+    /// The last 24 hours.
+    #[schema(rename = "24h")]
+    Day,
+    /// The last 7 × 24 hours.
+    #[schema(rename = "7d")]
+    Week,
+    /// The last 30 × 24 hours.
+    #[schema(rename = "30d")]
+    Month,
+}
+
+/// The bucket sizes of the API page.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "documents the values of a parameter")]
+pub enum GranularityName {
+    /// An hour of the clock.
+    Hour,
+    /// A day of the calendar.
+    Day,
+}
+
+/// What a reply looks like.
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+#[expect(dead_code, reason = "documents the values of a parameter")]
+pub enum Format {
+    /// This object.
+    Json,
+    /// A table with the same integers.
+    Csv,
+}
+
+/// Usage over time. All numbers are differences of one exact, ever-growing meter per workspace: the
+/// buckets add up to the totals, and no bucket that has ended changes by asking differently.
+#[derive(Serialize, ToSchema)]
+pub struct Series {
+    pub workspace_id: WorkspaceId,
+    /// 24h, 7d, 30d, or custom where `from` was given.
+    pub window: &'static str,
+    pub granularity: &'static str,
+    /// First instant of the window, inclusive, with milliseconds.
+    pub window_start: String,
+    /// Last instant of the window, exclusive, with milliseconds.
+    pub window_end: String,
+    /// The instant of this answer; nothing after it is counted.
+    pub as_of: String,
+    /// What the buckets are aligned to.
+    pub time_zone: String,
+    /// Whole credits.
+    pub total_credits_used: i64,
+    /// The same in micro-credits.
+    pub total_credits_micros: i64,
+    /// Running hours, summed over computers.
+    pub total_compute_hours: Hours,
+    /// The same in milliseconds.
+    pub total_compute_ms: i64,
+    /// Every bucket that touches the window, oldest first.
+    pub series: Vec<Bucket>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What the groups are, where they were asked for.
+    pub group_by: Option<GroupBy>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// The same usage by part; in each bucket the parts add up to the bucket.
+    pub groups: Option<Vec<Group>>,
+}
+
+/// One bucket.
+#[derive(Serialize, ToSchema, Clone)]
+pub struct Bucket {
+    /// Its aligned start, also where the window begins inside it.
+    pub ts: Timestamp,
+    /// Whole credits.
+    pub credits_used: i64,
+    /// Running hours, summed over computers.
+    pub compute_hours: Hours,
+    /// The same in milliseconds.
+    pub compute_ms: i64,
+    /// Credits in micro-credits.
+    pub credits_micros: i64,
+    /// The window begins or ends inside it, or it is not over yet.
+    pub partial: bool,
+}
+
+impl Bucket {
+    pub fn new((ts, partial): (Timestamp, bool), shown: Shown) -> Self {
+        Bucket {
+            ts,
+            credits_used: shown.credits_used,
+            compute_hours: shown.compute_hours,
+            compute_ms: shown.compute_ms,
+            credits_micros: shown.credits_micros,
+            partial,
+        }
+    }
+}
+
+/// A part of the usage of a workspace.
+#[derive(Serialize, ToSchema)]
+pub struct Group {
+    /// Id of the project or computer, or the size; null for corrections, which belong to no part, and
+    /// for the parts that `group_limit` puts together.
+    pub key: Option<String>,
+    /// For people: name of the project or computer, also after it was deleted.
+    pub name: String,
+    pub total_credits_used: i64,
+    pub total_credits_micros: i64,
+    pub total_compute_hours: Hours,
+    pub total_compute_ms: i64,
+    pub series: Vec<Bucket>,
+}
+
+impl Group {
+    pub fn new(
+        key: Option<String>,
+        name: String,
+        buckets: Vec<((Timestamp, bool), Shown)>,
+    ) -> Self {
+        let mut total = Shown::default();
+        buckets.iter().for_each(|(_, shown)| total += *shown);
+        Group {
+            key,
+            name,
+            total_credits_used: total.credits_used,
+            total_credits_micros: total.credits_micros,
+            total_compute_hours: total.compute_hours,
+            total_compute_ms: total.compute_ms,
+            series: buckets
+                .into_iter()
+                .map(|(bucket, shown)| Bucket::new(bucket, shown))
+                .collect(),
+        }
+    }
+}

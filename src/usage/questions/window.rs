@@ -1,0 +1,301 @@
+//! Which period a question is about, and the buckets that it is cut into (USAGE §1 "window" and
+//! "bucket", U20–U24).
+
+use jiff::tz::TimeZone;
+
+use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::error::{Error, Fields, Result};
+use crate::usage::meter::floor;
+
+/// Longest period between `from` and `to`.
+const MAX_PERIOD_MS: i64 = 400 * DAY_MS;
+/// Most buckets of one reply.
+const MAX_BUCKETS: usize = 10_000;
+
+const NO_ZONE: &str = "must be an IANA time zone such as UTC, Europe/Budapest or Asia/Kathmandu";
+
+/// The size of a bucket.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Granularity {
+    Hour,
+    Day,
+}
+
+impl Granularity {
+    /// Reads the parameter; absent = hour. `Err` says what is allowed.
+    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
+        match text {
+            None | Some("hour") => Ok(Granularity::Hour),
+            Some("day") => Ok(Granularity::Day),
+            Some(_) => Err("must be one of: hour, day"),
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Granularity::Hour => "hour",
+            Granularity::Day => "day",
+        }
+    }
+}
+
+/// A time zone that buckets are aligned to.
+#[derive(Clone, Debug)]
+pub struct Zone {
+    name: String,
+    /// `None` = UTC, where aligning is a division.
+    zone: Option<TimeZone>,
+}
+
+impl Zone {
+    /// Reads an IANA name; absent = UTC. `Err` says what is allowed.
+    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
+        let Some(text) = text else {
+            return Ok(Zone::utc());
+        };
+        let zone = TimeZone::get(text).map_err(|_| NO_ZONE)?;
+        let name = zone.iana_name().ok_or(NO_ZONE)?.to_owned();
+        Ok(Zone {
+            zone: (name != "UTC").then_some(zone),
+            name,
+        })
+    }
+
+    fn utc() -> Self {
+        Zone {
+            name: "UTC".into(),
+            zone: None,
+        }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Milliseconds that local clocks are ahead of UTC.
+    fn offset(zone: &TimeZone, at: i64) -> i64 {
+        jiff::Timestamp::from_millisecond(at)
+            .map_or(0, |at| i64::from(zone.to_offset(at).seconds()) * 1000)
+    }
+
+    /// Start of the bucket that `at` lies in.
+    fn start(&self, at: i64, granularity: Granularity) -> i64 {
+        match (&self.zone, granularity) {
+            (None, Granularity::Hour) => floor(at, HOUR_MS),
+            (None, Granularity::Day) => floor(at, DAY_MS),
+            (Some(zone), Granularity::Day) => Zone::day(zone, at, 0)
+                .filter(|start| *start <= at)
+                .unwrap_or(at),
+            (Some(zone), Granularity::Hour) => {
+                let offset = Zone::offset(zone, at);
+                let start = floor(at + offset, HOUR_MS) - offset;
+                // A change of the clock inside this hour begins it anew.
+                if Zone::offset(zone, start) == offset {
+                    return start;
+                }
+                let day = Zone::day(zone, at, 0).unwrap_or(start).min(start);
+                let mut last = day;
+                while let Some(next) = Some(self.next(last, granularity)).filter(|next| *next <= at)
+                {
+                    last = next;
+                }
+                last
+            }
+        }
+    }
+
+    /// Start of the bucket after the one that starts at `start`.
+    fn next(&self, start: i64, granularity: Granularity) -> i64 {
+        match (&self.zone, granularity) {
+            (None, Granularity::Hour) => start + HOUR_MS,
+            (None, Granularity::Day) => start + DAY_MS,
+            (Some(zone), Granularity::Day) => {
+                // A day that a zone skipped (Samoa, 2011-12-30) has no instant of its own.
+                (1..=3)
+                    .filter_map(|n| Zone::day(zone, start, n))
+                    .find(|next| *next > start)
+                    .unwrap_or(start + DAY_MS)
+            }
+            (Some(zone), Granularity::Hour) => {
+                let offset = Zone::offset(zone, start);
+                let next = floor(start + offset, HOUR_MS) + HOUR_MS - offset;
+                if Zone::offset(zone, next - 1) == offset {
+                    return next;
+                }
+                // The clock changes in the middle of a local hour: on to the first full one after that.
+                let change = jiff::Timestamp::from_millisecond(start)
+                    .ok()
+                    .and_then(|at| zone.following(at).next());
+                let change = change.map_or(next, |change| change.timestamp().as_millisecond());
+                let offset = Zone::offset(zone, change);
+                Some(floor(change + offset - 1, HOUR_MS) + HOUR_MS - offset)
+                    .filter(|full| *full > start)
+                    .unwrap_or(next)
+            }
+        }
+    }
+
+    /// First instant of the local day of `at`, `later` days on (a day may start at 01:00, as in
+    /// Santiago on 2026-09-06).
+    fn day(zone: &TimeZone, at: i64, later: i64) -> Option<i64> {
+        let local = jiff::Timestamp::from_millisecond(at)
+            .ok()?
+            .to_zoned_datetime(zone.clone());
+        let mut date = local.date();
+        for _ in 0..later {
+            date = date.tomorrow().ok()?;
+        }
+        let start = date.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).ok()?;
+        Some(start.timestamp().as_millisecond())
+    }
+}
+
+/// The parameters of a period, as they came.
+#[derive(Default)]
+pub struct Asked<'a> {
+    pub window: Option<&'a str>,
+    pub granularity: Option<&'a str>,
+    pub from: Option<&'a str>,
+    pub to: Option<&'a str>,
+    pub tz: Option<&'a str>,
+}
+
+/// A period and its buckets.
+#[derive(Debug)]
+pub struct Window {
+    /// `24h`, `7d`, `30d`, or `custom`.
+    pub name: &'static str,
+    pub granularity: Granularity,
+    pub zone: Zone,
+    /// The first instant, inclusive.
+    pub start: i64,
+    /// The last instant, exclusive.
+    pub end: i64,
+    /// The instant of the question: nothing after it is known.
+    pub as_of: i64,
+    /// Aligned starts of the buckets, and the aligned end of the last one.
+    pub edges: Vec<i64>,
+}
+
+impl Window {
+    /// Checks the parameters against each other and cuts the buckets.
+    ///
+    /// # Errors
+    /// 422 that names every parameter that is wrong and what is allowed, and what is in `fields`.
+    pub fn new(asked: &Asked<'_>, as_of: Timestamp, mut fields: Fields) -> Result<Window> {
+        let granularity =
+            Granularity::parse(asked.granularity).map_err(|text| fields.push("granularity", text));
+        let zone = Zone::parse(asked.tz).map_err(|text| fields.push("tz", text));
+        let period = if asked.from.is_some() || asked.to.is_some() {
+            custom(asked, as_of, &mut fields)
+        } else {
+            named(asked.window, as_of)
+                .map_err(|text| fields.push("window", text))
+                .ok()
+        };
+        fields.finish()?;
+        let (Ok(granularity), Ok(zone), Some((name, start, end))) = (granularity, zone, period)
+        else {
+            return Err(Error::internal("a wrong period without a text"));
+        };
+        let mut edges = vec![zone.start(start, granularity)];
+        let mut last = edges[0];
+        while last < end {
+            if edges.len() > MAX_BUCKETS {
+                return Err(Error::field(
+                    "granularity",
+                    format!("gives more than {MAX_BUCKETS} buckets; use day, or a shorter period"),
+                ));
+            }
+            last = zone.next(last, granularity);
+            edges.push(last);
+        }
+        Ok(Window {
+            name,
+            granularity,
+            zone,
+            start,
+            end,
+            as_of: as_of.0,
+            edges,
+        })
+    }
+
+    /// The one bucket of an aligned period that `at` lies in, up to `as_of`.
+    pub fn bucket(at: Timestamp, granularity: Granularity, zone: Zone, as_of: Timestamp) -> Window {
+        let start = zone.start(at.0, granularity);
+        let end = zone.next(start, granularity);
+        Window {
+            name: "custom",
+            granularity,
+            zone,
+            start,
+            end,
+            as_of: as_of.0,
+            edges: vec![start, end],
+        }
+    }
+
+    /// Where the meter is read: the edges, cut at the window and at what is known.
+    pub fn cuts(&self) -> Vec<i64> {
+        let (first, last) = (self.start.min(self.as_of), self.end.min(self.as_of));
+        self.edges
+            .iter()
+            .map(|edge| (*edge).clamp(first, last))
+            .collect()
+    }
+
+    /// The buckets: aligned start, and whether only a part of it is shown.
+    pub fn buckets(&self) -> impl Iterator<Item = (Timestamp, bool)> + '_ {
+        let known = self.end.min(self.as_of);
+        self.edges
+            .windows(2)
+            .map(move |edge| (Timestamp(edge[0]), edge[0] < self.start || edge[1] > known))
+    }
+}
+
+type Period = (&'static str, i64, i64);
+
+fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str> {
+    let (name, length) = match window {
+        None | Some("24h") => ("24h", DAY_MS),
+        Some("7d") => ("7d", 7 * DAY_MS),
+        Some("30d") => ("30d", 30 * DAY_MS),
+        Some(_) => return Err("must be one of: 24h, 7d, 30d"),
+    };
+    Ok((name, as_of.0 - length, as_of.0))
+}
+
+/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
+pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
+    // The plus of an offset is a space in a query string, unless the caller took care of it.
+    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
+    if at == Some(None) {
+        fields.push(
+            name,
+            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+        );
+    }
+    at.flatten()
+}
+
+fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
+    if asked.window.is_some() {
+        fields.push(
+            "window",
+            "cannot be combined with from and to; use one or the other",
+        );
+    }
+    let from = instant(fields, "from", asked.from);
+    let to = instant(fields, "to", asked.to);
+    if asked.from.is_none() {
+        fields.push("from", "can't be blank where to is given");
+    }
+    let (from, to) = (from?, if asked.to.is_some() { to? } else { as_of });
+    if from >= to {
+        fields.push("from", "must be before to");
+    } else if to.0 - from.0 > MAX_PERIOD_MS {
+        fields.push("to", "must be at most 400 days after from");
+    }
+    Some(("custom", from.0, to.0))
+}

@@ -1,0 +1,201 @@
+//! `POST /usage/adjustments`: corrections. What was metered is never changed; a correction is one
+//! more event, with a signed amount, a reason and whoever posted it (U19).
+
+use axum::response::Response;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::access::caller::Caller;
+use crate::audit;
+use crate::audit::{Actor, Entry};
+use crate::clock::Timestamp;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Mutation, Reply};
+use crate::ids::{TenantId, WorkspaceId};
+use crate::rules::text;
+use crate::store::{Tx, WriteTx};
+use crate::usage::meter::{self, Changes, Flow};
+
+/// Largest correction: a billion credits. Keeps 64-bit sums safe for longer than anyone corrects.
+const MAX_MICROS: i64 = 1_000_000_000_000_000;
+const MAX_REASON: usize = 500;
+
+/// `POST /usage/adjustments`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct Adjust {
+    /// The workspace, live or deleted, of any organization of this installation
+    #[schema(required = true, nullable = false)]
+    pub workspace_id: Option<WorkspaceId>,
+    /// Signed micro-credits: negative gives credits back
+    #[schema(required = true, nullable = false)]
+    pub amount_micros: Option<i64>,
+    /// Why
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 500)]
+    pub reason: Option<String>,
+    /// The instant that it counts for; now if left out; RFC 3339, not in the future
+    pub at: Option<String>,
+    /// The poster's own id of it: the same again changes nothing
+    #[schema(min_length = 1, max_length = 255)]
+    pub id: Option<String>,
+}
+
+/// A correction that was posted.
+#[derive(Serialize, ToSchema)]
+pub struct Adjustment {
+    seq: i64,
+    id: Option<String>,
+    tenant_id: TenantId,
+    workspace_id: WorkspaceId,
+    amount_micros: i64,
+    /// With milliseconds.
+    at: String,
+    reason: String,
+    actor: String,
+    recorded_at: Timestamp,
+}
+
+/// `POST /usage/adjustments`
+pub async fn adjust(request: Mutation<Adjust>) -> Result<Response> {
+    request
+        .run(|tx, caller, input| {
+            let (adjustment, is_new) = post(tx, caller, input?)?;
+            Ok(if is_new {
+                Reply::created(adjustment)
+            } else {
+                Reply::ok(adjustment)
+            })
+        })
+        .await
+}
+
+fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment, bool)> {
+    let mut fields = Fields::default();
+    if input.workspace_id.is_none() {
+        fields.push("workspace_id", "can't be blank");
+    }
+    match input.amount_micros {
+        None | Some(0) => fields.push("amount_micros", "can't be blank or 0"),
+        Some(micros) if micros.unsigned_abs() > MAX_MICROS.unsigned_abs() => {
+            fields.push(
+                "amount_micros",
+                format!("must be from -{MAX_MICROS} to {MAX_MICROS}"),
+            );
+        }
+        Some(_) => {}
+    }
+    let reason = input.reason.as_deref().map_or("", str::trim);
+    text::limited(&mut fields, "reason", Some(reason), 1, MAX_REASON);
+    text::external_id(&mut fields, "id", input.id.as_deref());
+    let at = match input.at.as_deref().map(Timestamp::parse) {
+        None => Some(tx.now()),
+        Some(at) => at.filter(|at| at.0 >= 0 && *at <= tx.now()),
+    };
+    if at.is_none() {
+        fields.push(
+            "at",
+            "must be an RFC 3339 time that is not in the future, such as 2026-05-10T00:00:00Z",
+        );
+    }
+    fields.finish()?;
+    let (Some(workspace), Some(micros), Some(at)) = (input.workspace_id, input.amount_micros, at)
+    else {
+        return Err(Error::internal("a wrong correction without a text"));
+    };
+    let tenant = tenant_of(tx, workspace)?;
+    let adjustment = Adjustment {
+        seq: 0,
+        id: input.id,
+        tenant_id: tenant,
+        workspace_id: workspace,
+        amount_micros: micros,
+        at: at.rfc3339_ms(),
+        reason: reason.to_owned(),
+        actor: format!("api_key {}", caller.key().prefix),
+        recorded_at: tx.now(),
+    };
+    if let Some(before) = repeated(tx, &adjustment)? {
+        return Ok((before, false));
+    }
+    tx.run(
+        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
+             amount_micros, reason, actor)
+         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)",
+        (&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor),
+    )?;
+    let adjustment = Adjustment {
+        seq: tx.last_insert_rowid(),
+        ..adjustment
+    };
+    let mut changes = Changes::default();
+    changes.add(
+        workspace,
+        at.0,
+        adjustment.seq,
+        Flow {
+            micros,
+            ..Flow::default()
+        },
+    );
+    meter::apply(tx, changes)?;
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::Key(caller),
+            tenant_id: tenant,
+            workspace_id: Some(workspace),
+            kind: "usage.adjusted",
+            resource: workspace.0,
+            before: audit::NONE,
+            after: Some(&adjustment),
+        },
+    )?;
+    Ok((adjustment, true))
+}
+
+fn tenant_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<TenantId> {
+    use rusqlite::OptionalExtension;
+    tx.row(
+        "SELECT tenant_id FROM workspaces WHERE id = ?1",
+        [workspace],
+        |row| row.get(0),
+    )
+    .optional()?
+    .ok_or_else(|| Error::not_found("workspace"))
+}
+
+/// The correction that has this id already: the same again is a success that changes nothing.
+fn repeated(tx: &Tx<'_>, new: &Adjustment) -> Result<Option<Adjustment>> {
+    use rusqlite::OptionalExtension;
+    let Some(id) = &new.id else { return Ok(None) };
+    let found = tx
+        .row(
+            "SELECT * FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2",
+            (new.tenant_id, id),
+            |row| {
+                Ok(Adjustment {
+                    seq: row.get("seq")?,
+                    id: row.get("event_id")?,
+                    tenant_id: row.get("tenant_id")?,
+                    workspace_id: row.get("workspace_id")?,
+                    amount_micros: row.get::<_, Option<i64>>("amount_micros")?.unwrap_or(0),
+                    at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
+                    reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
+                    actor: row.get::<_, Option<String>>("actor")?.unwrap_or_default(),
+                    recorded_at: row.get("recorded_at")?,
+                })
+            },
+        )
+        .optional()?;
+    let same = |old: &Adjustment| {
+        (old.workspace_id, old.amount_micros, &old.reason)
+            == (new.workspace_id, new.amount_micros, &new.reason)
+    };
+    match found {
+        Some(old) if !same(&old) => Err(Error::conflict(
+            "EVENT_ID_REUSED",
+            "an event with this id and other content is there already; send a new id",
+        )),
+        found => Ok(found),
+    }
+}

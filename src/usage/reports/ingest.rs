@@ -1,0 +1,436 @@
+//! `POST /compute-events`: what an outside agent reports about computers of the driver `external`.
+//!
+//! A report says one thing about one computer. Whatever order reports arrive in, and however often,
+//! the numbers are those of in-order arrival: the id makes a repeat a success that changes nothing
+//! (U9), and late ones go into the middle of the history (U11, [`super::history`]).
+
+use crate::computers;
+use crate::computers::Fleet;
+use std::collections::{BTreeMap, HashMap};
+
+use axum::extract::State;
+use axum::response::Response;
+use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::report::{Parsed, Report, parse};
+use crate::access::caller::Caller;
+use crate::audit::Actor;
+use crate::computers::lifecycle;
+use crate::error::{Error, Fields, Result};
+use crate::http::{Mutation, Reply};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::limits;
+use crate::projects;
+use crate::rules::size::Size;
+use crate::store::{Columns, WriteTx};
+use crate::usage::ledger::event::{PLACE, SIZE};
+use crate::usage::ledger::history::{self, Fact};
+use crate::usage::ledger::tariff::Tariff;
+use crate::usage::meter::{self, Changes};
+use crate::workspaces;
+
+/// Events of one call.
+const MAX_EVENTS: usize = 10_000;
+
+/// Bytes of one call: 10,000 events of 800 bytes.
+pub const MAX_BODY: usize = 8 << 20;
+
+/// `POST /compute-events`; also a CloudEvents 1.0 batch as `application/cloudevents-batch+json`.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct Ingest {
+    /// 1 to 10,000 events, in any order
+    #[schema(value_type = Vec<Report>, required = true, min_items = 1, max_items = 10_000)]
+    pub events: Vec<Value>,
+}
+
+/// What became of the events.
+#[derive(Serialize, ToSchema, Default)]
+pub struct Ingested {
+    /// New events, all of which are now durable.
+    accepted: i64,
+    /// Events that were there already, with the same content.
+    duplicates: i64,
+    /// Events that were not taken, and why.
+    rejected: Vec<Rejected>,
+    /// Limits that are exceeded by what has happened; nothing was refused because of them.
+    over_limit: Vec<OverLimit>,
+}
+
+/// An event that was not taken.
+#[derive(Serialize, ToSchema)]
+pub struct Rejected {
+    /// Its id, as far as it had one.
+    id: Option<String>,
+    reason: String,
+    #[serde(skip)]
+    conflict: bool,
+}
+
+/// A limit that is exceeded.
+#[derive(Serialize, ToSchema)]
+pub struct OverLimit {
+    /// max_computers or max_computer_size.
+    limit: &'static str,
+    workspace_id: WorkspaceId,
+    computer_id: Option<ComputerId>,
+    max: Value,
+    current: Value,
+}
+
+/// `POST /compute-events`
+pub async fn ingest(State(fleet): State<Fleet>, request: Mutation<Ingest>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| take(tx, &fleet, caller, input?).map(Reply::ok))
+        .await
+}
+
+fn take(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, input: Ingest) -> Result<Ingested> {
+    if input.events.is_empty() || input.events.len() > MAX_EVENTS {
+        return Err(Error::field(
+            "events",
+            format!("must be a list of 1 to {MAX_EVENTS} events"),
+        ));
+    }
+    let count = input.events.len();
+    let mut reply = Ingested::default();
+    let mut known = Known {
+        tx,
+        fleet,
+        caller,
+        computers: HashMap::new(),
+        places: HashMap::new(),
+    };
+    let mut batch: HashMap<String, Same> = HashMap::new();
+    let mut facts: BTreeMap<ComputerId, (TenantId, Vec<Fact>)> = BTreeMap::new();
+    for (n, event) in input.events.into_iter().enumerate() {
+        let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
+        let outcome = parse(n, &event, tx.now())
+            .map_err(no)
+            .and_then(|parsed| known.check(parsed, &mut batch));
+        match outcome {
+            Ok(Checked::New(tenant, computer, fact)) => {
+                facts
+                    .entry(computer)
+                    .or_insert_with(|| (tenant, Vec::new()))
+                    .1
+                    .push(fact);
+                reply.accepted += 1;
+            }
+            Ok(Checked::Duplicate) => reply.duplicates += 1,
+            Err(Refusal::Event { reason, conflict }) => reply.rejected.push(Rejected {
+                id,
+                reason,
+                conflict,
+            }),
+            Err(Refusal::Request(e)) => return Err(e),
+        }
+    }
+    if reply.rejected.len() == count {
+        return Err(all_refused(reply.rejected));
+    }
+
+    let tariff = Tariff::load(tx, &fleet.catalog)?;
+    let mut changes = Changes::default();
+    let mut touched = Vec::with_capacity(facts.len());
+    for (computer, (tenant, mut facts)) in facts {
+        facts.sort_by_key(|fact| fact.at);
+        let limited = facts
+            .iter()
+            .any(|fact| fact.size.is_some() || fact.place.is_some());
+        history::insert(tx, tenant, computer, facts, &tariff, &mut changes)?;
+        touched.push((computer, limited));
+    }
+    meter::apply(tx, changes)?;
+    for (computer, limited) in touched {
+        lifecycle::settle(tx, Actor::Key(caller), computer)?;
+        if limited {
+            over_limit(tx, fleet, caller, computer, &mut reply.over_limit)?;
+        }
+    }
+    Ok(reply)
+}
+
+/// One event, or none of many, was good: the reply is an error of its own.
+fn all_refused(rejected: Vec<Rejected>) -> Error {
+    match rejected.iter().find(|r| r.conflict) {
+        Some(r) => Error::conflict("EVENT_CONFLICT", r.reason.clone()),
+        None => {
+            let mut fields = Fields::default();
+            for r in rejected.iter().take(20) {
+                fields.push(
+                    "events",
+                    format!("{:?}: {}", r.id.as_deref().unwrap_or(""), r.reason),
+                );
+            }
+            fields
+                .finish()
+                .err()
+                .unwrap_or_else(|| Error::field("events", "holds no event that could be taken"))
+        }
+    }
+    .with_details(serde_json::json!({ "rejected": rejected }))
+}
+
+enum Checked {
+    New(TenantId, ComputerId, Fact),
+    Duplicate,
+}
+
+/// Why an event is not taken: by itself, or because the whole request fails.
+enum Refusal {
+    Event { reason: String, conflict: bool },
+    Request(Error),
+}
+
+fn no(reason: impl Into<String>) -> Refusal {
+    Refusal::Event {
+        reason: reason.into(),
+        conflict: false,
+    }
+}
+
+fn conflict(reason: impl Into<String>) -> Refusal {
+    Refusal::Event {
+        reason: reason.into(),
+        conflict: true,
+    }
+}
+
+impl From<Error> for Refusal {
+    fn from(e: Error) -> Self {
+        if e.status().is_client_error() {
+            no(e.message())
+        } else {
+            Refusal::Request(e)
+        }
+    }
+}
+
+impl From<rusqlite::Error> for Refusal {
+    fn from(e: rusqlite::Error) -> Self {
+        Refusal::Request(e.into())
+    }
+}
+
+/// What two events with one id must have in common to be the same.
+#[derive(PartialEq, Clone)]
+struct Same {
+    kind: String,
+    computer: ComputerId,
+    at: i64,
+    size: Option<Size>,
+    place: Option<(WorkspaceId, ProjectId)>,
+}
+
+/// A computer that is reported about.
+#[derive(Clone)]
+struct Subject {
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    external: bool,
+    user: Option<String>,
+    created_at: i64,
+}
+
+/// What was looked up for this batch.
+struct Known<'a, 'tx> {
+    tx: &'a WriteTx<'tx>,
+    fleet: &'a Fleet,
+    caller: &'a Caller,
+    computers: HashMap<ComputerId, Option<Subject>>,
+    places: HashMap<(WorkspaceId, Option<ProjectId>), (WorkspaceId, ProjectId)>,
+}
+
+impl Known<'_, '_> {
+    fn check(
+        &mut self,
+        event: Parsed,
+        batch: &mut HashMap<String, Same>,
+    ) -> Result<Checked, Refusal> {
+        let subject = self.subject(event.computer)?;
+        let place = event.place.map(|place| self.place(place)).transpose()?;
+        let same = Same {
+            kind: event.kind.into(),
+            computer: event.computer,
+            at: event.at,
+            size: event.size,
+            place,
+        };
+        let earlier = match batch.get(&event.id) {
+            Some(earlier) => Some(earlier.clone()),
+            None => self.stored(subject.tenant, &event.id)?,
+        };
+        match earlier {
+            Some(earlier) if earlier == same => return Ok(Checked::Duplicate),
+            Some(_) => {
+                return Err(conflict(
+                    "an event with this id and other content is there already; send a new id",
+                ));
+            }
+            None => {}
+        }
+        if event.at < subject.created_at {
+            return Err(no("time is before the computer was created"));
+        }
+        batch.insert(event.id.clone(), same);
+        let fact = Fact {
+            event_id: Some(event.id),
+            kind: event.kind,
+            at: event.at,
+            status: event.status,
+            size: event.size,
+            place,
+        };
+        Ok(Checked::New(subject.tenant, event.computer, fact))
+    }
+
+    /// The computer, live or deleted, if the caller may report about it.
+    fn subject(&mut self, id: ComputerId) -> Result<Subject, Refusal> {
+        let tx = self.tx;
+        let found = match self.computers.get(&id) {
+            Some(found) => found.clone(),
+            None => {
+                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers WHERE id = ?1", [id], |row| {
+                        Ok(Subject {
+                            tenant: row.get(0)?,
+                            workspace: row.get(1)?,
+                            external: row.get::<_, String>(2)? == "external",
+                            user: row.get(3)?,
+                            created_at: row.get(4)?,
+                        })
+                    })
+                    .optional()?;
+                self.computers.insert(id, found.clone());
+                found
+            }
+        };
+        let subject = found.ok_or_else(|| no("computer not found"))?;
+        self.caller
+            .within_reach(subject.tenant, subject.workspace)?;
+        if self
+            .caller
+            .only_user()
+            .is_some_and(|user| subject.user.as_deref() != Some(user))
+        {
+            return Err(no("forbidden"));
+        }
+        if !subject.external {
+            return Err(conflict(
+                "the built-in driver runs this computer; only computers of the driver external are reported",
+            ));
+        }
+        Ok(subject)
+    }
+
+    /// Workspace and project that a report names.
+    fn place(
+        &mut self,
+        named: (WorkspaceId, Option<ProjectId>),
+    ) -> Result<(WorkspaceId, ProjectId), Refusal> {
+        if let Some(place) = self.places.get(&named) {
+            return Ok(*place);
+        }
+        let workspace = workspaces::reach(self.tx, self.caller, named.0)?;
+        let project = match named.1 {
+            Some(id) => {
+                let project = projects::reach(self.tx, self.caller, id)?;
+                if project.workspace_id != named.0 {
+                    return Err(no("data.project_id is not a project of data.workspace_id"));
+                }
+                id
+            }
+            None => {
+                projects::default_or_create(
+                    self.tx,
+                    &self.fleet.config.file,
+                    self.caller,
+                    &workspace.view,
+                )?
+                .id
+            }
+        };
+        self.places.insert(named, (named.0, project));
+        Ok((named.0, project))
+    }
+
+    /// The event of this tenant that has this id already.
+    fn stored(&self, tenant: TenantId, id: &str) -> Result<Option<Same>, Refusal> {
+        let found = self
+            .tx.row(
+                "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
+                 WHERE tenant_id = ?1 AND event_id = ?2",
+                (tenant, id),
+                |row| {
+                    let mut columns = Columns::new(row);
+                    let Some(computer) = columns.get()? else {
+                        return Ok(None);
+                    };
+                    let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
+                    let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
+                    Ok(Some(Same {
+                        kind,
+                        computer,
+                        at,
+                        size: (stated & SIZE != 0).then_some(size),
+                        place: (stated & PLACE != 0).then_some(place),
+                    }))
+                },
+            )
+            .optional()?;
+        match found {
+            Some(None) => Err(conflict(
+                "a correction with this id is there already; send a new id",
+            )),
+            found => Ok(found.flatten()),
+        }
+    }
+}
+
+/// Which limits a computer exceeds where it now is.
+fn over_limit(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    caller: &Caller,
+    id: ComputerId,
+    over: &mut Vec<OverLimit>,
+) -> Result<()> {
+    let Some(computer) = computers::load(tx, id)? else {
+        return Ok(());
+    };
+    let workspace = workspaces::reach(tx, caller, computer.workspace_id)?;
+    let effective = limits::effective(tx, &fleet.config.file, &workspace)?;
+    let workspace_id = computer.workspace_id;
+    let count = workspace.view.computer_count;
+    let listed = |o: &OverLimit| o.limit == "max_computers" && o.workspace_id == workspace_id;
+    if let Some(max) = effective.max_computers.value.filter(|max| count > *max)
+        && !over.iter().any(listed)
+    {
+        let (max, current) = (max.into(), count.into());
+        over.push(OverLimit {
+            limit: "max_computers",
+            workspace_id,
+            computer_id: None,
+            max,
+            current,
+        });
+    }
+    if let Some(max) = effective
+        .max_computer_size
+        .value
+        .filter(|max| computer.size > *max)
+    {
+        let (max, current) = (max.as_str().into(), computer.size.as_str().into());
+        over.push(OverLimit {
+            limit: "max_computer_size",
+            workspace_id,
+            computer_id: Some(id),
+            max,
+            current,
+        });
+    }
+    Ok(())
+}

@@ -1,0 +1,367 @@
+//! What requests and replies look like.
+
+use rusqlite::Row;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use utoipa::{IntoParams, ToSchema};
+
+use crate::clock::Timestamp;
+use crate::error::{Error, Result};
+use crate::ids::{TenantId, WorkspaceId};
+use crate::json::Object;
+use crate::json::Patch;
+use crate::limits;
+use crate::rules::size::Size;
+use crate::store::Columns;
+
+/// A workspace: the eleven keys of the API page, always all present.
+#[derive(Serialize, ToSchema, Debug, Clone)]
+pub struct Workspace {
+    /// Its id.
+    pub id: WorkspaceId,
+    /// The organization that it belongs to.
+    pub tenant_id: TenantId,
+    /// For people.
+    pub name: String,
+    /// For URLs; unique inside the organization.
+    pub slug: String,
+    /// The caller's own id; unique inside the organization.
+    pub external_workspace_id: Option<String>,
+    /// For people.
+    pub description: Option<String>,
+    /// The caller's own data.
+    pub metadata: Object,
+    /// The one that computers land in when they name none.
+    pub is_default: bool,
+    /// Live computers, whatever their status.
+    pub computer_count: i64,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it, or its settings, last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What a workspace lets its computers be.
+#[derive(Serialize, ToSchema, Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// Computers at the most; null = only the organization's ceiling.
+    pub max_computers: Option<i64>,
+    /// Largest size; null = only the organization's ceiling.
+    pub max_computer_size: Option<Size>,
+    /// Size of a computer that names none.
+    pub default_computer_size: Size,
+    /// Idle seconds after which new computers stop; 0 = never.
+    pub default_auto_stop_seconds: i64,
+    /// Templates that may be used; empty = all.
+    pub allowed_template_types: Vec<String>,
+}
+
+impl Settings {
+    /// What a new workspace has (CONTRACT §0.4 no. 10).
+    pub fn initial() -> Self {
+        Settings {
+            max_computers: None,
+            max_computer_size: None,
+            default_computer_size: Size::Small,
+            default_auto_stop_seconds: 0,
+            allowed_template_types: Vec::new(),
+        }
+    }
+}
+
+/// Longest idle auto-stop: 30 days, in seconds.
+pub const MAX_AUTO_STOP_SECONDS: i64 = 2_592_000;
+
+/// A live workspace as the store has it.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// What the API shows.
+    pub view: Workspace,
+    /// What its computers may be.
+    pub settings: Settings,
+    /// Live projects.
+    pub project_count: i64,
+}
+
+impl Workspace {
+    /// What [`Workspace::from_row`] reads, of the table `workspaces` called `w`.
+    pub(super) const COLUMNS: &str =
+        "w.id, w.tenant_id, w.name, w.slug, w.external_workspace_id, w.description,
+        w.metadata, w.is_default, w.computer_count, w.created_at, w.updated_at";
+
+    pub(super) fn from_row(row: &mut Columns<'_, '_>) -> rusqlite::Result<Self> {
+        Ok(Workspace {
+            id: row.get()?,
+            tenant_id: row.get()?,
+            name: row.get()?,
+            slug: row.get()?,
+            external_workspace_id: row.get()?,
+            description: row.get()?,
+            metadata: row.get()?,
+            is_default: row.get()?,
+            computer_count: row.get()?,
+            created_at: row.get()?,
+            updated_at: row.get()?,
+        })
+    }
+}
+
+impl Record {
+    /// What [`Record::from_row`] reads besides [`Workspace::COLUMNS`].
+    pub(super) const MORE: &str = "w.max_computers, w.max_computer_size, w.default_computer_size,
+        w.default_auto_stop_seconds, w.allowed_template_types, w.project_count";
+
+    pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        let mut row = Columns::new(row);
+        Ok(Record {
+            view: Workspace::from_row(&mut row)?,
+            settings: Settings {
+                max_computers: row.get()?,
+                max_computer_size: row.get()?,
+                default_computer_size: row.get()?,
+                default_auto_stop_seconds: row.get()?,
+                allowed_template_types: row.json()?,
+            },
+            project_count: row.get()?,
+        })
+    }
+}
+
+/// `POST /workspaces`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = CreateWorkspace)]
+pub struct Create {
+    /// Human-readable name, 1 to 120 characters
+    #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Option<String>,
+    /// URL-safe identifier; derived from the name if left out
+    #[schema(pattern = "^[a-z0-9][a-z0-9-]{0,79}$")]
+    pub slug: Option<String>,
+    /// The caller's own id of this customer; unique in the organization
+    #[schema(min_length = 1, max_length = 255)]
+    pub external_workspace_id: Option<String>,
+    /// For people
+    #[schema(max_length = 2000)]
+    pub description: Option<String>,
+    /// The caller's own data
+    pub metadata: Option<Object>,
+    /// Attribution to an end user of the caller's
+    #[schema(min_length = 1, max_length = 255)]
+    pub external_user_id: Option<String>,
+    /// Make another workspace of a name that is there already
+    pub allow_duplicate_name: Option<bool>,
+}
+
+/// The workspace that had the external id already; nothing was created or changed.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReusedWorkspace)]
+pub struct Reused {
+    #[serde(flatten)]
+    pub(super) workspace: Workspace,
+    /// Always true here; left out of a 201.
+    pub(super) reused: bool,
+}
+
+/// Either reply to a request to create one.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub(super) enum Shown {
+    New(Box<RawValue>),
+    Reused(Reused),
+}
+
+/// `PATCH /workspaces/{id}`: what is left out stays as it is.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = UpdateWorkspace)]
+pub struct Update {
+    /// New name
+    #[schema(value_type = Option<String>, nullable = false, min_length = 1, max_length = 120)]
+    pub name: Patch<String>,
+    /// New slug
+    #[schema(value_type = Option<String>, nullable = false, pattern = "^[a-z0-9][a-z0-9-]{0,79}$")]
+    pub slug: Patch<String>,
+    /// New description; null clears it
+    #[schema(value_type = Option<String>, max_length = 2000)]
+    pub description: Patch<String>,
+    /// New external id; null clears it
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
+    pub external_workspace_id: Patch<String>,
+    /// Replaces all metadata; null empties it
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Patch<Object>,
+}
+
+/// `PUT /workspaces/{id}/settings`: what is left out stays as it is, null resets to the initial value.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct UpdateSettings {
+    /// Computers at the most
+    #[schema(value_type = Option<i64>, minimum = 0)]
+    pub max_computers: Patch<i64>,
+    /// Largest size: small, medium or large
+    #[schema(value_type = Option<CapSize>)]
+    pub max_computer_size: Patch<String>,
+    /// Size of computers that name none
+    #[schema(value_type = Option<Size>)]
+    pub default_computer_size: Patch<String>,
+    /// Idle seconds after which new computers stop; 0 = never
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 2592000)]
+    pub default_auto_stop_seconds: Patch<i64>,
+    /// Templates that may be used; empty = all
+    #[schema(value_type = Option<Vec<String>>)]
+    pub allowed_template_types: Patch<Vec<String>>,
+}
+
+/// The sizes that a cap may name (S).
+#[expect(dead_code, reason = "documents the values of a field")]
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase")]
+pub enum CapSize {
+    /// Small.
+    Small,
+    /// Medium.
+    Medium,
+    /// Large.
+    Large,
+}
+
+/// The API page's reply and the workspace itself, since one client reads the one and one the other.
+#[derive(Serialize, ToSchema)]
+pub struct SettingsReply {
+    pub(super) workspace_id: WorkspaceId,
+    pub(super) settings: Settings,
+    /// What holds once the organization's ceilings are applied, and where each value comes from.
+    pub(super) effective: limits::Effective,
+    #[serde(flatten)]
+    pub(super) workspace: Workspace,
+}
+
+/// `GET /workspaces` filters.
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct Filter {
+    /// Only the workspace with this id of the caller's
+    pub external_workspace_id: Option<String>,
+    /// Only the workspace with this slug
+    pub slug: Option<String>,
+    /// Only workspaces whose name, slug, external id or id contains this text
+    #[param(max_length = 255)]
+    pub q: Option<String>,
+    /// Order: name, created_at, updated_at or computer_count, with a minus in front for the reverse;
+    /// the default workspace first, then the oldest, if left out
+    #[param(example = "-computer_count")]
+    pub sort: Option<String>,
+}
+
+/// The order of a list.
+#[derive(Clone, Copy)]
+pub(super) struct Order {
+    /// As SQL.
+    pub by: &'static str,
+    /// No index has this order, but it has the default workspace and all others in it: two lists to merge.
+    pub merged: bool,
+}
+
+/// What `sort` asks for. An unknown order is refused, since a wrong one looks like a right one.
+pub(super) fn order(sort: Option<&str>) -> Result<Order> {
+    let by = match sort {
+        None => "w.is_default DESC, w.created_at, w.id",
+        Some("name") => "w.name COLLATE NOCASE, w.id",
+        Some("-name") => "w.name COLLATE NOCASE DESC, w.id DESC",
+        Some("created_at") => "w.created_at, w.id",
+        Some("-created_at") => "w.created_at DESC, w.id DESC",
+        Some("updated_at") => "w.updated_at, w.id",
+        Some("-updated_at") => "w.updated_at DESC, w.id DESC",
+        Some("computer_count") => "w.computer_count, w.id",
+        Some("-computer_count") => "w.computer_count DESC, w.id DESC",
+        Some(_) => {
+            return Err(Error::field(
+                "sort",
+                "must be one of: name, created_at, updated_at, computer_count; with a minus in front for the reverse",
+            ));
+        }
+    };
+    let merged = matches!(sort, Some("created_at" | "-created_at"));
+    Ok(Order { by, merged })
+}
+
+/// `DELETE /workspaces/{id}` options.
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DeleteQuery {
+    /// Delete its computers and projects too
+    #[param(value_type = Option<bool>)]
+    pub force: Option<String>,
+    /// Only say what would go
+    #[param(value_type = Option<bool>)]
+    pub dry_run: Option<String>,
+}
+
+/// What went, or would go.
+#[derive(Serialize, ToSchema)]
+pub struct Deleted {
+    /// Whether it is gone.
+    pub deleted: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// What was inside went with it.
+    pub force: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    /// Nothing was done.
+    pub dry_run: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What went with it.
+    pub resources: Option<Contents>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What would go with it.
+    pub would_delete: Option<Contents>,
+}
+
+impl Deleted {
+    /// `{"deleted": true}`
+    pub fn yes() -> Self {
+        Deleted {
+            deleted: true,
+            force: false,
+            dry_run: false,
+            resources: None,
+            would_delete: None,
+        }
+    }
+}
+
+/// What lies in a workspace.
+#[derive(Serialize, ToSchema, Clone, Copy)]
+pub struct Contents {
+    /// Live computers.
+    pub computers: i64,
+    /// Live projects.
+    pub projects: i64,
+}
+
+/// `GET /workspaces/{id}/stats`
+#[derive(Serialize, ToSchema)]
+pub struct Stats {
+    pub(super) workspace_id: WorkspaceId,
+    pub(super) computers: StatsComputers,
+    pub(super) resources: Resources,
+    pub(super) settings: Settings,
+}
+
+/// Computers by status. The four documented statuses are always there, others only when not zero.
+#[derive(Serialize, ToSchema)]
+pub struct StatsComputers {
+    pub(super) total: i64,
+    pub(super) by_status: std::collections::BTreeMap<String, i64>,
+}
+
+/// Sums over all live computers, stopped ones included.
+#[derive(Serialize, ToSchema, Default)]
+pub struct Resources {
+    pub(super) total_vcpus: i64,
+    pub(super) total_memory_mb: i64,
+    pub(super) total_disk_gb: i64,
+}
