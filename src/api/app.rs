@@ -13,7 +13,6 @@ use crate::access::wrong_keys::WrongKeys;
 use crate::api::health::Readiness;
 use crate::api::log_filter::LogFilter;
 use crate::api::metrics::Metrics;
-use crate::api::routes;
 use crate::audit::Sinks;
 use crate::backups::Backups;
 use crate::clock::Timestamp;
@@ -98,7 +97,6 @@ impl App {
                 outbox.clone(),
                 streams.clone(),
                 faults,
-                routes::names(),
             ),
             metrics: Arc::new(Metrics::new(&store, &outbox)),
             throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),

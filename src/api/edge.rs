@@ -23,7 +23,7 @@ use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{metrics, pages};
+use crate::api::{metrics_page, pages};
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 use crate::http::{Checks, Recorder, check_query};
@@ -32,7 +32,7 @@ use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
 /// The whole service over `app`.
 pub fn router(app: App) -> Router {
     let ids = Arc::new(RequestIds::new(&app));
-    let pages = pages::pages().merge(metrics::router(false));
+    let pages = pages::pages().merge(metrics_page::router(false));
     assemble(app, ids, pages)
 }
 
@@ -40,12 +40,13 @@ pub fn router(app: App) -> Router {
 /// The page talks to its own origin, so the API is on that side too.
 pub fn split(app: App) -> (Router, Router) {
     let ids = Arc::new(RequestIds::new(&app));
-    let pages = pages::pages().merge(metrics::router(true));
+    let pages = pages::pages().merge(metrics_page::router(true));
     let api = assemble(app.clone(), ids.clone(), Router::new());
     (api, assemble(app, ids, pages))
 }
 
 fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
+    app.emulator.set_routes(routes::names());
     let mut api = Router::new();
     for route in routes::table() {
         let checks = (app.config.strict || app.config.driven).then(|| checks(&app, &route));

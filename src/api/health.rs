@@ -4,6 +4,7 @@
 //! no disk; its `status` tells more. `GET /readyz` says whether requests should come here: it writes,
 //! and answers 503 with the reason when that fails, or when the service stops.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -12,9 +13,9 @@ use axum::extract::State;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
-use crate::api::app::App;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Fault, Result};
+use crate::store::Store;
 
 /// The disk is asked at the most this often, microseconds: nobody needs a key to ask.
 const FRESH_US: u64 = 1_000_000;
@@ -47,8 +48,11 @@ pub struct Health {
 }
 
 /// `GET /health`
-pub async fn health(State(app): State<App>) -> Json<Health> {
-    let (mut status, storage) = match app.store.signals().health.fault() {
+pub async fn health(
+    State(store): State<Store>,
+    State(health): State<Arc<Readiness>>,
+) -> Json<Health> {
+    let (mut status, storage) = match store.signals().health.fault() {
         None => ("ok", "works"),
         Some(Fault::Full) => (
             "degraded",
@@ -63,7 +67,7 @@ pub async fn health(State(app): State<App>) -> Json<Health> {
             "the database is damaged; writes are refused until a backup is restored",
         ),
     };
-    if app.health.stopping.load(Ordering::Acquire) {
+    if health.stopping.load(Ordering::Acquire) {
         status = "stopping";
     }
     Json(Health {
@@ -83,18 +87,21 @@ pub struct Ready {
 ///
 /// # Errors
 /// 503 or 507 with the reason.
-pub async fn ready(State(app): State<App>) -> Result<Json<Ready>> {
+pub async fn ready(
+    State(store): State<Store>,
+    State(health): State<Arc<Readiness>>,
+) -> Result<Json<Ready>> {
     let ready = Json(Ready { status: "ready" });
-    if app.health.stopping.load(Ordering::Acquire) {
+    if health.stopping.load(Ordering::Acquire) {
         return Err(Error::unavailable("the server is stopping", 5).with_code("STOPPING"));
     }
-    let mut wrote = app.health.wrote.lock().await;
+    let mut wrote = health.wrote.lock().await;
     let fresh = wrote.as_ref().is_some_and(|at| at.micros() < FRESH_US);
-    if fresh && app.store.signals().health.fault().is_none() {
+    if fresh && store.signals().health.fault().is_none() {
         return Ok(ready);
     }
     *wrote = None;
-    match tokio::time::timeout(PATIENCE, app.store.probe()).await {
+    match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(())) => {
             *wrote = Some(Stopwatch::start());
             Ok(ready)

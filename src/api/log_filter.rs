@@ -1,5 +1,6 @@
 //! What is logged, changed while the service runs.
 
+use std::sync::Arc;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use axum::Json;
@@ -10,7 +11,6 @@ use tracing_subscriber::filter::Targets;
 use utoipa::ToSchema;
 
 use crate::access::caller::Caller;
-use crate::api::app::App;
 use crate::error::{Error, Result};
 use crate::http::{Mutation, Reply};
 
@@ -74,20 +74,20 @@ pub struct SetLog {
 }
 
 /// `GET /system/log`
-pub async fn show(State(app): State<App>, _: Caller) -> Json<LogView> {
+pub async fn show(State(log): State<Arc<LogFilter>>, _: Caller) -> Json<LogView> {
     Json(LogView {
-        filter: app.log.present(),
+        filter: log.present(),
     })
 }
 
 /// `PUT /system/log`: until the next start, which begins with `--log` again.
-pub async fn set(State(app): State<App>, request: Mutation<SetLog>) -> Result<Response> {
+pub async fn set(State(log): State<Arc<LogFilter>>, request: Mutation<SetLog>) -> Result<Response> {
     request
         .run(move |_, _, input| {
             let filter = input?
                 .filter
                 .ok_or_else(|| Error::field("filter", "can't be blank"))?;
-            app.log.change(&filter)?;
+            log.change(&filter)?;
             Ok(Reply::ok(LogView { filter }))
         })
         .await

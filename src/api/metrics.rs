@@ -4,15 +4,11 @@
 //! ever. What can be read off the state (computers, queue, files) is read when it is asked for.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::{Arc, Mutex};
 
-use axum::Router;
-use axum::extract::{MatchedPath, State};
-use axum::http::header::CONTENT_TYPE;
-use axum::http::{HeaderMap, Method, StatusCode};
-use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::extract::MatchedPath;
+use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -22,15 +18,15 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
-use crate::api::app::App;
 use crate::clock::Stopwatch;
 use crate::error::{Error, Result};
+use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue;
 use crate::store::Store;
 
 /// The media type of the format.
-const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+pub const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
 struct Request {
@@ -210,10 +206,13 @@ impl Metrics {
             .inc();
     }
 
-    async fn text(&self, app: &App) -> Result<String> {
+    /// All of it in the text format; what is not counted as it happens is looked up now.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn text(&self, store: &Store, streams: &Streams, outbox: &Outbox) -> Result<String> {
         let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
-        let (counts, waiting): (Vec<(String, i64)>, i64) = app
-            .store
+        let (counts, waiting): (Vec<(String, i64)>, i64) = store
             .read(move |tx| {
                 let waiting = queue::waiting(tx)?;
                 let mut statement = tx.prepare_cached(sql)?;
@@ -233,54 +232,18 @@ impl Metrics {
         let gauge = |gauge: &Gauge, n: u64| {
             gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
         };
-        gauge(&self.waiting, app.store.writes_waiting() as u64);
-        gauge(&self.streams, app.streams.count() as u64);
+        gauge(&self.waiting, store.writes_waiting() as u64);
+        gauge(&self.streams, streams.count() as u64);
         self.deliveries_waiting.set(waiting);
-        gauge(&self.deliveries_sending, app.outbox.under_way() as u64);
+        gauge(&self.deliveries_sending, outbox.under_way() as u64);
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
-        let mut wal = app.store.path().as_os_str().to_owned();
+        let mut wal = store.path().as_os_str().to_owned();
         wal.push("-wal");
         gauge(&self.wal, size(Path::new(&wal)));
-        gauge(&self.database, size(app.store.path()));
+        gauge(&self.database, size(store.path()));
         let mut text = String::new();
         let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         encode(&mut text, &registry).map_err(Error::internal)?;
         Ok(text)
-    }
-}
-
-/// Where metrics are served: to everybody on a listener of their own, to operators elsewhere.
-pub fn router(open: bool) -> Router<App> {
-    let show = move |State(app): State<App>, method: Method, headers: HeaderMap| async move {
-        let allowed = if open {
-            Ok(())
-        } else {
-            operator(&app, &method, &headers).await
-        };
-        match allowed {
-            Ok(()) => reply(&app).await,
-            Err(e) => e.into_response(),
-        }
-    };
-    Router::new().route("/metrics", get(show))
-}
-
-async fn operator(app: &App, method: &Method, headers: &HeaderMap) -> Result<()> {
-    let key = app.auth.identify(&app.store, method, headers).await?;
-    if key.operator {
-        Ok(())
-    } else {
-        Err(Error::denied(
-            "FORBIDDEN",
-            "metrics are for operator keys; with --admin-listen they need none there",
-        ))
-    }
-}
-
-async fn reply(app: &App) -> Response {
-    let metrics: Arc<Metrics> = app.metrics.clone();
-    match metrics.text(app).await {
-        Ok(text) => ([(CONTENT_TYPE, KIND)], text).into_response(),
-        Err(e) => e.into_response(),
     }
 }

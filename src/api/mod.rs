@@ -6,6 +6,7 @@ pub mod health;
 pub mod jobs;
 pub mod log_filter;
 pub mod metrics;
+mod metrics_page;
 #[cfg(test)]
 mod names_tests;
 pub mod openapi;

@@ -206,7 +206,8 @@ pub fn table() -> Vec<Route> {
     use projects::Project;
     use tenants::handlers::TenantView;
     use webhooks::WebhookView;
-    use workspaces::{Deleted, Stats, Workspace, SettingsReply};
+    use workspaces::handlers::SettingsReply;
+    use workspaces::{Deleted, Stats, Workspace};
     vec![
         // --- workspaces (the API page) ---
         get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().ok::<List<Workspace>>(),

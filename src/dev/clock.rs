@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 
-use super::{Emulator, Input, scheduler, state, to_its_end};
+use super::emulator::{Emulator, Input, to_its_end};
+use super::{scheduler, state};
 use crate::clock::{Course, Mode, Stopwatch, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::outbox::webhooks::deliver::deliver_due;

@@ -7,12 +7,10 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use axum::Json;
-use axum::extract::State;
 use axum::http::{Method, StatusCode};
 use serde::Serialize;
 
-use super::{Emulator, differences};
+use super::differences;
 use crate::clock::Timestamp;
 use crate::http::{Known, Place, Treatment, Used};
 use crate::ids::parse_uuid;
@@ -231,7 +229,7 @@ fn shape(path: &str) -> String {
     shown
 }
 
-fn report(dev: &Emulator, record: &Record) -> Report {
+fn report(started_at: Timestamp, record: &Record) -> Report {
     let mut routes = Vec::new();
     for ((path, method), route) in &record.served {
         let note = differences::of(method, path);
@@ -284,7 +282,7 @@ fn report(dev: &Emulator, record: &Record) -> Report {
         ignored_fields,
         differences,
         requests: record.requests,
-        since: record.since.unwrap_or(dev.started_at),
+        since: record.since.unwrap_or(started_at),
         routes,
         clients: record
             .clients
@@ -298,20 +296,22 @@ fn report(dev: &Emulator, record: &Record) -> Report {
     }
 }
 
-/// `GET /_dev/compat`
-pub(super) async fn show(State(dev): State<Emulator>) -> Json<Report> {
-    Json(report(&dev, &dev.compat.record()))
-}
+impl Compat {
+    /// What was used; `started_at` where nothing was begun afresh since.
+    pub(super) fn report(&self, started_at: Timestamp) -> Report {
+        report(started_at, &self.record())
+    }
 
-/// `POST` and `DELETE /_dev/compat`: begins afresh, and answers what there was until then.
-pub(super) async fn restart(State(dev): State<Emulator>) -> Json<Report> {
-    let mut record = dev.compat.record();
-    let before = report(&dev, &record);
-    *record = Record {
-        since: Some(dev.store.now()),
-        ..Record::default()
-    };
-    Json(before)
+    /// Begins afresh, and reports what there was until then.
+    pub(super) fn restart(&self, started_at: Timestamp, now: Timestamp) -> Report {
+        let mut record = self.record();
+        let before = report(started_at, &record);
+        *record = Record {
+            since: Some(now),
+            ..Record::default()
+        };
+        before
+    }
 }
 
 #[cfg(test)]

@@ -4,43 +4,16 @@
 //! key: it is one.
 
 use crate::access::key::hash;
-use std::sync::{Mutex, PoisonError};
 
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
-use subtle::ConstantTimeEq;
 
-use super::{Emulator, check_site};
+use super::emulator::{Emulator, check_site};
 use crate::access::key::DEV_KEY;
 use crate::access::key::find_key;
 use crate::access::session;
 use crate::error::{Error, Result};
-
-/// The link that has not been visited yet.
-#[derive(Default)]
-pub struct LoginLinks(Mutex<Option<String>>);
-
-impl LoginLinks {
-    /// Makes the link good; returns its path.
-    pub fn allow(&self, random: [u8; 32]) -> String {
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
-        let path = format!("/_dev/visit/{token}");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
-        path
-    }
-
-    fn take(&self, given: &str) -> bool {
-        let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fits = token
-            .as_ref()
-            .is_some_and(|token| token.as_bytes().ct_eq(given.as_bytes()).into());
-        if fits {
-            *token = None;
-        }
-        fits
-    }
-}
 
 /// `GET /_dev/visit/{token}`: to the admin page, signed in with the key of development mode.
 pub(super) async fn enter(

@@ -13,7 +13,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
-use super::Emulator;
+use super::emulator::Emulator;
 use super::faults::{Effect, Fired, Subject, When, places};
 use crate::access::caller::Identity;
 use crate::error::{Error, Result};
@@ -50,7 +50,7 @@ async fn pass(State(dev): State<Emulator>, request: Request, next: Next) -> Resp
     let pattern = request.extensions().get::<MatchedPath>();
     let path = pattern.and_then(|pattern| {
         let path = pattern.as_str().trim_start_matches(BASE);
-        let served = dev.routes.iter().find(|(m, p)| {
+        let served = dev.routes().iter().find(|(m, p)| {
             let same = *m == method || (*m == Method::GET && method == Method::HEAD);
             same && *p == path
         });

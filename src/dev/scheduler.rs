@@ -1,6 +1,6 @@
 //! What falls due when the clock is moved: everything in between happens, in order, at its instant.
 
-use super::Emulator;
+use super::emulator::Emulator;
 use super::simulation::Simulation;
 use super::state;
 use crate::clock::Timestamp;

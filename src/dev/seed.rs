@@ -1,9 +1,10 @@
 //! Making what a scenario says. One transaction that passes through all its days, with ids from the
 //! seed: the same bytes on every machine.
 
+use super::emulator::Emulator;
 use super::scenario::{Computer, Scenario, Workspace};
 use super::state::{self, Kept};
-use super::{Emulator, scenario, scheduler};
+use super::{scenario, scheduler};
 use crate::access::caller::Caller;
 use crate::access::key::DEV_KEY;
 use crate::access::key::find_key;

@@ -8,8 +8,9 @@ use std::collections::VecDeque;
 
 use sha2::{Digest, Sha256};
 
+use super::emulator::Emulator;
 use super::scenario::{Rhythm, Scenario};
-use super::{Emulator, state};
+use super::state;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::computers::lifecycle;
 use crate::error::Result;

@@ -14,7 +14,8 @@ use rusqlite::backup::{Backup, StepResult};
 use rusqlite::{Connection, OpenFlags};
 use serde::{Deserialize, Serialize};
 
-use super::{Emulator, Input, state, to_its_end};
+use super::emulator::{Emulator, Input, to_its_end};
+use super::state;
 use crate::clock::{Course, Timestamp};
 use crate::error::{Error, Result};
 use crate::store;

@@ -11,8 +11,11 @@ use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-use super::names;
+use super::names::{self, snake};
 use crate::error::{Error, Fields, Result};
+
+/// Bytes of a request body that are read unless a route says otherwise.
+pub const MAX_BODY: usize = 1 << 20;
 
 /// A body that is read but not needed: nothing, null, or any object.
 #[derive(Deserialize, ToSchema, Default)]
@@ -103,18 +106,6 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
         renamed.insert(name, value);
     }
     fields.finish().map(|()| renamed)
-}
-
-/// `projectSlug` → `project_slug`.
-pub(super) fn snake(key: &str) -> String {
-    let mut name = String::with_capacity(key.len() + 4);
-    for c in key.chars() {
-        if c.is_ascii_uppercase() && !name.is_empty() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
 }
 
 /// Reads at most `limit` bytes, for as long as `patience`.

@@ -11,7 +11,7 @@ mod params;
 mod schemas;
 mod server;
 
-pub use body::{NoBody, from_json, read_body};
+pub use body::{MAX_BODY, NoBody, from_json, read_body};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, Place, Recorder, Treatment, Used, check_query, nearest};
@@ -19,6 +19,3 @@ pub use paging::{List, Page, PageQuery};
 pub use params::{Params, PathId, PathIds, id_param};
 pub use schemas::{Components, SchemaFn, schema_ref};
 pub use server::{Cut, serve};
-
-/// Bytes of a request body that are read unless a route says otherwise.
-pub const MAX_BODY: usize = 1 << 20;

@@ -13,8 +13,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::MAX_BODY;
-use super::body::{parse_body, read_body};
+use super::body::{MAX_BODY, parse_body, read_body};
 use super::idempotency::{self, Idempotency, Reply};
 use crate::access::caller::Caller;
 use crate::access::scopes::Access;

@@ -17,7 +17,6 @@ use serde_json::Value;
 use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::{RefOr, Schema};
 
-use super::body::snake;
 use super::schemas::{Components, SchemaFn};
 use crate::access::caller::Caller;
 use crate::error::{Fields, Result};
@@ -209,6 +208,18 @@ impl Used {
         }
         fields.finish()
     }
+}
+
+/// `projectSlug` → `project_slug`.
+pub(super) fn snake(key: &str) -> String {
+    let mut name = String::with_capacity(key.len() + 4);
+    for c in key.chars() {
+        if c.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
 }
 
 /// What a schema allows.

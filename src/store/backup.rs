@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
 use super::open;
-use super::upgrade::{APPLICATION_ID, VERSION};
+use super::schema::{APPLICATION_ID, VERSION};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 

@@ -25,6 +25,7 @@ mod id_source;
 mod open;
 mod readers;
 mod restore;
+mod schema;
 mod statements;
 mod tx;
 mod upgrade;
@@ -57,10 +58,10 @@ pub use health::Health;
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, lock_data_dir};
 pub use restore::restore;
+pub(crate) use schema::create;
+pub use schema::{SCHEMA, VERSION, is_older};
 pub(crate) use tx::Undo;
 pub use tx::{Tx, WriteTx};
-pub(crate) use upgrade::create;
-pub use upgrade::{SCHEMA, VERSION, is_older};
 
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
 const READ_QUEUE: usize = 4096;
@@ -145,7 +146,7 @@ impl Store {
         let signals = Arc::new(Signals::default());
         let writer_conn = open::writer(path)
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
-            .map_err(|e| e.about(path))?;
+            .map_err(|e| about(e, path))?;
         open::fold_log(&writer_conn);
         let checkpointer = checkpoint::Checkpointer::start(open::for_checkpoints(path)?)?;
         let attachments = Arc::new(Attachments::default());
@@ -417,6 +418,40 @@ impl Store {
         threads.for_each(|t| drop(t.join()));
         let _ = self.0.writer.send(writer::Message::Stop);
         writer.map(JoinHandle::join);
+    }
+}
+
+/// About this database, and with what to do where it is damaged. A small one is looked through
+/// for the pages; a large one would keep the person waiting for the message.
+fn about(error: OpenError, path: &Path) -> OpenError {
+    const SMALL: u64 = 64 << 20;
+    if !error.damaged {
+        return error;
+    }
+    let (file, dir) = (
+        path.display(),
+        path.parent().unwrap_or(Path::new(".")).display(),
+    );
+    let mut text = format!("{file}: the database is damaged: {}", error.text);
+    if std::fs::metadata(path).is_ok_and(|meta| meta.len() <= SMALL) {
+        for fault in backup::inspect(path)
+            .map(|i| i.faults)
+            .unwrap_or_default()
+            .iter()
+            .take(5)
+        {
+            text.push_str("\n  ");
+            text.push_str(fault);
+        }
+    }
+    text.push_str(&format!(
+        "\nNothing was changed. See all of it with:  workspaced check {file}\n\
+         Go back to a backup with:  workspaced restore BACKUP --data-dir {dir}\n\
+         (the damaged database is kept beside the restored one)"
+    ));
+    OpenError {
+        text,
+        damaged: true,
     }
 }
 

@@ -13,13 +13,11 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::backup;
-
 /// Why a database could not be opened; the text is for the person who started the program.
 #[derive(Debug)]
 pub struct OpenError {
-    text: String,
-    damaged: bool,
+    pub(super) text: String,
+    pub(super) damaged: bool,
 }
 
 impl OpenError {
@@ -27,40 +25,6 @@ impl OpenError {
         OpenError {
             text: text.into(),
             damaged: false,
-        }
-    }
-
-    /// About this database, and with what to do where it is damaged. A small one is looked through
-    /// for the pages; a large one would keep the person waiting for the message.
-    pub(super) fn about(self, path: &Path) -> Self {
-        const SMALL: u64 = 64 << 20;
-        if !self.damaged {
-            return self;
-        }
-        let (file, dir) = (
-            path.display(),
-            path.parent().unwrap_or(Path::new(".")).display(),
-        );
-        let mut text = format!("{file}: the database is damaged: {}", self.text);
-        if fs::metadata(path).is_ok_and(|meta| meta.len() <= SMALL) {
-            for fault in backup::inspect(path)
-                .map(|i| i.faults)
-                .unwrap_or_default()
-                .iter()
-                .take(5)
-            {
-                text.push_str("\n  ");
-                text.push_str(fault);
-            }
-        }
-        text.push_str(&format!(
-            "\nNothing was changed. See all of it with:  workspaced check {file}\n\
-             Go back to a backup with:  workspaced restore BACKUP --data-dir {dir}\n\
-             (the damaged database is kept beside the restored one)"
-        ));
-        OpenError {
-            text,
-            damaged: true,
         }
     }
 }

@@ -7,9 +7,7 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
-use rusqlite::{Connection, Params, PrepFlags, Row, Statement};
-
-use super::tx::Tx;
+use rusqlite::{Connection, Params, PrepFlags, Statement};
 
 /// Where a text of the program lies, and its length. One text may lie in several places, but no two at
 /// one.
@@ -69,7 +67,11 @@ impl Keep for Statements<'_> {
     }
 }
 
-fn execute(keep: &dyn Keep, sql: &'static str, params: impl Params) -> rusqlite::Result<usize> {
+pub(super) fn execute(
+    keep: &dyn Keep,
+    sql: &'static str,
+    params: impl Params,
+) -> rusqlite::Result<usize> {
     let (mut params, mut changed) = (Some(params), 0);
     keep.with(sql, &mut |statement| {
         if let Some(params) = params.take() {
@@ -78,40 +80,4 @@ fn execute(keep: &dyn Keep, sql: &'static str, params: impl Params) -> rusqlite:
         Ok(())
     })?;
     Ok(changed)
-}
-
-impl Tx<'_> {
-    /// As [`Connection::execute`], for a text of the program: on the writer's thread it stays compiled.
-    ///
-    /// # Errors
-    /// What SQLite returns.
-    pub fn run(&self, sql: &'static str, params: impl Params) -> rusqlite::Result<usize> {
-        match self.statements {
-            Some(statements) => execute(statements, sql, params),
-            None => self.prepare_cached(sql)?.execute(params),
-        }
-    }
-
-    /// As [`Connection::query_row`], for a text of the program: on the writer's thread it stays compiled.
-    ///
-    /// # Errors
-    /// What SQLite or `f` returns; `QueryReturnedNoRows` when there is none.
-    pub fn row<T>(
-        &self,
-        sql: &'static str,
-        params: impl Params,
-        f: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
-    ) -> rusqlite::Result<T> {
-        let Some(statements) = self.statements else {
-            return self.prepare_cached(sql)?.query_row(params, f);
-        };
-        let (mut asked, mut found) = (Some((params, f)), None);
-        statements.with(sql, &mut |statement| {
-            if let Some((params, f)) = asked.take() {
-                found = Some(statement.query_row(params, f)?);
-            }
-            Ok(())
-        })?;
-        found.ok_or(rusqlite::Error::QueryReturnedNoRows)
-    }
 }

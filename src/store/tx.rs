@@ -5,12 +5,12 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use rusqlite::Connection;
+use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
 use super::attachments::Attachments;
 use super::id_source::IdSource;
-use super::statements::Keep;
+use super::statements::{self, Keep};
 use super::writer_cache::WriterCache;
 use crate::clock::Timestamp;
 use crate::error::Fault;
@@ -35,6 +35,42 @@ impl<'a> Tx<'a> {
     /// The instant of this transaction. All that it writes carries the same one.
     pub fn now(&self) -> Timestamp {
         self.now
+    }
+}
+
+impl Tx<'_> {
+    /// As [`Connection::execute`], for a text of the program: on the writer's thread it stays compiled.
+    ///
+    /// # Errors
+    /// What SQLite returns.
+    pub fn run(&self, sql: &'static str, params: impl Params) -> rusqlite::Result<usize> {
+        match self.statements {
+            Some(statements) => statements::execute(statements, sql, params),
+            None => self.prepare_cached(sql)?.execute(params),
+        }
+    }
+
+    /// As [`Connection::query_row`], for a text of the program: on the writer's thread it stays compiled.
+    ///
+    /// # Errors
+    /// What SQLite or `f` returns; `QueryReturnedNoRows` when there is none.
+    pub fn row<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        f: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<T> {
+        let Some(statements) = self.statements else {
+            return self.prepare_cached(sql)?.query_row(params, f);
+        };
+        let (mut asked, mut found) = (Some((params, f)), None);
+        statements.with(sql, &mut |statement| {
+            if let Some((params, f)) = asked.take() {
+                found = Some(statement.query_row(params, f)?);
+            }
+            Ok(())
+        })?;
+        found.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
 }
 
@@ -120,6 +156,11 @@ impl<'a> WriteTx<'a> {
     /// What [`Store::attach`](super::Store::attach) was given.
     pub fn attachment<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
         self.writer.attachments.get()
+    }
+
+    /// Hands `f` the one `M` that is kept, a default one to begin with. `f` must not ask for another.
+    pub fn cached<M: Any + Default, R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
+        self.writer.cache.with(f)
     }
 
     /// `N` random bytes from the operating system.

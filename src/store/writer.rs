@@ -21,9 +21,9 @@ use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
 use super::group_commit::GroupCommit;
 use super::id_source::IdSource;
+use super::schema::VERSION;
 use super::statements::Statements;
 use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx, Writing};
-use super::upgrade::VERSION;
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 

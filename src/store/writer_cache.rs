@@ -9,14 +9,13 @@ use std::collections::HashMap;
 
 use foldhash::fast::FixedState;
 
-use super::tx::WriteTx;
-
 /// One value of each type.
 #[derive(Default)]
 pub(super) struct WriterCache(RefCell<HashMap<TypeId, Box<dyn Any>, FixedState>>);
 
 impl WriterCache {
-    fn with<M: Any + Default, R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
+    /// Hands `f` the one `M` that is kept, a default one to begin with.
+    pub(super) fn with<M: Any + Default, R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
         let mut all = self.0.borrow_mut();
         let entry = all
             .entry(TypeId::of::<M>())
@@ -29,12 +28,5 @@ impl WriterCache {
 
     pub(super) fn clear(&self) {
         self.0.borrow_mut().clear();
-    }
-}
-
-impl WriteTx<'_> {
-    /// Hands `f` the one `M` that is kept, a default one to begin with. `f` must not ask for another.
-    pub fn cached<M: Any + Default, R>(&self, f: impl FnOnce(&mut M) -> R) -> R {
-        self.writer.cache.with(f)
     }
 }

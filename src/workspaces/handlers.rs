@@ -5,6 +5,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{OptionalExtension, ToSql, named_params};
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::rows::*;
 use super::search::{self, Search};
@@ -269,6 +271,17 @@ pub async fn update(
             Ok(Reply::ok(record.view))
         })
         .await
+}
+
+/// The API page's reply and the workspace itself, since one client reads the one and one the other.
+#[derive(Serialize, ToSchema)]
+pub struct SettingsReply {
+    pub(super) workspace_id: WorkspaceId,
+    pub(super) settings: Settings,
+    /// What holds once the organization's ceilings are applied, and where each value comes from.
+    pub(super) effective: limits::Effective,
+    #[serde(flatten)]
+    pub(super) workspace: Workspace,
 }
 
 /// `GET /workspaces/{id}/settings`

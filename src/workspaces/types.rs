@@ -10,7 +10,6 @@ use crate::error::{Error, Result};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::json::Patch;
-use crate::limits;
 use crate::rules::size::Size;
 use crate::store::Columns;
 
@@ -225,17 +224,6 @@ pub enum CapSize {
     Medium,
     /// Large.
     Large,
-}
-
-/// The API page's reply and the workspace itself, since one client reads the one and one the other.
-#[derive(Serialize, ToSchema)]
-pub struct SettingsReply {
-    pub(super) workspace_id: WorkspaceId,
-    pub(super) settings: Settings,
-    /// What holds once the organization's ceilings are applied, and where each value comes from.
-    pub(super) effective: limits::Effective,
-    #[serde(flatten)]
-    pub(super) workspace: Workspace,
 }
 
 /// `GET /workspaces` filters.

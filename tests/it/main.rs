@@ -18,6 +18,7 @@ mod dev;
 mod domains;
 mod events;
 mod faults;
+mod floors;
 mod fuzz;
 mod idempotency;
 mod isolation;

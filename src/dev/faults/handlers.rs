@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Effect, Provisioning, Rule, When};
 use crate::clock::Timestamp;
-use crate::dev::{Emulator, Input, Routes};
+use crate::dev::emulator::{Emulator, Input};
 use crate::error::{Error, Fields, Result};
 use crate::http::nearest;
 use crate::rules::size::Size;
@@ -78,7 +78,7 @@ pub(in crate::dev) async fn add(
     State(dev): State<Emulator>,
     Input(input): Input<Add>,
 ) -> Result<(StatusCode, Json<Rule>)> {
-    let mut rule = check(&dev.routes, input, dev.store.now())?;
+    let mut rule = check(dev.routes(), input, dev.store.now())?;
     let mut state = dev.faults.state();
     if state.rules.len() >= MOST {
         return Err(Error::conflict(
@@ -116,7 +116,7 @@ pub(in crate::dev) async fn clear(State(dev): State<Emulator>) -> Json<Removed> 
     })
 }
 
-fn check(routes: &Routes, input: Add, now: Timestamp) -> Result<Rule> {
+fn check(routes: &[(Method, &'static str)], input: Add, now: Timestamp) -> Result<Rule> {
     let mut fields = Fields::default();
     let routes = match &input.route {
         Some(route) => matching(routes, &mut fields, route),
@@ -251,7 +251,11 @@ fn number(fields: &mut Fields, field: &'static str, given: Option<i64>, most: i6
 }
 
 /// The routes that a text names: `POST /computers`, `* /workspaces/*`, `/computers/{id}`.
-fn matching(routes: &Routes, fields: &mut Fields, text: &str) -> Vec<(Method, &'static str)> {
+fn matching(
+    routes: &[(Method, &'static str)],
+    fields: &mut Fields,
+    text: &str,
+) -> Vec<(Method, &'static str)> {
     let (method, path) = match text.trim().split_once(char::is_whitespace) {
         Some((method, path)) => (method.to_ascii_uppercase(), path.trim()),
         None => ("*".to_owned(), text.trim()),
@@ -308,7 +312,7 @@ pub(super) fn rule_for_tests(seed: u64, probability: f64) -> Rule {
         seed,
         ..Add::default()
     };
-    check(&Routes::new(), input, Timestamp(0)).unwrap()
+    check(&[], input, Timestamp(0)).unwrap()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! Rules live in memory: they end with the process and with `POST /_dev/reset`.
 
-mod handlers;
+pub mod handlers;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,8 +26,6 @@ use crate::ids::{ComputerId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::Tx;
-
-pub(super) use handlers::{add, clear, list, remove};
 
 /// The rules, and what they have in hand.
 #[derive(Default)]

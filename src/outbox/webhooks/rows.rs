@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, named_params};
 use super::catalog;
 use super::queue;
 use super::queue::webhooks_change;
+use super::types::SECRET_PREFIX;
 use super::types::{Delivery, WebhookView};
 use crate::access::caller::Caller;
 use crate::access::scopes::covers;
@@ -19,8 +20,6 @@ use crate::store::{Tx, WriteTx};
 
 /// Webhooks of one organization.
 pub(super) const MOST: i64 = 20;
-/// Begins every secret, so that one is recognized where it does not belong.
-pub(super) const SECRET_PREFIX: &str = "whsec_";
 
 /// What of a webhook can be set.
 pub(super) struct Fields {

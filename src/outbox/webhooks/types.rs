@@ -9,6 +9,9 @@ use crate::ids::{DeliveryId, TenantId, WebhookId};
 use crate::json;
 use crate::json::Patch;
 
+/// Begins every secret, so that one is recognized where it does not belong.
+pub const SECRET_PREFIX: &str = "whsec_";
+
 /// A webhook, without its secret.
 #[derive(Serialize, ToSchema, Debug, Clone)]
 pub struct WebhookView {
@@ -79,7 +82,7 @@ impl WebhookView {
 /// What of a secret may be shown: what it is, and its last four characters.
 fn preview(secret: &str) -> String {
     let last = secret.char_indices().rev().nth(3).map_or(0, |(i, _)| i);
-    format!("{}…{}", super::rows::SECRET_PREFIX, &secret[last..])
+    format!("{}…{}", SECRET_PREFIX, &secret[last..])
 }
 
 /// One webhook.

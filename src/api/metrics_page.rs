@@ -1,0 +1,50 @@
+//! `GET /metrics`.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, Method};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use super::app::App;
+use super::metrics::{KIND, Metrics};
+use crate::error::{Error, Result};
+
+/// Where metrics are served: to everybody on a listener of their own, to operators elsewhere.
+pub fn router(open: bool) -> Router<App> {
+    let show = move |State(app): State<App>, method: Method, headers: HeaderMap| async move {
+        let allowed = if open {
+            Ok(())
+        } else {
+            operator(&app, &method, &headers).await
+        };
+        match allowed {
+            Ok(()) => reply(&app).await,
+            Err(e) => e.into_response(),
+        }
+    };
+    Router::new().route("/metrics", get(show))
+}
+
+async fn operator(app: &App, method: &Method, headers: &HeaderMap) -> Result<()> {
+    let key = app.auth.identify(&app.store, method, headers).await?;
+    if key.operator {
+        Ok(())
+    } else {
+        Err(Error::denied(
+            "FORBIDDEN",
+            "metrics are for operator keys; with --admin-listen they need none there",
+        ))
+    }
+}
+
+async fn reply(app: &App) -> Response {
+    let metrics: Arc<Metrics> = app.metrics.clone();
+    match metrics.text(&app.store, &app.streams, &app.outbox).await {
+        Ok(text) => ([(CONTENT_TYPE, KIND)], text).into_response(),
+        Err(e) => e.into_response(),
+    }
+}
