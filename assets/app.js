@@ -13,7 +13,11 @@ import * as live from "./lib/live.js";
 const SCREENS = [
   [/^\/$/, () => import("./screens/overview.js"), "overview"],
   [/^\/workspaces$/, () => import("./screens/workspaces.js"), "workspaces"],
-  [/^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/, () => import("./screens/workspace.js"), "workspaces"],
+  [
+    /^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/,
+    () => import("./screens/workspace.js"),
+    "workspaces",
+  ],
   [/^\/computers$/, () => import("./screens/computers.js"), "computers"],
   [/^\/computers\/([0-9a-f-]{36})$/, () => import("./screens/computer.js"), "computers"],
   [/^\/projects$/, () => import("./screens/projects.js"), "projects"],
@@ -25,18 +29,36 @@ const SCREENS = [
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
 // Id, name, address, letter after g, and the scope that a key needs for it.
-const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
-  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
+const NAV = [
+  ["overview", "Overview", "#/", "o", "usage:read"],
+  ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"],
+  ["computers", "Computers", "#/computers", "c", "computers:read"],
+  ["projects", "Projects", "#/projects", "p", "projects:read"],
+  ["keys", "API keys", "#/keys", "k", "keys:admin"],
+  ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"],
+  ["activity", "Activity", "#/activity", "a", "audit:read"],
+  ["system", "System", "#/system", "s"],
+];
 /** Whether the key of the session may read something: no scopes means all, and writing includes reading. */
 function covers(scope) {
   const [what] = scope.split(":");
-  const enough = ["*", "*:*", scope, `${what}:*`, `${what}:write`, scope === "audit:read" && "audit_log:read"];
+  const enough = [
+    "*",
+    "*:*",
+    scope,
+    `${what}:*`,
+    `${what}:write`,
+    scope === "audit:read" && "audit_log:read",
+  ];
   return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
 }
 const may = ([id, , , , scope]) => (id === "system" ? who.key.operator : covers(scope));
 
-const main = document.getElementById("main"), top = document.getElementById("top");
-let who = null, leaving = null, firstScreen = true;
+const main = document.getElementById("main"),
+  top = document.getElementById("top");
+let who = null,
+  leaving = null,
+  firstScreen = true;
 
 /** The address behind the #: path and query. */
 function address() {
@@ -48,7 +70,8 @@ function address() {
 function setQuery(changes) {
   const { path, query } = address();
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === undefined || value === "") query.delete(name); else query.set(name, value);
+    if (value === null || value === undefined || value === "") query.delete(name);
+    else query.set(name, value);
   }
   const text = query.toString();
   history.replaceState(null, "", `#${path}${text ? `?${text}` : ""}`);
@@ -68,10 +91,26 @@ async function route() {
   drawNav(found?.[2]);
   if (!found) {
     title("Not found");
-    fill(main, h("div", { class: "head" }, h("h1", null, "There is no such page")), h("p", null, h("a", { href: "#/" }, "To the overview")));
+    fill(
+      main,
+      h("div", { class: "head" }, h("h1", null, "There is no such page")),
+      h("p", null, h("a", { href: "#/" }, "To the overview")),
+    );
     return;
   }
-  const context = { main, query, setQuery, signal: mine.signal, who, covers, title, go: (to) => { location.hash = to; }, reroute: route };
+  const context = {
+    main,
+    query,
+    setQuery,
+    signal: mine.signal,
+    who,
+    covers,
+    title,
+    go: (to) => {
+      location.hash = to;
+    },
+    reroute: route,
+  };
   try {
     const screen = await found[1]();
     if (mine.signal.aborted) return;
@@ -95,8 +134,17 @@ function title(text) {
 }
 
 function drawNav(current) {
-  fill(document.getElementById("nav"), NAV.filter(may).map(([id, name, href, letter]) =>
-    h("a", { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` }, icon(id), h("span", null, name))));
+  fill(
+    document.getElementById("nav"),
+    NAV.filter(may).map(([id, name, href, letter]) =>
+      h(
+        "a",
+        { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` },
+        icon(id),
+        h("span", null, name),
+      ),
+    ),
+  );
 }
 
 function drawTop() {
@@ -105,24 +153,73 @@ function drawTop() {
   drawBanner();
   if (!who?.signed_in) return;
   const theme = preference("theme") ?? "system";
-  const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
+  const pick = (name, value) => [
+    `${theme === value ? "✓ " : ""}${name}`,
+    () => setTheme(value === "system" ? null : value),
+  ];
   const utc = zone() === "UTC";
-  fill(document.getElementById("jump"), h("button", { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette }, icon("search"), h("span", null, "Jump to…"), h("kbd", null, "Ctrl K")));
-  fill(document.getElementById("tools"), live.indicator(),
-    h("a", { class: "icon-button", href: "/docs", title: "API reference", "aria-label": "API reference" }, icon("docs")),
-    menu("Appearance and times", [pick("System theme", "system"), pick("Light theme", "light"), pick("Dark theme", "dark"),
-      [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)], [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
-      ["Keyboard shortcuts (?)", showShortcuts]], { ico: "sun" }),
-    h("button", { type: "button", class: "icon-button", title: `Sign out ${who.key.key_prefix}…`, "aria-label": "Sign out", onclick: signOut }, icon("out")));
+  fill(
+    document.getElementById("jump"),
+    h(
+      "button",
+      { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette },
+      icon("search"),
+      h("span", null, "Jump to…"),
+      h("kbd", null, "Ctrl K"),
+    ),
+  );
+  fill(
+    document.getElementById("tools"),
+    live.indicator(),
+    h(
+      "a",
+      {
+        class: "icon-button",
+        href: "/docs",
+        title: "API reference",
+        "aria-label": "API reference",
+      },
+      icon("docs"),
+    ),
+    menu(
+      "Appearance and times",
+      [
+        pick("System theme", "system"),
+        pick("Light theme", "light"),
+        pick("Dark theme", "dark"),
+        [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)],
+        [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
+        ["Keyboard shortcuts (?)", showShortcuts],
+      ],
+      { ico: "sun" },
+    ),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "icon-button",
+        title: `Sign out ${who.key.key_prefix}…`,
+        "aria-label": "Sign out",
+        onclick: signOut,
+      },
+      icon("out"),
+    ),
+  );
 }
 
 function setTheme(value) {
   prefer("theme", value);
-  if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
+  if (value) document.documentElement.dataset.theme = value;
+  else delete document.documentElement.dataset.theme;
   drawTop();
   readEmulator();
 }
-function setZone(value) { prefer("times", value); drawTop(); readEmulator(); route(); }
+function setZone(value) {
+  prefer("times", value);
+  drawTop();
+  readEmulator();
+  route();
+}
 
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
@@ -136,11 +233,23 @@ async function signIn(note) {
   title("Sign in");
   delete main.dataset.path;
   const { show } = await import("./screens/signin.js");
-  show({ main, who, note, done: (found) => { who = found; begin(); } });
+  show({
+    main,
+    who,
+    note,
+    done: (found) => {
+      who = found;
+      begin();
+    },
+  });
 }
 
 async function signOut() {
-  try { await session.signOut(); } catch (e) { return toastError(e); }
+  try {
+    await session.signOut();
+  } catch (e) {
+    return toastError(e);
+  }
   leaving?.abort();
   who = { ...who, signed_in: false, key: null };
   signIn("You have signed out.");
@@ -160,23 +269,57 @@ onSignedOut(() => {
 let emulator = null;
 
 function drawBanner() {
-  const banner = document.getElementById("banner"), { clock, now, faults } = emulator ?? {};
-  const driven = clock && clock !== "system", parts = [];
-  if (who?.dev_key) parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
-  if (driven) parts.push(h("span", null, `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`));
+  const banner = document.getElementById("banner"),
+    { clock, now, faults } = emulator ?? {};
+  const driven = clock && clock !== "system",
+    parts = [];
+  if (who?.dev_key)
+    parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
+  if (driven)
+    parts.push(
+      h(
+        "span",
+        null,
+        `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`,
+      ),
+    );
   if (faults) {
-    parts.push(h("span", { class: "faults" }, icon("warn"), `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
-      h("button", { type: "button", class: "button small", onclick: removeFaults }, faults === 1 ? "Remove it" : "Remove them all")));
+    parts.push(
+      h(
+        "span",
+        { class: "faults" },
+        icon("warn"),
+        `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
+        h(
+          "button",
+          { type: "button", class: "button small", onclick: removeFaults },
+          faults === 1 ? "Remove it" : "Remove them all",
+        ),
+      ),
+    );
   }
   banner.hidden = !parts.length;
   // Drawn again only when it says something else, for whoever is about to press the button, and for
   // screen readers, which read it out each time: a clock that runs is no news.
-  const said = [who?.dev_key, clock, clock === "frozen" ? now : driven && address().path, faults, zone()].join();
-  if (banner.dataset.said !== said) { banner.dataset.said = said; fill(banner, parts); }
+  const said = [
+    who?.dev_key,
+    clock,
+    clock === "frozen" ? now : driven && address().path,
+    faults,
+    zone(),
+  ].join();
+  if (banner.dataset.said !== said) {
+    banner.dataset.said = said;
+    fill(banner, parts);
+  }
 }
 
 async function removeFaults() {
-  try { await dev.clearFaults(); } catch (e) { toastError(e); }
+  try {
+    await dev.clearFaults();
+  } catch (e) {
+    toastError(e);
+  }
   readEmulator();
 }
 
@@ -187,9 +330,13 @@ async function readEmulator() {
     emulator = await api.get("/system");
     if (emulator.faults !== null) setClock(emulator.now);
     drawBanner();
-  } catch { /* the System screen says what is wrong */ }
+  } catch {
+    /* the System screen says what is wrong */
+  }
 }
-setInterval(() => { if (who?.signed_in && !document.hidden) readEmulator(); }, 10_000);
+setInterval(() => {
+  if (who?.signed_in && !document.hidden) readEmulator();
+}, 10_000);
 
 async function begin() {
   drawTop();
@@ -197,7 +344,9 @@ async function begin() {
   await readEmulator();
   await route();
   // The other screens are fetched while nobody waits for them.
-  (window.requestIdleCallback ?? setTimeout)(() => SCREENS.forEach(([, load]) => load().catch(() => {})));
+  (window.requestIdleCallback ?? setTimeout)(() =>
+    SCREENS.forEach(([, load]) => load().catch(() => {})),
+  );
 }
 
 async function boot() {
@@ -209,9 +358,16 @@ async function boot() {
   }
   installShortcuts(NAV);
   installPalette(NAV, () => Boolean(who?.signed_in));
-  window.addEventListener("hashchange", () => { readEmulator(); route(); });
-  document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
-  if (who.signed_in) begin(); else signIn();
+  window.addEventListener("hashchange", () => {
+    readEmulator();
+    route();
+  });
+  document.getElementById("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+    main.scrollIntoView();
+  });
+  if (who.signed_in) begin();
+  else signIn();
 }
 boot();
-

@@ -5,7 +5,10 @@ const BASE = "/api/v1";
 /** What the API, or the way to it, refused. */
 export class ApiError extends Error {
   constructor(status, body, requestId, retryAfter) {
-    super(body?.message ?? (status ? `The server answered ${status}.` : "The server cannot be reached."));
+    super(
+      body?.message ??
+        (status ? `The server answered ${status}.` : "The server cannot be reached."),
+    );
     this.status = status;
     this.code = body?.code ?? (status ? "ERROR" : "NETWORK");
     this.requestId = body?.request_id ?? requestId ?? null;
@@ -18,7 +21,9 @@ export class ApiError extends Error {
 
 let signedOut = () => {};
 /** Called when the session turns out to be over. */
-export const onSignedOut = (f) => { signedOut = f; };
+export const onSignedOut = (f) => {
+  signedOut = f;
+};
 
 function random() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -31,12 +36,17 @@ const undecided = new Map();
 async function send(method, url, { body, signal, key } = {}) {
   const headers = { "X-Workspaced-Admin": "1", Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const once = method === "POST" && url.startsWith(BASE), what = once && `${url} ${JSON.stringify(body)}`;
+  const once = method === "POST" && url.startsWith(BASE),
+    what = once && `${url} ${JSON.stringify(body)}`;
   if (once) headers["Idempotency-Key"] = key ?? undecided.get(what) ?? random();
   let response;
   try {
     response = await fetch(url, {
-      method, headers, signal, credentials: "same-origin", cache: "no-store",
+      method,
+      headers,
+      signal,
+      credentials: "same-origin",
+      cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (e) {
@@ -44,7 +54,8 @@ async function send(method, url, { body, signal, key } = {}) {
     if (e.name === "AbortError") throw e;
     throw new ApiError(0);
   }
-  if (once && response.status >= 500) undecided.set(what, headers["Idempotency-Key"]); else undecided.delete(what);
+  if (once && response.status >= 500) undecided.set(what, headers["Idempotency-Key"]);
+  else undecided.delete(what);
   return response;
 }
 
@@ -52,9 +63,18 @@ async function json(method, url, options) {
   const response = await send(method, url, options);
   const requestId = response.headers.get("x-request-id");
   let body = null;
-  try { body = await response.json(); } catch (e) { if (e.name === "AbortError") throw e; }
+  try {
+    body = await response.json();
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+  }
   if (response.ok) return body;
-  const error = new ApiError(response.status, body, requestId, Number(response.headers.get("retry-after")) || null);
+  const error = new ApiError(
+    response.status,
+    body,
+    requestId,
+    Number(response.headers.get("retry-after")) || null,
+  );
   if (response.status === 401 && url.startsWith(BASE)) signedOut(error);
   throw error;
 }
@@ -91,7 +111,10 @@ const kept = new Map();
 /** A GET whose answer is kept until the page is left. */
 export function once(path) {
   if (!kept.has(path)) {
-    const asked = api.get(path).catch((e) => { kept.delete(path); throw e; });
+    const asked = api.get(path).catch((e) => {
+      kept.delete(path);
+      throw e;
+    });
     kept.set(path, asked);
   }
   return kept.get(path);

@@ -4,25 +4,35 @@
 import { h, fill } from "./dom.js";
 import { api } from "./api.js";
 
-const AT_ONCE = 4, FRESH_MS = 60_000;
-const known = new Map(), waiting = [];
+const AT_ONCE = 4,
+  FRESH_MS = 60_000;
+const known = new Map(),
+  waiting = [];
 let busy = 0;
 
 function pump() {
   while (busy < AT_ONCE && waiting.length) {
     busy++;
-    waiting.shift()().finally(() => { busy--; pump(); });
+    waiting
+      .shift()()
+      .finally(() => {
+        busy--;
+        pump();
+      });
   }
 }
 
-const seen = new IntersectionObserver((entries) => {
-  for (const { isIntersecting, target } of entries) {
-    if (!isIntersecting) continue;
-    seen.unobserve(target);
-    waiting.push(() => (target.isConnected ? target.load() : Promise.resolve()));
-  }
-  pump();
-}, { rootMargin: "150px" });
+const seen = new IntersectionObserver(
+  (entries) => {
+    for (const { isIntersecting, target } of entries) {
+      if (!isIntersecting) continue;
+      seen.unobserve(target);
+      waiting.push(() => (target.isConnected ? target.load() : Promise.resolve()));
+    }
+    pump();
+  },
+  { rootMargin: "150px" },
+);
 
 /** A cell. `load()` asks, `draw(data)` shows; what was asked under `key` before is shown at once, and
  *  asked again only when it is older than a minute. `first` is there until then. */
@@ -36,7 +46,9 @@ export function cell(key, load, draw, { first = "", kind = "cell" } = {}) {
       const data = await load();
       known.set(key, { at: Date.now(), data });
       fill(place, draw(data));
-    } catch { /* what is there stays; the list itself says what is wrong */ }
+    } catch {
+      /* what is there stays; the list itself says what is wrong */
+    }
   };
   seen.observe(place);
   return place;
@@ -44,9 +56,15 @@ export function cell(key, load, draw, { first = "", kind = "cell" } = {}) {
 
 /** Forgets one answer, or all: another key may see other things. */
 export function forgetCells(key) {
-  if (key === undefined) known.clear(); else known.delete(key);
+  if (key === undefined) known.clear();
+  else known.delete(key);
 }
 
 /** The name of a workspace, project or computer. */
 export const nameOf = (kind, id) =>
-  cell(`${kind}/${id}`, () => api.get(`/${kind}s/${id}`), (one) => one.name, { first: h("code", null, `${id.slice(0, 8)}…`), kind: "name" });
+  cell(
+    `${kind}/${id}`,
+    () => api.get(`/${kind}s/${id}`),
+    (one) => one.name,
+    { first: h("code", null, `${id.slice(0, 8)}…`), kind: "name" },
+  );

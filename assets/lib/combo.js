@@ -7,11 +7,30 @@ import { api, query } from "./api.js";
 /** `load(text)` answers `[{ value, text, hint }]`; `onpick(choice)` is called when one is chosen. */
 export function combo({ load, onpick, text = "", props = {} }) {
   const id = uid("c");
-  const list = h("ul", { id, role: "listbox", class: "choices", popover: "manual", "aria-label": "Suggestions" });
-  const input = h("input", { type: "text", role: "combobox", "aria-autocomplete": "list", "aria-expanded": "false", "aria-controls": id, autocomplete: "off", spellcheck: "false", ...props, value: text });
-  let choices = [], active = -1, asked = 0;
+  const list = h("ul", {
+    id,
+    role: "listbox",
+    class: "choices",
+    popover: "manual",
+    "aria-label": "Suggestions",
+  });
+  const input = h("input", {
+    type: "text",
+    role: "combobox",
+    "aria-autocomplete": "list",
+    "aria-expanded": "false",
+    "aria-controls": id,
+    autocomplete: "off",
+    spellcheck: "false",
+    ...props,
+    value: text,
+  });
+  let choices = [],
+    active = -1,
+    asked = 0;
   // What is listed belongs to an older text; Enter then means the first of what is on its way.
-  let stale = false, pickFirst = false;
+  let stale = false,
+    pickFirst = false;
 
   const isOpen = () => list.matches(":popover-open");
   function close() {
@@ -24,14 +43,23 @@ export function combo({ load, onpick, text = "", props = {} }) {
     if (!input.isConnected) return;
     if (!isOpen()) list.showPopover();
     const at = input.getBoundingClientRect();
-    for (const [name, px] of [["left", at.left], ["top", at.bottom + 4], ["width", at.width], ["max-height", Math.max(130, Math.min(300, innerHeight - at.bottom - 16))]]) list.style.setProperty(name, `${px}px`);
+    for (const [name, px] of [
+      ["left", at.left],
+      ["top", at.bottom + 4],
+      ["width", at.width],
+      ["max-height", Math.max(130, Math.min(300, innerHeight - at.bottom - 16))],
+    ])
+      list.style.setProperty(name, `${px}px`);
     input.setAttribute("aria-expanded", "true");
   }
   function point(i) {
     active = i;
     [...list.children].forEach((one, n) => one.setAttribute("aria-selected", String(n === i)));
     const one = list.children[i];
-    if (one?.id) { input.setAttribute("aria-activedescendant", one.id); one.scrollIntoView({ block: "nearest" }); }
+    if (one?.id) {
+      input.setAttribute("aria-activedescendant", one.id);
+      one.scrollIntoView({ block: "nearest" });
+    }
   }
   function pick(i) {
     const choice = choices[i];
@@ -47,25 +75,73 @@ export function combo({ load, onpick, text = "", props = {} }) {
       if (mine !== asked || document.activeElement !== input) return;
       choices = found;
       stale = false;
-      fill(list, found.length ? found.map((c, i) => h("li", { id: `${id}-${i}`, role: "option", "aria-selected": "false", onpointerdown: (e) => { e.preventDefault(); pick(i); } },
-        h("span", null, c.text), c.hint && h("code", { class: "hint" }, c.hint))) : h("li", { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" }, "Nothing matches"));
+      fill(
+        list,
+        found.length
+          ? found.map((c, i) =>
+              h(
+                "li",
+                {
+                  id: `${id}-${i}`,
+                  role: "option",
+                  "aria-selected": "false",
+                  onpointerdown: (e) => {
+                    e.preventDefault();
+                    pick(i);
+                  },
+                },
+                h("span", null, c.text),
+                c.hint && h("code", { class: "hint" }, c.hint),
+              ),
+            )
+          : h(
+              "li",
+              { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" },
+              "Nothing matches",
+            ),
+      );
       open();
       point(found.length ? 0 : -1);
-      if (pickFirst) { pickFirst = false; pick(0); }
-    } catch (e) { if (e.name !== "AbortError") close(); }
+      if (pickFirst) {
+        pickFirst = false;
+        pick(0);
+      }
+    } catch (e) {
+      if (e.name !== "AbortError") close();
+    }
   }
   const later = debounce(search, 50);
-  input.addEventListener("input", () => { asked++; stale = true; pickFirst = false; onpick(null); later(); });
-  input.addEventListener("click", () => { if (!isOpen()) { input.select(); search(); } });
+  input.addEventListener("input", () => {
+    asked++;
+    stale = true;
+    pickFirst = false;
+    onpick(null);
+    later();
+  });
+  input.addEventListener("click", () => {
+    if (!isOpen()) {
+      input.select();
+      search();
+    }
+  });
   input.addEventListener("blur", close);
   input.addEventListener("keydown", (event) => {
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       event.preventDefault();
       if (!isOpen()) search();
-      else if (choices.length) point((active + (event.key === "ArrowDown" ? 1 : choices.length - 1)) % choices.length);
-    } else if (event.key === "Enter" && stale) { event.preventDefault(); pickFirst = true; }
-    else if (event.key === "Enter" && isOpen() && active >= 0) { event.preventDefault(); pick(active); }
-    else if (event.key === "Escape" && isOpen()) { event.preventDefault(); event.stopPropagation(); close(); }
+      else if (choices.length)
+        point((active + (event.key === "ArrowDown" ? 1 : choices.length - 1)) % choices.length);
+    } else if (event.key === "Enter" && stale) {
+      event.preventDefault();
+      pickFirst = true;
+    } else if (event.key === "Enter" && isOpen() && active >= 0) {
+      event.preventDefault();
+      pick(active);
+    } else if (event.key === "Escape" && isOpen()) {
+      event.preventDefault();
+      event.stopPropagation();
+      close();
+    }
   });
   return { input, list, search };
 }

@@ -7,7 +7,8 @@ function build(element, props, children) {
   for (const [name, value] of Object.entries(props ?? {})) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(key, v);
+    else if (name === "vars")
+      for (const [key, v] of Object.entries(value)) element.style.setProperty(key, v);
     else if (name === "dataset") Object.assign(element.dataset, value);
     else if (name === "value") element.value = value;
     else element.setAttribute(name, value === true ? "" : value);
@@ -28,7 +29,8 @@ function append(element, children) {
 export const h = (tag, props, ...children) => build(document.createElement(tag), props, children);
 
 /** The same in SVG. */
-export const s = (tag, props, ...children) => build(document.createElementNS(SVG, tag), props, children);
+export const s = (tag, props, ...children) =>
+  build(document.createElementNS(SVG, tag), props, children);
 
 /** Replaces what is in an element. */
 export function fill(element, ...children) {
@@ -43,12 +45,19 @@ export const uid = (prefix = "i") => `${prefix}${++ids}`;
 
 /** Calls `f` once for many calls: `ms` after the last one, and where they do not end, now and then. */
 export function debounce(f, ms, longest = 5 * ms) {
-  let timer, first = 0;
+  let timer,
+    first = 0;
   return (...args) => {
     const now = performance.now();
     if (!timer) first = now;
     clearTimeout(timer);
-    timer = setTimeout(() => { timer = undefined; f(...args); }, Math.max(0, Math.min(ms, first + longest - now)));
+    timer = setTimeout(
+      () => {
+        timer = undefined;
+        f(...args);
+      },
+      Math.max(0, Math.min(ms, first + longest - now)),
+    );
   };
 }
 
@@ -83,4 +92,8 @@ const PATHS = {
 
 /** An icon; decoration only, the words stand beside it or in the label. */
 export const icon = (name) =>
-  s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, s("path", { d: PATHS[name] ?? "" }));
+  s(
+    "svg",
+    { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" },
+    s("path", { d: PATHS[name] ?? "" }),
+  );

@@ -5,10 +5,21 @@ import { h } from "./dom.js";
 
 const LOCALE = navigator.language || "en";
 
-const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
+const stored = (key) => {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+};
 /** Keeps a preference; private windows may refuse. */
 export function prefer(key, value) {
-  try { if (value === null) localStorage.removeItem(key); else localStorage.setItem(key, value); } catch { /* not kept */ }
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch {
+    /* not kept */
+  }
 }
 /** A preference that was kept. */
 export const preference = (key) => stored(key);
@@ -31,11 +42,20 @@ const formats = new Map();
 /** A date format that is made once. */
 export function dateFormat(options, timeZone = zone()) {
   const key = JSON.stringify([options, timeZone]);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone, hourCycle: "h23" }));
+  if (!formats.has(key))
+    formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone, hourCycle: "h23" }));
   return formats.get(key);
 }
 
-const FULL = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
+const FULL = {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+};
 const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
 const SHORT_YEAR = { day: "numeric", month: "short", year: "numeric" };
 
@@ -53,21 +73,36 @@ export function time(at, { full = false } = {}) {
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
-const UNITS = [["year", 31536e6], ["month", 2592e6], ["day", 864e5], ["hour", 36e5], ["minute", 6e4]];
+const UNITS = [
+  ["year", 31536e6],
+  ["month", 2592e6],
+  ["day", 864e5],
+  ["hour", 36e5],
+  ["minute", 6e4],
+];
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "long" });
 /** "5 minutes ago", with the instant in the tooltip. */
 export function ago(at) {
   if (!at) return h("span", { class: "none" }, "–");
   const passed = new Date(at) - now();
   const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
-  const text = unit ? relative.format(Math.round(passed / unit[1]), unit[0]) : passed > 0 ? "in a moment" : "just now";
+  const text = unit
+    ? relative.format(Math.round(passed / unit[1]), unit[0])
+    : passed > 0
+      ? "in a moment"
+      : "just now";
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
 /** A length of time: "3 d 4 h", "12 min", "40 s". */
 export function duration(ms) {
   const total = Math.max(0, Math.round(ms / 1000));
-  const [d, hr, min, sec] = [Math.floor(total / 86400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60, total % 60];
+  const [d, hr, min, sec] = [
+    Math.floor(total / 86400),
+    Math.floor(total / 3600) % 24,
+    Math.floor(total / 60) % 60,
+    total % 60,
+  ];
   if (d) return hr ? `${d} d ${hr} h` : `${d} d`;
   if (hr) return min ? `${hr} h ${min} min` : `${hr} h`;
   if (min) return sec && min < 10 ? `${min} min ${sec} s` : `${min} min`;
@@ -94,10 +129,12 @@ export const short = (n) => (Math.abs(n) >= 10000 ? compact.format(n) : decimal.
 export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let i = 0;
-  while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
+  while (n >= 1024 && i < units.length - 1) {
+    n /= 1024;
+    i++;
+  }
   return `${i ? decimal.format(n) : n} ${units[i]}`;
 }
 
 /** "1 computer", "3 computers". */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
-

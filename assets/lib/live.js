@@ -7,7 +7,14 @@ import { fullTime } from "./format.js";
 
 const POLL_MS = 10_000;
 const listeners = new Set();
-let state = "off", lastId = null, lastHeard = null, controller = null, poll = null, wait = 1000, retry = null, wanted = false;
+let state = "off",
+  lastId = null,
+  lastHeard = null,
+  controller = null,
+  poll = null,
+  wait = 1000,
+  retry = null,
+  wanted = false;
 let dot = null;
 
 /** Calls `f(event)` for events whose type matches, and `f(null)` when anything may have changed. */
@@ -24,18 +31,37 @@ function tell(event) {
 function become(next) {
   state = next;
   clearInterval(poll);
-  poll = next === "polling" ? setInterval(() => { heard(); tell(null); }, POLL_MS) : null;
+  poll =
+    next === "polling"
+      ? setInterval(() => {
+          heard();
+          tell(null);
+        }, POLL_MS)
+      : null;
   draw();
 }
 
-function heard() { lastHeard = new Date(); draw(); }
+function heard() {
+  lastHeard = new Date();
+  draw();
+}
 
 const TEXT = { live: "Live", polling: "Every 10 s", paused: "Paused", off: "Not connected" };
 function draw() {
   if (!dot) return;
   dot.dataset.state = state;
-  dot.title = lastHeard ? `${TEXT[state]}; last heard at ${fullTime(lastHeard.toISOString())}` : TEXT[state];
-  fill(dot, s("svg", { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" }, s("circle", { cx: 5, cy: 5, r: 4 })), h("span", null, TEXT[state]));
+  dot.title = lastHeard
+    ? `${TEXT[state]}; last heard at ${fullTime(lastHeard.toISOString())}`
+    : TEXT[state];
+  fill(
+    dot,
+    s(
+      "svg",
+      { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" },
+      s("circle", { cx: 5, cy: 5, r: 4 }),
+    ),
+    h("span", null, TEXT[state]),
+  );
 }
 
 /** The indicator for the top of the page. */
@@ -67,7 +93,10 @@ async function connect() {
   try {
     const query = lastId === null ? "" : `?last_event_id=${lastId}`;
     const response = await fetch(`/api/v1/events/stream${query}`, {
-      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" }, signal: mine.signal, cache: "no-store", credentials: "same-origin",
+      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" },
+      signal: mine.signal,
+      cache: "no-store",
+      credentials: "same-origin",
     });
     if (!response.ok) throw new Error(`the stream answered ${response.status}`);
     if (state !== "live") become("live");
@@ -107,7 +136,11 @@ function frame(text) {
   }
   heard();
   if (!data) return;
-  try { tell(JSON.parse(data)); } catch { /* not an event of ours */ }
+  try {
+    tell(JSON.parse(data));
+  } catch {
+    /* not an event of ours */
+  }
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -4,18 +4,46 @@ import { h } from "./dom.js";
 import { combo, findWorkspaces } from "./combo.js";
 import { dialog } from "./forms.js";
 
-let sections = [], allowed = () => false;
+let sections = [],
+  allowed = () => false;
 
 export function showPalette() {
   if (!allowed() || document.querySelector("dialog[open]")) return;
   const load = async (text) => {
-    const places = sections.filter(([, name]) => text === "" || name.toLowerCase().includes(text.toLowerCase())).map(([, name, href]) => ({ value: href.slice(1), text: name, hint: "section" }));
+    const places = sections
+      .filter(([, name]) => text === "" || name.toLowerCase().includes(text.toLowerCase()))
+      .map(([, name, href]) => ({ value: href.slice(1), text: name, hint: "section" }));
     const workspaces = await findWorkspaces(text);
-    return [...(text === "" ? [] : places), ...workspaces.map((w) => ({ ...w, value: `/workspaces/${w.value}` })), ...(text === "" ? places : [])];
+    return [
+      ...(text === "" ? [] : places),
+      ...workspaces.map((w) => ({ ...w, value: `/workspaces/${w.value}` })),
+      ...(text === "" ? places : []),
+    ];
   };
-  const go = (choice) => { if (choice) { box.close(); location.hash = choice.value; } };
-  const { input, list, search } = combo({ load, onpick: go, props: { "aria-label": "Workspace or section", placeholder: "Workspace, external ID, or a section" } });
-  const box = dialog("Jump to", h("div", { class: "field palette" }, input, list, h("p", { class: "hint" }, "Arrow keys choose, Enter goes there.")));
+  const go = (choice) => {
+    if (choice) {
+      box.close();
+      location.hash = choice.value;
+    }
+  };
+  const { input, list, search } = combo({
+    load,
+    onpick: go,
+    props: {
+      "aria-label": "Workspace or section",
+      placeholder: "Workspace, external ID, or a section",
+    },
+  });
+  const box = dialog(
+    "Jump to",
+    h(
+      "div",
+      { class: "field palette" },
+      input,
+      list,
+      h("p", { class: "hint" }, "Arrow keys choose, Enter goes there."),
+    ),
+  );
   input.focus();
   search();
 }
@@ -24,7 +52,13 @@ export function installPalette(nav, whenAllowed) {
   sections = nav;
   allowed = whenAllowed;
   document.addEventListener("keydown", (event) => {
-    if (event.key.toLowerCase() !== "k" || !(event.ctrlKey || event.metaKey) || event.altKey || event.shiftKey) return;
+    if (
+      event.key.toLowerCase() !== "k" ||
+      !(event.ctrlKey || event.metaKey) ||
+      event.altKey ||
+      event.shiftKey
+    )
+      return;
     event.preventDefault();
     showPalette();
   });

@@ -8,13 +8,17 @@ import { dialog } from "./forms.js";
 let sections = [];
 const on = () => preference("shortcuts") !== "off";
 
-const rows = () => [...document.querySelectorAll("main tbody a.row-link")].filter((a) => a.offsetParent);
+const rows = () =>
+  [...document.querySelectorAll("main tbody a.row-link")].filter((a) => a.offsetParent);
 
 function step(by) {
   const links = rows();
   if (!links.length) return;
-  const now = links.findIndex((a) => a === document.activeElement || a.closest("tr")?.contains(document.activeElement));
-  const next = now < 0 ? (by > 0 ? 0 : links.length - 1) : Math.max(0, Math.min(links.length - 1, now + by));
+  const now = links.findIndex(
+    (a) => a === document.activeElement || a.closest("tr")?.contains(document.activeElement),
+  );
+  const next =
+    now < 0 ? (by > 0 ? 0 : links.length - 1) : Math.max(0, Math.min(links.length - 1, now + by));
   links[next].focus();
   links[next].scrollIntoView({ block: "nearest" });
 }
@@ -24,7 +28,9 @@ const press = (selector) => document.querySelector(`main ${selector}`)?.click();
 const ACTIONS = {
   j: () => step(1),
   k: () => step(-1),
-  o: () => { if (document.activeElement?.classList.contains("row-link")) document.activeElement.click(); },
+  o: () => {
+    if (document.activeElement?.classList.contains("row-link")) document.activeElement.click();
+  },
   h: () => press("[data-page=back]:not(:disabled)"),
   l: () => press("[data-page=next]:not(:disabled)"),
   n: () => press("[data-new]"),
@@ -39,36 +45,75 @@ export function installShortcuts(nav) {
     // The top open form is what Ctrl+S means; the browser's own "save page" is of no use here.
     if (event.key === "s" && (event.ctrlKey || event.metaKey) && !event.altKey) {
       const forms = document.querySelectorAll("dialog[open] form, main form.form");
-      if (forms.length) { event.preventDefault(); forms[document.querySelector("dialog[open]") ? forms.length - 1 : 0].requestSubmit(); }
+      if (forms.length) {
+        event.preventDefault();
+        forms[document.querySelector("dialog[open]") ? forms.length - 1 : 0].requestSubmit();
+      }
       return;
     }
     if (event.ctrlKey || event.metaKey || event.altKey || !on()) return;
     const target = event.target;
-    if (target instanceof HTMLElement && (target.isContentEditable || target.matches("textarea, select, input:not([type=checkbox])"))) {
+    if (
+      target instanceof HTMLElement &&
+      (target.isContentEditable || target.matches("textarea, select, input:not([type=checkbox])"))
+    ) {
       if (event.key === "Escape" && target.matches("input[type=search]")) target.blur();
       return;
     }
-    if (document.querySelector("dialog[open]") || !document.body.classList.contains("signed-in")) return;
+    if (document.querySelector("dialog[open]") || !document.body.classList.contains("signed-in"))
+      return;
     if (Date.now() - goes < 1500) {
       goes = 0;
       const section = sections.find(([, , , letter]) => letter === event.key);
-      if (section) { event.preventDefault(); location.hash = section[2].slice(1); }
+      if (section) {
+        event.preventDefault();
+        location.hash = section[2].slice(1);
+      }
       return;
     }
-    if (event.key === "g") { goes = Date.now(); return; }
+    if (event.key === "g") {
+      goes = Date.now();
+      return;
+    }
     const action = ACTIONS[event.key];
-    if (action) { event.preventDefault(); action(); }
+    if (action) {
+      event.preventDefault();
+      action();
+    }
   });
 }
 
 export function showShortcuts() {
-  const row = (keys, text) => h("div", null, h("dt", null, keys.split(" ").map((k) => h("kbd", null, k))), h("dd", null, text));
+  const row = (keys, text) =>
+    h(
+      "div",
+      null,
+      h(
+        "dt",
+        null,
+        keys.split(" ").map((k) => h("kbd", null, k)),
+      ),
+      h("dd", null, text),
+    );
   const toggle = h("input", { type: "checkbox", checked: on() });
   toggle.addEventListener("change", () => prefer("shortcuts", toggle.checked ? null : "off"));
-  dialog("Keyboard shortcuts",
-    h("dl", { class: "keys" },
+  dialog(
+    "Keyboard shortcuts",
+    h(
+      "dl",
+      { class: "keys" },
       sections.map(([, name, , letter]) => row(`g ${letter}`, name)),
-      row("Ctrl+K", "Jump to a workspace"), row("/", "Search"), row("j k", "Next row, previous row"), row("Enter o", "Open the row"), row("h l", "Previous page, next page"),
-      row("n", "New: the button of the screen"), row("← →", "Bar to bar; Enter explains it"), row("Ctrl+S", "Save the open form"), row("Esc", "Close"), row("?", "This list")),
-    h("label", { class: "check" }, toggle, "Shortcuts are on"));
+      row("Ctrl+K", "Jump to a workspace"),
+      row("/", "Search"),
+      row("j k", "Next row, previous row"),
+      row("Enter o", "Open the row"),
+      row("h l", "Previous page, next page"),
+      row("n", "New: the button of the screen"),
+      row("← →", "Bar to bar; Enter explains it"),
+      row("Ctrl+S", "Save the open form"),
+      row("Esc", "Close"),
+      row("?", "This list"),
+    ),
+    h("label", { class: "check" }, toggle, "Shortcuts are on"),
+  );
 }

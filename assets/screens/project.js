@@ -13,25 +13,108 @@ export async function show(context, id) {
   const project = await api.get(`/projects/${id}`, { signal });
   const workspace = await api.get(`/workspaces/${project.workspace_id}`, { signal });
   title(project.name);
-  const edit = () => formDialog(`Edit ${project.name}`, [
-    { name: "name", label: "Name", required: true, value: project.name },
-    { name: "slug", label: "Slug", required: true, value: project.slug },
-    { name: "external_project_id", label: "External ID", value: project.external_project_id },
-    { name: "description", label: "Description", kind: "textarea", value: project.description },
-    { name: "metadata", label: "Metadata", kind: "json", rows: 4, value: JSON.stringify(project.metadata, null, 2) },
-  ], { label: "Save", submit: async (values) => { await api.patch(`/projects/${id}`, values); toast("Saved."); reroute(); } });
-  const move = () => formDialog(`Move ${project.name}`, [workspaceField({ name: "target_workspace_id", also: ["workspace_id"], label: "To workspace", required: true, help: "Its computers go along; usage is split at this second." })], {
-    label: "Move", submit: async (values) => { await api.post(`/projects/${id}/move`, values); toast(`${project.name} was moved.`); reroute(); },
+  const edit = () =>
+    formDialog(
+      `Edit ${project.name}`,
+      [
+        { name: "name", label: "Name", required: true, value: project.name },
+        { name: "slug", label: "Slug", required: true, value: project.slug },
+        { name: "external_project_id", label: "External ID", value: project.external_project_id },
+        { name: "description", label: "Description", kind: "textarea", value: project.description },
+        {
+          name: "metadata",
+          label: "Metadata",
+          kind: "json",
+          rows: 4,
+          value: JSON.stringify(project.metadata, null, 2),
+        },
+      ],
+      {
+        label: "Save",
+        submit: async (values) => {
+          await api.patch(`/projects/${id}`, values);
+          toast("Saved.");
+          reroute();
+        },
+      },
+    );
+  const move = () =>
+    formDialog(
+      `Move ${project.name}`,
+      [
+        workspaceField({
+          name: "target_workspace_id",
+          also: ["workspace_id"],
+          label: "To workspace",
+          required: true,
+          help: "Its computers go along; usage is split at this second.",
+        }),
+      ],
+      {
+        label: "Move",
+        submit: async (values) => {
+          await api.post(`/projects/${id}/move`, values);
+          toast(`${project.name} was moved.`);
+          reroute();
+        },
+      },
+    );
+  const remove = () =>
+    confirmDialog(
+      `Delete ${project.name}?`,
+      h(
+        "p",
+        null,
+        project.computer_count
+          ? `It has ${count(project.computer_count, "computer")}; delete or move them first.`
+          : "The project is empty.",
+      ),
+      {
+        label: "Delete project",
+        word: project.slug,
+        submit: async () => {
+          await api.delete(`/projects/${id}`);
+          toast(`Project ${project.name} was deleted.`);
+          go(`/workspaces/${project.workspace_id}/projects`);
+        },
+      },
+    );
+  const computers = h("div"),
+    domain = h("div");
+  fill(
+    main,
+    head(project.name, {
+      crumbs: [
+        ["Workspaces", "#/workspaces"],
+        [workspace.name, `#/workspaces/${workspace.id}/projects`],
+      ],
+      sub: [
+        h(
+          "div",
+          { class: "ids" },
+          h("code", null, project.slug),
+          project.is_default && h("span", { class: "tag" }, "default"),
+          project.external_project_id &&
+            h("span", null, "External ID ", h("code", null, project.external_project_id)),
+          copyable(project.id, { label: "Copy the ID" }),
+          h("span", null, "Created ", ago(project.created_at)),
+        ),
+        project.description && h("p", null, project.description),
+      ],
+      actions: [
+        button("Edit", edit),
+        menu("More", [
+          ["Move…", move],
+          ["Delete…", remove, "danger"],
+        ]),
+      ],
+    }),
+    computers,
+    domain,
+  );
+  computersPanel(computers, {
+    ...context,
+    filters: { project_id: id, workspace_id: project.workspace_id },
   });
-  const remove = () => confirmDialog(`Delete ${project.name}?`, h("p", null, project.computer_count ? `It has ${count(project.computer_count, "computer")}; delete or move them first.` : "The project is empty."), {
-    label: "Delete project", word: project.slug, submit: async () => { await api.delete(`/projects/${id}`); toast(`Project ${project.name} was deleted.`); go(`/workspaces/${project.workspace_id}/projects`); },
-  });
-  const computers = h("div"), domain = h("div");
-  fill(main, head(project.name, {
-    crumbs: [["Workspaces", "#/workspaces"], [workspace.name, `#/workspaces/${workspace.id}/projects`]],
-    sub: [h("div", { class: "ids" }, h("code", null, project.slug), project.is_default && h("span", { class: "tag" }, "default"), project.external_project_id && h("span", null, "External ID ", h("code", null, project.external_project_id)), copyable(project.id, { label: "Copy the ID" }), h("span", null, "Created ", ago(project.created_at))), project.description && h("p", null, project.description)],
-    actions: [button("Edit", edit), menu("More", [["Move…", move], ["Delete…", remove, "danger"]])],
-  }), computers, domain);
-  computersPanel(computers, { ...context, filters: { project_id: id, workspace_id: project.workspace_id } });
   domainPanel(domain, { path: `/projects/${id}/preview-domain`, name: project.name, signal });
 }
