@@ -1,6 +1,10 @@
+// @ts-check
 // The page: who is signed in, which screen the address names, and what holds on all of them.
 
-import { h, fill, icon } from "./lib/dom.js";
+/** @import { Action } from "./lib/ui.js" */
+/** @import { Session } from "./lib/api.js" */
+/** @import { Section } from "./lib/shortcuts.js" */
+import { byId, h, fill, icon } from "./lib/dom.js";
 import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
@@ -9,7 +13,23 @@ import { fullTime, prefer, preference, setClock, zone, LOCAL_ZONE } from "./lib/
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
 
+/**
+ * What a screen gets.
+ * @typedef {object} Context
+ * @property {HTMLElement} main its place
+ * @property {URLSearchParams} query of the address
+ * @property {(changes: Record<string, any>) => void} setQuery
+ * @property {AbortSignal} signal aborted when the screen is left
+ * @property {Session} who
+ * @property {(scope: string) => boolean} covers whether the key may do something
+ * @property {(text: string) => void} title
+ * @property {(path: string) => void} go
+ * @property {() => void} reroute draws the screen anew
+ */
+/** @typedef {{ show: (context: Context, ...parts: string[]) => Promise<unknown> }} Screen */
+
 // Each screen is a module of its own, loaded when it is first opened.
+/** @type {[pattern: RegExp, load: () => Promise<Screen>, section: string][]} */
 const SCREENS = [
   [/^\/$/, () => import("./screens/overview.js"), "overview"],
   [/^\/workspaces$/, () => import("./screens/workspaces.js"), "workspaces"],
@@ -28,7 +48,7 @@ const SCREENS = [
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
-// Id, name, address, letter after g, and the scope that a key needs for it.
+/** @type {Section[]} */
 const NAV = [
   ["overview", "Overview", "#/", "o", "usage:read"],
   ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"],
@@ -39,7 +59,10 @@ const NAV = [
   ["activity", "Activity", "#/activity", "a", "audit:read"],
   ["system", "System", "#/system", "s"],
 ];
-/** Whether the key of the session may read something: no scopes means all, and writing includes reading. */
+/**
+ * Whether the key of the session may read something: no scopes means all, and writing includes reading.
+ * @param {string} scope
+ */
 function covers(scope) {
   const [what] = scope.split(":");
   const enough = [
@@ -50,15 +73,21 @@ function covers(scope) {
     `${what}:write`,
     scope === "audit:read" && "audit_log:read",
   ];
-  return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
+  return (
+    !who.key.scopes.length ||
+    who.key.scopes.some((/** @type {string} */ one) => enough.includes(one))
+  );
 }
-const may = ([id, , , , scope]) => (id === "system" ? who.key.operator : covers(scope));
+/** @param {Section} section */
+const may = ([id, , , , scope]) => (scope ? covers(scope) : id === "system" && who.key.operator);
 
-const main = document.getElementById("main"),
-  top = document.getElementById("top");
-let who = null,
-  leaving = null,
-  firstScreen = true;
+const main = byId("main"),
+  top = byId("top");
+/** @type {Session} */
+let who = { signed_in: false, version: "", key: null };
+/** @type {AbortController | null} */
+let leaving = null;
+let firstScreen = true;
 
 /** The address behind the #: path and query. */
 function address() {
@@ -66,7 +95,10 @@ function address() {
   return { path: path || "/", query: new URLSearchParams(query ?? "") };
 }
 
-/** Another query of the same screen; a filter is not a step in the history. */
+/**
+ * Another query of the same screen; a filter is not a step in the history.
+ * @param {Record<string, any>} changes
+ */
 function setQuery(changes) {
   const { path, query } = address();
   for (const [name, value] of Object.entries(changes)) {
@@ -77,10 +109,14 @@ function setQuery(changes) {
   history.replaceState(null, "", `#${path}${text ? `?${text}` : ""}`);
 }
 
+function closeDialogs() {
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.open && dialog.close());
+}
+
 async function route() {
   leaving?.abort();
-  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
-  if (!who?.signed_in) return signIn();
+  closeDialogs();
+  if (!who.signed_in) return signIn();
   const mine = (leaving = new AbortController());
   const { path, query } = address();
   // A key that may not see the overview begins with the first section that it may see.
@@ -98,6 +134,7 @@ async function route() {
     );
     return;
   }
+  /** @type {Context} */
   const context = {
     main,
     query,
@@ -114,7 +151,7 @@ async function route() {
   try {
     const screen = await found[1]();
     if (mine.signal.aborted) return;
-    await screen.show(context, ...path.match(found[0]).slice(1));
+    await screen.show(context, ...(path.match(found[0]) ?? []).slice(1));
   } catch (e) {
     if (e.name === "AbortError" || mine.signal.aborted) return;
     if (e.status === undefined) console.error(e);
@@ -128,14 +165,16 @@ async function route() {
   firstScreen = false;
 }
 
+/** @param {string} text */
 function title(text) {
   document.title = text ? `${text} · workspaced` : "workspaced";
   if (text && !firstScreen) say(text);
 }
 
+/** @param {string} [current] */
 function drawNav(current) {
   fill(
-    document.getElementById("nav"),
+    byId("nav"),
     NAV.filter(may).map(([id, name, href, letter]) =>
       h(
         "a",
@@ -148,18 +187,32 @@ function drawNav(current) {
 }
 
 function drawTop() {
-  top.hidden = !who?.signed_in;
-  document.body.classList.toggle("signed-in", Boolean(who?.signed_in));
+  top.hidden = !who.signed_in;
+  document.body.classList.toggle("signed-in", Boolean(who.signed_in));
   drawBanner();
-  if (!who?.signed_in) return;
+  if (!who.signed_in) return;
   const theme = preference("theme") ?? "system";
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @returns {Action}
+   */
   const pick = (name, value) => [
     `${theme === value ? "✓ " : ""}${name}`,
     () => setTheme(value === "system" ? null : value),
   ];
   const utc = zone() === "UTC";
+  /** @type {Action[]} */
+  const looks = [
+    pick("System theme", "system"),
+    pick("Light theme", "light"),
+    pick("Dark theme", "dark"),
+    [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)],
+    [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
+    ["Keyboard shortcuts (?)", showShortcuts],
+  ];
   fill(
-    document.getElementById("jump"),
+    byId("jump"),
     h(
       "button",
       { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette },
@@ -169,7 +222,7 @@ function drawTop() {
     ),
   );
   fill(
-    document.getElementById("tools"),
+    byId("tools"),
     live.indicator(),
     h(
       "a",
@@ -181,18 +234,7 @@ function drawTop() {
       },
       icon("docs"),
     ),
-    menu(
-      "Appearance and times",
-      [
-        pick("System theme", "system"),
-        pick("Light theme", "light"),
-        pick("Dark theme", "dark"),
-        [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)],
-        [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
-        ["Keyboard shortcuts (?)", showShortcuts],
-      ],
-      { ico: "sun" },
-    ),
+    menu("Appearance and times", looks, { ico: "sun" }),
     h(
       "button",
       {
@@ -207,6 +249,7 @@ function drawTop() {
   );
 }
 
+/** @param {string | null} value */
 function setTheme(value) {
   prefer("theme", value);
   if (value) document.documentElement.dataset.theme = value;
@@ -214,6 +257,7 @@ function setTheme(value) {
   drawTop();
   readEmulator();
 }
+/** @param {string | null} value */
 function setZone(value) {
   prefer("times", value);
   drawTop();
@@ -224,6 +268,7 @@ function setZone(value) {
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
 
+/** @param {string} [note] */
 async function signIn(note) {
   live.stop();
   emulator = null;
@@ -237,7 +282,7 @@ async function signIn(note) {
     main,
     who,
     note,
-    done: (found) => {
+    done: (/** @type {Session} */ found) => {
       who = found;
       begin();
     },
@@ -256,9 +301,9 @@ async function signOut() {
 }
 
 onSignedOut(() => {
-  if (!who?.signed_in) return;
+  if (!who.signed_in) return;
   leaving?.abort();
-  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
+  closeDialogs();
   who = { ...who, signed_in: false, key: null };
   signIn("The session is over. Sign in again to go on where you were.");
 });
@@ -266,23 +311,21 @@ onSignedOut(() => {
 // ---------------------------------------------------------------------------------------------
 // The emulator: a clock that is driven and answers that are spoiled would puzzle whoever does not know.
 
+/** @type {any} what /system says */
 let emulator = null;
 
 function drawBanner() {
-  const banner = document.getElementById("banner"),
+  const banner = byId("banner"),
     { clock, now, faults } = emulator ?? {};
   const driven = clock && clock !== "system",
     parts = [];
-  if (who?.dev_key)
+  if (who.dev_key) {
     parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
-  if (driven)
-    parts.push(
-      h(
-        "span",
-        null,
-        `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`,
-      ),
-    );
+  }
+  if (driven) {
+    const how = clock === "frozen" ? "stands still at" : "is set by hand:";
+    parts.push(h("span", null, `The clock ${how} ${fullTime(now)}`));
+  }
   if (faults) {
     parts.push(
       h(
@@ -302,7 +345,7 @@ function drawBanner() {
   // Drawn again only when it says something else, for whoever is about to press the button, and for
   // screen readers, which read it out each time: a clock that runs is no news.
   const said = [
-    who?.dev_key,
+    who.dev_key,
     clock,
     clock === "frozen" ? now : driven && address().path,
     faults,
@@ -325,7 +368,7 @@ async function removeFaults() {
 
 /** What the emulator does, where there is one and the key may know: the page goes by its clock. */
 async function readEmulator() {
-  if (!who?.key?.operator || emulator?.faults === null) return;
+  if (!who.key?.operator || emulator?.faults === null) return;
   try {
     emulator = await api.get("/system");
     if (emulator.faults !== null) setClock(emulator.now);
@@ -335,7 +378,7 @@ async function readEmulator() {
   }
 }
 setInterval(() => {
-  if (who?.signed_in && !document.hidden) readEmulator();
+  if (who.signed_in && !document.hidden) readEmulator();
 }, 10_000);
 
 async function begin() {
@@ -357,12 +400,12 @@ async function boot() {
     return;
   }
   installShortcuts(NAV);
-  installPalette(NAV, () => Boolean(who?.signed_in));
+  installPalette(NAV, () => Boolean(who.signed_in));
   window.addEventListener("hashchange", () => {
     readEmulator();
     route();
   });
-  document.getElementById("skip").addEventListener("click", (event) => {
+  byId("skip").addEventListener("click", (event) => {
     event.preventDefault();
     main.focus();
     main.scrollIntoView();

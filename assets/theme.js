@@ -1,3 +1,4 @@
+// @ts-check
 // Runs before the first paint, so that nobody sees the other theme flash by.
 (function () {
   var theme = null;

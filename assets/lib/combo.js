@@ -1,10 +1,21 @@
+// @ts-check
 // A field that searches while one types: the combobox pattern of ARIA. With ten thousand workspaces a
 // list of all of them is no choice.
 
+/** @import { Props } from "./dom.js" */
 import { h, fill, uid, debounce } from "./dom.js";
 import { api, query } from "./api.js";
 
-/** `load(text)` answers `[{ value, text, hint }]`; `onpick(choice)` is called when one is chosen. */
+/** @typedef {{ value: string, text: string, hint?: string }} Choice */
+
+/**
+ * `load(text)` answers `[{ value, text, hint }]`; `onpick(choice)` is called when one is chosen.
+ * @param {object} spec
+ * @param {(text: string) => Promise<Choice[]>} spec.load
+ * @param {(choice: Choice | null) => void} spec.onpick
+ * @param {string} [spec.text]
+ * @param {Props} [spec.props]
+ */
 export function combo({ load, onpick, text = "", props = {} }) {
   const id = uid("c");
   const list = h("ul", {
@@ -25,8 +36,9 @@ export function combo({ load, onpick, text = "", props = {} }) {
     ...props,
     value: text,
   });
-  let choices = [],
-    active = -1,
+  /** @type {Choice[]} */
+  let choices = [];
+  let active = -1,
     asked = 0;
   // What is listed belongs to an older text; Enter then means the first of what is on its way.
   let stale = false,
@@ -43,15 +55,12 @@ export function combo({ load, onpick, text = "", props = {} }) {
     if (!input.isConnected) return;
     if (!isOpen()) list.showPopover();
     const at = input.getBoundingClientRect();
-    for (const [name, px] of [
-      ["left", at.left],
-      ["top", at.bottom + 4],
-      ["width", at.width],
-      ["max-height", Math.max(130, Math.min(300, innerHeight - at.bottom - 16))],
-    ])
-      list.style.setProperty(name, `${px}px`);
+    const room = Math.max(130, Math.min(300, innerHeight - at.bottom - 16));
+    const box = { left: at.left, top: at.bottom + 4, width: at.width, "max-height": room };
+    for (const [name, px] of Object.entries(box)) list.style.setProperty(name, `${px}px`);
     input.setAttribute("aria-expanded", "true");
   }
+  /** @param {number} i */
   function point(i) {
     active = i;
     [...list.children].forEach((one, n) => one.setAttribute("aria-selected", String(n === i)));
@@ -61,6 +70,7 @@ export function combo({ load, onpick, text = "", props = {} }) {
       one.scrollIntoView({ block: "nearest" });
     }
   }
+  /** @param {number} i */
   function pick(i) {
     const choice = choices[i];
     if (!choice) return;
@@ -68,6 +78,29 @@ export function combo({ load, onpick, text = "", props = {} }) {
     close();
     onpick(choice);
   }
+  /**
+   * @param {Choice} choice
+   * @param {number} i
+   */
+  function option(choice, i) {
+    /** @param {Event} event */
+    const onpointerdown = (event) => {
+      event.preventDefault();
+      pick(i);
+    };
+    return h(
+      "li",
+      { id: `${id}-${i}`, role: "option", "aria-selected": "false", onpointerdown },
+      h("span", null, choice.text),
+      choice.hint && h("code", { class: "hint" }, choice.hint),
+    );
+  }
+  const none = () =>
+    h(
+      "li",
+      { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" },
+      "Nothing matches",
+    );
   async function search() {
     const mine = ++asked;
     try {
@@ -75,31 +108,7 @@ export function combo({ load, onpick, text = "", props = {} }) {
       if (mine !== asked || document.activeElement !== input) return;
       choices = found;
       stale = false;
-      fill(
-        list,
-        found.length
-          ? found.map((c, i) =>
-              h(
-                "li",
-                {
-                  id: `${id}-${i}`,
-                  role: "option",
-                  "aria-selected": "false",
-                  onpointerdown: (e) => {
-                    e.preventDefault();
-                    pick(i);
-                  },
-                },
-                h("span", null, c.text),
-                c.hint && h("code", { class: "hint" }, c.hint),
-              ),
-            )
-          : h(
-              "li",
-              { class: "hint", role: "option", "aria-disabled": "true", "aria-selected": "false" },
-              "Nothing matches",
-            ),
-      );
+      fill(list, found.length ? found.map(option) : none());
       open();
       point(found.length ? 0 : -1);
       if (pickFirst) {
@@ -146,8 +155,12 @@ export function combo({ load, onpick, text = "", props = {} }) {
   return { input, list, search };
 }
 
-/** Workspaces by any part of name, slug, external id or id. */
+/**
+ * Workspaces by any part of name, slug, external id or id.
+ * @param {string} text
+ * @returns {Promise<Choice[]>}
+ */
 export async function findWorkspaces(text) {
   const page = await api.get(`/workspaces${query({ q: text, page: 1, page_size: 8 })}`);
-  return page.data.map((w) => ({ value: w.id, text: w.name, hint: w.slug }));
+  return page.data.map((/** @type {any} */ w) => ({ value: w.id, text: w.name, hint: w.slug }));
 }

@@ -1,3 +1,4 @@
+// @ts-check
 // Numbers, times and words for people. Times are local, or UTC for the whole page by one switch;
 // the tooltip always has both.
 
@@ -5,6 +6,7 @@ import { h } from "./dom.js";
 
 const LOCALE = navigator.language || "en";
 
+/** @param {string} key */
 const stored = (key) => {
   try {
     return localStorage.getItem(key);
@@ -12,7 +14,11 @@ const stored = (key) => {
     return null;
   }
 };
-/** Keeps a preference; private windows may refuse. */
+/**
+ * Keeps a preference; private windows may refuse.
+ * @param {string} key
+ * @param {string | null} value
+ */
 export function prefer(key, value) {
   try {
     if (value === null) localStorage.removeItem(key);
@@ -21,7 +27,10 @@ export function prefer(key, value) {
     /* not kept */
   }
 }
-/** A preference that was kept. */
+/**
+ * A preference that was kept.
+ * @param {string} key
+ */
 export const preference = (key) => stored(key);
 
 /** The zone of this browser. */
@@ -30,16 +39,24 @@ export const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "U
 export const zone = () => (stored("times") === "utc" ? "UTC" : LOCAL_ZONE);
 
 let ahead = 0;
-/** Follows the server's clock, which in development may be set by hand; a second or two are the way. */
+/**
+ * Follows the server's clock, which in development may be set by hand; a second or two are the way.
+ * @param {string} at
+ */
 export function setClock(at) {
-  const by = new Date(at) - Date.now();
+  const by = Date.parse(at) - Date.now();
   ahead = Math.abs(by) > 5000 ? by : 0;
 }
 /** Milliseconds of the server's clock. */
 export const now = () => Date.now() + ahead;
 
 const formats = new Map();
-/** A date format that is made once. */
+/**
+ * A date format that is made once.
+ * @param {Intl.DateTimeFormatOptions} options
+ * @param {string} [timeZone]
+ * @returns {Intl.DateTimeFormat}
+ */
 export function dateFormat(options, timeZone = zone()) {
   const key = JSON.stringify([options, timeZone]);
   if (!formats.has(key))
@@ -47,6 +64,7 @@ export function dateFormat(options, timeZone = zone()) {
   return formats.get(key);
 }
 
+/** @type {Intl.DateTimeFormatOptions} */
 const FULL = {
   day: "numeric",
   month: "short",
@@ -56,23 +74,36 @@ const FULL = {
   second: "2-digit",
   timeZoneName: "short",
 };
+/** @type {Intl.DateTimeFormatOptions} */
 const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+/** @type {Intl.DateTimeFormatOptions} */
 const SHORT_YEAR = { day: "numeric", month: "short", year: "numeric" };
 
-/** An instant in full, in the page's zone. */
+/**
+ * An instant in full, in the page's zone.
+ * @param {string} at
+ * @param {string} [tz]
+ */
 export const fullTime = (at, tz) => dateFormat(FULL, tz).format(new Date(at));
-/** An instant in full, in UTC. */
+/**
+ * An instant in full, in UTC.
+ * @param {string} at
+ */
 export const utcTime = (at) => `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-/** An instant as an element: short text, both zones in the tooltip. */
+/**
+ * An instant as an element: short text, both zones in the tooltip.
+ * @param {string | null | undefined} at
+ */
 export function time(at, { full = false } = {}) {
   if (!at) return h("span", { class: "none" }, "–");
   const date = new Date(at);
-  const recent = Math.abs(now() - date) < 300 * 864e5;
+  const recent = Math.abs(now() - date.getTime()) < 300 * 864e5;
   const text = full ? fullTime(at) : dateFormat(recent ? SHORT : SHORT_YEAR).format(date);
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
 const UNITS = [
   ["year", 31536e6],
   ["month", 2592e6],
@@ -81,10 +112,13 @@ const UNITS = [
   ["minute", 6e4],
 ];
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "long" });
-/** "5 minutes ago", with the instant in the tooltip. */
+/**
+ * "5 minutes ago", with the instant in the tooltip.
+ * @param {string | null | undefined} at
+ */
 export function ago(at) {
   if (!at) return h("span", { class: "none" }, "–");
-  const passed = new Date(at) - now();
+  const passed = Date.parse(at) - now();
   const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
   const text = unit
     ? relative.format(Math.round(passed / unit[1]), unit[0])
@@ -94,7 +128,10 @@ export function ago(at) {
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
-/** A length of time: "3 d 4 h", "12 min", "40 s". */
+/**
+ * A length of time: "3 d 4 h", "12 min", "40 s".
+ * @param {number} ms
+ */
 export function duration(ms) {
   const total = Math.max(0, Math.round(ms / 1000));
   const [d, hr, min, sec] = [
@@ -114,18 +151,36 @@ const decimal = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 6 });
 const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
 
-/** A whole number. */
+/**
+ * A whole number.
+ * @param {number | null | undefined} n
+ */
 export const number = (n) => whole.format(n ?? 0);
-/** A number with at most two decimals. */
+/**
+ * A number with at most two decimals.
+ * @param {number | null | undefined} n
+ */
 export const decimals = (n) => decimal.format(n ?? 0);
-/** A number for a legend: whole where it is large, and cut off as the API cuts off whole credits. */
-export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n)) : decimals(n));
-/** Micro-credits as credits, exactly. */
+/**
+ * A number for a legend: whole where it is large, and cut off as the API cuts off whole credits.
+ * @param {number | null | undefined} n
+ */
+export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n ?? 0)) : decimals(n));
+/**
+ * Micro-credits as credits, exactly.
+ * @param {number | null | undefined} micros
+ */
 export const credits = (micros) => exact.format((micros ?? 0) / 1e6);
-/** A number for an axis. */
+/**
+ * A number for an axis.
+ * @param {number} n
+ */
 export const short = (n) => (Math.abs(n) >= 10000 ? compact.format(n) : decimal.format(n));
 
-/** Bytes in powers of 1,024. */
+/**
+ * Bytes in powers of 1,024.
+ * @param {number} n
+ */
 export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let i = 0;
@@ -136,5 +191,9 @@ export function bytes(n) {
   return `${i ? decimal.format(n) : n} ${units[i]}`;
 }
 
-/** "1 computer", "3 computers". */
+/**
+ * "1 computer", "3 computers".
+ * @param {number} n
+ * @param {string} one
+ */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;

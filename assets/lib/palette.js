@@ -1,14 +1,22 @@
+// @ts-check
 // Ctrl+K: type a part of a name and be there. Sections of the page, and workspaces of the API.
 
+/** @import { Choice } from "./combo.js" */
+/** @import { Section } from "./shortcuts.js" */
 import { h } from "./dom.js";
 import { combo, findWorkspaces } from "./combo.js";
 import { dialog } from "./forms.js";
 
+/** @type {Section[]} */
 let sections = [],
   allowed = () => false;
 
 export function showPalette() {
   if (!allowed() || document.querySelector("dialog[open]")) return;
+  /**
+   * @param {string} text
+   * @returns {Promise<Choice[]>}
+   */
   const load = async (text) => {
     const places = sections
       .filter(([, name]) => text === "" || name.toLowerCase().includes(text.toLowerCase()))
@@ -20,6 +28,7 @@ export function showPalette() {
       ...(text === "" ? places : []),
     ];
   };
+  /** @param {Choice | null} choice */
   const go = (choice) => {
     if (choice) {
       box.close();
@@ -48,6 +57,10 @@ export function showPalette() {
   search();
 }
 
+/**
+ * @param {Section[]} nav
+ * @param {() => boolean} whenAllowed
+ */
 export function installPalette(nav, whenAllowed) {
   sections = nav;
   allowed = whenAllowed;

@@ -1,16 +1,28 @@
+// @ts-check
 // The keyboard: g and a letter goes to a section, / searches, j and k move through rows, ? explains.
 // Nothing fires in a field, with a modifier, in a dialog, or when switched off.
 
-import { h } from "./dom.js";
+import { h, find } from "./dom.js";
 import { prefer, preference } from "./format.js";
 import { dialog } from "./forms.js";
 
+/**
+ * A section of the page: id, name, address, letter after g, and the scope that a key needs for it.
+ * @typedef {[id: string, name: string, href: string, letter: string, scope?: string]} Section
+ */
+
+/** @type {Section[]} */
 let sections = [];
 const on = () => preference("shortcuts") !== "off";
 
-const rows = () =>
-  [...document.querySelectorAll("main tbody a.row-link")].filter((a) => a.offsetParent);
+const rows = () => {
+  const links = /** @type {NodeListOf<HTMLElement>} */ (
+    document.querySelectorAll("main tbody a.row-link")
+  );
+  return [...links].filter((a) => a.offsetParent);
+};
 
+/** @param {number} by */
 function step(by) {
   const links = rows();
   if (!links.length) return;
@@ -23,21 +35,24 @@ function step(by) {
   links[next].scrollIntoView({ block: "nearest" });
 }
 
-const press = (selector) => document.querySelector(`main ${selector}`)?.click();
+/** @param {string} selector */
+const press = (selector) => find(`main ${selector}`)?.click();
 
+/** @type {Record<string, () => void>} */
 const ACTIONS = {
   j: () => step(1),
   k: () => step(-1),
   o: () => {
-    if (document.activeElement?.classList.contains("row-link")) document.activeElement.click();
+    find("a.row-link:focus")?.click();
   },
   h: () => press("[data-page=back]:not(:disabled)"),
   l: () => press("[data-page=next]:not(:disabled)"),
   n: () => press("[data-new]"),
-  "/": () => document.querySelector("main input[type=search]")?.focus(),
+  "/": () => find("main input[type=search]")?.focus(),
   "?": () => showShortcuts(),
 };
 
+/** @param {Section[]} nav */
 export function installShortcuts(nav) {
   sections = nav;
   let goes = 0;
@@ -45,9 +60,10 @@ export function installShortcuts(nav) {
     // The top open form is what Ctrl+S means; the browser's own "save page" is of no use here.
     if (event.key === "s" && (event.ctrlKey || event.metaKey) && !event.altKey) {
       const forms = document.querySelectorAll("dialog[open] form, main form.form");
-      if (forms.length) {
+      const form = forms[document.querySelector("dialog[open]") ? forms.length - 1 : 0];
+      if (form instanceof HTMLFormElement) {
         event.preventDefault();
-        forms[document.querySelector("dialog[open]") ? forms.length - 1 : 0].requestSubmit();
+        form.requestSubmit();
       }
       return;
     }
@@ -84,6 +100,10 @@ export function installShortcuts(nav) {
 }
 
 export function showShortcuts() {
+  /**
+   * @param {string} keys
+   * @param {string} text
+   */
   const row = (keys, text) =>
     h(
       "div",
