@@ -31,14 +31,14 @@ const SOURCES = {
 /** Asking again at once finds the same: resolvers remember. */
 const COOL_DOWN_S = 5;
 
-/** @typedef {{ path: string, name: string, signal: AbortSignal }} Of `path` in the API, `name` of whose it is */
+/** @typedef {{ path: string, name: string, signal: AbortSignal }} Owner `path` of the domain in the API, `name` of whose it is */
 
 /**
  * @param {HTMLElement} place
- * @param {Of} of
+ * @param {Owner} owner
  */
-export function domainPanel(place, of) {
-  const { path, signal } = of;
+export function domainPanel(place, owner) {
+  const { path, signal } = owner;
   const inner = h("div");
   fill(
     place,
@@ -59,8 +59,8 @@ export function domainPanel(place, of) {
           h(
             "div",
             { class: "actions" },
-            checkButton(of, inner, reload),
-            button("Remove domain", () => remove(d, of, reload)),
+            checkButton(owner, inner, reload),
+            button("Remove domain", () => remove(d, owner, reload)),
           ),
         ),
         records(d.records),
@@ -103,7 +103,7 @@ const domainForm = (d, path, done) =>
   );
 
 /**
- * @param {Of} of
+ * @param {Owner} owner
  * @param {HTMLElement} inner what `reload` draws anew, with another such button
  * @param {() => Promise<void>} reload
  */
@@ -136,7 +136,7 @@ function coolDown(check) {
 
 /**
  * @param {any} d
- * @param {Of} of
+ * @param {Owner} owner
  * @param {() => void} done
  */
 const remove = (d, { path, name }, done) =>

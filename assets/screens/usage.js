@@ -235,13 +235,13 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
 /**
  * The panel with what is behind a bar.
  * @param {string} path
- * @param {object} of
- * @param {string} of.ts
- * @param {string} of.granularity
- * @param {string} of.tz
- * @param {boolean} of.quiet true where nobody has asked just now: it is not scrolled to
- * @param {AbortSignal} of.signal
- * @param {() => void} of.close
+ * @param {object} how
+ * @param {string} how.ts
+ * @param {string} how.granularity
+ * @param {string} how.tz
+ * @param {boolean} how.quiet true where nobody has asked just now: it is not scrolled to
+ * @param {AbortSignal} how.signal
+ * @param {() => void} how.close
  */
 function explanation(path, { ts, granularity, tz, quiet, signal, close }) {
   const inner = h("div");

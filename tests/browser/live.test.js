@@ -70,6 +70,19 @@ test("where it never stops, the list follows all the same", async () => {
     .waitFor();
 });
 
+test("a new cap is seen in the list of workspaces, whatever happens right after it", async () => {
+  await second.goto(`${service.origin}/admin#/workspaces`);
+  const row = second.getByRole("row", { name: /Live Clinic/ });
+  await row.getByText("no cap").waitFor();
+  await second.locator(".live[data-state=live]").waitFor();
+  await service.put(`/workspaces/${id}/settings`, { max_computers: 17 });
+  await service.call("PATCH", `/workspaces/${id}`, { description: "Front office" });
+  await row.getByText(/ of 17/).waitFor(SOON);
+  await service.put(`/workspaces/${id}/settings`, { max_computers: null });
+  await second.goto(`${service.origin}/admin#/workspaces/${id}/computers`);
+  await statusIn(second).waitFor();
+});
+
 test("a screen reader hears of it", async () => {
   await service.post(`/computers/${computer.id}/stop`);
   await until(

@@ -219,5 +219,19 @@ test("the API reference works from this server alone", async () => {
   await card.getByText(/200 OK · request req_/).waitFor();
 });
 
+test("in the examples every part of a path is a variable of the language", async () => {
+  await page.goto(`${service.origin}/docs`);
+  const card = page
+    .locator(".operation")
+    .filter({ has: page.getByText("/api/v1/webhooks/{id}/deliveries/{did}", { exact: true }) });
+  await card.locator("summary").click();
+  const path = `${service.origin}/api/v1/webhooks`;
+  await card.getByText(`curl "${path}/$ID/deliveries/$DID"`).waitFor();
+  await card.getByRole("radio", { name: "Python" }).check();
+  await card.getByText(`f"${path}/{id}/deliveries/{did}"`).waitFor();
+  await card.getByRole("radio", { name: "TypeScript" }).check();
+  await card.getByText("fetch(`" + path + "/${id}/deliveries/${did}`").waitFor();
+});
+
 test("no error in the console, no request to another origin", () =>
   assert.deepEqual(browser.faults, []));
