@@ -1,6 +1,10 @@
+// @ts-check
 // The page: who is signed in, which screen the address names, and what holds on all of them.
 
-import { h, fill, icon } from "./lib/dom.js";
+/** @import { Action } from "./lib/ui.js" */
+/** @import { Session } from "./lib/api.js" */
+/** @import { Section } from "./lib/shortcuts.js" */
+import { byId, h, fill, icon } from "./lib/dom.js";
 import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
@@ -9,11 +13,31 @@ import { fullTime, prefer, preference, setClock, zone, LOCAL_ZONE } from "./lib/
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
 
+/**
+ * What a screen gets.
+ * @typedef {object} Context
+ * @property {HTMLElement} main its place
+ * @property {URLSearchParams} query of the address
+ * @property {(changes: Record<string, any>) => void} setQuery
+ * @property {AbortSignal} signal aborted when the screen is left
+ * @property {Session} who
+ * @property {(scope: string) => boolean} covers whether the key may do something
+ * @property {(text: string) => void} title
+ * @property {(path: string) => void} go
+ * @property {() => void} reroute draws the screen anew
+ */
+/** @typedef {{ show: (context: Context, ...parts: string[]) => Promise<unknown> }} Screen */
+
 // Each screen is a module of its own, loaded when it is first opened.
+/** @type {[pattern: RegExp, load: () => Promise<Screen>, section: string][]} */
 const SCREENS = [
   [/^\/$/, () => import("./screens/overview.js"), "overview"],
   [/^\/workspaces$/, () => import("./screens/workspaces.js"), "workspaces"],
-  [/^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/, () => import("./screens/workspace.js"), "workspaces"],
+  [
+    /^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/,
+    () => import("./screens/workspace.js"),
+    "workspaces",
+  ],
   [/^\/computers$/, () => import("./screens/computers.js"), "computers"],
   [/^\/computers\/([0-9a-f-]{36})$/, () => import("./screens/computer.js"), "computers"],
   [/^\/projects$/, () => import("./screens/projects.js"), "projects"],
@@ -24,19 +48,46 @@ const SCREENS = [
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
-// Id, name, address, letter after g, and the scope that a key needs for it.
-const NAV = [["overview", "Overview", "#/", "o", "usage:read"], ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"], ["computers", "Computers", "#/computers", "c", "computers:read"],
-  ["projects", "Projects", "#/projects", "p", "projects:read"], ["keys", "API keys", "#/keys", "k", "keys:admin"], ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"], ["activity", "Activity", "#/activity", "a", "audit:read"], ["system", "System", "#/system", "s"]];
-/** Whether the key of the session may read something: no scopes means all, and writing includes reading. */
+/** @type {Section[]} */
+const NAV = [
+  ["overview", "Overview", "#/", "o", "usage:read"],
+  ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"],
+  ["computers", "Computers", "#/computers", "c", "computers:read"],
+  ["projects", "Projects", "#/projects", "p", "projects:read"],
+  ["keys", "API keys", "#/keys", "k", "keys:admin"],
+  ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"],
+  ["activity", "Activity", "#/activity", "a", "audit:read"],
+  ["system", "System", "#/system", "s"],
+];
+/**
+ * Whether the key of the session may read something: no scopes means all, and writing includes reading.
+ * @param {string} scope
+ */
 function covers(scope) {
   const [what] = scope.split(":");
-  const enough = ["*", "*:*", scope, `${what}:*`, `${what}:write`, scope === "audit:read" && "audit_log:read"];
-  return !who.key.scopes.length || who.key.scopes.some((one) => enough.includes(one));
+  const enough = [
+    "*",
+    "*:*",
+    scope,
+    `${what}:*`,
+    `${what}:write`,
+    scope === "audit:read" && "audit_log:read",
+  ];
+  return (
+    !who.key.scopes.length ||
+    who.key.scopes.some((/** @type {string} */ one) => enough.includes(one))
+  );
 }
-const may = ([id, , , , scope]) => (id === "system" ? who.key.operator : covers(scope));
+/** @param {Section} section */
+const may = ([id, , , , scope]) => (scope ? covers(scope) : id === "system" && who.key.operator);
 
-const main = document.getElementById("main"), top = document.getElementById("top");
-let who = null, leaving = null, firstScreen = true;
+const main = byId("main"),
+  top = byId("top");
+/** @type {Session} */
+let who = { signed_in: false, version: "", key: null };
+/** @type {AbortController | null} */
+let leaving = null;
+let firstScreen = true;
 
 /** The address behind the #: path and query. */
 function address() {
@@ -44,20 +95,28 @@ function address() {
   return { path: path || "/", query: new URLSearchParams(query ?? "") };
 }
 
-/** Another query of the same screen; a filter is not a step in the history. */
+/**
+ * Another query of the same screen; a filter is not a step in the history.
+ * @param {Record<string, any>} changes
+ */
 function setQuery(changes) {
   const { path, query } = address();
   for (const [name, value] of Object.entries(changes)) {
-    if (value === null || value === undefined || value === "") query.delete(name); else query.set(name, value);
+    if (value === null || value === undefined || value === "") query.delete(name);
+    else query.set(name, value);
   }
   const text = query.toString();
   history.replaceState(null, "", `#${path}${text ? `?${text}` : ""}`);
 }
 
+function closeDialogs() {
+  document.querySelectorAll("dialog").forEach((dialog) => dialog.open && dialog.close());
+}
+
 async function route() {
   leaving?.abort();
-  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
-  if (!who?.signed_in) return signIn();
+  closeDialogs();
+  if (!who.signed_in) return signIn();
   const mine = (leaving = new AbortController());
   const { path, query } = address();
   // A key that may not see the overview begins with the first section that it may see.
@@ -68,14 +127,31 @@ async function route() {
   drawNav(found?.[2]);
   if (!found) {
     title("Not found");
-    fill(main, h("div", { class: "head" }, h("h1", null, "There is no such page")), h("p", null, h("a", { href: "#/" }, "To the overview")));
+    fill(
+      main,
+      h("div", { class: "head" }, h("h1", null, "There is no such page")),
+      h("p", null, h("a", { href: "#/" }, "To the overview")),
+    );
     return;
   }
-  const context = { main, query, setQuery, signal: mine.signal, who, covers, title, go: (to) => { location.hash = to; }, reroute: route };
+  /** @type {Context} */
+  const context = {
+    main,
+    query,
+    setQuery,
+    signal: mine.signal,
+    who,
+    covers,
+    title,
+    go: (to) => {
+      location.hash = to;
+    },
+    reroute: route,
+  };
   try {
     const screen = await found[1]();
     if (mine.signal.aborted) return;
-    await screen.show(context, ...path.match(found[0]).slice(1));
+    await screen.show(context, ...(path.match(found[0]) ?? []).slice(1));
   } catch (e) {
     if (e.name === "AbortError" || mine.signal.aborted) return;
     if (e.status === undefined) console.error(e);
@@ -89,44 +165,110 @@ async function route() {
   firstScreen = false;
 }
 
+/** @param {string} text */
 function title(text) {
   document.title = text ? `${text} · workspaced` : "workspaced";
   if (text && !firstScreen) say(text);
 }
 
+/** @param {string} [current] */
 function drawNav(current) {
-  fill(document.getElementById("nav"), NAV.filter(may).map(([id, name, href, letter]) =>
-    h("a", { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` }, icon(id), h("span", null, name))));
+  fill(
+    byId("nav"),
+    NAV.filter(may).map(([id, name, href, letter]) =>
+      h(
+        "a",
+        { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` },
+        icon(id),
+        h("span", null, name),
+      ),
+    ),
+  );
 }
 
 function drawTop() {
-  top.hidden = !who?.signed_in;
-  document.body.classList.toggle("signed-in", Boolean(who?.signed_in));
+  top.hidden = !who.signed_in;
+  document.body.classList.toggle("signed-in", Boolean(who.signed_in));
   drawBanner();
-  if (!who?.signed_in) return;
+  if (!who.signed_in) return;
   const theme = preference("theme") ?? "system";
-  const pick = (name, value) => [`${theme === value ? "✓ " : ""}${name}`, () => setTheme(value === "system" ? null : value)];
+  /**
+   * @param {string} name
+   * @param {string} value
+   * @returns {Action}
+   */
+  const pick = (name, value) => [
+    `${theme === value ? "✓ " : ""}${name}`,
+    () => setTheme(value === "system" ? null : value),
+  ];
   const utc = zone() === "UTC";
-  fill(document.getElementById("jump"), h("button", { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette }, icon("search"), h("span", null, "Jump to…"), h("kbd", null, "Ctrl K")));
-  fill(document.getElementById("tools"), live.indicator(),
-    h("a", { class: "icon-button", href: "/docs", title: "API reference", "aria-label": "API reference" }, icon("docs")),
-    menu("Appearance and times", [pick("System theme", "system"), pick("Light theme", "light"), pick("Dark theme", "dark"),
-      [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)], [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
-      ["Keyboard shortcuts (?)", showShortcuts]], { ico: "sun" }),
-    h("button", { type: "button", class: "icon-button", title: `Sign out ${who.key.key_prefix}…`, "aria-label": "Sign out", onclick: signOut }, icon("out")));
+  /** @type {Action[]} */
+  const looks = [
+    pick("System theme", "system"),
+    pick("Light theme", "light"),
+    pick("Dark theme", "dark"),
+    [`${utc ? "" : "✓ "}Times in ${LOCAL_ZONE}`, () => setZone(null)],
+    [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
+    ["Keyboard shortcuts (?)", showShortcuts],
+  ];
+  fill(
+    byId("jump"),
+    h(
+      "button",
+      { type: "button", class: "jump", title: "Jump to (Ctrl+K)", onclick: showPalette },
+      icon("search"),
+      h("span", null, "Jump to…"),
+      h("kbd", null, "Ctrl K"),
+    ),
+  );
+  fill(
+    byId("tools"),
+    live.indicator(),
+    h(
+      "a",
+      {
+        class: "icon-button",
+        href: "/docs",
+        title: "API reference",
+        "aria-label": "API reference",
+      },
+      icon("docs"),
+    ),
+    menu("Appearance and times", looks, { ico: "sun" }),
+    h(
+      "button",
+      {
+        type: "button",
+        class: "icon-button",
+        title: `Sign out ${who.key.key_prefix}…`,
+        "aria-label": "Sign out",
+        onclick: signOut,
+      },
+      icon("out"),
+    ),
+  );
 }
 
+/** @param {string | null} value */
 function setTheme(value) {
   prefer("theme", value);
-  if (value) document.documentElement.dataset.theme = value; else delete document.documentElement.dataset.theme;
+  if (value) document.documentElement.dataset.theme = value;
+  else delete document.documentElement.dataset.theme;
   drawTop();
   readEmulator();
 }
-function setZone(value) { prefer("times", value); drawTop(); readEmulator(); route(); }
+/** @param {string | null} value */
+function setZone(value) {
+  prefer("times", value);
+  drawTop();
+  readEmulator();
+  route();
+}
 
 // ---------------------------------------------------------------------------------------------
 // Signing in and out
 
+/** @param {string} [note] */
 async function signIn(note) {
   live.stop();
   emulator = null;
@@ -136,20 +278,32 @@ async function signIn(note) {
   title("Sign in");
   delete main.dataset.path;
   const { show } = await import("./screens/signin.js");
-  show({ main, who, note, done: (found) => { who = found; begin(); } });
+  show({
+    main,
+    who,
+    note,
+    done: (/** @type {Session} */ found) => {
+      who = found;
+      begin();
+    },
+  });
 }
 
 async function signOut() {
-  try { await session.signOut(); } catch (e) { return toastError(e); }
+  try {
+    await session.signOut();
+  } catch (e) {
+    return toastError(e);
+  }
   leaving?.abort();
   who = { ...who, signed_in: false, key: null };
   signIn("You have signed out.");
 }
 
 onSignedOut(() => {
-  if (!who?.signed_in) return;
+  if (!who.signed_in) return;
   leaving?.abort();
-  document.querySelectorAll("dialog[open]").forEach((d) => d.close());
+  closeDialogs();
   who = { ...who, signed_in: false, key: null };
   signIn("The session is over. Sign in again to go on where you were.");
 });
@@ -157,39 +311,75 @@ onSignedOut(() => {
 // ---------------------------------------------------------------------------------------------
 // The emulator: a clock that is driven and answers that are spoiled would puzzle whoever does not know.
 
+/** @type {any} what /system says */
 let emulator = null;
 
 function drawBanner() {
-  const banner = document.getElementById("banner"), { clock, now, faults } = emulator ?? {};
-  const driven = clock && clock !== "system", parts = [];
-  if (who?.dev_key) parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
-  if (driven) parts.push(h("span", null, `The clock ${clock === "frozen" ? "stands still at" : "is set by hand:"} ${fullTime(now)}`));
+  const banner = byId("banner"),
+    { clock, now, faults } = emulator ?? {};
+  const driven = clock && clock !== "system",
+    parts = [];
+  if (who.dev_key) {
+    parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
+  }
+  if (driven) {
+    const how = clock === "frozen" ? "stands still at" : "is set by hand:";
+    parts.push(h("span", null, `The clock ${how} ${fullTime(now)}`));
+  }
   if (faults) {
-    parts.push(h("span", { class: "faults" }, icon("warn"), `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
-      h("button", { type: "button", class: "button small", onclick: removeFaults }, faults === 1 ? "Remove it" : "Remove them all")));
+    parts.push(
+      h(
+        "span",
+        { class: "faults" },
+        icon("warn"),
+        `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
+        h(
+          "button",
+          { type: "button", class: "button small", onclick: removeFaults },
+          faults === 1 ? "Remove it" : "Remove them all",
+        ),
+      ),
+    );
   }
   banner.hidden = !parts.length;
   // Drawn again only when it says something else, for whoever is about to press the button, and for
   // screen readers, which read it out each time: a clock that runs is no news.
-  const said = [who?.dev_key, clock, clock === "frozen" ? now : driven && address().path, faults, zone()].join();
-  if (banner.dataset.said !== said) { banner.dataset.said = said; fill(banner, parts); }
+  const said = [
+    who.dev_key,
+    clock,
+    clock === "frozen" ? now : driven && address().path,
+    faults,
+    zone(),
+  ].join();
+  if (banner.dataset.said !== said) {
+    banner.dataset.said = said;
+    fill(banner, parts);
+  }
 }
 
 async function removeFaults() {
-  try { await dev.clearFaults(); } catch (e) { toastError(e); }
+  try {
+    await dev.clearFaults();
+  } catch (e) {
+    toastError(e);
+  }
   readEmulator();
 }
 
 /** What the emulator does, where there is one and the key may know: the page goes by its clock. */
 async function readEmulator() {
-  if (!who?.key?.operator || emulator?.faults === null) return;
+  if (!who.key?.operator || emulator?.faults === null) return;
   try {
     emulator = await api.get("/system");
     if (emulator.faults !== null) setClock(emulator.now);
     drawBanner();
-  } catch { /* the System screen says what is wrong */ }
+  } catch {
+    /* the System screen says what is wrong */
+  }
 }
-setInterval(() => { if (who?.signed_in && !document.hidden) readEmulator(); }, 10_000);
+setInterval(() => {
+  if (who.signed_in && !document.hidden) readEmulator();
+}, 10_000);
 
 async function begin() {
   drawTop();
@@ -197,7 +387,9 @@ async function begin() {
   await readEmulator();
   await route();
   // The other screens are fetched while nobody waits for them.
-  (window.requestIdleCallback ?? setTimeout)(() => SCREENS.forEach(([, load]) => load().catch(() => {})));
+  (window.requestIdleCallback ?? setTimeout)(() =>
+    SCREENS.forEach(([, load]) => load().catch(() => {})),
+  );
 }
 
 async function boot() {
@@ -208,10 +400,17 @@ async function boot() {
     return;
   }
   installShortcuts(NAV);
-  installPalette(NAV, () => Boolean(who?.signed_in));
-  window.addEventListener("hashchange", () => { readEmulator(); route(); });
-  document.getElementById("skip").addEventListener("click", (event) => { event.preventDefault(); main.focus(); main.scrollIntoView(); });
-  if (who.signed_in) begin(); else signIn();
+  installPalette(NAV, () => Boolean(who.signed_in));
+  window.addEventListener("hashchange", () => {
+    readEmulator();
+    route();
+  });
+  byId("skip").addEventListener("click", (event) => {
+    event.preventDefault();
+    main.focus();
+    main.scrollIntoView();
+  });
+  if (who.signed_in) begin();
+  else signIn();
 }
 boot();
-

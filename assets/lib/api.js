@@ -1,14 +1,37 @@
+// @ts-check
 // The public API, with the session's cookie in place of a key.
+
+/** @typedef {{ signal?: AbortSignal | null }} Options */
+/** @typedef {{ body?: unknown, key?: string } & Options} Request */
+
+/**
+ * Who is signed in.
+ * @typedef {object} Session
+ * @property {boolean} signed_in
+ * @property {string} version
+ * @property {string | null} [dev_key] of development mode
+ * @property {any} key of the session; null where nobody is signed in
+ */
 
 const BASE = "/api/v1";
 
 /** What the API, or the way to it, refused. */
 export class ApiError extends Error {
+  /**
+   * @param {number} status
+   * @param {any} [body]
+   * @param {string | null} [requestId]
+   * @param {number | null} [retryAfter]
+   */
   constructor(status, body, requestId, retryAfter) {
-    super(body?.message ?? (status ? `The server answered ${status}.` : "The server cannot be reached."));
+    super(
+      body?.message ??
+        (status ? `The server answered ${status}.` : "The server cannot be reached."),
+    );
     this.status = status;
     this.code = body?.code ?? (status ? "ERROR" : "NETWORK");
     this.requestId = body?.request_id ?? requestId ?? null;
+    /** @type {Record<string, string[]>} */
     this.fields = body?.errors ?? {};
     this.details = body?.error?.details ?? {};
     this.existing = body?.error?.existing ?? null;
@@ -16,9 +39,15 @@ export class ApiError extends Error {
   }
 }
 
+/** @type {(error: ApiError) => void} */
 let signedOut = () => {};
-/** Called when the session turns out to be over. */
-export const onSignedOut = (f) => { signedOut = f; };
+/**
+ * Called when the session turns out to be over.
+ * @param {typeof signedOut} f
+ */
+export const onSignedOut = (f) => {
+  signedOut = f;
+};
 
 function random() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));
@@ -28,15 +57,26 @@ function random() {
 // Keys of POSTs whose answer was lost: sent again as it was, a request is not executed twice.
 const undecided = new Map();
 
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {Request} [request]
+ */
 async function send(method, url, { body, signal, key } = {}) {
+  /** @type {Record<string, string>} */
   const headers = { "X-Workspaced-Admin": "1", Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
-  const once = method === "POST" && url.startsWith(BASE), what = once && `${url} ${JSON.stringify(body)}`;
+  const once = method === "POST" && url.startsWith(BASE),
+    what = once && `${url} ${JSON.stringify(body)}`;
   if (once) headers["Idempotency-Key"] = key ?? undecided.get(what) ?? random();
   let response;
   try {
     response = await fetch(url, {
-      method, headers, signal, credentials: "same-origin", cache: "no-store",
+      method,
+      headers,
+      signal,
+      credentials: "same-origin",
+      cache: "no-store",
       body: body === undefined ? undefined : JSON.stringify(body),
     });
   } catch (e) {
@@ -44,39 +84,93 @@ async function send(method, url, { body, signal, key } = {}) {
     if (e.name === "AbortError") throw e;
     throw new ApiError(0);
   }
-  if (once && response.status >= 500) undecided.set(what, headers["Idempotency-Key"]); else undecided.delete(what);
+  if (once && response.status >= 500) undecided.set(what, headers["Idempotency-Key"]);
+  else undecided.delete(what);
   return response;
 }
 
+/**
+ * @param {string} method
+ * @param {string} url
+ * @param {Request} [options]
+ * @returns {Promise<any>}
+ */
 async function json(method, url, options) {
   const response = await send(method, url, options);
   const requestId = response.headers.get("x-request-id");
   let body = null;
-  try { body = await response.json(); } catch (e) { if (e.name === "AbortError") throw e; }
+  try {
+    body = await response.json();
+  } catch (e) {
+    if (e.name === "AbortError") throw e;
+  }
   if (response.ok) return body;
-  const error = new ApiError(response.status, body, requestId, Number(response.headers.get("retry-after")) || null);
+  const error = new ApiError(
+    response.status,
+    body,
+    requestId,
+    Number(response.headers.get("retry-after")) || null,
+  );
   if (response.status === 401 && url.startsWith(BASE)) signedOut(error);
   throw error;
 }
 
-/** A query string of what is set. */
+/**
+ * A query string of what is set.
+ * @param {Record<string, any>} params
+ */
 export function query(params) {
   const set = Object.entries(params).filter(([, v]) => v !== undefined && v !== null && v !== "");
   return set.length ? `?${new URLSearchParams(set)}` : "";
 }
 
 export const api = {
+  /**
+   * @param {string} path
+   * @param {Options} [options]
+   */
   get: (path, options) => json("GET", BASE + path, options),
+  /**
+   * @param {string} path
+   * @param {unknown} [body]
+   * @param {Options} [options]
+   */
   post: (path, body, options) => json("POST", BASE + path, { body: body ?? {}, ...options }),
+  /**
+   * @param {string} path
+   * @param {unknown} body
+   * @param {Options} [options]
+   */
   put: (path, body, options) => json("PUT", BASE + path, { body, ...options }),
+  /**
+   * @param {string} path
+   * @param {unknown} body
+   * @param {Options} [options]
+   */
   patch: (path, body, options) => json("PATCH", BASE + path, { body, ...options }),
+  /**
+   * @param {string} path
+   * @param {Options} [options]
+   */
   delete: (path, options) => json("DELETE", BASE + path, options),
-  /** A reply that is not JSON. */
+  /**
+   * A reply that is not JSON.
+   * @param {string} path
+   * @param {Options} [options]
+   */
   raw: (path, options) => send("GET", BASE + path, options),
 };
 
 export const session = {
+  /**
+   * @param {Options} [options]
+   * @returns {Promise<Session>}
+   */
   show: (options) => json("GET", "/admin/session", options),
+  /**
+   * @param {string} key
+   * @returns {Promise<Session>}
+   */
   signIn: (key) => json("POST", "/admin/session", { body: { key } }),
   signOut: () => json("DELETE", "/admin/session"),
 };
@@ -88,10 +182,17 @@ export const dev = {
 
 // What changes rarely and is shown everywhere is asked for once.
 const kept = new Map();
-/** A GET whose answer is kept until the page is left. */
+/**
+ * A GET whose answer is kept until the page is left.
+ * @param {string} path
+ * @returns {Promise<any>}
+ */
 export function once(path) {
   if (!kept.has(path)) {
-    const asked = api.get(path).catch((e) => { kept.delete(path); throw e; });
+    const asked = api.get(path).catch((e) => {
+      kept.delete(path);
+      throw e;
+    });
     kept.set(path, asked);
   }
   return kept.get(path);

@@ -1,21 +1,44 @@
+// @ts-check
 // Elements without a framework. Text only ever becomes a text node: there is no way from data to
 // markup in this file, and the page has no other.
 
+/**
+ * What an element may hold: nothing of null, undefined and false is drawn.
+ * @typedef {Node | string | number | boolean | null | undefined | Child[]} Child
+ */
+
+/**
+ * Attributes, and: `on…` for listeners, `vars` for custom properties of the style, `dataset`, `value`.
+ * @typedef {{ [name: `on${string}`]: ((event: any) => unknown) | null | undefined, [name: string]: unknown }} Props
+ */
+
 const SVG = "http://www.w3.org/2000/svg";
 
+/**
+ * @template {HTMLElement | SVGElement} T
+ * @param {T} element
+ * @param {Props | null | undefined} props
+ * @param {Child[]} children
+ * @returns {T}
+ */
 function build(element, props, children) {
-  for (const [name, value] of Object.entries(props ?? {})) {
+  for (const [name, value] of Object.entries(/** @type {Record<string, any>} */ (props ?? {}))) {
     if (value === null || value === undefined || value === false) continue;
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name === "vars") for (const [key, v] of Object.entries(value)) element.style.setProperty(key, v);
+    else if (name === "vars")
+      for (const [key, v] of Object.entries(value)) element.style.setProperty(key, v);
     else if (name === "dataset") Object.assign(element.dataset, value);
-    else if (name === "value") element.value = value;
+    else if (name === "value") Object.assign(element, { value });
     else element.setAttribute(name, value === true ? "" : value);
   }
   append(element, children);
   return element;
 }
 
+/**
+ * @param {Element} element
+ * @param {Child[]} children
+ */
 function append(element, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false) continue;
@@ -24,34 +47,80 @@ function append(element, children) {
   }
 }
 
-/** An element: `h("p", { class: "hint", onclick: f }, "text", child)`. */
+/**
+ * An element: `h("p", { class: "hint", onclick: f }, "text", child)`.
+ * @template {keyof HTMLElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Props | null} [props]
+ * @param {Child[]} children
+ */
 export const h = (tag, props, ...children) => build(document.createElement(tag), props, children);
 
-/** The same in SVG. */
-export const s = (tag, props, ...children) => build(document.createElementNS(SVG, tag), props, children);
+/**
+ * The same in SVG.
+ * @template {keyof SVGElementTagNameMap} Tag
+ * @param {Tag} tag
+ * @param {Props | null} [props]
+ * @param {Child[]} children
+ */
+export const s = (tag, props, ...children) =>
+  build(document.createElementNS(SVG, tag), props, children);
 
-/** Replaces what is in an element. */
+/**
+ * Replaces what is in an element.
+ * @template {Element} T
+ * @param {T} element
+ * @param {Child[]} children
+ */
 export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
   return element;
 }
 
+/**
+ * An element that every page has.
+ * @param {string} id
+ */
+export const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/**
+ * The first element that a selector finds.
+ * @param {string} selector
+ * @param {ParentNode} [inside]
+ */
+export const find = (selector, inside = document) =>
+  /** @type {HTMLElement | null} */ (inside.querySelector(selector));
+
 let ids = 0;
 /** A new id for labels and descriptions. */
 export const uid = (prefix = "i") => `${prefix}${++ids}`;
 
-/** Calls `f` once for many calls: `ms` after the last one, and where they do not end, now and then. */
+/**
+ * Calls `f` once for many calls: `ms` after the last one, and where they do not end, now and then.
+ * @template {any[]} Args
+ * @param {(...args: Args) => unknown} f
+ * @param {number} ms
+ */
 export function debounce(f, ms, longest = 5 * ms) {
-  let timer, first = 0;
-  return (...args) => {
+  /** @type {number | undefined} */
+  let timer;
+  let first = 0;
+  return (/** @type {Args} */ ...args) => {
     const now = performance.now();
     if (!timer) first = now;
     clearTimeout(timer);
-    timer = setTimeout(() => { timer = undefined; f(...args); }, Math.max(0, Math.min(ms, first + longest - now)));
+    timer = window.setTimeout(
+      () => {
+        timer = undefined;
+        f(...args);
+      },
+      Math.max(0, Math.min(ms, first + longest - now)),
+    );
   };
 }
 
+/** @type {Record<string, string>} */
 const PATHS = {
   overview: "M3 3h7v9H3zM14 3h7v5h-7zM14 12h7v9h-7zM3 16h7v5H3z",
   workspaces: "M12 3l9 5-9 5-9-5zM3 12.500l9 5 9-5M3 17l9 5 9-5",
@@ -81,6 +150,13 @@ const PATHS = {
   help: "M9 9a3 3 0 1 1 4.200 2.700c-.8.400-1.200 1-1.200 2V14M12 17.500h.01",
 };
 
-/** An icon; decoration only, the words stand beside it or in the label. */
+/**
+ * An icon; decoration only, the words stand beside it or in the label.
+ * @param {string} name
+ */
 export const icon = (name) =>
-  s("svg", { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" }, s("path", { d: PATHS[name] ?? "" }));
+  s(
+    "svg",
+    { class: "icon", viewBox: "0 0 24 24", "aria-hidden": "true", focusable: "false" },
+    s("path", { d: PATHS[name] ?? "" }),
+  );

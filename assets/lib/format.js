@@ -1,3 +1,4 @@
+// @ts-check
 // Numbers, times and words for people. Times are local, or UTC for the whole page by one switch;
 // the tooltip always has both.
 
@@ -5,12 +6,31 @@ import { h } from "./dom.js";
 
 const LOCALE = navigator.language || "en";
 
-const stored = (key) => { try { return localStorage.getItem(key); } catch { return null; } };
-/** Keeps a preference; private windows may refuse. */
+/** @param {string} key */
+const stored = (key) => {
+  try {
+    return localStorage.getItem(key);
+  } catch {
+    return null;
+  }
+};
+/**
+ * Keeps a preference; private windows may refuse.
+ * @param {string} key
+ * @param {string | null} value
+ */
 export function prefer(key, value) {
-  try { if (value === null) localStorage.removeItem(key); else localStorage.setItem(key, value); } catch { /* not kept */ }
+  try {
+    if (value === null) localStorage.removeItem(key);
+    else localStorage.setItem(key, value);
+  } catch {
+    /* not kept */
+  }
 }
-/** A preference that was kept. */
+/**
+ * A preference that was kept.
+ * @param {string} key
+ */
 export const preference = (key) => stored(key);
 
 /** The zone of this browser. */
@@ -19,55 +39,107 @@ export const LOCAL_ZONE = Intl.DateTimeFormat().resolvedOptions().timeZone || "U
 export const zone = () => (stored("times") === "utc" ? "UTC" : LOCAL_ZONE);
 
 let ahead = 0;
-/** Follows the server's clock, which in development may be set by hand; a second or two are the way. */
+/**
+ * Follows the server's clock, which in development may be set by hand; a second or two are the way.
+ * @param {string} at
+ */
 export function setClock(at) {
-  const by = new Date(at) - Date.now();
+  const by = Date.parse(at) - Date.now();
   ahead = Math.abs(by) > 5000 ? by : 0;
 }
 /** Milliseconds of the server's clock. */
 export const now = () => Date.now() + ahead;
 
 const formats = new Map();
-/** A date format that is made once. */
+/**
+ * A date format that is made once.
+ * @param {Intl.DateTimeFormatOptions} options
+ * @param {string} [timeZone]
+ * @returns {Intl.DateTimeFormat}
+ */
 export function dateFormat(options, timeZone = zone()) {
   const key = JSON.stringify([options, timeZone]);
-  if (!formats.has(key)) formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone, hourCycle: "h23" }));
+  if (!formats.has(key))
+    formats.set(key, new Intl.DateTimeFormat(LOCALE, { ...options, timeZone, hourCycle: "h23" }));
   return formats.get(key);
 }
 
-const FULL = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", timeZoneName: "short" };
+/** @type {Intl.DateTimeFormatOptions} */
+const FULL = {
+  day: "numeric",
+  month: "short",
+  year: "numeric",
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+  timeZoneName: "short",
+};
+/** @type {Intl.DateTimeFormatOptions} */
 const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" };
+/** @type {Intl.DateTimeFormatOptions} */
 const SHORT_YEAR = { day: "numeric", month: "short", year: "numeric" };
 
-/** An instant in full, in the page's zone. */
+/**
+ * An instant in full, in the page's zone.
+ * @param {string} at
+ * @param {string} [tz]
+ */
 export const fullTime = (at, tz) => dateFormat(FULL, tz).format(new Date(at));
-/** An instant in full, in UTC. */
+/**
+ * An instant in full, in UTC.
+ * @param {string} at
+ */
 export const utcTime = (at) => `${new Date(at).toISOString().slice(0, 19).replace("T", " ")} UTC`;
 
-/** An instant as an element: short text, both zones in the tooltip. */
+/**
+ * An instant as an element: short text, both zones in the tooltip.
+ * @param {string | null | undefined} at
+ */
 export function time(at, { full = false } = {}) {
   if (!at) return h("span", { class: "none" }, "–");
   const date = new Date(at);
-  const recent = Math.abs(now() - date) < 300 * 864e5;
+  const recent = Math.abs(now() - date.getTime()) < 300 * 864e5;
   const text = full ? fullTime(at) : dateFormat(recent ? SHORT : SHORT_YEAR).format(date);
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
-const UNITS = [["year", 31536e6], ["month", 2592e6], ["day", 864e5], ["hour", 36e5], ["minute", 6e4]];
+/** @type {[Intl.RelativeTimeFormatUnit, number][]} */
+const UNITS = [
+  ["year", 31536e6],
+  ["month", 2592e6],
+  ["day", 864e5],
+  ["hour", 36e5],
+  ["minute", 6e4],
+];
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "long" });
-/** "5 minutes ago", with the instant in the tooltip. */
+/**
+ * "5 minutes ago", with the instant in the tooltip.
+ * @param {string | null | undefined} at
+ */
 export function ago(at) {
   if (!at) return h("span", { class: "none" }, "–");
-  const passed = new Date(at) - now();
+  const passed = Date.parse(at) - now();
   const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
-  const text = unit ? relative.format(Math.round(passed / unit[1]), unit[0]) : passed > 0 ? "in a moment" : "just now";
+  const text = unit
+    ? relative.format(Math.round(passed / unit[1]), unit[0])
+    : passed > 0
+      ? "in a moment"
+      : "just now";
   return h("time", { datetime: at, title: `${fullTime(at)}\n${utcTime(at)}` }, text);
 }
 
-/** A length of time: "3 d 4 h", "12 min", "40 s". */
+/**
+ * A length of time: "3 d 4 h", "12 min", "40 s".
+ * @param {number} ms
+ */
 export function duration(ms) {
   const total = Math.max(0, Math.round(ms / 1000));
-  const [d, hr, min, sec] = [Math.floor(total / 86400), Math.floor(total / 3600) % 24, Math.floor(total / 60) % 60, total % 60];
+  const [d, hr, min, sec] = [
+    Math.floor(total / 86400),
+    Math.floor(total / 3600) % 24,
+    Math.floor(total / 60) % 60,
+    total % 60,
+  ];
   if (d) return hr ? `${d} d ${hr} h` : `${d} d`;
   if (hr) return min ? `${hr} h ${min} min` : `${hr} h`;
   if (min) return sec && min < 10 ? `${min} min ${sec} s` : `${min} min`;
@@ -79,25 +151,49 @@ const decimal = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 6 });
 const compact = new Intl.NumberFormat(LOCALE, { notation: "compact", maximumFractionDigits: 1 });
 
-/** A whole number. */
+/**
+ * A whole number.
+ * @param {number | null | undefined} n
+ */
 export const number = (n) => whole.format(n ?? 0);
-/** A number with at most two decimals. */
+/**
+ * A number with at most two decimals.
+ * @param {number | null | undefined} n
+ */
 export const decimals = (n) => decimal.format(n ?? 0);
-/** A number for a legend: whole where it is large, and cut off as the API cuts off whole credits. */
-export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n)) : decimals(n));
-/** Micro-credits as credits, exactly. */
+/**
+ * A number for a legend: whole where it is large, and cut off as the API cuts off whole credits.
+ * @param {number | null | undefined} n
+ */
+export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n ?? 0)) : decimals(n));
+/**
+ * Micro-credits as credits, exactly.
+ * @param {number | null | undefined} micros
+ */
 export const credits = (micros) => exact.format((micros ?? 0) / 1e6);
-/** A number for an axis. */
+/**
+ * A number for an axis.
+ * @param {number} n
+ */
 export const short = (n) => (Math.abs(n) >= 10000 ? compact.format(n) : decimal.format(n));
 
-/** Bytes in powers of 1,024. */
+/**
+ * Bytes in powers of 1,024.
+ * @param {number} n
+ */
 export function bytes(n) {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let i = 0;
-  while (n >= 1024 && i < units.length - 1) { n /= 1024; i++; }
+  while (n >= 1024 && i < units.length - 1) {
+    n /= 1024;
+    i++;
+  }
   return `${i ? decimal.format(n) : n} ${units[i]}`;
 }
 
-/** "1 computer", "3 computers". */
+/**
+ * "1 computer", "3 computers".
+ * @param {number} n
+ * @param {string} one
+ */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
-

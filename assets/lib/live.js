@@ -1,3 +1,4 @@
+// @ts-check
 // What happens, as it happens: one event stream for the page, over fetch (which can carry the header
 // that a cookie needs, and says why it failed). While it is down, everything is asked for again
 // every 10 seconds; while the tab is hidden, nothing is.
@@ -5,37 +6,84 @@
 import { s, h, fill } from "./dom.js";
 import { fullTime } from "./format.js";
 
+/**
+ * An event of the stream; where null is told in its place, anything may have changed.
+ * @typedef {any} LiveEvent
+ */
+/** @typedef {{ pattern: RegExp, f: (event: LiveEvent) => void }} Listener */
+/** @typedef {"live" | "polling" | "paused" | "off"} State */
+
 const POLL_MS = 10_000;
+/** @type {Set<Listener>} */
 const listeners = new Set();
-let state = "off", lastId = null, lastHeard = null, controller = null, poll = null, wait = 1000, retry = null, wanted = false;
+/** @type {State} */
+let state = "off";
+let wanted = false;
+let wait = 1000;
+/** @type {string | null} */
+let lastId = null;
+/** @type {Date | null} */
+let lastHeard = null;
+/** @type {AbortController | null} */
+let controller = null;
+/** @type {number | undefined} */
+let poll;
+/** @type {number | undefined} */
+let retry;
+/** @type {HTMLElement | null} */
 let dot = null;
 
-/** Calls `f(event)` for events whose type matches, and `f(null)` when anything may have changed. */
+/**
+ * Calls `f(event)` for events whose type matches, and `f(null)` when anything may have changed.
+ * @param {RegExp} pattern
+ * @param {(event: LiveEvent) => void} f
+ * @param {AbortSignal} [signal]
+ */
 export function listen(pattern, f, signal) {
   const entry = { pattern, f };
   listeners.add(entry);
   signal?.addEventListener("abort", () => listeners.delete(entry), { once: true });
 }
 
+/** @param {LiveEvent} event */
 function tell(event) {
   for (const { pattern, f } of [...listeners]) if (!event || pattern.test(event.type)) f(event);
 }
 
+/** @param {State} next */
 function become(next) {
   state = next;
   clearInterval(poll);
-  poll = next === "polling" ? setInterval(() => { heard(); tell(null); }, POLL_MS) : null;
+  if (next === "polling") {
+    poll = window.setInterval(() => {
+      heard();
+      tell(null);
+    }, POLL_MS);
+  }
   draw();
 }
 
-function heard() { lastHeard = new Date(); draw(); }
+function heard() {
+  lastHeard = new Date();
+  draw();
+}
 
 const TEXT = { live: "Live", polling: "Every 10 s", paused: "Paused", off: "Not connected" };
 function draw() {
   if (!dot) return;
   dot.dataset.state = state;
-  dot.title = lastHeard ? `${TEXT[state]}; last heard at ${fullTime(lastHeard.toISOString())}` : TEXT[state];
-  fill(dot, s("svg", { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" }, s("circle", { cx: 5, cy: 5, r: 4 })), h("span", null, TEXT[state]));
+  dot.title = lastHeard
+    ? `${TEXT[state]}; last heard at ${fullTime(lastHeard.toISOString())}`
+    : TEXT[state];
+  fill(
+    dot,
+    s(
+      "svg",
+      { viewBox: "0 0 10 10", class: "dot", "aria-hidden": "true" },
+      s("circle", { cx: 5, cy: 5, r: 4 }),
+    ),
+    h("span", null, TEXT[state]),
+  );
 }
 
 /** The indicator for the top of the page. */
@@ -67,9 +115,12 @@ async function connect() {
   try {
     const query = lastId === null ? "" : `?last_event_id=${lastId}`;
     const response = await fetch(`/api/v1/events/stream${query}`, {
-      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" }, signal: mine.signal, cache: "no-store", credentials: "same-origin",
+      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" },
+      signal: mine.signal,
+      cache: "no-store",
+      credentials: "same-origin",
     });
-    if (!response.ok) throw new Error(`the stream answered ${response.status}`);
+    if (!response.ok || !response.body) throw new Error(`the stream answered ${response.status}`);
     if (state !== "live") become("live");
     wait = 1000;
     await read(response.body.getReader());
@@ -80,10 +131,11 @@ async function connect() {
   // A proper end is the server stopping or the session ending; a request of the page will tell which.
   // Not again where it polls already: the next round would be put off each time.
   if (state !== "paused" && state !== "polling") become("polling");
-  retry = setTimeout(connect, wait);
+  retry = window.setTimeout(connect, wait);
   wait = Math.min(wait * 2, 30_000);
 }
 
+/** @param {ReadableStreamDefaultReader<Uint8Array>} reader */
 async function read(reader) {
   const decoder = new TextDecoder();
   let buffer = "";
@@ -99,6 +151,7 @@ async function read(reader) {
   }
 }
 
+/** @param {string} text */
 function frame(text) {
   let data = "";
   for (const line of text.split("\n")) {
@@ -107,7 +160,11 @@ function frame(text) {
   }
   heard();
   if (!data) return;
-  try { tell(JSON.parse(data)); } catch { /* not an event of ours */ }
+  try {
+    tell(JSON.parse(data));
+  } catch {
+    /* not an event of ours */
+  }
 }
 
 document.addEventListener("visibilitychange", () => {

@@ -1,57 +1,125 @@
+// @ts-check
 // The parts that screens are put together from.
 
-import { h, s, fill, icon, uid } from "./dom.js";
+/** @import { Child, Props } from "./dom.js" */
+import { byId, h, s, fill, find, icon, uid } from "./dom.js";
 import { fullTime, number } from "./format.js";
 
 // ---------------------------------------------------------------------------------------------
 // Saying things
 
-/** Tells a screen reader. */
+/**
+ * Tells a screen reader.
+ * @param {string} text
+ */
 export function say(text) {
-  const said = document.getElementById("said");
+  const said = byId("said");
   said.textContent = "";
-  requestAnimationFrame(() => { said.textContent = text; });
+  requestAnimationFrame(() => {
+    said.textContent = text;
+  });
 }
 
-/** A short message that goes by itself. */
+/**
+ * A short message that goes by itself.
+ * @param {string} text
+ * @param {"ok" | "bad"} [kind]
+ */
 export function toast(text, kind = "ok") {
-  const close = h("button", { class: "icon-button", "aria-label": "Close", onclick: () => box.remove() }, icon("cross"));
-  const box = h("div", { class: `toast ${kind}` }, icon(kind === "ok" ? "check" : "warn"), h("p", null, text), close);
-  document.getElementById("toasts").append(box);
+  const close = h("button", { class: "icon-button", "aria-label": "Close" }, icon("cross"));
+  const box = h(
+    "div",
+    { class: `toast ${kind}` },
+    icon(kind === "ok" ? "check" : "warn"),
+    h("p", null, text),
+    close,
+  );
+  close.addEventListener("click", () => box.remove());
+  byId("toasts").append(box);
   setTimeout(() => box.remove(), kind === "ok" ? 5000 : 12000);
 }
 
-/** An error with what helps to find it. */
+/**
+ * An error with what helps to find it.
+ * @param {any} error
+ * @param {() => unknown} [retry]
+ */
 export function errorBox(error, retry) {
-  return h("div", { class: "problem", role: "alert" }, icon("warn"),
-    h("div", null,
+  return h(
+    "div",
+    { class: "problem", role: "alert" },
+    icon("warn"),
+    h(
+      "div",
+      null,
       h("p", null, error.message),
       error.requestId && h("p", { class: "hint" }, "Request ", h("code", null, error.requestId)),
-      error.retryAfter && h("p", { class: "hint" }, `Try again in ${error.retryAfter} s.`)),
-    retry && h("button", { class: "button", onclick: retry }, "Retry"));
+      error.retryAfter && h("p", { class: "hint" }, `Try again in ${error.retryAfter} s.`),
+    ),
+    retry && h("button", { class: "button", onclick: retry }, "Retry"),
+  );
 }
 
-/** Shows an error that belongs to no field. */
+/**
+ * Shows an error that belongs to no field.
+ * @param {any} e
+ */
 export const toastError = (e) => {
-  if (e.name !== "AbortError") toast(e.requestId ? `${e.message} (request ${e.requestId})` : e.message, "bad");
+  if (e.name !== "AbortError")
+    toast(e.requestId ? `${e.message} (request ${e.requestId})` : e.message, "bad");
 };
 
-/** What to do where there is nothing. */
+/**
+ * What to do where there is nothing.
+ * @param {string} title
+ * @param {Child} [text]
+ * @param {Child[]} actions
+ */
 export const empty = (title, text, ...actions) =>
-  h("div", { class: "empty" }, h("p", { class: "empty-title" }, title), text && h("p", { class: "hint" }, text), actions);
+  h(
+    "div",
+    { class: "empty" },
+    h("p", { class: "empty-title" }, title),
+    text && h("p", { class: "hint" }, text),
+    actions,
+  );
 
 /** A grey place of about the right height. */
 export const skeleton = (lines = 3) =>
-  h("div", { class: "skeleton", "aria-hidden": "true" }, Array.from({ length: lines }, () => h("span")));
+  h(
+    "div",
+    { class: "skeleton", "aria-hidden": "true" },
+    Array.from({ length: lines }, () => h("span")),
+  );
 
-/** Something with the four states: loading, empty and full as drawn, error, and stale when a later
- *  load fails. Returns `reload()`, which shows that it works only where there is nothing yet. */
+/**
+ * Something with the four states: loading, empty and full as drawn, error, and stale when a later
+ * load fails. Returns `reload()`, which shows that it works only where there is nothing yet.
+ * @template T
+ * @param {HTMLElement} place
+ * @param {(options: { signal?: AbortSignal }) => Promise<T>} load
+ * @param {(data: T) => Child} draw
+ * @param {{ signal?: AbortSignal, lines?: number }} [how]
+ */
 export function resource(place, load, draw, { signal, lines = 3 } = {}) {
-  let shown = false, shownAt = null, running = 0;
+  let shownAt = "",
+    running = 0;
   const note = h("p", { class: "stale-note", role: "status", hidden: true });
   const body = h("div", { class: "resource-body" }, skeleton(lines));
   place.setAttribute("aria-busy", "true");
   fill(place, note, body);
+  function retry() {
+    fill(body, skeleton(lines));
+    reload();
+  }
+  /** @param {any} e */
+  function drawProblem(e) {
+    if (!shownAt) return fill(body, errorBox(e, retry));
+    place.classList.add("stale");
+    note.hidden = false;
+    const again = h("button", { class: "link", onclick: reload }, "Retry");
+    return fill(note, `As of ${fullTime(shownAt)}: ${e.message} `, again);
+  }
   async function reload() {
     const mine = ++running;
     try {
@@ -61,16 +129,10 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
       redraw(body, draw(data));
       place.classList.remove("stale");
       note.hidden = true;
-      shown = true;
       shownAt = new Date().toISOString();
     } catch (e) {
       if (e.name === "AbortError" || mine !== running) return;
-      if (!shown) fill(body, errorBox(e, () => { fill(body, skeleton(lines)); reload(); }));
-      else {
-        place.classList.add("stale");
-        note.hidden = false;
-        fill(note, `As of ${fullTime(shownAt)}: ${e.message} `, h("button", { class: "link", onclick: reload }, "Retry"));
-      }
+      drawProblem(e);
       if (!e.status && e.code !== "NETWORK") console.error(e);
     } finally {
       if (mine === running) place.removeAttribute("aria-busy");
@@ -80,58 +142,166 @@ export function resource(place, load, draw, { signal, lines = 3 } = {}) {
   return reload;
 }
 
-/** A menu that somebody has open is not pulled away from under the pointer: wait for its end. */
+/**
+ * What several resources load at the same time is asked for once.
+ * @template T
+ * @param {(options: { signal?: AbortSignal }) => Promise<T>} load
+ */
+export function shared(load) {
+  /** @type {Promise<T> | null} */
+  let asked = null;
+  const forget = () => {
+    asked = null;
+  };
+  return (/** @type {{ signal?: AbortSignal }} */ options) =>
+    (asked ??= load(options).finally(() => setTimeout(forget, 0)));
+}
+
+/**
+ * A menu that somebody has open is not pulled away from under the pointer: wait for its end.
+ * @param {HTMLElement} place
+ */
 export async function menuClosed(place) {
   const open = place.querySelector(".menu:popover-open");
   if (open) await new Promise((closed) => open.addEventListener("toggle", closed, { once: true }));
 }
 
-/** Replaces what is in a place, and leaves the focus where it was. */
+/**
+ * Replaces what is in a place, and leaves the focus where it was.
+ * @param {HTMLElement} place
+ * @param {Child[]} content
+ */
 export function redraw(place, ...content) {
   const focused = keepFocus(place);
   fill(place, content);
   focused();
 }
 
-/** Whatever had the focus inside gets it back after a redraw, if it is still there. */
+/**
+ * Whatever had the focus inside gets it back after a redraw, if it is still there.
+ * @param {HTMLElement} element
+ */
 function keepFocus(element) {
-  const active = document.activeElement;
-  if (!element.contains(active)) return () => {};
-  const key = active.dataset.key ?? active.getAttribute("href");
-  const start = active.selectionStart;
+  const active = /** @type {HTMLElement | null} */ (document.activeElement);
+  if (!active || !element.contains(active)) return () => {};
+  /** @param {HTMLElement} e */
+  const keyOf = (e) => e.dataset.key ?? e.getAttribute("href");
+  const key = keyOf(active);
+  const start = /** @type {Partial<HTMLInputElement>} */ (active).selectionStart;
   return () => {
     if (!key) return;
-    const again = [...element.querySelectorAll("[data-key], a[href]")].find((e) => (e.dataset.key ?? e.getAttribute("href")) === key);
+    const all = /** @type {NodeListOf<HTMLInputElement>} */ (
+      element.querySelectorAll("[data-key], a[href]")
+    );
+    const again = [...all].find((e) => keyOf(e) === key);
     again?.focus({ preventScroll: true });
-    try { if (typeof start === "number") again?.setSelectionRange(start, start); } catch { /* not a text field */ }
+    try {
+      if (typeof start === "number") again?.setSelectionRange(start, start);
+    } catch {
+      /* not a text field */
+    }
   };
 }
 
 // ---------------------------------------------------------------------------------------------
 // Small parts
 
-export const button = (label, onclick, { kind = "", ico, ...rest } = {}) =>
-  h("button", { type: "button", class: `button ${kind}`, onclick, ...rest }, ico && icon(ico), label);
+/**
+ * An entry of a menu.
+ * @typedef {[label: string, action: () => unknown, kind?: string]} Action
+ */
 
+/**
+ * @param {string} label
+ * @param {(event: MouseEvent) => unknown} onclick
+ * @param {{ kind?: string, ico?: string } & Props} [look]
+ */
+export const button = (label, onclick, { kind = "", ico, ...rest } = {}) =>
+  h(
+    "button",
+    { type: "button", class: `button ${kind}`, onclick, ...rest },
+    ico && icon(ico),
+    label,
+  );
+
+/**
+ * The button of a screen that makes something; the key n presses it.
+ * @param {string} label
+ * @param {() => unknown} make
+ */
+export const newButton = (label, make) =>
+  button(label, make, { kind: "primary", ico: "plus", "data-new": true, title: `${label} (n)` });
+
+/** Stands where there is no value. */
+export const none = () => h("span", { class: "none" }, "–");
+
+/** @param {string} text */
+export const tag = (text) => h("span", { class: "tag" }, text);
+
+/**
+ * @param {string} title
+ * @param {{ actions?: Child, id?: string, note?: Child }} [parts]
+ * @param {Child[]} body
+ */
 export const panel = (title, { actions, id, note } = {}, ...body) => {
   const label = uid("p");
-  return h("section", { class: "panel", "aria-labelledby": label, id },
-    h("div", { class: "panel-head" }, h("h2", { id: label }, title), note && h("p", { class: "hint" }, note), actions && h("div", { class: "actions" }, actions)), body);
+  return h(
+    "section",
+    { class: "panel", "aria-labelledby": label, id },
+    h(
+      "div",
+      { class: "panel-head" },
+      h("h2", { id: label }, title),
+      note && h("p", { class: "hint" }, note),
+      actions && h("div", { class: "actions" }, actions),
+    ),
+    body,
+  );
 };
 
-/** The head of a screen: where it is, what it is, what can be done. */
+/**
+ * The head of a screen: where it is, what it is, what can be done.
+ * @param {string} title
+ * @param {{ crumbs?: [text: string, href: string][], sub?: Child, actions?: Child }} [parts]
+ */
 export const head = (title, { crumbs = [], sub, actions } = {}) =>
-  h("div", { class: "head" },
-    crumbs.length > 0 && h("nav", { class: "crumbs", "aria-label": "Path" }, crumbs.map(([text, href], i) => [i > 0 && h("span", { "aria-hidden": "true" }, "/"), h("a", { href }, text)])),
-    h("div", { class: "head-row" }, h("h1", null, title), actions && h("div", { class: "actions" }, actions)),
-    sub && h("div", { class: "sub" }, sub));
+  h(
+    "div",
+    { class: "head" },
+    crumbs.length > 0 &&
+      h(
+        "nav",
+        { class: "crumbs", "aria-label": "Path" },
+        crumbs.map(([text, href], i) => [
+          i > 0 && h("span", { "aria-hidden": "true" }, "/"),
+          h("a", { href }, text),
+        ]),
+      ),
+    h(
+      "div",
+      { class: "head-row" },
+      h("h1", null, title),
+      actions && h("div", { class: "actions" }, actions),
+    ),
+    sub && h("div", { class: "sub" }, sub),
+  );
 
-/** An id, short, with the whole in the tooltip. */
+/**
+ * An id, short, with the whole in the tooltip.
+ * @param {string} id
+ */
 export const shortIdOf = (id) => h("code", { title: id }, `${id.slice(0, 8)}…`);
 
-/** A text with a button that copies it. */
+/**
+ * A text with a button that copies it.
+ * @param {string} text
+ */
 export function copyable(text, { label = "Copy", code = true } = {}) {
-  const action = h("button", { type: "button", class: "icon-button", "aria-label": `${label}: ${text}`, title: label }, icon("copy"));
+  const action = h(
+    "button",
+    { type: "button", class: "icon-button", "aria-label": `${label}: ${text}`, title: label },
+    icon("copy"),
+  );
   action.addEventListener("click", async () => {
     const done = await copy(text, action);
     fill(action, icon(done ? "check" : "warn"));
@@ -141,7 +311,11 @@ export function copyable(text, { label = "Copy", code = true } = {}) {
   return h("span", { class: "copyable" }, code ? h("code", null, text) : text, action);
 }
 
-/** Copies; also where the page came over plain HTTP and there is no clipboard object. */
+/**
+ * Copies; also where the page came over plain HTTP and there is no clipboard object.
+ * @param {string} text
+ * @param {Element} [near]
+ */
 export async function copy(text, near = document.body) {
   try {
     await navigator.clipboard.writeText(text);
@@ -156,38 +330,143 @@ export async function copy(text, near = document.body) {
   }
 }
 
-const STATUS_ICON = { running: "play", stopped: "stop", error: "warn", active: "check", disabled: "pause", verified: "check", delivered: "check", failing: "warn", configured: "check",
-  ok: "check", failed: "warn", wrong: "warn", missing: "cross", pending: "more", pending_dns: "more", unchecked: "more", revoked: "cross" };
-/** A status as text, icon and colour. */
+/** @type {Record<string, string>} */
+const STATUS_ICON = {
+  running: "play",
+  stopped: "stop",
+  error: "warn",
+  active: "check",
+  disabled: "pause",
+  verified: "check",
+  delivered: "check",
+  failing: "warn",
+  configured: "check",
+  ok: "check",
+  failed: "warn",
+  wrong: "warn",
+  missing: "cross",
+  pending: "more",
+  pending_dns: "more",
+  unchecked: "more",
+  revoked: "cross",
+};
+/**
+ * A status as text, icon and colour.
+ * @param {string} word
+ */
 export const status = (word) =>
-  h("span", { class: "status", dataset: { status: word } }, icon(STATUS_ICON[word] ?? "restart"), h("span", null, String(word).replaceAll("_", " ")));
+  h(
+    "span",
+    { class: "status", dataset: { status: word } },
+    icon(STATUS_ICON[word] ?? "restart"),
+    h("span", null, String(word).replaceAll("_", " ")),
+  );
 
-/** Used of a cap: always the numbers, and a bar where there is a cap. */
+/**
+ * Used of a cap: always the numbers, and a bar where there is a cap.
+ * @param {number} used
+ * @param {number | null | undefined} max
+ */
 export function capBar(used, max, what = "computers") {
-  if (max === null || max === undefined) return h("span", { class: "cap" }, h("span", { class: "num" }, number(used)), h("span", { class: "hint" }, "no cap"));
+  if (max === null || max === undefined)
+    return h(
+      "span",
+      { class: "cap" },
+      h("span", { class: "num" }, number(used)),
+      h("span", { class: "hint" }, "no cap"),
+    );
   const share = max > 0 ? used / max : used > 0 ? 1 : 0;
   const level = share >= 1 ? "full" : share >= 0.75 ? "near" : "fine";
-  return h("span", { class: "cap" },
-    h("span", { class: "num" }, `${number(used)} of ${number(max)}`, used > max && h("span", { class: "over" }, ` ${number(used - max)} over`)),
-    s("svg", { class: `bar ${level}`, viewBox: "0 0 100 6", preserveAspectRatio: "none", role: "img", "aria-label": `${used} of ${max} ${what}` },
-      s("rect", { class: "bar-back", width: 100, height: 6 }), s("rect", { class: "bar-fill", width: Math.min(100, share * 100), height: 6 })));
+  return h(
+    "span",
+    { class: "cap" },
+    h(
+      "span",
+      { class: "num" },
+      `${number(used)} of ${number(max)}`,
+      used > max && h("span", { class: "over" }, ` ${number(used - max)} over`),
+    ),
+    s(
+      "svg",
+      {
+        class: `bar ${level}`,
+        viewBox: "0 0 100 6",
+        preserveAspectRatio: "none",
+        role: "img",
+        "aria-label": `${used} of ${max} ${what}`,
+      },
+      s("rect", { class: "bar-back", width: 100, height: 6 }),
+      s("rect", { class: "bar-fill", width: Math.min(100, share * 100), height: 6 }),
+    ),
+  );
 }
 
-/** Names and values. */
+/**
+ * Names and values.
+ * @param {([name: string, value: Child] | false | null | undefined | "" | 0)[]} list
+ */
 export const facts = (list) =>
-  h("dl", { class: "facts" }, list.filter(Boolean).map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value ?? "–"))));
+  h(
+    "dl",
+    { class: "facts" },
+    list
+      .filter((fact) => !!fact)
+      .map(([name, value]) => h("div", null, h("dt", null, name), h("dd", null, value ?? "–"))),
+  );
 
-/** A menu of actions behind a button: a native popover, closed by Esc and by a click elsewhere. */
+/**
+ * A menu of actions behind a button: a native popover, closed by Esc and by a click elsewhere.
+ * @param {string} label
+ * @param {(Action | false)[]} items
+ * @param {{ text?: string, ico?: string }} [look]
+ */
 export function menu(label, items, { text, ico = "more" } = {}) {
   const id = uid("m");
-  const list = h("div", { id, popover: "auto", class: "menu" }, items.filter(Boolean).map(([name, action, kind]) =>
-    h("button", { type: "button", class: kind ?? "", onclick: () => { list.hidePopover(); action(); } }, name)));
-  const open = h("button", { type: "button", class: text ? "button" : "icon-button", popovertarget: id, dataset: { key: label }, "aria-label": text ? null : label, title: text ? null : label, "aria-haspopup": "true" }, text, icon(ico));
+  const list = h(
+    "div",
+    { id, popover: "auto", class: "menu" },
+    items
+      .filter((item) => !!item)
+      .map(([name, action, kind]) =>
+        h(
+          "button",
+          {
+            type: "button",
+            class: kind ?? "",
+            onclick: () => {
+              list.hidePopover();
+              action();
+            },
+          },
+          name,
+        ),
+      ),
+  );
+  const open = h(
+    "button",
+    {
+      type: "button",
+      class: text ? "button" : "icon-button",
+      popovertarget: id,
+      dataset: { key: label },
+      "aria-label": text ? null : label,
+      title: text ? null : label,
+      "aria-haspopup": "true",
+    },
+    text,
+    icon(ico),
+  );
   list.addEventListener("toggle", (e) => {
     if (e.newState !== "open") return;
     const at = open.getBoundingClientRect();
-    list.style.setProperty("top", `${Math.min(at.bottom + 4, innerHeight - list.offsetHeight - 8)}px`);
-    list.style.setProperty("left", `${Math.max(8, Math.min(at.right - list.offsetWidth, innerWidth - list.offsetWidth - 8))}px`);
+    list.style.setProperty(
+      "top",
+      `${Math.min(at.bottom + 4, innerHeight - list.offsetHeight - 8)}px`,
+    );
+    list.style.setProperty(
+      "left",
+      `${Math.max(8, Math.min(at.right - list.offsetWidth, innerWidth - list.offsetWidth - 8))}px`,
+    );
     list.querySelector("button")?.focus();
   });
   return h("span", { class: "menu-place" }, open, list);
@@ -196,30 +475,121 @@ export function menu(label, items, { text, ico = "more" } = {}) {
 // ---------------------------------------------------------------------------------------------
 // Tables
 
-/** A table. A column: `{ label, cell(row), num, sort, hide }`. The first link of a row opens it. */
-export function table(caption, columns, rows, { sort, onsort, rowKey } = {}) {
-  const heads = columns.map((column) => {
-    const props = { scope: "col", class: `${column.num || column.end ? "num" : ""} ${column.hide ?? ""}` };
+/**
+ * @template Row
+ * @typedef {object} Column
+ * @property {string} label
+ * @property {(row: Row) => Child} cell
+ * @property {boolean} [num] a number: to the right
+ * @property {boolean} [end] to the right as well
+ * @property {string} [sort] the name that the API knows the order by
+ * @property {string} [hide] "wide" where there is no room for it on a phone
+ */
+
+/**
+ * A table. A column: `{ label, cell(row), num, sort, hide }`. The first link of a row opens it.
+ * @template Row
+ * @param {string} caption
+ * @param {(Column<Row> | false | undefined)[]} columns
+ * @param {Row[]} rows
+ * @param {{ sort?: string, onsort?: (sort: string) => void, rowKey?: (row: Row) => string | number }} [how]
+ */
+export function table(caption, columns, rows, { sort, onsort, rowKey = idOf } = {}) {
+  const drawn = columns.filter((column) => column !== false && column !== undefined);
+  /** @param {Column<Row>} column */
+  const look = (column) => `${column.num || column.end ? "num" : ""} ${column.hide ?? ""}`;
+  const heads = drawn.map((column) => {
+    const props = { scope: "col", class: look(column) };
     if (!column.sort || !onsort) return h("th", props, column.label);
-    const up = sort === column.sort, down = sort === `-${column.sort}`;
+    const up = sort === column.sort,
+      down = sort === `-${column.sort}`;
     const next = up ? `-${column.sort}` : column.sort;
-    return h("th", { ...props, "aria-sort": up ? "ascending" : down ? "descending" : "none" },
-      h("button", { type: "button", class: "sort", dataset: { key: `sort-${column.sort}` }, onclick: () => onsort(next) }, column.label,
-        h("span", { "aria-hidden": "true" }, up ? " ↑" : down ? " ↓" : "")));
+    const order = h(
+      "button",
+      {
+        type: "button",
+        class: "sort",
+        dataset: { key: `sort-${column.sort}` },
+        onclick: () => onsort(next),
+      },
+      column.label,
+      h("span", { "aria-hidden": "true" }, up ? " ↑" : down ? " ↓" : ""),
+    );
+    return h(
+      "th",
+      { ...props, "aria-sort": up ? "ascending" : down ? "descending" : "none" },
+      order,
+    );
   });
-  return h("div", { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
-    h("table", null, h("caption", { class: "sr" }, caption), h("thead", null, h("tr", null, heads)),
-      h("tbody", null, rows.map((row) => h("tr", { dataset: { row: rowKey ? rowKey(row) : row.id ?? "" } }, columns.map((column, i) =>
-        h(i === 0 ? "th" : "td", { scope: i === 0 ? "row" : null, class: `${column.num || column.end ? "num" : ""} ${column.hide ?? ""}`, "data-label": column.label }, column.cell(row))))))));
+  /** @param {Row} row */
+  const cells = (row) =>
+    drawn.map((column, i) =>
+      h(
+        i === 0 ? "th" : "td",
+        { scope: i === 0 ? "row" : null, class: look(column), "data-label": column.label },
+        column.cell(row),
+      ),
+    );
+  const body = rows.map((row) => h("tr", { dataset: { row: rowKey(row) } }, cells(row)));
+  return h(
+    "div",
+    { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
+    h(
+      "table",
+      null,
+      h("caption", { class: "sr" }, caption),
+      h("thead", null, h("tr", null, heads)),
+      h("tbody", null, body),
+    ),
+  );
 }
 
-/** Where in a long list one is, and the way on. `go(page)` gets a number from 1. */
+/** @param {any} row */
+const idOf = (row) => row.id ?? "";
+
+/**
+ * Where in a long list one is, and the way on. `go(page)` gets a number from 1.
+ * @param {number} page
+ * @param {number} size
+ * @param {number} total
+ * @param {(page: number) => void} go
+ */
 export function pager(page, size, total, go) {
   const pages = Math.max(1, Math.ceil(total / size));
   if (total === 0) return null;
-  const from = (page - 1) * size + 1, to = Math.min(page * size, total);
-  return h("nav", { class: "pager", "aria-label": "Pages" },
+  const from = (page - 1) * size + 1,
+    to = Math.min(page * size, total);
+  return h(
+    "nav",
+    { class: "pager", "aria-label": "Pages" },
     h("span", { role: "status" }, `${number(from)}–${number(to)} of ${number(total)}`),
-    pages > 1 && h("button", { type: "button", class: "button", disabled: page <= 1, dataset: { key: "page-back", page: "back" }, title: "Page back (h)", onclick: () => go(page - 1) }, icon("back"), "Back"),
-    pages > 1 && h("button", { type: "button", class: "button", disabled: page >= pages, dataset: { key: "page-next", page: "next" }, title: "Next page (l)", onclick: () => go(page + 1) }, "Next", icon("next")));
+    pages > 1 &&
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          disabled: page <= 1,
+          dataset: { key: "page-back", page: "back" },
+          title: "Page back (h)",
+          onclick: () => go(page - 1),
+        },
+        icon("back"),
+        "Back",
+      ),
+    pages > 1 &&
+      h(
+        "button",
+        {
+          type: "button",
+          class: "button",
+          disabled: page >= pages,
+          dataset: { key: "page-next", page: "next" },
+          title: "Next page (l)",
+          onclick: () => go(page + 1),
+        },
+        "Next",
+        icon("next"),
+      ),
+  );
 }

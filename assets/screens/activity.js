@@ -1,101 +1,302 @@
+// @ts-check
 // The audit log: who did what to what, newest first.
 
+/** @import { Context } from "../app.js" */
+/** @import { Child } from "../lib/dom.js" */
 import { h, fill, debounce, icon } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
-import { button, empty, head, resource, shortIdOf, table } from "../lib/ui.js";
+import { button, empty, facts, head, resource, shortIdOf, table } from "../lib/ui.js";
 import { ago, time } from "../lib/format.js";
 import { nameOf } from "../lib/cells.js";
 import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
+/** @type {Record<string, string>} */
 const WORDS = { settings_updated: "settings changed", running: "started" };
-const ICONS = { workspace: "workspaces", computer: "computers", project: "projects", api_key: "keys", webhook: "webhooks" };
-const PLACES = { workspace: "workspaces", computer: "computers", project: "projects", webhook: "webhooks" };
+/** @type {Record<string, string>} */
+const ICONS = {
+  workspace: "workspaces",
+  computer: "computers",
+  project: "projects",
+  api_key: "keys",
+  webhook: "webhooks",
+};
+/** @type {Record<string, string>} */
+const PLACES = {
+  workspace: "workspaces",
+  computer: "computers",
+  project: "projects",
+  webhook: "webhooks",
+};
+const TYPES = [
+  ["", "Everything"],
+  ["workspace.*", "Workspaces"],
+  ["computer.*", "Computers"],
+  ["project.*", "Projects"],
+  ["api_key.*", "API keys"],
+  ["webhook.*", "Webhooks"],
+  ["organization.*", "Organization"],
+];
 
-const verbOf = (type) => { const verb = type.split(".")[1] ?? ""; return WORDS[verb] ?? verb.replaceAll("_", " "); };
-/** "Computer stopped", "Settings changed". */
+// ---------------------------------------------------------------------------------------------
+// What a row says. A row is an entry of the audit log.
+
+/** @param {string} type */
+function verbOf(type) {
+  const verb = type.split(".")[1] ?? "";
+  return WORDS[verb] ?? verb.replaceAll("_", " ");
+}
+
+/**
+ * "Computer stopped", "Settings changed".
+ * @param {string} type
+ */
 export function what(type) {
-  const verb = verbOf(type), words = verb.includes(" ") ? verb : `${type.split(".")[0].replaceAll("_", " ")} ${verb}`;
+  const verb = verbOf(type);
+  const noun = type.split(".")[0].replaceAll("_", " ");
+  const words = verb.includes(" ") ? verb : `${noun} ${verb}`;
   return words[0].toUpperCase() + words.slice(1);
 }
-const named = (row) => row.metadata.after?.name ?? row.metadata.before?.name ?? row.metadata.after?.domain ?? null;
-const gone = (row) => /\.(deleted|revoked)$/.test(row.type);
 
+/** @param {any} row */
 function target(row) {
+  const { before, after } = row.metadata;
+  const named = after?.name ?? before?.name ?? after?.domain;
   const place = PLACES[row.resource_type];
-  const name = named(row) ?? (place && !gone(row) ? nameOf(row.resource_type, row.resource_id) : shortIdOf(row.resource_id));
-  return place && !gone(row) ? h("a", { class: "row-link", href: `#/${place}/${row.resource_id}` }, name) : name;
+  const gone = /\.(deleted|revoked)$/.test(row.type);
+  if (!place || gone) return named ?? shortIdOf(row.resource_id);
+  return h(
+    "a",
+    { class: "row-link", href: `#/${place}/${row.resource_id}` },
+    named ?? nameOf(row.resource_type, row.resource_id),
+  );
 }
 
-export const actor = (row) => (row.actor_type === "system" ? h("span", { class: "actor" }, "the service") : row.actor_type === "operator" ? h("span", { class: "actor" }, "the command line") : h("code", null, `${row.actor_label ?? "key"}…`));
+/** @param {any} row */
+export function actor(row) {
+  if (row.actor_type === "system") return h("span", { class: "actor" }, "the service");
+  if (row.actor_type === "operator") return h("span", { class: "actor" }, "the command line");
+  return h("code", null, `${row.actor_label ?? "key"}…`);
+}
 
-/** What changed: the fields that differ. */
+/**
+ * What changed: the fields that differ.
+ * @param {any} row
+ * @returns {[name: string, before: unknown, after: unknown][]}
+ */
 function changes(row) {
   const { before, after } = row.metadata;
   if (!before || !after) return [];
-  return Object.keys({ ...before, ...after }).filter((k) => k !== "updated_at" && JSON.stringify(before[k]) !== JSON.stringify(after[k])).map((k) => [k, before[k], after[k]]);
+  return Object.keys({ ...before, ...after })
+    .filter((k) => k !== "updated_at" && JSON.stringify(before[k]) !== JSON.stringify(after[k]))
+    .map((k) => [k, before[k], after[k]]);
 }
 
-const shown = (v) => (v === null || v === undefined ? "–" : typeof v === "object" ? JSON.stringify(v) : String(v));
+/** @param {unknown} v */
+function shown(v) {
+  if (v === null || v === undefined) return "–";
+  return typeof v === "object" ? JSON.stringify(v) : String(v);
+}
 
+// ---------------------------------------------------------------------------------------------
+// One row in full
+
+/** @param {any} row */
 function details(row) {
+  dialog(
+    what(row.type),
+    facts([
+      ["When", time(row.ts, { full: true })],
+      ["Who", actor(row)],
+      ["From", row.ip_address],
+      ["Request", row.request_id && h("code", null, row.request_id)],
+      ["Resource", h("code", null, row.resource_id)],
+      ["Event", row.id],
+    ]),
+    fieldsTable(row),
+  );
+}
+
+/**
+ * The fields that changed; where none did, those of what was made or went.
+ * @param {any} row
+ * @returns {Child}
+ */
+function fieldsTable(row) {
   const list = changes(row);
+  if (list.length) {
+    return table(
+      "What changed",
+      [
+        { label: "Field", cell: ([name]) => h("code", null, name) },
+        { label: "Before", cell: ([, before]) => shown(before) },
+        { label: "After", cell: ([, , after]) => shown(after) },
+      ],
+      list,
+    );
+  }
   const one = row.metadata.after ?? row.metadata.before;
-  dialog(what(row.type),
-    h("dl", { class: "facts" }, [["When", time(row.ts, { full: true })], ["Who", actor(row)], ["From", row.ip_address], ["Request", row.request_id && h("code", null, row.request_id)], ["Resource", h("code", null, row.resource_id)], ["Event", row.id]]
-      .map(([k, v]) => h("div", null, h("dt", null, k), h("dd", null, v ?? "–")))),
-    list.length
-      ? table("What changed", [{ label: "Field", cell: ([k]) => h("code", null, k) }, { label: "Before", cell: ([, b]) => shown(b) }, { label: "After", cell: ([, , a]) => shown(a) }], list)
-      : one && table("The resource", [{ label: "Field", cell: ([k]) => h("code", null, k) }, { label: "Value", cell: ([, v]) => shown(v) }], Object.entries(one)));
+  if (!one) return null;
+  return table(
+    "The resource",
+    [
+      { label: "Field", cell: ([name]) => h("code", null, name) },
+      { label: "Value", cell: ([, value]) => shown(value) },
+    ],
+    Object.entries(one),
+  );
 }
 
-/** The latest, in short: what happened to what, by whom, how long ago. */
-export const activityFeed = (rows) => h("ol", { class: "feed" }, rows.map((r) => h("li", null, icon(ICONS[r.resource_type] ?? "activity"),
-  h("div", null, h("p", null, target(r), " ", h("button", { type: "button", class: "link quiet", dataset: { key: `f${r.id}` }, onclick: () => details(r) }, verbOf(r.type))),
-    h("p", { class: "hint" }, ago(r.ts), " by ", actor(r))))));
+// ---------------------------------------------------------------------------------------------
+// Lists
 
-function activityTable(rows) {
-  return table("Activity", [
-    { label: "What", cell: (r) => [h("button", { type: "button", class: "link", dataset: { key: `a${r.id}` }, onclick: () => details(r) }, what(r.type)), " "] },
-    { label: "Resource", cell: target },
-    { label: "Who", cell: actor },
-    { label: "Changed", hide: "wide", cell: (r) => h("span", { class: "hint" }, changes(r).slice(0, 4).map(([k, b, a]) => `${k}: ${shown(b)} → ${shown(a)}`.slice(0, 60)).join(", ") || "–") },
-    { label: "When", num: true, cell: (r) => time(r.ts) },
-  ], rows);
+/**
+ * The latest, in short: what happened to what, by whom, how long ago.
+ * @param {any[]} rows
+ */
+export const activityFeed = (rows) => h("ol", { class: "feed" }, rows.map(feedEntry));
+
+/** @param {any} row */
+function feedEntry(row) {
+  const more = h(
+    "button",
+    {
+      type: "button",
+      class: "link quiet",
+      dataset: { key: `f${row.id}` },
+      onclick: () => details(row),
+    },
+    verbOf(row.type),
+  );
+  return h(
+    "li",
+    null,
+    icon(ICONS[row.resource_type] ?? "activity"),
+    h(
+      "div",
+      null,
+      h("p", null, target(row), " ", more),
+      h("p", { class: "hint" }, ago(row.ts), " by ", actor(row)),
+    ),
+  );
 }
 
-const TYPES = [["", "Everything"], ["workspace.*", "Workspaces"], ["computer.*", "Computers"], ["project.*", "Projects"], ["api_key.*", "API keys"], ["webhook.*", "Webhooks"], ["organization.*", "Organization"]];
+/** @param {any} row */
+function changedCell(row) {
+  const few = changes(row).slice(0, 4);
+  const texts = few.map(([k, b, a]) => `${k}: ${shown(b)} → ${shown(a)}`.slice(0, 60));
+  return h("span", { class: "hint" }, texts.join(", ") || "–");
+}
 
-/** A list that grows downwards, for the whole organization or one workspace. */
+/** @param {any} row */
+const whatCell = (row) => [
+  h(
+    "button",
+    {
+      type: "button",
+      class: "link",
+      dataset: { key: `a${row.id}` },
+      onclick: () => details(row),
+    },
+    what(row.type),
+  ),
+  " ",
+];
+
+/** @param {any[]} rows */
+const activityTable = (rows) =>
+  table(
+    "Activity",
+    [
+      { label: "What", cell: whatCell },
+      { label: "Resource", cell: target },
+      { label: "Who", cell: actor },
+      { label: "Changed", hide: "wide", cell: changedCell },
+      { label: "When", num: true, cell: (row) => time(row.ts) },
+    ],
+    rows,
+  );
+
+/**
+ * A list that grows downwards, for the whole organization or one workspace.
+ * @param {HTMLElement} place
+ * @param {{ filters: Record<string, string>, signal: AbortSignal }} context
+ */
 export function activityList(place, { filters, signal }) {
-  let pages = [], next = null;
-  const load = async (options) => {
-    const page = await api.get(`/audit-log${queryString({ limit: 50, ...filters })}`, options);
-    if (pages.length <= 1) { pages = [page.data]; next = page.next_cursor; return; }
-    // Newer rows come on top of what has been opened below.
-    const known = new Set(pages.flat().map((r) => r.id));
-    pages[0] = [...page.data.filter((r) => !known.has(r.id)), ...pages[0]];
-  };
-  const reload = resource(place, load, () => {
-    const rows = pages.flat();
-    if (!rows.length) return empty("Nothing has happened yet", "Every change is written down here, in the transaction that makes it.");
-    const more = next && button("Older", async () => {
-      const page = await api.get(`/audit-log${queryString({ limit: 50, cursor: next, ...filters })}`, { signal });
-      pages.push(page.data);
+  /** @type {any[][]} */
+  let pages = [];
+  /** @type {string | null} */
+  let next = null;
+  /**
+   * @param {string} [cursor]
+   * @param {{ signal?: AbortSignal }} [options]
+   */
+  const ask = (cursor, options) =>
+    api.get(`/audit-log${queryString({ limit: 50, cursor, ...filters })}`, options);
+  /** @param {{ signal?: AbortSignal }} options */
+  async function load(options) {
+    const page = await ask(undefined, options);
+    if (pages.length <= 1) {
+      pages = [page.data];
       next = page.next_cursor;
-      reload();
-    }, { dataset: { page: "next", key: "older" } });
-    return [activityTable(rows), more && h("div", { class: "pager" }, more)];
-  }, { signal, lines: 8 });
-  listen(/./, debounce(() => !signal.aborted && reload(), 400), signal);
+      return;
+    }
+    // Newer rows come on top of what has been opened below.
+    const known = new Set(pages.flat().map((row) => row.id));
+    const newer = page.data.filter((/** @type {any} */ row) => !known.has(row.id));
+    pages[0] = [...newer, ...pages[0]];
+  }
+  async function older() {
+    const page = await ask(next ?? undefined, { signal });
+    pages.push(page.data);
+    next = page.next_cursor;
+    reload();
+  }
+  const reload = resource(
+    place,
+    load,
+    () => {
+      const rows = pages.flat();
+      if (!rows.length) {
+        return empty(
+          "Nothing has happened yet",
+          "Every change is written down here, in the transaction that makes it.",
+        );
+      }
+      const look = { dataset: { page: "next", key: "older" } };
+      const more = next && h("div", { class: "pager" }, button("Older", older, look));
+      return [activityTable(rows), more];
+    },
+    { signal, lines: 8 },
+  );
+  const later = debounce(() => {
+    if (!signal.aborted) reload();
+  }, 400);
+  listen(/./, later, signal);
   return reload;
 }
 
+/** @param {Context} context */
 export async function show({ main, signal, title, query, setQuery, reroute }) {
   title("Activity");
   const type = query.get("type") ?? "";
   const place = h("div");
-  const pick = h("select", { "aria-label": "Show", dataset: { key: "type" }, onchange: (e) => { setQuery({ type: e.target.value }); reroute(); } }, TYPES.map(([value, text]) => h("option", { value, selected: value === type }, text)));
-  fill(main, head("Activity", { sub: "Who changed what. The log is only ever added to.", actions: [pick] }), h("div", { class: "panel" }, place));
+  const pick = h(
+    "select",
+    { "aria-label": "Show", dataset: { key: "type" } },
+    TYPES.map(([value, text]) => h("option", { value, selected: value === type }, text)),
+  );
+  pick.addEventListener("change", () => {
+    setQuery({ type: pick.value });
+    reroute();
+  });
+  fill(
+    main,
+    head("Activity", {
+      sub: "Who changed what. The log is only ever added to.",
+      actions: [pick],
+    }),
+    h("div", { class: "panel" }, place),
+  );
   activityList(place, { filters: { type }, signal });
 }

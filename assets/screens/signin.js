@@ -1,30 +1,89 @@
+// @ts-check
 // Signing in: an API key for a session.
 
-import { h, fill, icon } from "../lib/dom.js";
+/** @import { Session } from "../lib/api.js" */
+import { h, fill, find, icon } from "../lib/dom.js";
 import { session } from "../lib/api.js";
 import { form } from "../lib/forms.js";
 import { copyable } from "../lib/ui.js";
 
+/**
+ * @param {object} context
+ * @param {HTMLElement} context.main
+ * @param {Session} context.who
+ * @param {string} [context.note]
+ * @param {(found: Session) => void} context.done
+ */
 export function show({ main, who, note, done }) {
-  const made = form([{ name: "key", label: "API key", kind: "password", required: true, placeholder: "msk_…" }], {
-    label: "Sign in",
-    submit: async ({ key }) => {
-      if (!key) throw { message: "", fields: { key: ["can't be blank"] }, status: 0 };
-      done(await session.signIn(key));
+  const made = form(
+    [{ name: "key", label: "API key", kind: "password", required: true, placeholder: "msk_…" }],
+    {
+      label: "Sign in",
+      submit: async ({ key }) => {
+        if (!key) throw { message: "", fields: { key: ["can't be blank"] }, status: 0 };
+        done(await session.signIn(key));
+      },
     },
-  });
-  const dev = who.dev_key && h("div", { class: "dev" }, h("p", null, "This server runs in development mode."),
-    h("button", { type: "button", class: "button primary", onclick: async () => {
-      try { done(await session.signIn(who.dev_key)); } catch (e) { made.show(e); }
-    } }, icon("keys"), `Sign in with ${who.dev_key}`));
-  fill(main, h("div", { class: "signin" },
-    h("img", { src: "/assets/icon.svg", alt: "", width: 44, height: 44 }),
-    h("h1", null, "Sign in to workspaced"),
-    note && h("p", { class: "hint", role: "status" }, note),
-    dev, dev && h("p", { class: "or" }, h("span", null, "or with another key")), made.element,
-    h("p", { class: "hint" }, "The key is exchanged for a session of this browser; the page does not keep it."),
-    h("div", { class: "signin-end" },
-    h("p", { class: "hint" }, "Lost the key? Make another one on the server: ", copyable("workspaced keys create --name admin --operator", { label: "Copy the command" })),
-    h("p", { class: "hint" }, `Version ${who.version} · `, h("a", { href: "/docs" }, "API reference")))));
-  (dev ? dev.querySelector("button") : made.get("key").input).focus();
+  );
+  const dev =
+    who.dev_key &&
+    devButton(who.dev_key, async (key) => {
+      try {
+        done(await session.signIn(key));
+      } catch (e) {
+        made.show(e);
+      }
+    });
+  fill(
+    main,
+    h(
+      "div",
+      { class: "signin" },
+      h("img", { src: "/assets/icon.svg", alt: "", width: 44, height: 44 }),
+      h("h1", null, "Sign in to workspaced"),
+      note && h("p", { class: "hint", role: "status" }, note),
+      dev,
+      dev && h("p", { class: "or" }, h("span", null, "or with another key")),
+      made.element,
+      h(
+        "p",
+        { class: "hint" },
+        "The key is exchanged for a session of this browser; the page does not keep it.",
+      ),
+      end(who.version),
+    ),
+  );
+  (dev ? find("button", dev) : made.get("key")?.input)?.focus();
 }
+
+/**
+ * In development mode one click signs in.
+ * @param {string} key
+ * @param {(key: string) => void} signIn
+ */
+const devButton = (key, signIn) =>
+  h(
+    "div",
+    { class: "dev" },
+    h("p", null, "This server runs in development mode."),
+    h(
+      "button",
+      { type: "button", class: "button primary", onclick: () => signIn(key) },
+      icon("keys"),
+      `Sign in with ${key}`,
+    ),
+  );
+
+/** @param {string} version */
+const end = (version) =>
+  h(
+    "div",
+    { class: "signin-end" },
+    h(
+      "p",
+      { class: "hint" },
+      "Lost the key? Make another one on the server: ",
+      copyable("workspaced keys create --name admin --operator", { label: "Copy the command" }),
+    ),
+    h("p", { class: "hint" }, `Version ${version} · `, h("a", { href: "/docs" }, "API reference")),
+  );

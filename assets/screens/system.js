@@ -1,66 +1,246 @@
+// @ts-check
 // The installation: version, database, health, backups, and whether the books are right.
 
+/** @import { Context } from "../app.js" */
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, empty, errorBox, facts, head, panel, resource, status, table, toast, toastError } from "../lib/ui.js";
+import {
+  button,
+  empty,
+  errorBox,
+  facts,
+  head,
+  panel,
+  resource,
+  shared,
+  status,
+  table,
+  tag,
+  toast,
+  toastError,
+} from "../lib/ui.js";
 import { ago, bytes, decimals, duration, number, time } from "../lib/format.js";
 
+/** @typedef {{ signal?: AbortSignal }} Options */
+
+/** @param {Context} context */
 export async function show({ main, signal, title }) {
   title("System");
-  const about = h("div"), counts = h("div"), books = h("div", null, h("p", { class: "hint" }, "Recomputes every number from the raw events and compares. Reads all of them: seconds on a large database.")), rates = h("div"), backups = h("div"), make = h("span", { class: "actions" });
-  const verify = button("Verify now", async () => {
+  const about = h("div"),
+    counts = h("div"),
+    rates = h("div"),
+    backups = h("div"),
+    make = h("span", { class: "actions" });
+  const verification = verifyPanel(signal);
+  fill(
+    main,
+    head("System"),
+    h(
+      "div",
+      { class: "columns" },
+      h(
+        "div",
+        { class: "column" },
+        panel("Service", {}, about),
+        panel("Backups", { actions: [make] }, backups),
+        verification,
+      ),
+      h(
+        "div",
+        { class: "column" },
+        panel("Totals", { note: "In all organizations" }, counts),
+        panel("Sizes and rates", {}, rates),
+      ),
+    ),
+  );
+
+  const ask = shared(load);
+  const now = backupButton(() => reloadBackups());
+  const reloadBackups = resource(
+    backups,
+    (o) => api.get("/system/backups", o),
+    (b) => {
+      fill(make, b.directory !== null && now);
+      return backupsOf(b);
+    },
+    { signal },
+  );
+  const reloads = [
+    resource(about, ask, aboutFacts, { signal, lines: 7 }),
+    resource(counts, ask, (system) => countFacts(system.counts), { signal, lines: 7 }),
+    reloadBackups,
+  ];
+  resource(
+    rates,
+    (o) => api.get("/compute/sizes", o),
+    (sizes) => ratesTable(sizes.data),
+    { signal },
+  );
+  const timer = setInterval(() => {
+    if (!document.hidden) reloads.forEach((reload) => reload());
+  }, 10_000);
+  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+}
+
+/**
+ * What the installation says of itself, and whether it is well.
+ * @param {Options} o
+ */
+async function load(o) {
+  const [system, health] = await Promise.all([
+    api.get("/system", o),
+    fetch("/health", { signal: o.signal, cache: "no-store" }).then(
+      (response) => response.ok,
+      () => false,
+    ),
+  ]);
+  return { ...system, health };
+}
+
+/** @type {Record<string, string>} */
+const CLOCKS = { system: "system time, ", frozen: "stands still, ", running: "set by hand, " };
+
+/** @param {any} system */
+const aboutFacts = ({ database, ...system }) =>
+  facts([
+    ["Health", status(system.health ? "ok" : "failed")],
+    ["Version", [system.version, system.dev && tag("development mode")]],
+    ["Up", [duration(system.uptime_seconds * 1000), ", since ", time(system.started_at)]],
+    ["Clock", [CLOCKS[system.clock], time(system.now, { full: true })]],
+    ["Database", bytes(database.database_bytes)],
+    ["Write-ahead log", bytes(database.wal_bytes)],
+    ["Schema", `version ${database.schema_version}, SQLite ${database.sqlite_version}`],
+    ["Connections", `${number(database.readers)} readers, one writer`],
+  ]);
+
+/** @param {Record<string, number>} counts */
+const countFacts = (counts) =>
+  facts(Object.keys(counts).map((name) => [name.replaceAll("_", " "), number(counts[name])]));
+
+// ---------------------------------------------------------------------------------------------
+// Whether the books are right
+
+/** @param {AbortSignal} signal */
+function verifyPanel(signal) {
+  const hint =
+    "Recomputes every number from the raw events and compares. Reads all of them: seconds on a large database.";
+  const books = h("div", null, h("p", { class: "hint" }, hint));
+  const verify = button("Verify now", run);
+  async function run() {
     verify.disabled = true;
     fill(books, h("p", { role: "status" }, "Reading every event…"));
     const began = performance.now();
     try {
-      const v = await api.get("/usage/verify", { signal });
-      fill(books, h("div", { role: "status" }, h("p", { class: "verdict" }, status(v.ok ? "ok" : "wrong"), h("strong", null, `${number(v.events)} events, ${number(v.differences)} differences`), `in ${decimals((performance.now() - began) / 1000)} s`),
-        facts([["Meter rows", number(v.rows)], ["As of", time(v.as_of, { full: true })], ["Unexplained time", duration(v.unexplained_ms)]])),
-      v.found.length > 0 && table("Differences", [{ label: "What", cell: (d) => d.what }, { label: "Rows", num: true, cell: (d) => number(d.rows ?? d.count) }], v.found));
-    } catch (e) { if (e.name !== "AbortError") fill(books, errorBox(e)); } finally { verify.disabled = false; }
-  });
-  fill(main, head("System"), h("div", { class: "columns" },
-    h("div", { class: "column" }, panel("Service", {}, about), panel("Backups", { actions: [make] }, backups), panel("Usage verification", { actions: [verify] }, books)),
-    h("div", { class: "column" }, panel("Totals", { note: "In all organizations" }, counts), panel("Sizes and rates", {}, rates))));
-  const load = async (o) => {
-    const [system, health] = await Promise.all([api.get("/system", o), fetch("/health", { signal, cache: "no-store" }).then((r) => r.ok, () => false)]);
-    return { ...system, health };
-  };
-  let last = null;
-  const asked = (o) => (last ??= load(o).finally(() => setTimeout(() => { last = null; }, 0)));
-  const reloads = [
-    resource(about, asked, (y) => facts([
-      ["Health", status(y.health ? "ok" : "failed")], ["Version", [y.version, y.dev && h("span", { class: "tag" }, "development mode")]],
-      ["Up", [duration(y.uptime_seconds * 1000), ", since ", time(y.started_at)]],
-      ["Clock", [{ system: "system time, ", frozen: "stands still, ", running: "set by hand, " }[y.clock], time(y.now, { full: true })]],
-      ["Database", bytes(y.database.database_bytes)], ["Write-ahead log", bytes(y.database.wal_bytes)],
-      ["Schema", `version ${y.database.schema_version}, SQLite ${y.database.sqlite_version}`],
-      ["Connections", `${number(y.database.readers)} readers, one writer`],
-    ]), { signal, lines: 7 }),
-    resource(counts, asked, ({ counts: c }) => facts(Object.entries(c).map(([name, n]) => [name.replaceAll("_", " "), number(n)])), { signal, lines: 7 }),
-  ];
-  const now = button("Back up now", async () => {
+      const found = await api.get("/usage/verify", { signal });
+      fill(books, verdict(found, (performance.now() - began) / 1000));
+    } catch (e) {
+      if (e.name !== "AbortError") fill(books, errorBox(e));
+    } finally {
+      verify.disabled = false;
+    }
+  }
+  return panel("Usage verification", { actions: [verify] }, books);
+}
+
+/**
+ * @param {any} found
+ * @param {number} seconds
+ */
+const verdict = (found, seconds) => [
+  h(
+    "div",
+    { role: "status" },
+    h(
+      "p",
+      { class: "verdict" },
+      status(found.ok ? "ok" : "wrong"),
+      h("strong", null, `${number(found.events)} events, ${number(found.differences)} differences`),
+      `in ${decimals(seconds)} s`,
+    ),
+    facts([
+      ["Meter rows", number(found.rows)],
+      ["As of", time(found.as_of, { full: true })],
+      ["Unexplained time", duration(found.unexplained_ms)],
+    ]),
+  ),
+  found.found.length > 0 &&
+    table(
+      "Differences",
+      [
+        { label: "What", cell: (d) => d.what },
+        { label: "Rows", num: true, cell: (d) => number(d.rows ?? d.count) },
+      ],
+      found.found,
+    ),
+];
+
+// ---------------------------------------------------------------------------------------------
+// Backups
+
+/** @param {() => void} done */
+function backupButton(done) {
+  const now = button("Back up now", run);
+  async function run() {
     now.disabled = true;
     try {
       const made = await api.post("/system/backups", {});
       toast(`Backup ${made.name} was made, ${bytes(made.bytes)}.`);
-      reloads.at(-1)();
-    } catch (e) { toastError(e); } finally { now.disabled = false; }
-  });
-  reloads.push(resource(backups, (o) => api.get("/system/backups", o), (b) => {
-    fill(make, b.directory !== null && now);
-    if (b.directory === null) return empty("No directory for backups", ["Start the service with ", h("code", null, "--backup-dir DIR"), ", or run ", h("code", null, "workspaced backup DIR"), " beside it."]);
-    return [
-      facts([["Directory", h("code", null, b.directory)], ["By the clock", b.every_seconds ? `every ${duration(b.every_seconds * 1000)}, the newest ${number(b.keep)} are kept` : "no"]]),
-      b.last_error && h("p", { class: "note bad", role: "status" }, `The last try failed: ${b.last_error}`),
-      b.data.length ? table("Backups", [
-        { label: "File", cell: (f) => h("code", { title: `SHA-256 ${f.sha256}` }, f.name) }, { label: "Size", num: true, cell: (f) => bytes(f.bytes) }, { label: "Made", cell: (f) => ago(f.created_at) },
-      ], b.data.slice(0, 10)) : h("p", { class: "hint" }, "None yet."),
-    ];
-  }, { signal }));
-  resource(rates, (o) => api.get("/compute/sizes", o), (sizes) => table("Sizes and rates", [
-    { label: "Size", cell: (z) => h("b", null, z.slug) }, { label: "vCPU", num: true, cell: (z) => number(z.vcpus) }, { label: "Memory", num: true, cell: (z) => `${number(z.memory_mb / 1024)} GiB` }, { label: "Disk", num: true, cell: (z) => `${number(z.disk_gb)} GB` }, { label: "Credits/h", num: true, cell: (z) => number(z.credits_per_hour) },
-  ], sizes.data), { signal });
-  const timer = setInterval(() => { if (!document.hidden) reloads.forEach((reload) => reload()); }, 10_000);
-  signal.addEventListener("abort", () => clearInterval(timer), { once: true });
+      done();
+    } catch (e) {
+      toastError(e);
+    } finally {
+      now.disabled = false;
+    }
+  }
+  return now;
 }
+
+/** @param {any} b */
+function backupsOf(b) {
+  if (b.directory === null) {
+    return empty("No directory for backups", [
+      "Start the service with ",
+      h("code", null, "--backup-dir DIR"),
+      ", or run ",
+      h("code", null, "workspaced backup DIR"),
+      " beside it.",
+    ]);
+  }
+  const every = duration(b.every_seconds * 1000);
+  const byClock = b.every_seconds ? `every ${every}, the newest ${number(b.keep)} are kept` : "no";
+  return [
+    facts([
+      ["Directory", h("code", null, b.directory)],
+      ["By the clock", byClock],
+    ]),
+    b.last_error &&
+      h("p", { class: "note bad", role: "status" }, `The last try failed: ${b.last_error}`),
+    b.data.length ? backupsTable(b.data.slice(0, 10)) : h("p", { class: "hint" }, "None yet."),
+  ];
+}
+
+/** @param {any[]} files */
+const backupsTable = (files) =>
+  table(
+    "Backups",
+    [
+      { label: "File", cell: (f) => h("code", { title: `SHA-256 ${f.sha256}` }, f.name) },
+      { label: "Size", num: true, cell: (f) => bytes(f.bytes) },
+      { label: "Made", cell: (f) => ago(f.created_at) },
+    ],
+    files,
+  );
+
+/** @param {any[]} sizes */
+const ratesTable = (sizes) =>
+  table(
+    "Sizes and rates",
+    [
+      { label: "Size", cell: (z) => h("b", null, z.slug) },
+      { label: "vCPU", num: true, cell: (z) => number(z.vcpus) },
+      { label: "Memory", num: true, cell: (z) => `${number(z.memory_mb / 1024)} GiB` },
+      { label: "Disk", num: true, cell: (z) => `${number(z.disk_gb)} GB` },
+      { label: "Credits/h", num: true, cell: (z) => number(z.credits_per_hour) },
+    ],
+    sizes,
+  );

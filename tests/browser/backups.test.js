@@ -32,4 +32,5 @@ test("a backup by clicking", async () => {
   assert.deepEqual(await violations(page), []);
 });
 
-test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));

@@ -20,7 +20,9 @@ after(async () => {
 
 async function faults(method, body) {
   const response = await fetch(`${service.origin}/_dev/faults`, {
-    method, headers: { authorization: `Bearer ${service.key}`, "content-type": "application/json" }, body: body && JSON.stringify(body),
+    method,
+    headers: { authorization: `Bearer ${service.key}`, "content-type": "application/json" },
+    body: body && JSON.stringify(body),
   });
   return response.json();
 }
@@ -39,15 +41,25 @@ test("a rule is announced without a step of the reader, and removed from there",
   await page.goto(`${service.origin}/admin#/projects`);
   await banner().getByText("2 fault rules are active").waitFor();
   // What the rule answers is shown with its reason.
-  await page.getByText(/fault rule f1 of \/_dev\/faults/).first().waitFor();
+  await page
+    .getByText(/fault rule f1 of \/_dev\/faults/)
+    .first()
+    .waitFor();
   for (const scheme of ["light", "dark"]) {
-    for (const [width, height] of [[1440, 900], [390, 844]]) {
+    for (const [width, height] of [
+      [1440, 900],
+      [390, 844],
+    ]) {
       await page.emulateMedia({ colorScheme: scheme });
       await page.setViewportSize({ width, height });
       assert.ok(await remove().isVisible());
-      assert.ok(await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth), `${width} ${scheme}: no scrolling sideways`);
+      assert.ok(
+        await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+        `${width} ${scheme}: no scrolling sideways`,
+      );
       assert.deepEqual(await violations(page), [], `${width} ${scheme}`);
-      if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/faults-${width}-${scheme}.png` });
+      if (process.env.SHOTS)
+        await page.screenshot({ path: `${process.env.SHOTS}/faults-${width}-${scheme}.png` });
     }
   }
   await page.setViewportSize({ width: 1440, height: 900 });
@@ -63,7 +75,10 @@ test("a create whose answer is lost after the commit is there once when it is se
   await page.goto(`${service.origin}/admin#/workspaces`);
   await page.locator("main[data-path='/workspaces'] h1").waitFor();
   await faults("POST", { route: "POST /workspaces", when: "after", status: 502, times: 1 });
-  await page.getByRole("button", { name: /New workspace/ }).first().click();
+  await page
+    .getByRole("button", { name: /New workspace/ })
+    .first()
+    .click();
   const dialog = page.getByRole("dialog");
   await dialog.getByLabel(/^Name/).fill("Lost and Found");
   await dialog.getByRole("button", { name: /Create/ }).click();
@@ -89,7 +104,9 @@ test("where there is no emulator the page does not keep asking", async () => {
     await other.locator("main[data-path='/'] h1").waitFor();
     assert.ok(await other.locator("#banner").isHidden());
     const asked = [];
-    other.on("request", (request) => { if (request.url().endsWith("/api/v1/system")) asked.push(request.url()); });
+    other.on("request", (request) => {
+      if (request.url().endsWith("/api/v1/system")) asked.push(request.url());
+    });
     await other.goto(`${own.origin}/admin#/workspaces`);
     await other.locator("main[data-path='/workspaces'] h1").waitFor();
     assert.deepEqual(asked, []);

@@ -5,7 +5,15 @@ import { startService, until } from "./lib/service.js";
 
 let service, browser, page, second, id, computer;
 before(async () => {
-  service = await startService("--dev", "--provision-ms", "200", "--start-ms", "200", "--stop-ms", "200");
+  service = await startService(
+    "--dev",
+    "--provision-ms",
+    "200",
+    "--start-ms",
+    "200",
+    "--stop-ms",
+    "200",
+  );
   browser = await startBrowser();
   browser.only(service.origin);
   page = await browser.page();
@@ -42,8 +50,12 @@ test("what another client does is seen too, without a request of the page", asyn
 });
 
 test("where it never stops, the list follows all the same", async () => {
-  let on = true, n = 0;
-  const busy = (async () => { while (on) await service.call("PATCH", `/computers/${computer.id}`, { name: `front-desk-${++n}` }); })();
+  let on = true,
+    n = 0;
+  const busy = (async () => {
+    while (on)
+      await service.call("PATCH", `/computers/${computer.id}`, { name: `front-desk-${++n}` });
+  })();
   try {
     await second.getByRole("row", { name: /front-desk-\d/ }).waitFor(SOON);
   } finally {
@@ -51,12 +63,32 @@ test("where it never stops, the list follows all the same", async () => {
     await busy;
   }
   await service.call("PATCH", `/computers/${computer.id}`, { name: "front-desk" });
-  await second.getByRole("row", { name: "front-desk", exact: false }).filter({ hasNotText: /front-desk-\d/ }).first().waitFor();
+  await second
+    .getByRole("row", { name: "front-desk", exact: false })
+    .filter({ hasNotText: /front-desk-\d/ })
+    .first()
+    .waitFor();
+});
+
+test("a new cap is seen in the list of workspaces, whatever happens right after it", async () => {
+  await second.goto(`${service.origin}/admin#/workspaces`);
+  const row = second.getByRole("row", { name: /Live Clinic/ });
+  await row.getByText("no cap").waitFor();
+  await second.locator(".live[data-state=live]").waitFor();
+  await service.put(`/workspaces/${id}/settings`, { max_computers: 17 });
+  await service.call("PATCH", `/workspaces/${id}`, { description: "Front office" });
+  await row.getByText(/ of 17/).waitFor(SOON);
+  await service.put(`/workspaces/${id}/settings`, { max_computers: null });
+  await second.goto(`${service.origin}/admin#/workspaces/${id}/computers`);
+  await statusIn(second).waitFor();
 });
 
 test("a screen reader hears of it", async () => {
   await service.post(`/computers/${computer.id}/stop`);
-  await until(async () => /front-desk: stopp/.test(await second.locator("#said").textContent()), "the announcement");
+  await until(
+    async () => /front-desk: stopp/.test(await second.locator("#said").textContent()),
+    "the announcement",
+  );
 });
 
 test("without the stream the page asks every ten seconds", async () => {
@@ -74,10 +106,11 @@ test("without the stream the page asks every ten seconds", async () => {
 });
 
 test("a hidden tab asks for nothing, and catches up when it is seen again", async () => {
-  const hide = (hidden) => second.evaluate((h) => {
-    Object.defineProperty(document, "hidden", { value: h, configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-  }, hidden);
+  const hide = (hidden) =>
+    second.evaluate((h) => {
+      Object.defineProperty(document, "hidden", { value: h, configurable: true });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
   await hide(true);
   await second.locator(".live[data-state=paused]").waitFor();
   const asked = [];
@@ -97,12 +130,19 @@ test("a clock that is set by hand is the page's clock too", async () => {
   const own = await startService("--dev", "--provision-ms", "0", "--clock", "virtual");
   const other = await browser.context.newPage();
   try {
-    await fetch(`${own.origin}/_dev/clock`, { method: "POST", headers: { authorization: `Bearer ${own.key}`, "content-type": "application/json" }, body: JSON.stringify({ now: "2031-05-10T12:00:00Z" }) });
+    await fetch(`${own.origin}/_dev/clock`, {
+      method: "POST",
+      headers: { authorization: `Bearer ${own.key}`, "content-type": "application/json" },
+      body: JSON.stringify({ now: "2031-05-10T12:00:00Z" }),
+    });
     const workspace = await own.post("/workspaces", { name: "Clinic of the future" });
     // The other tabs go on asking theirs.
     browser.only(service.origin, own.origin);
     await signIn(other, own.origin, "#/workspaces");
-    await other.locator("#banner").getByText(/stands still at 10 May 2031/).waitFor();
+    await other
+      .locator("#banner")
+      .getByText(/stands still at 10 May 2031/)
+      .waitFor();
     await other.getByRole("row", { name: /Clinic of the future .*just now/ }).waitFor();
     assert.equal((await own.get(`/workspaces/${workspace.id}`)).created_at.slice(0, 4), "2031");
   } finally {

@@ -13,9 +13,26 @@ before(async () => {
   browser.only(service.origin);
   page = await browser.page();
   const made = await seed(service, { workspaces: 30, computers: 60 });
-  const w = made.workspaces[1].id, c = made.computers[0];
-  screens = ["/", "/workspaces", `/workspaces/${w}/usage`, `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`, `/workspaces/${w}/computers`, `/workspaces/${w}/projects`,
-    `/workspaces/${w}/domain`, `/workspaces/${w}/settings`, `/workspaces/${w}/activity`, "/computers", `/computers/${c.id}`, "/projects", "/keys", "/webhooks", "/activity", "/system"];
+  const w = made.workspaces[1].id,
+    c = made.computers[0];
+  screens = [
+    "/",
+    "/workspaces",
+    `/workspaces/${w}/usage`,
+    `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`,
+    `/workspaces/${w}/computers`,
+    `/workspaces/${w}/projects`,
+    `/workspaces/${w}/domain`,
+    `/workspaces/${w}/settings`,
+    `/workspaces/${w}/activity`,
+    "/computers",
+    `/computers/${c.id}`,
+    "/projects",
+    "/keys",
+    "/webhooks",
+    "/activity",
+    "/system",
+  ];
 });
 after(async () => {
   await browser?.stop();
@@ -25,7 +42,9 @@ after(async () => {
 async function open(hash) {
   await page.goto(`${service.origin}/admin#${hash}`);
   await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
-  await page.waitForFunction(() => !document.querySelector("main [aria-busy=true], main .skeleton"));
+  await page.waitForFunction(
+    () => !document.querySelector("main [aria-busy=true], main .skeleton"),
+  );
 }
 
 test("the whole page weighs less than 150 kB", async () => {
@@ -73,7 +92,8 @@ test("the switch of the theme is kept, and holds before the first paint", async 
   await open("/");
   await page.getByRole("button", { name: "Appearance and times" }).click();
   await page.getByRole("button", { name: /Dark theme/ }).click();
-  const ground = () => page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
+  const ground = () =>
+    page.evaluate(() => getComputedStyle(document.documentElement).backgroundColor);
   const dark = await ground();
   await page.reload({ waitUntil: "commit" });
   await page.waitForFunction(() => document.body);
@@ -91,7 +111,12 @@ test("times in UTC by one switch", async () => {
   const local = await shown();
   await page.getByRole("button", { name: "Appearance and times" }).click();
   await page.getByRole("button", { name: /Times in UTC/ }).click();
-  await page.waitForFunction((was) => document.querySelector("tbody time") && document.querySelector("tbody time").textContent !== was, local);
+  await page.waitForFunction(
+    (was) =>
+      document.querySelector("tbody time") &&
+      document.querySelector("tbody time").textContent !== was,
+    local,
+  );
   assert.match(await page.locator("tbody time").first().getAttribute("title"), /UTC$/);
   await page.getByRole("button", { name: "Appearance and times" }).click();
   await page.getByRole("button", { name: /Times in Europe\/Budapest/ }).click();
@@ -105,10 +130,19 @@ for (const width of [360, 390, 820, 3840]) {
       await open(hash);
       const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (over > 0) wide.push(`${hash}: ${over} px`);
-      const small = await page.evaluate(() => [...document.querySelectorAll("a, button, input, select")].filter((e) => {
-        const box = e.getBoundingClientRect();
-        return e.checkVisibility() && box.width > 0 && (box.height < 16 || box.width < 16) && !e.closest(".segmented, .sr, .skip");
-      }).map((e) => e.outerHTML.slice(0, 80)));
+      const small = await page.evaluate(() =>
+        [...document.querySelectorAll("a, button, input, select")]
+          .filter((e) => {
+            const box = e.getBoundingClientRect();
+            return (
+              e.checkVisibility() &&
+              box.width > 0 &&
+              (box.height < 16 || box.width < 16) &&
+              !e.closest(".segmented, .sr, .skip")
+            );
+          })
+          .map((e) => e.outerHTML.slice(0, 80)),
+      );
       wide.push(...small.map((e) => `${hash}: too small ${e}`));
     }
     assert.deepEqual(wide, []);
@@ -135,15 +169,22 @@ test("by keyboard only: sign in, find a workspace, read its usage, open a dialog
   await page.getByRole("heading", { name: "Dr. Smith Clinic" }).waitFor();
   const scrub = page.getByRole("slider");
   await scrub.waitFor();
-  for (let i = 0; i < 60 && !(await scrub.evaluate((e) => e === document.activeElement)); i++) await page.keyboard.press("Tab");
-  assert.ok(await scrub.evaluate((e) => e === document.activeElement), "the chart is reached by Tab");
+  for (let i = 0; i < 60 && !(await scrub.evaluate((e) => e === document.activeElement)); i++)
+    await page.keyboard.press("Tab");
+  assert.ok(
+    await scrub.evaluate((e) => e === document.activeElement),
+    "the chart is reached by Tab",
+  );
   const at = Number(await scrub.getAttribute("aria-valuenow"));
   await page.keyboard.press("ArrowLeft");
   assert.equal(Number(await scrub.getAttribute("aria-valuenow")), at - 1);
   await page.keyboard.press("?");
   await page.getByRole("dialog", { name: "Keyboard shortcuts" }).waitFor();
   await page.keyboard.press("Escape");
-  assert.ok(await scrub.evaluate((e) => e === document.activeElement), "the focus is back where it was");
+  assert.ok(
+    await scrub.evaluate((e) => e === document.activeElement),
+    "the focus is back where it was",
+  );
   await page.keyboard.press("g");
   await page.keyboard.press("c");
   await page.getByRole("heading", { name: "Computers", level: 1 }).waitFor();
@@ -164,7 +205,10 @@ test("by keyboard only: sign in, find a workspace, read its usage, open a dialog
 
 test("the API reference works from this server alone", async () => {
   await page.goto(`${service.origin}/docs`);
-  const card = page.locator(".operation").filter({ has: page.getByText("/api/v1/workspaces", { exact: true }) }).first();
+  const card = page
+    .locator(".operation")
+    .filter({ has: page.getByText("/api/v1/workspaces", { exact: true }) })
+    .first();
   await card.locator("summary").click();
   await card.getByText("curl", { exact: true }).waitFor();
   await card.getByRole("radio", { name: "Python" }).check();
@@ -175,4 +219,19 @@ test("the API reference works from this server alone", async () => {
   await card.getByText(/200 OK · request req_/).waitFor();
 });
 
-test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
+test("in the examples every part of a path is a variable of the language", async () => {
+  await page.goto(`${service.origin}/docs`);
+  const card = page
+    .locator(".operation")
+    .filter({ has: page.getByText("/api/v1/webhooks/{id}/deliveries/{did}", { exact: true }) });
+  await card.locator("summary").click();
+  const path = `${service.origin}/api/v1/webhooks`;
+  await card.getByText(`curl "${path}/$ID/deliveries/$DID"`).waitFor();
+  await card.getByRole("radio", { name: "Python" }).check();
+  await card.getByText(`f"${path}/{id}/deliveries/{did}"`).waitFor();
+  await card.getByRole("radio", { name: "TypeScript" }).check();
+  await card.getByText("fetch(`" + path + "/${id}/deliveries/${did}`").waitFor();
+});
+
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));

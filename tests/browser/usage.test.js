@@ -12,13 +12,37 @@ before(async () => {
   page = await browser.page();
   id = (await service.post("/workspaces", { name: "Usage Clinic" })).id;
   const made = [];
-  for (const [name, project, size] of [["a", "booking", "xl"], ["b", "intake", "large"], ["c", "intake", "medium"]]) made.push(await service.post("/computers", { name, workspace_id: id, project_slug: project, size }));
-  await until(async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 3, "three running computers");
+  for (const [name, project, size] of [
+    ["a", "booking", "xl"],
+    ["b", "intake", "large"],
+    ["c", "intake", "medium"],
+  ])
+    made.push(
+      await service.post("/computers", { name, workspace_id: id, project_slug: project, size }),
+    );
+  await until(
+    async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 3,
+    "three running computers",
+  );
   await new Promise((resolve) => setTimeout(resolve, 1200));
   // From here on nothing runs, so that page and API are asked at different times and say the same.
   for (const computer of made) await service.post(`/computers/${computer.id}/stop`);
-  await until(async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 0, "three stopped computers");
-  for (const [days, credits] of [[1, 40], [2, 25], [5, 90], [12, 10]]) await service.post("/usage/adjustments", { workspace_id: id, amount_micros: credits * 1e6, reason: "brought over", at: new Date(Date.now() - days * 864e5).toISOString() });
+  await until(
+    async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 0,
+    "three stopped computers",
+  );
+  for (const [days, credits] of [
+    [1, 40],
+    [2, 25],
+    [5, 90],
+    [12, 10],
+  ])
+    await service.post("/usage/adjustments", {
+      workspace_id: id,
+      amount_micros: credits * 1e6,
+      reason: "brought over",
+      at: new Date(Date.now() - days * 864e5).toISOString(),
+    });
   await signIn(page, service.origin, `#/workspaces/${id}/usage?window=30d&granularity=day&tz=UTC`);
 });
 after(async () => {
@@ -41,12 +65,28 @@ const decimals = (n) => new Intl.NumberFormat("en-GB", { maximumFractionDigits: 
 test("the chart says what the API says", async () => {
   const expected = await usage("window=30d&granularity=day");
   await slider().waitFor();
-  assert.equal(await page.locator(".totals b").first().textContent(), String(expected.total_credits_used));
+  assert.equal(
+    await page.locator(".totals b").first().textContent(),
+    String(expected.total_credits_used),
+  );
   assert.equal(Number(await slider().getAttribute("aria-valuemax")) + 1, expected.series.length);
   await page.getByRole("button", { name: "Table" }).click();
-  const rows = await page.locator(".twin tbody tr").evaluateAll((list) => list.map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent)));
-  assert.deepEqual(rows.reverse(), expected.series.map((b) => [String(b.credits_used), b.compute_hours ? b.compute_hours.toFixed(4) : "0"]));
-  assert.match(await page.locator("figcaption .hint").textContent(), /165(\.\d+)? credits from .* in 31 days; the most, 90(\.\d+)?, on /);
+  const rows = await page
+    .locator(".twin tbody tr")
+    .evaluateAll((list) =>
+      list.map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent)),
+    );
+  assert.deepEqual(
+    rows.reverse(),
+    expected.series.map((b) => [
+      String(b.credits_used),
+      b.compute_hours ? b.compute_hours.toFixed(4) : "0",
+    ]),
+  );
+  assert.match(
+    await page.locator("figcaption .hint").textContent(),
+    /165(\.\d+)? credits from .* in 31 days; the most, 90(\.\d+)?, on /,
+  );
   assert.match(page.url(), /table=1/);
 });
 
@@ -57,8 +97,14 @@ test("by keyboard from bar to bar, and Enter explains one", async () => {
   await page.keyboard.press("End");
   await page.keyboard.press("ArrowLeft");
   const bar = expected.series.at(-2);
-  assert.match(await slider().getAttribute("aria-valuetext"), new RegExp(`: ${decimals(bar.credits_micros / 1e6)} credits`));
-  await page.locator(".tip").getByText(`${decimals(bar.credits_micros / 1e6)} credits`).waitFor();
+  assert.match(
+    await slider().getAttribute("aria-valuetext"),
+    new RegExp(`: ${decimals(bar.credits_micros / 1e6)} credits`),
+  );
+  await page
+    .locator(".tip")
+    .getByText(`${decimals(bar.credits_micros / 1e6)} credits`)
+    .waitFor();
   assert.match(await page.locator(".tip").textContent(), /UTC/);
   await page.keyboard.press("Enter");
   await page.getByRole("heading", { name: /^What is behind/ }).waitFor();
@@ -69,14 +115,19 @@ test("by keyboard from bar to bar, and Enter explains one", async () => {
 test("a click on the last bar shows the intervals behind it, and they add up", async () => {
   const expected = await usage("window=24h&granularity=hour");
   await page.getByRole("radio", { name: "24 h" }).check();
-  await until(async () => Number(await slider().getAttribute("aria-valuemax")) + 1 === expected.series.length, "25 bars");
+  await until(
+    async () => Number(await slider().getAttribute("aria-valuemax")) + 1 === expected.series.length,
+    "25 bars",
+  );
   const box = await slider().boundingBox();
   // The last in which something ran: the hour may have turned since.
   const last = expected.series.findLastIndex((b) => b.compute_ms > 0);
   await page.mouse.click(middle(box, last, expected.series.length), box.y + 120);
   const intervals = page.getByRole("table", { name: "Running intervals" }).locator("tbody tr");
   await intervals.first().waitFor();
-  const shown = await intervals.evaluateAll((rows) => rows.map((tr) => Number(tr.lastElementChild.textContent)));
+  const shown = await intervals.evaluateAll((rows) =>
+    rows.map((tr) => Number(tr.lastElementChild.textContent)),
+  );
   assert.equal(shown.length, 3);
   const sum = Math.round(shown.reduce((a, b) => a + b, 0) * 1e6);
   // The hour may also turn between start and stop: then only the last part is explained.
@@ -86,15 +137,23 @@ test("a click on the last bar shows the intervals behind it, and they add up", a
 test("dragging over bars zooms in", async () => {
   await fresh("window=30d&granularity=day&tz=UTC");
   const whole = await usage("window=30d&granularity=day");
-  const box = await slider().boundingBox(), x = (bar) => middle(box, bar, whole.series.length);
+  const box = await slider().boundingBox(),
+    x = (bar) => middle(box, bar, whole.series.length);
   await page.mouse.move(x(10), box.y + 120);
   await page.mouse.down();
   await page.mouse.move(x(14), box.y + 120, { steps: 4 });
   await page.mouse.up();
   await until(async () => (await slider().getAttribute("aria-valuemax")) === "4", "five bars");
   const query = new URL(page.url().replace("#", "")).searchParams;
-  assert.deepEqual([query.get("window"), query.get("from"), query.get("to")], ["custom", whole.series[10].ts, whole.series[15].ts]);
-  assert.equal(await page.getByRole("heading", { name: /^What is behind/ }).count(), 0, "it was no click");
+  assert.deepEqual(
+    [query.get("window"), query.get("from"), query.get("to")],
+    ["custom", whole.series[10].ts, whole.series[15].ts],
+  );
+  assert.equal(
+    await page.getByRole("heading", { name: /^What is behind/ }).count(),
+    0,
+    "it was no click",
+  );
   await page.getByRole("radio", { name: "24 h" }).check();
 });
 
@@ -102,8 +161,18 @@ test("stacked by project, the parts are those of the API", async () => {
   await page.getByLabel("Group").selectOption("project");
   await page.locator(".legend li").first().waitFor();
   const expected = await usage("window=24h&granularity=hour&group_by=project");
-  const shown = await page.locator(".legend li").evaluateAll((list) => list.map((li) => [li.querySelector(".legend-name").textContent, li.querySelector("b").textContent]));
-  const wanted = expected.groups.map((g) => [g.name, g.total_credits_micros / 1e6]).sort((a, b) => b[1] - a[1]).map(([name, n]) => [name, decimals(n)]);
+  const shown = await page
+    .locator(".legend li")
+    .evaluateAll((list) =>
+      list.map((li) => [
+        li.querySelector(".legend-name").textContent,
+        li.querySelector("b").textContent,
+      ]),
+    );
+  const wanted = expected.groups
+    .map((g) => [g.name, g.total_credits_micros / 1e6])
+    .sort((a, b) => b[1] - a[1])
+    .map(([name, n]) => [name, decimals(n)]);
   assert.deepEqual(new Map(shown), new Map(wanted));
   assert.equal(await page.locator(".bars").count(), expected.groups.length);
   assert.match(page.url(), /group_by=project/);
@@ -115,11 +184,18 @@ test("stacked by project, the parts are those of the API", async () => {
 });
 
 test("the CSV is the API's own", async () => {
-  const [download] = await Promise.all([page.waitForEvent("download"), page.getByRole("link", { name: "CSV" }).click()]);
+  const [download] = await Promise.all([
+    page.waitForEvent("download"),
+    page.getByRole("link", { name: "CSV" }).click(),
+  ]);
   const text = await readFile(await download.path(), "utf8");
   assert.equal(download.suggestedFilename(), "usage-usage-clinic.csv");
   assert.match(text, /^ts,group_by,key,name,credits_used,/);
-  const sum = text.trim().split("\r\n").slice(1).reduce((all, line) => all + Number(line.split(",").at(-2)), 0);
+  const sum = text
+    .trim()
+    .split("\r\n")
+    .slice(1)
+    .reduce((all, line) => all + Number(line.split(",").at(-2)), 0);
   assert.equal(sum, (await usage("window=24h&granularity=hour")).total_credits_micros);
 });
 
@@ -144,15 +220,27 @@ test("the overview adds up what all workspaces used", async () => {
   assert.equal(Number(await slider().getAttribute("aria-valuemax")) + 1, expected.series.length);
   assert.match(await page.locator("figcaption .hint").textContent(), /^165(\.\d+)? credits/);
   const month = await service.get("/usage/summary");
-  await page.locator(".tile").filter({ hasText: "Credits this month" }).getByText(new Intl.NumberFormat("en-GB").format(month.total_credits), { exact: true }).waitFor();
+  await page
+    .locator(".tile")
+    .filter({ hasText: "Credits this month" })
+    .getByText(new Intl.NumberFormat("en-GB").format(month.total_credits), { exact: true })
+    .waitFor();
 });
 
 test("another zone has other days", async () => {
-  await page.goto(`${service.origin}/admin#/workspaces/${id}/usage?window=7d&granularity=day&tz=Asia/Kathmandu&table=1`);
+  await page.goto(
+    `${service.origin}/admin#/workspaces/${id}/usage?window=7d&granularity=day&tz=Asia/Kathmandu&table=1`,
+  );
   const expected = await usage("window=7d&granularity=day&tz=Asia/Kathmandu");
-  await until(async () => (await page.locator(".twin tbody tr").count()) === expected.series.length, "the table");
+  await until(
+    async () => (await page.locator(".twin tbody tr").count()) === expected.series.length,
+    "the table",
+  );
   const shown = await page.locator(".twin tbody tr td:nth-child(2)").allTextContents();
-  assert.deepEqual(shown.reverse(), expected.series.map((b) => String(b.credits_used)));
+  assert.deepEqual(
+    shown.reverse(),
+    expected.series.map((b) => String(b.credits_used)),
+  );
 });
 
 test("usage prints without the controls", async () => {
@@ -163,4 +251,5 @@ test("usage prints without the controls", async () => {
   await page.emulateMedia({ media: "screen" });
 });
 
-test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));

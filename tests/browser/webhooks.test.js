@@ -23,7 +23,10 @@ after(async () => {
 
 const row = (text) => page.getByRole("row", { name: text });
 const dialog = () => page.getByRole("dialog");
-const act = async (name) => { await page.getByRole("button", { name: "More" }).click(); await page.getByRole("button", { name, exact: true }).click(); };
+const act = async (name) => {
+  await page.getByRole("button", { name: "More" }).click();
+  await page.getByRole("button", { name, exact: true }).click();
+};
 
 test("a webhook by clicking: made, tested, failing, sent again, changed, deleted", async () => {
   await page.getByRole("link", { name: "Webhooks", exact: true }).click();
@@ -32,8 +35,12 @@ test("a webhook by clicking: made, tested, failing, sent again, changed, deleted
   await page.getByRole("button", { name: "New webhook" }).first().click();
   await dialog().getByLabel("URL").fill("http://10.0.0.1/");
   await dialog().getByRole("button", { name: "Create webhook" }).click();
-  await dialog().getByText(/URL leads to this machine, to a private network or to nowhere.*request req_/).waitFor();
-  await dialog().getByText(/Events can't be blank/).waitFor();
+  await dialog()
+    .getByText(/URL leads to this machine, to a private network or to nowhere.*request req_/)
+    .waitFor();
+  await dialog()
+    .getByText(/Events can't be blank/)
+    .waitFor();
   await dialog().getByLabel("URL").fill(`${receiver.url}/orders`);
   await dialog().getByLabel("Name").fill("Orders");
   await dialog().getByLabel("Workspaces").check();
@@ -52,15 +59,24 @@ test("a webhook by clicking: made, tested, failing, sent again, changed, deleted
   await page.getByText(/Orders answered 200 in/).waitFor();
   await row(/webhook\.test delivered/).waitFor();
   const [got] = receiver.got.splice(0);
-  assert.equal(got.headers["x-miosa-signature"], `sha256=${createHmac("sha256", secret).update(got.body).digest("hex")}`);
+  assert.equal(
+    got.headers["x-miosa-signature"],
+    `sha256=${createHmac("sha256", secret).update(got.body).digest("hex")}`,
+  );
 
   receiver.answers = [500];
   const workspace = await service.post("/workspaces", { name: "Clinic" });
   await row(/workspace\.created pending 500 in/).waitFor();
   await page.getByText("1 attempt failed since the last success").waitFor();
-  await row(/workspace\.created/).getByRole("button").click();
+  await row(/workspace\.created/)
+    .getByRole("button")
+    .click();
   await dialog().getByText(workspace.id).first().waitFor();
-  assert.equal(await dialog().getByText("<b>not now</b>").count(), 1, "what a receiver answers is text");
+  assert.equal(
+    await dialog().getByText("<b>not now</b>").count(),
+    1,
+    "what a receiver answers is text",
+  );
   assert.deepEqual(await violations(page), [], "a delivery");
   receiver.answers = [200];
   await dialog().getByRole("button", { name: "Send again" }).click();
@@ -93,7 +109,9 @@ test("a webhook by clicking: made, tested, failing, sent again, changed, deleted
   await dialog().getByRole("button", { name: "I have saved it" }).click();
 
   await page.getByRole("link", { name: "Webhooks", exact: true }).last().click();
-  await row(/Orders/).getByText("active").waitFor();
+  await row(/Orders/)
+    .getByText("active")
+    .waitFor();
   for (const colorScheme of ["light", "dark"]) {
     await page.emulateMedia({ colorScheme, reducedMotion: "reduce" });
     assert.deepEqual(await violations(page), [], `list, ${colorScheme}`);

@@ -8,7 +8,17 @@ let service, browser, page, dns;
 const cnames = {};
 before(async () => {
   dns = await startDns(cnames);
-  service = await startService("--dev", "--provision-ms", "100", "--start-ms", "100", "--stop-ms", "100", "--dns-resolver", dns.address);
+  service = await startService(
+    "--dev",
+    "--provision-ms",
+    "100",
+    "--start-ms",
+    "100",
+    "--stop-ms",
+    "100",
+    "--dns-resolver",
+    dns.address,
+  );
   browser = await startBrowser();
   browser.only(service.origin);
   page = await browser.page();
@@ -38,10 +48,15 @@ test("the Quick Start by clicking: a workspace, a computer in a project, the lis
   await dialog().getByLabel("Project slug").fill("lead-magnet");
   await dialog().getByLabel("Project name").fill("Lead Magnet");
   await dialog().getByRole("button", { name: "Create computer" }).click();
-  await row(/clinic-builder/).getByText("running").waitFor();
+  await row(/clinic-builder/)
+    .getByText("running")
+    .waitFor();
 
   const [workspace] = (await service.get("/workspaces?slug=dr-smith-clinic")).data;
-  assert.deepEqual([workspace.name, workspace.external_workspace_id, workspace.computer_count], ["Dr. Smith Clinic", "clinic_123", 1]);
+  assert.deepEqual(
+    [workspace.name, workspace.external_workspace_id, workspace.computer_count],
+    ["Dr. Smith Clinic", "clinic_123", 1],
+  );
   const [computer] = (await service.get(`/workspaces/${workspace.id}/computers`)).data;
   assert.deepEqual([computer.name, computer.template_type], ["clinic-builder", "miosa-desktop"]);
   assert.equal((await service.get(`/projects/${computer.project_id}`)).slug, "lead-magnet");
@@ -54,11 +69,18 @@ test("a refusal appears at the field, with the request id", async () => {
   await dialog().getByLabel("Slug").fill("dr-smith-clinic");
   await dialog().getByRole("button", { name: "Create workspace" }).click();
   const slug = dialog().getByLabel("Slug");
-  await dialog().getByText(/Slug has already been taken \(request req_/).waitFor();
+  await dialog()
+    .getByText(/Slug has already been taken \(request req_/)
+    .waitFor();
   assert.equal(await slug.getAttribute("aria-invalid"), "true");
   assert.ok(await slug.evaluate((e) => e === document.activeElement), "the field has the focus");
   await page.keyboard.press("Escape");
-  assert.ok(await page.getByRole("button", { name: "New workspace" }).evaluate((e) => e === document.activeElement), "the focus is back");
+  assert.ok(
+    await page
+      .getByRole("button", { name: "New workspace" })
+      .evaluate((e) => e === document.activeElement),
+    "the focus is back",
+  );
 });
 
 test("settings: a refusal at its field, then what holds and where it comes from", async () => {
@@ -73,25 +95,35 @@ test("settings: a refusal at its field, then what holds and where it comes from"
   await page.getByRole("button", { name: "Save settings" }).click();
   await row(/Maximum computers 1 this workspace/).waitFor();
   await page.getByText("0 computers may still be created here.").waitFor();
-  assert.equal((await service.get(`/workspaces/${workspace.id}/settings`)).settings.max_computers, 1);
+  assert.equal(
+    (await service.get(`/workspaces/${workspace.id}/settings`)).settings.max_computers,
+    1,
+  );
 
   await page.getByRole("link", { name: "Computers" }).last().click();
   await page.getByRole("button", { name: "New computer" }).click();
   await dialog().getByLabel("Name", { exact: true }).fill("one too many");
   await dialog().getByRole("button", { name: "Create computer" }).click();
   await dialog().getByRole("alert").filter({ hasText: "1" }).first().waitFor();
-  await dialog().getByText(/Request req_/).waitFor();
+  await dialog()
+    .getByText(/Request req_/)
+    .waitFor();
   await page.keyboard.press("Escape");
   assert.equal((await service.get(`/workspaces/${workspace.id}`)).computer_count, 1);
 });
 
 test("a computer through its life: stop, resize, clone, move, delete by its name", async () => {
   const [workspace] = (await service.get("/workspaces?slug=dr-smith-clinic")).data;
-  await service.put(`/workspaces/${workspace.id}/settings`, { max_computers: null, max_computer_size: null });
+  await service.put(`/workspaces/${workspace.id}/settings`, {
+    max_computers: null,
+    max_computer_size: null,
+  });
   const target = await service.post("/workspaces", { name: "Second Clinic" });
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/computers`);
   await page.getByRole("button", { name: "Stop clinic-builder" }).click();
-  await row(/clinic-builder/).getByText("stopped").waitFor();
+  await row(/clinic-builder/)
+    .getByText("stopped")
+    .waitFor();
   const act = async (name) => {
     await page.getByRole("button", { name: "Actions for clinic-builder", exact: true }).click();
     await page.getByRole("button", { name, exact: true }).click();
@@ -99,7 +131,9 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
   await act("Resize…");
   await dialog().getByLabel("Size").selectOption("medium");
   await dialog().getByRole("button", { name: "Resize" }).click();
-  await row(/clinic-builder/).getByText("medium").waitFor();
+  await row(/clinic-builder/)
+    .getByText("medium")
+    .waitFor();
   await act("Clone…");
   await dialog().getByRole("button", { name: "Clone" }).click();
   await row(/clinic-builder-copy/).waitFor();
@@ -110,8 +144,13 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
   await page.keyboard.press("Enter");
   assert.equal(await dialog().getByLabel("To workspace").inputValue(), "Second Clinic");
   await dialog().getByRole("button", { name: "Move" }).click();
-  await until(async () => (await service.get(`/workspaces/${target.id}`)).computer_count === 1, "the move");
-  await row(/clinic-builder stopped|clinic-builder clinic-builder stopped/).waitFor({ state: "detached" });
+  await until(
+    async () => (await service.get(`/workspaces/${target.id}`)).computer_count === 1,
+    "the move",
+  );
+  await row(/clinic-builder stopped|clinic-builder clinic-builder stopped/).waitFor({
+    state: "detached",
+  });
 
   const [moved] = (await service.get(`/workspaces/${target.id}/computers`)).data;
   await page.goto(`${service.origin}/admin#/computers/${moved.id}`);
@@ -119,10 +158,16 @@ test("a computer through its life: stop, resize, clone, move, delete by its name
   await page.getByRole("row", { name: /computer.moved/ }).waitFor();
   await page.getByRole("button", { name: "More actions" }).click();
   await page.getByRole("button", { name: "Delete…" }).click();
-  await dialog().getByLabel(/^Type clinic-builder/).fill("wrong");
+  await dialog()
+    .getByLabel(/^Type clinic-builder/)
+    .fill("wrong");
   await dialog().getByRole("button", { name: "Delete computer" }).click();
-  await dialog().getByText(/must be clinic-builder/).waitFor();
-  await dialog().getByLabel(/^Type clinic-builder/).fill(moved.slug);
+  await dialog()
+    .getByText(/must be clinic-builder/)
+    .waitFor();
+  await dialog()
+    .getByLabel(/^Type clinic-builder/)
+    .fill(moved.slug);
   await dialog().getByRole("button", { name: "Delete computer" }).click();
   await page.getByText("There is no computer yet").waitFor();
 });
@@ -146,17 +191,30 @@ test("a domain: the records it needs, what is found, and after the change that i
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/domain`);
   await page.getByLabel("Domain", { exact: true }).fill("http://x");
   await page.getByRole("button", { name: "Set domain" }).click();
-  await page.locator(".field-error").filter({ hasText: /Domain .*request req_/ }).waitFor();
+  await page
+    .locator(".field-error")
+    .filter({ hasText: /Domain .*request req_/ })
+    .waitFor();
   await page.getByLabel("Domain", { exact: true }).fill("clinic.example");
   await page.getByRole("button", { name: "Set domain" }).click();
-  await row(/CNAME \*\.clinic\.example/).getByText("unchecked").waitFor();
-  assert.equal(await page.getByRole("button", { name: "Copy the target: proxy.miosa.ai" }).count(), 2);
+  await row(/CNAME \*\.clinic\.example/)
+    .getByText("unchecked")
+    .waitFor();
+  assert.equal(
+    await page.getByRole("button", { name: "Copy the target: proxy.miosa.ai" }).count(),
+    2,
+  );
   await page.getByRole("button", { name: "Check now" }).click();
-  await row(/CNAME \*\.clinic\.example/).getByText("missing").waitFor();
+  await row(/CNAME \*\.clinic\.example/)
+    .getByText("missing")
+    .waitFor();
   cnames[".clinic.example"] = "proxy.miosa.ai";
   // The button rests for a few seconds, and so do resolvers.
   await page.getByRole("button", { name: "Check now" }).click({ timeout: 15_000 });
-  await row(/CNAME \*\.sandbox\.clinic\.example/).locator(".status").filter({ hasText: "ok" }).waitFor();
+  await row(/CNAME \*\.sandbox\.clinic\.example/)
+    .locator(".status")
+    .filter({ hasText: "ok" })
+    .waitFor();
   await page.getByText("verified").first().waitFor();
   assert.equal((await service.get(`/workspaces/${workspace.id}/preview-domain`)).verified, true);
 });
@@ -180,7 +238,10 @@ test("a key is shown once, works, is rotated and revoked", async () => {
   await row(/reporting/).waitFor();
   assert.ok(!(await page.content()).includes(first), "it is not shown again");
 
-  const act = async (name) => { await page.getByRole("button", { name: "Actions for reporting" }).click(); await page.getByRole("button", { name, exact: true }).click(); };
+  const act = async (name) => {
+    await page.getByRole("button", { name: "Actions for reporting" }).click();
+    await page.getByRole("button", { name, exact: true }).click();
+  };
   await act("Rotate…");
   await dialog().getByRole("button", { name: "Rotate key" }).click();
   await secret.waitFor();
@@ -196,9 +257,26 @@ test("a key is shown once, works, is rotated and revoked", async () => {
 
 test("names are text, whatever they look like", async () => {
   const name = '<img src=x onerror="window.hacked=1">';
-  const workspace = await service.post("/workspaces", { name, slug: "hostile", description: "<script>window.hacked=1</script>" });
-  await service.post("/computers", { name, workspace_id: workspace.id, project_slug: "p", project_name: name });
-  for (const hash of ["/workspaces", `/workspaces/${workspace.id}`, `/workspaces/${workspace.id}/computers`, `/workspaces/${workspace.id}/usage?group_by=computer`, "/projects", "/activity", "/"]) {
+  const workspace = await service.post("/workspaces", {
+    name,
+    slug: "hostile",
+    description: "<script>window.hacked=1</script>",
+  });
+  await service.post("/computers", {
+    name,
+    workspace_id: workspace.id,
+    project_slug: "p",
+    project_name: name,
+  });
+  for (const hash of [
+    "/workspaces",
+    `/workspaces/${workspace.id}`,
+    `/workspaces/${workspace.id}/computers`,
+    `/workspaces/${workspace.id}/usage?group_by=computer`,
+    "/projects",
+    "/activity",
+    "/",
+  ]) {
     await page.goto(`${service.origin}/admin#${hash}`);
     await page.getByText(name).first().waitFor();
   }
@@ -208,7 +286,19 @@ test("names are text, whatever they look like", async () => {
 
 test("an error of the API is shown with its request id and can be tried again", async () => {
   let fail = true;
-  await page.route("**/api/v1/projects?*", (route) => (fail ? route.fulfill({ status: 500, contentType: "application/json", body: JSON.stringify({ message: "something went wrong", code: "INTERNAL_ERROR", request_id: "req_test" }) }) : route.continue()));
+  await page.route("**/api/v1/projects?*", (route) =>
+    fail
+      ? route.fulfill({
+          status: 500,
+          contentType: "application/json",
+          body: JSON.stringify({
+            message: "something went wrong",
+            code: "INTERNAL_ERROR",
+            request_id: "req_test",
+          }),
+        })
+      : route.continue(),
+  );
   await page.goto(`${service.origin}/admin#/projects`);
   await page.getByRole("alert").filter({ hasText: "something went wrong" }).waitFor();
   await page.getByText("req_test").waitFor();
@@ -220,7 +310,18 @@ test("an error of the API is shown with its request id and can be tried again", 
 
 test("what was shown stays, greyed, when a later load fails", async () => {
   let fail = false;
-  const refuse = (route) => (fail ? route.fulfill({ status: 503, contentType: "application/json", body: JSON.stringify({ message: "come back later", code: "OVERLOADED", request_id: "req_stale" }) }) : route.continue());
+  const refuse = (route) =>
+    fail
+      ? route.fulfill({
+          status: 503,
+          contentType: "application/json",
+          body: JSON.stringify({
+            message: "come back later",
+            code: "OVERLOADED",
+            request_id: "req_stale",
+          }),
+        })
+      : route.continue();
   await page.route("**/api/v1/projects?*", refuse);
   await page.goto("about:blank");
   await page.goto(`${service.origin}/admin#/projects`);
@@ -228,9 +329,15 @@ test("what was shown stays, greyed, when a later load fails", async () => {
   await page.locator(".live[data-state=live]").waitFor();
   fail = true;
   const workspace = await service.post("/workspaces", { name: "Stale Clinic" });
-  const project = await service.post("/projects", { name: "Unseen yet", workspace_id: workspace.id });
+  const project = await service.post("/projects", {
+    name: "Unseen yet",
+    workspace_id: workspace.id,
+  });
   await page.getByText(/^As of .*come back later/).waitFor();
-  assert.ok(await page.getByRole("table", { name: "Projects" }).isVisible(), "the old rows are still there");
+  assert.ok(
+    await page.getByRole("table", { name: "Projects" }).isVisible(),
+    "the old rows are still there",
+  );
   assert.equal(await page.getByRole("link", { name: project.name }).count(), 0);
   fail = false;
   await page.locator(".stale-note").getByRole("button", { name: "Retry" }).click();
@@ -243,7 +350,9 @@ test("a menu that is open is not pulled away by what happens meanwhile", async (
   const workspace = await service.post("/workspaces", { name: "Busy Clinic" });
   await service.post("/computers", { name: "steady", workspace_id: workspace.id });
   await page.goto(`${service.origin}/admin#/workspaces/${workspace.id}/computers`);
-  await row(/steady/).getByText("running").waitFor();
+  await row(/steady/)
+    .getByText("running")
+    .waitFor();
   await page.locator(".live[data-state=live]").waitFor();
   await page.getByRole("button", { name: "Actions for steady" }).click();
   const made = page.waitForResponse((r) => r.url().includes("/api/v1/computers?") && r.ok());
@@ -267,12 +376,17 @@ test("Ctrl+K goes to a workspace by a part of its name", async () => {
 });
 
 test("a key that may do little sees the sections that it may read", async () => {
-  const made = (await service.post("/api-keys", { name: "reader", scopes: ["workspaces:read", "usage:read"] })).data;
+  const made = (
+    await service.post("/api-keys", { name: "reader", scopes: ["workspaces:read", "usage:read"] })
+  ).data;
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByLabel("API key").fill(made.key);
   await page.getByRole("button", { name: "Sign in", exact: true }).click();
   await page.getByRole("navigation", { name: "Sections" }).waitFor();
-  assert.deepEqual(await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(), ["Overview", "Workspaces"]);
+  assert.deepEqual(
+    await page.getByRole("navigation", { name: "Sections" }).getByRole("link").allTextContents(),
+    ["Overview", "Workspaces"],
+  );
   await page.locator(".chart-svg").waitFor();
   await page.waitForFunction(() => !document.querySelector("main [aria-busy=true]"));
   assert.equal(await page.getByRole("alert").count(), 0, "and nothing that it may not");
@@ -283,7 +397,11 @@ test("a key that may do little sees the sections that it may read", async () => 
 
 test("the books are verified from the System screen", async () => {
   await page.goto(`${service.origin}/admin#/system`);
-  await page.getByText("version 2").or(page.getByText(/version \d+, SQLite/)).first().waitFor();
+  await page
+    .getByText("version 2")
+    .or(page.getByText(/version \d+, SQLite/))
+    .first()
+    .waitFor();
   await page.getByRole("button", { name: "Verify now" }).click();
   await page.getByText(/events, 0 differences/).waitFor();
 });
@@ -293,4 +411,5 @@ test("the System screen says how to have backups", async () => {
   assert.equal(await page.getByRole("button", { name: "Back up now" }).count(), 0);
 });
 
-test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));

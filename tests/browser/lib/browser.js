@@ -6,30 +6,47 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { chromium } from "playwright-core";
 
-const FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"];
+const FLAGS = [
+  "--headless",
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+  "--no-first-run",
+  "--disable-quic",
+];
 
 /** A browser of its own with a fresh profile. */
 export async function startBrowser(options = {}) {
   const dir = await mkdtemp(join(tmpdir(), "workspaced-profile-"));
   const context = await chromium.launchPersistentContext(dir, {
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: FLAGS, headless: true,
-    viewport: { width: 1440, height: 900 }, locale: "en-GB", timezoneId: "Europe/Budapest", acceptDownloads: true,
+    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
+    args: FLAGS,
+    headless: true,
+    viewport: { width: 1440, height: 900 },
+    locale: "en-GB",
+    timezoneId: "Europe/Budapest",
+    acceptDownloads: true,
     // A page that is still scrolling or pulsing has no place and no colour to be looked at.
-    reducedMotion: "reduce", ...options,
+    reducedMotion: "reduce",
+    ...options,
   });
   context.setDefaultTimeout(30_000);
   // DELAY_MS=200 holds every answer of the API back, up to so long: what a test takes for granted
   // because the service is quick fails then, every time and not once a week.
   const delay = Number(process.env.DELAY_MS ?? 0);
-  if (delay) await context.route(/\/(api\/v1|_dev|admin\/session)/, async (route) => {
-    await new Promise((resolve) => setTimeout(resolve, delay * Math.random()));
-    await route.continue().catch(() => {});
-  });
+  if (delay)
+    await context.route(/\/(api\/v1|_dev|admin\/session)/, async (route) => {
+      await new Promise((resolve) => setTimeout(resolve, delay * Math.random()));
+      await route.continue().catch(() => {});
+    });
   const faults = [];
   const watch = (page) => {
     page.on("console", (message) => {
       // A refusal that a test provokes is logged by the browser itself as a failed resource.
-      if (message.type() === "error" && !/Failed to load resource/.test(message.text())) faults.push(`console: ${message.text()}`);
+      if (message.type() === "error" && !/Failed to load resource/.test(message.text()))
+        faults.push(`console: ${message.text()}`);
     });
     page.on("pageerror", (error) => faults.push(`error: ${error.message}`));
   };
@@ -38,14 +55,23 @@ export async function startBrowser(options = {}) {
   let allowed = [];
   context.on("request", (request) => {
     const url = new URL(request.url());
-    if (!allowed.includes(url.origin) && !["data:", "blob:", "about:"].includes(url.protocol)) faults.push(`request to ${url.origin}`);
+    if (!allowed.includes(url.origin) && !["data:", "blob:", "about:"].includes(url.protocol))
+      faults.push(`request to ${url.origin}`);
   });
   return {
-    context, faults,
+    context,
+    faults,
     /** The services that pages may ask from now on. */
-    only(...origins) { allowed = origins; },
-    async page() { return context.pages().find((p) => p.url() === "about:blank") ?? context.newPage(); },
-    async stop() { await context.close(); await rm(dir, { recursive: true, force: true }); },
+    only(...origins) {
+      allowed = origins;
+    },
+    async page() {
+      return context.pages().find((p) => p.url() === "about:blank") ?? context.newPage();
+    },
+    async stop() {
+      await context.close();
+      await rm(dir, { recursive: true, force: true });
+    },
   };
 }
 

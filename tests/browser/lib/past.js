@@ -16,12 +16,23 @@ with db:
 `;
 
 /** Makes everything that is there `days` older. */
-export const backdate = (service, days) => promisify(execFile)("python3", ["-c", SCRIPT, join(service.dir, "data", "workspaced.db"), String(days * 864e5)]);
+export const backdate = (service, days) =>
+  promisify(execFile)("python3", [
+    "-c",
+    SCRIPT,
+    join(service.dir, "data", "workspaced.db"),
+    String(days * 864e5),
+  ]);
 
 /** Hands the computers that the seed reported about to the built-in driver, so that each can be acted on. */
-export const handOver = (service) => promisify(execFile)("python3", ["-c", `
+export const handOver = (service) =>
+  promisify(execFile)("python3", [
+    "-c",
+    `
 import sqlite3, sys
 db = sqlite3.connect(sys.argv[1], timeout=60)
 with db:
     db.execute("UPDATE computers SET driver = 'simulated', due_at = CASE status WHEN 'provisioning' THEN 0 END WHERE driver = 'external' AND status IN ('running', 'stopped', 'provisioning')")
-`, join(service.dir, "data", "workspaced.db")]);
+`,
+    join(service.dir, "data", "workspaced.db"),
+  ]);

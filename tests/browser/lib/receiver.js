@@ -7,11 +7,15 @@ export async function startReceiver() {
   const receiver = { got: [], answers: [200] };
   const server = createServer((request, response) => {
     let body = "";
-    request.on("data", (data) => { body += data; });
+    request.on("data", (data) => {
+      body += data;
+    });
     request.on("end", () => {
       receiver.got.push({ headers: request.headers, body });
       const status = receiver.answers.length > 1 ? receiver.answers.shift() : receiver.answers[0];
-      response.writeHead(status, { "content-type": "text/plain", connection: "close" }).end(status === 200 ? "thank you" : "<b>not now</b>");
+      response
+        .writeHead(status, { "content-type": "text/plain", connection: "close" })
+        .end(status === 200 ? "thank you" : "<b>not now</b>");
     });
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));

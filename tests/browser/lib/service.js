@@ -11,35 +11,61 @@ export const DEV_KEY = "msk_u_dev";
 
 /** Starts a service; `stop()` ends it by its own process id. */
 export async function startService(...flags) {
-  if (!BINARY) throw new Error("WORKSPACED_BIN: name the built program, such as target/release/workspaced");
+  if (!BINARY)
+    throw new Error("WORKSPACED_BIN: name the built program, such as target/release/workspaced");
   const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
-  const child = spawn(BINARY, ["--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--log", "warn", ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(
+    BINARY,
+    ["--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--log", "warn", ...flags],
+    { stdio: ["ignore", "pipe", "pipe"] },
+  );
   let said = "";
   const origin = await new Promise((resolve, reject) => {
-    const timer = setTimeout(() => reject(new Error(`the service did not start in 20 s: ${said}`)), 20_000);
+    const timer = setTimeout(
+      () => reject(new Error(`the service did not start in 20 s: ${said}`)),
+      20_000,
+    );
     const hear = (data) => {
       said += data;
       const found = said.match(/^listening on (http:\/\/\S+)$/m);
-      if (found) { clearTimeout(timer); resolve(found[1]); }
+      if (found) {
+        clearTimeout(timer);
+        resolve(found[1]);
+      }
     };
     child.stdout.on("data", hear);
     child.stderr.on("data", hear);
-    child.on("exit", (code) => { clearTimeout(timer); reject(new Error(`the service ended with ${code}: ${said}`)); });
+    child.on("exit", (code) => {
+      clearTimeout(timer);
+      reject(new Error(`the service ended with ${code}: ${said}`));
+    });
   });
   const key = said.match(/MIOSA_API_KEY=(\S+)/)?.[1] ?? DEV_KEY;
 
   async function call(method, path, body, as = key) {
     const response = await fetch(`${origin}/api/v1${path}`, {
-      method, headers: { authorization: `Bearer ${as}`, ...(body === undefined ? {} : { "content-type": "application/json" }) },
+      method,
+      headers: {
+        authorization: `Bearer ${as}`,
+        ...(body === undefined ? {} : { "content-type": "application/json" }),
+      },
       body: body === undefined ? undefined : JSON.stringify(body),
     });
     const text = await response.text();
     const reply = text ? JSON.parse(text) : null;
-    if (!response.ok) throw Object.assign(new Error(`${method} ${path}: ${response.status} ${text}`), { status: response.status, reply });
+    if (!response.ok)
+      throw Object.assign(new Error(`${method} ${path}: ${response.status} ${text}`), {
+        status: response.status,
+        reply,
+      });
     return reply;
   }
   return {
-    origin, key, dir, pid: child.pid, call,
+    origin,
+    key,
+    dir,
+    pid: child.pid,
+    call,
     get: (path, as) => call("GET", path, undefined, as),
     post: (path, body = {}, as) => call("POST", path, body, as),
     put: (path, body) => call("PUT", path, body),
@@ -48,7 +74,10 @@ export async function startService(...flags) {
         child.kill("SIGTERM");
         await new Promise((resolve) => {
           const hard = setTimeout(() => child.kill("SIGKILL"), 12_000);
-          child.on("exit", () => { clearTimeout(hard); resolve(); });
+          child.on("exit", () => {
+            clearTimeout(hard);
+            resolve();
+          });
         });
       }
       await rm(dir, { recursive: true, force: true });
