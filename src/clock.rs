@@ -194,7 +194,7 @@ impl Clock {
     }
 
     /// A clock on this course until it gets another one.
-    pub fn driven(course: Course) -> Self {
+    pub fn controlled(course: Course) -> Self {
         Clock::Driven(Arc::new(Mutex::new(course)))
     }
 

@@ -75,7 +75,7 @@ impl App {
         let config = Arc::new(config);
         let catalog = Arc::new(Catalog::new(&config.file));
         let faults = Arc::new(Faults::default());
-        let driver: Arc<dyn Driver> = if config.driven {
+        let driver: Arc<dyn Driver> = if config.virtual_clock {
             faults.clone()
         } else {
             Arc::new(Simulated)

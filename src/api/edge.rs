@@ -49,7 +49,7 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
     for route in routes::table() {
-        let checks = (app.config.strict || app.config.driven).then(|| checks(&app, &route));
+        let checks = (app.config.strict || app.config.virtual_clock).then(|| checks(&app, &route));
         let mut handler = route.handler;
         if route.access.reach != Reach::Operator {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
@@ -88,7 +88,7 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
 fn checks(app: &App, route: &Route) -> Checks {
     let recorder: Option<Arc<dyn Recorder>> = app
         .config
-        .driven
+        .virtual_clock
         .then(|| Arc::new(app.emulator.clone()) as Arc<dyn Recorder>);
     Checks::new(route.known(), app.config.strict, recorder)
 }

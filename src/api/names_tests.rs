@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::routes::table;
 use crate::dev::differences::DIFFERENCES;
-use crate::http::{Known, Place, Treatment, Used};
+use crate::http::{Known, NamedIn, Treatment, Used};
 
 fn known(method: &Method, path: &str) -> Known {
     let route = table()
@@ -34,7 +34,7 @@ fn fields_come_from_the_schema_at_every_depth() {
         unknown(&used),
         [("workspace_slag", Some("workspace_slug")), ("zzz", None)]
     );
-    let ignored = &used.0[&(Place::Body, "gpu_count".to_owned())];
+    let ignored = &used.0[&(NamedIn::Body, "gpu_count".to_owned())];
     assert_eq!(ignored.0, Treatment::Ignored);
     assert!(
         used.refuse()

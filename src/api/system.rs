@@ -125,7 +125,10 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             Some(Mode::Running) => "running",
         },
         now,
-        faults: app.config.driven.then(|| app.emulator.faults.active(now)),
+        faults: app
+            .config
+            .virtual_clock
+            .then(|| app.emulator.faults.active(now)),
         database: Database {
             schema_version: store::VERSION,
             sqlite_version: rusqlite::version(),

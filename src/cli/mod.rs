@@ -203,8 +203,8 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         .as_ref()
         .map_or(&*args.data.data_dir, |dir| dir.path());
     let (lock, file) = store::lock_data_dir(data_dir)?;
-    let clock = if config.driven {
-        Clock::driven(Course::new(Mode::Real, Timestamp(0), 1))
+    let clock = if config.virtual_clock {
+        Clock::controlled(Course::new(Mode::Real, Timestamp(0), 1))
     } else {
         Clock::System
     };
@@ -216,7 +216,7 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         let _entered = runtime.enter();
         Store::open(&file, clock, config.readers)?
     };
-    if config.driven {
+    if config.virtual_clock {
         dev::resume(&store, config.frozen)?;
     }
     if let Some(demo) = demo {

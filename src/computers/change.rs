@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, record, save, touch};
+use super::lifecycle::{Change, record, restart_idle_time, save};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
@@ -201,7 +201,7 @@ fn store_change(
     before: &Record,
     mut after: Record,
 ) -> Result<Record> {
-    touch(tx, fleet, &mut after);
+    restart_idle_time(tx, fleet, &mut after);
     after.updated_at = tx.now();
     save(tx, &after)?;
     record(
@@ -248,7 +248,7 @@ pub async fn resize(
                     size,
                     ..before.clone()
                 };
-                touch(tx, &fleet, &mut after);
+                restart_idle_time(tx, &fleet, &mut after);
                 Change {
                     kind: "computer.resized",
                     at: tx.now(),
@@ -347,7 +347,7 @@ fn put_into(
         external_project_id: project.external_project_id.clone(),
         ..before.clone()
     };
-    touch(tx, fleet, &mut after);
+    restart_idle_time(tx, fleet, &mut after);
     Change {
         kind: "computer.moved",
         at: tx.now(),

@@ -91,7 +91,7 @@ pub(super) fn due(fleet: &Fleet, computer: &Record, at: Timestamp) -> Option<Tim
 }
 
 /// An activity: the idle time of a running computer starts again.
-pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
+pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
     if computer.status == Status::Running {
         computer.due_at = due(fleet, computer, tx.now());
     }
@@ -193,7 +193,7 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
             // the first the row would be found for ever.
             _ => {
                 tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
-                settle(tx, Actor::System, id)?;
+                follow_events(tx, Actor::System, id)?;
             }
         }
     }
@@ -205,7 +205,7 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
 ///
 /// # Errors
 /// When the store fails.
-pub fn settle(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> {
+pub fn follow_events(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> {
     let Some(held) = held(tx, id)? else {
         return Ok(());
     };
@@ -376,7 +376,7 @@ fn perform(
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
             let mut touched = before;
-            touch(tx, fleet, &mut touched);
+            restart_idle_time(tx, fleet, &mut touched);
             save(tx, &touched)?;
             return Ok(message);
         }

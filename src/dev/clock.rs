@@ -164,7 +164,7 @@ pub async fn advance(dev: &Emulator, until: Timestamp) -> Result<usize> {
     let from = clock.now();
     // It must not run by itself meanwhile, or it would be past what has not happened yet.
     clock.steer(Course::new(Mode::Frozen, from, 1));
-    let result = pass(dev, from, until).await;
+    let result = advance_in_steps(dev, from, until).await;
     let mode = match course.mode {
         // From now on it is not the wall clock's time any more.
         Mode::Real if clock.now() > from => Mode::Running,
@@ -174,7 +174,7 @@ pub async fn advance(dev: &Emulator, until: Timestamp) -> Result<usize> {
     result
 }
 
-async fn pass(dev: &Emulator, from: Timestamp, until: Timestamp) -> Result<usize> {
+async fn advance_in_steps(dev: &Emulator, from: Timestamp, until: Timestamp) -> Result<usize> {
     let mut steps = 0;
     let patience = Stopwatch::start();
     let mut send = true;

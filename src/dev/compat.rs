@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::differences;
 use crate::clock::Timestamp;
-use crate::http::{Known, Place, Treatment, Used};
+use crate::http::{Known, NamedIn, Treatment, Used};
 use crate::ids::parse_uuid;
 use crate::rules::hosted::{BASE, other_product};
 
@@ -47,7 +47,7 @@ struct Record {
 struct Route {
     count: u64,
     statuses: BTreeMap<u16, u64>,
-    names: BTreeMap<(Place, String), Name>,
+    names: BTreeMap<(NamedIn, String), Name>,
     unknown: usize,
 }
 
@@ -104,7 +104,7 @@ struct RouteView {
 #[derive(Serialize)]
 struct FieldView {
     #[serde(rename = "in")]
-    place: Place,
+    place: NamedIn,
     name: String,
     treatment: Treatment,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,7 +233,7 @@ fn report(started_at: Timestamp, record: &Record) -> Report {
     let mut routes = Vec::new();
     for ((path, method), route) in &record.served {
         let note = differences::of(method, path);
-        let field = |((place, name), of): (&(Place, String), &Name)| FieldView {
+        let field = |((place, name), of): (&(NamedIn, String), &Name)| FieldView {
             place: *place,
             name: name.clone(),
             treatment: of.treatment,

@@ -29,13 +29,13 @@ pub(crate) fn watched<S>(service: Router<S>, dev: &Emulator) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    if !dev.fleet.config.driven {
+    if !dev.fleet.config.virtual_clock {
         return service;
     }
-    service.layer(from_fn_with_state(dev.clone(), pass))
+    service.layer(from_fn_with_state(dev.clone(), watch))
 }
 
-async fn pass(State(dev): State<Emulator>, request: Request, next: Next) -> Response {
+async fn watch(State(dev): State<Emulator>, request: Request, next: Next) -> Response {
     // Put there for requests of the API only, after their key has been found.
     let Some(identity) = request.extensions().get::<Identity>().cloned() else {
         return next.run(request).await;

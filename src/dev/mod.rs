@@ -56,7 +56,7 @@ pub fn router<S>(emulator: &Emulator) -> Router<S>
 where
     S: Clone + Send + Sync + 'static,
 {
-    if !emulator.fleet.config.driven {
+    if !emulator.fleet.config.virtual_clock {
         return Router::new();
     }
     Router::new()

@@ -83,7 +83,7 @@ pub fn run(
         done += 1;
     };
     if simulation.is_some() {
-        state::keep_lived(tx, at)?;
+        state::keep_simulated_until(tx, at)?;
     }
     Ok(Progress {
         at,

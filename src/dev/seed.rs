@@ -69,7 +69,7 @@ pub fn seed(
         let kept = Kept {
             scenario: scenario.without_customers()?,
             seed,
-            lived_to: scenario.start,
+            simulated_until: scenario.start,
         };
         state::keep_scenario(tx, &kept)?;
         organization(tx, dev, &scenario)
@@ -83,11 +83,11 @@ pub fn seed(
                 "dates something after its last day",
             ));
         }
-        pass(tx, dev, &source, now, at, progress, &scenario)?;
+        let_time_pass(tx, dev, &source, now, at, progress, &scenario)?;
         now = at;
         tx.at(at, Some(&source), |tx| perform(tx, dev, &caller, step))?;
     }
-    pass(tx, dev, &source, now, end, progress, &scenario)?;
+    let_time_pass(tx, dev, &source, now, end, progress, &scenario)?;
     let count = |sql| Ok::<_, Error>(tx.query_row(sql, [], |row| row.get(0))?);
     Ok(Seeded {
         workspaces: count("SELECT sum(workspace_count) FROM tenants")?,
@@ -135,7 +135,7 @@ fn organization(tx: &WriteTx<'_>, dev: &Emulator, scenario: &Scenario) -> Result
 }
 
 /// Lets the time between two instants pass, day by day.
-fn pass(
+fn let_time_pass(
     tx: &WriteTx<'_>,
     dev: &Emulator,
     source: &IdSource,

@@ -28,7 +28,7 @@ struct Action {
 pub(super) struct Simulation {
     scenario: Scenario,
     seed: u64,
-    lived_to: Timestamp,
+    simulated_until: Timestamp,
     /// The next day to be planned, as its first instant.
     next_day: i64,
     planned: VecDeque<Action>,
@@ -47,8 +47,8 @@ impl Simulation {
         Ok(Some(Simulation {
             scenario,
             seed: kept.seed,
-            lived_to: kept.lived_to,
-            next_day: kept.lived_to.0.div_euclid(DAY_MS) * DAY_MS,
+            simulated_until: kept.simulated_until,
+            next_day: kept.simulated_until.0.div_euclid(DAY_MS) * DAY_MS,
             planned: VecDeque::new(),
         }))
     }
@@ -103,7 +103,7 @@ impl Simulation {
             }
         }
         actions.retain(|action| {
-            (day..day + DAY_MS).contains(&action.at.0) && action.at > self.lived_to
+            (day..day + DAY_MS).contains(&action.at.0) && action.at > self.simulated_until
         });
         actions.sort_by_key(|action| (action.at, action.computer));
         self.planned.extend(actions);
@@ -154,7 +154,7 @@ fn session(
 /// # Errors
 /// When the store fails.
 pub fn live(tx: &WriteTx<'_>, dev: &Emulator) -> Result<usize> {
-    if !dev.fleet.config.driven {
+    if !dev.fleet.config.virtual_clock {
         return Ok(0);
     }
     let Some(mut simulation) = Simulation::load(tx)? else {
@@ -168,7 +168,7 @@ pub fn live(tx: &WriteTx<'_>, dev: &Emulator) -> Result<usize> {
         done += simulation.act(tx, dev, tx.now())?;
     }
     if done > 0 {
-        state::keep_lived(tx, tx.now())?;
+        state::keep_simulated_until(tx, tx.now())?;
     }
     Ok(0)
 }

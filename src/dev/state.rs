@@ -12,7 +12,7 @@ pub(super) struct Kept {
     /// The scenario without its customers: when computers go on and off.
     pub scenario: String,
     pub seed: u64,
-    pub lived_to: Timestamp,
+    pub simulated_until: Timestamp,
 }
 
 fn mode_of(text: &str) -> Mode {
@@ -50,7 +50,7 @@ pub(super) fn kept(conn: &Connection) -> Result<Option<Kept>> {
             scenario: row.get(0)?,
             // As SQLite keeps it: the same bits, signed.
             seed: row.get::<_, i64>(1)?.cast_unsigned(),
-            lived_to: row.get(2)?,
+            simulated_until: row.get(2)?,
         })
     };
     let sql = "SELECT scenario, seed, lived_to FROM dev_state WHERE scenario IS NOT NULL AND seed IS NOT NULL
@@ -72,13 +72,17 @@ pub(super) fn keep_course(conn: &Connection, course: Course) -> Result<()> {
 pub(super) fn keep_scenario(tx: &WriteTx<'_>, kept: &Kept) -> Result<()> {
     tx.run(
         "UPDATE dev_state SET scenario = ?1, seed = ?2, lived_to = ?3 WHERE id = 1",
-        (&kept.scenario, kept.seed.cast_signed(), kept.lived_to),
+        (
+            &kept.scenario,
+            kept.seed.cast_signed(),
+            kept.simulated_until,
+        ),
     )?;
     Ok(())
 }
 
 /// Keeps how far the scenario has come.
-pub(super) fn keep_lived(tx: &WriteTx<'_>, to: Timestamp) -> Result<()> {
+pub(super) fn keep_simulated_until(tx: &WriteTx<'_>, to: Timestamp) -> Result<()> {
     tx.run(
         "UPDATE dev_state SET lived_to = ?1 WHERE lived_to < ?1",
         [to],

@@ -57,7 +57,7 @@ pub struct Set {
 
 /// The level that a request names.
 #[derive(Clone, Copy)]
-enum Place {
+enum Level {
     Organization,
     Workspace(WorkspaceId),
     Project(ProjectId),
@@ -72,20 +72,20 @@ struct Owner {
     workspace: Option<WorkspaceId>,
 }
 
-impl Place {
+impl Level {
     /// # Errors
     /// 404, 403 and the route's scope, as for the resource itself.
     fn find(self, tx: &Tx<'_>, caller: &Caller) -> Result<Owner> {
         let tenant = caller.tenant_id();
         Ok(match self {
             // The caller's own; reach and scope were asked for before the handler.
-            Place::Organization => Owner {
+            Level::Organization => Owner {
                 scope: Scope::Organization,
                 id: tenant.0,
                 tenant,
                 workspace: None,
             },
-            Place::Workspace(id) => {
+            Level::Workspace(id) => {
                 let workspace = Some(workspaces::find(tx, caller, id)?.view.id);
                 Owner {
                     scope: Scope::Workspace,
@@ -94,7 +94,7 @@ impl Place {
                     workspace,
                 }
             }
-            Place::Project(id) => {
+            Level::Project(id) => {
                 let workspace = Some(projects::find(tx, caller, id)?.workspace_id);
                 Owner {
                     scope: Scope::Project,
@@ -279,7 +279,7 @@ pub fn set_as_found(
         domain: None,
     };
     let domain = wanted(config, input)?;
-    let owner = Place::Workspace(id).find(tx, caller)?;
+    let owner = Level::Workspace(id).find(tx, caller)?;
     set(tx, config, caller, &owner, &domain)?;
     let checked = Checked {
         records: DnsRecord::as_found(&domain, &config.proxy_host, found),
@@ -294,7 +294,7 @@ pub fn set_as_found(
 ///
 /// # Errors
 /// 409 when it cannot be had here.
-pub fn bring(
+pub fn import(
     tx: &WriteTx<'_>,
     config: &Config,
     tenant: TenantId,
@@ -384,7 +384,7 @@ fn conclude(
 // ---------------------------------------------------------------------------------------------
 // Handlers
 
-impl Place {
+impl Level {
     async fn show(self, domains: &Domains, caller: Caller) -> Result<Json<DomainStatus>> {
         let config = domains.config.clone();
         let status = domains
@@ -460,7 +460,7 @@ pub mod workspace {
         caller: Caller,
         PathId(id): PathId<WorkspaceId>,
     ) -> Result<Json<DomainStatus>> {
-        Place::Workspace(id).show(&domains, caller).await
+        Level::Workspace(id).show(&domains, caller).await
     }
 
     /// `PUT`
@@ -469,7 +469,7 @@ pub mod workspace {
         PathId(id): PathId<WorkspaceId>,
         request: Mutation<Set>,
     ) -> Result<Response> {
-        Place::Workspace(id).set(domains, request).await
+        Level::Workspace(id).set(domains, request).await
     }
 
     /// `DELETE`
@@ -478,7 +478,7 @@ pub mod workspace {
         PathId(id): PathId<WorkspaceId>,
         request: Mutation<NoBody>,
     ) -> Result<Response> {
-        Place::Workspace(id).clear(domains, request).await
+        Level::Workspace(id).clear(domains, request).await
     }
 
     /// `GET .../verify`
@@ -487,7 +487,7 @@ pub mod workspace {
         caller: Caller,
         PathId(id): PathId<WorkspaceId>,
     ) -> Result<Json<DomainStatus>> {
-        Place::Workspace(id).verify(domains, caller).await
+        Level::Workspace(id).verify(domains, caller).await
     }
 }
 
@@ -501,7 +501,7 @@ pub mod project {
         caller: Caller,
         PathId(id): PathId<ProjectId>,
     ) -> Result<Json<DomainStatus>> {
-        Place::Project(id).show(&domains, caller).await
+        Level::Project(id).show(&domains, caller).await
     }
 
     /// `PUT`
@@ -510,7 +510,7 @@ pub mod project {
         PathId(id): PathId<ProjectId>,
         request: Mutation<Set>,
     ) -> Result<Response> {
-        Place::Project(id).set(domains, request).await
+        Level::Project(id).set(domains, request).await
     }
 
     /// `DELETE`
@@ -519,7 +519,7 @@ pub mod project {
         PathId(id): PathId<ProjectId>,
         request: Mutation<NoBody>,
     ) -> Result<Response> {
-        Place::Project(id).clear(domains, request).await
+        Level::Project(id).clear(domains, request).await
     }
 
     /// `GET .../verify`
@@ -528,7 +528,7 @@ pub mod project {
         caller: Caller,
         PathId(id): PathId<ProjectId>,
     ) -> Result<Json<DomainStatus>> {
-        Place::Project(id).verify(domains, caller).await
+        Level::Project(id).verify(domains, caller).await
     }
 }
 
@@ -541,12 +541,12 @@ pub mod organization {
         State(domains): State<Domains>,
         caller: Caller,
     ) -> Result<Json<DomainStatus>> {
-        Place::Organization.show(&domains, caller).await
+        Level::Organization.show(&domains, caller).await
     }
 
     /// `PUT`
     pub async fn set(State(domains): State<Domains>, request: Mutation<Set>) -> Result<Response> {
-        Place::Organization.set(domains, request).await
+        Level::Organization.set(domains, request).await
     }
 
     /// `DELETE`
@@ -554,7 +554,7 @@ pub mod organization {
         State(domains): State<Domains>,
         request: Mutation<NoBody>,
     ) -> Result<Response> {
-        Place::Organization.clear(domains, request).await
+        Level::Organization.clear(domains, request).await
     }
 
     /// `POST .../verify`: the question is asked before the transaction that may find the reply of
@@ -563,13 +563,13 @@ pub mod organization {
         State(domains): State<Domains>,
         request: Mutation<NoBody>,
     ) -> Result<Response> {
-        let checked = Place::Organization
+        let checked = Level::Organization
             .check(&domains, request.caller.clone())
             .await?;
         let config = domains.config;
         request
             .run(move |tx, caller, input| {
-                let owner = Place::Organization.find(tx, caller)?;
+                let owner = Level::Organization.find(tx, caller)?;
                 input?;
                 conclude(tx, &config, caller, &owner, checked).map(Reply::ok)
             })

@@ -13,7 +13,7 @@ use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use crate::usage::ledger::transfer::{Carried, Consumed};
+use crate::usage::ledger::transfer::{Consumed, ExportedEvent};
 
 /// The version of the format. Whoever changes the meaning of a line raises it; a reader refuses what
 /// is newer than itself.
@@ -34,7 +34,7 @@ pub enum Line {
     /// The preview domain of the workspace or of a project.
     PreviewDomain(PreviewDomain),
     /// A compute event.
-    Event(Carried),
+    Event(ExportedEvent),
     /// A row of the audit log.
     Audit(Box<Audit>),
     /// The sums.

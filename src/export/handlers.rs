@@ -148,7 +148,7 @@ pub async fn import(
     request
         .run(move |tx, caller, input| {
             let (capsule, options) = input?;
-            let imported = super::import::bring(tx, &fleet, caller, capsule, &options)?;
+            let imported = super::import::import(tx, &fleet, caller, capsule, &options)?;
             Ok(if imported.imported {
                 Reply::created(imported)
             } else {

@@ -25,7 +25,7 @@ use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::WriteTx;
 use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::Carried;
+use crate::usage::ledger::transfer::ExportedEvent;
 use crate::workspaces;
 
 /// [`ImportQuery`], checked.
@@ -84,7 +84,7 @@ fn conflict(text: impl Into<String>) -> Error {
 /// # Errors
 /// 403, 409 `CAPSULE_CONFLICT`, 422 `LIMIT_EXCEEDED`, `CAPSULE_TOTALS`, and what is wrong with `options`;
 /// then nothing has changed.
-pub(super) fn bring(
+pub(super) fn import(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     caller: &Caller,
@@ -141,12 +141,12 @@ pub(super) fn bring(
                 Some(project) => (domains::Scope::Project, project.0),
                 None => (domains::Scope::Workspace, id.0),
             };
-            domains::handlers::bring(tx, &fleet.config, tenant, scope, owner, &domain.domain)?;
+            domains::handlers::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)?;
         }
     }
-    transfer::bring(tx, tenant, id, &contents.events)?;
+    transfer::import_events(tx, tenant, id, &contents.events)?;
     let mut imported = Imported::new(&capsule, slug, true);
-    let mut last: BTreeMap<ComputerId, &Carried> = BTreeMap::new();
+    let mut last: BTreeMap<ComputerId, &ExportedEvent> = BTreeMap::new();
     for event in &contents.events {
         let Some(computer) = event.computer_id else {
             continue;
@@ -159,7 +159,7 @@ pub(super) fn bring(
         let last = last
             .get(&row.id)
             .ok_or_else(|| Error::internal("a computer without an event was let in"))?;
-        let row = settle(
+        let row = stop_copy(
             tx,
             fleet,
             tenant,
@@ -342,13 +342,13 @@ fn twice(e: rusqlite::Error) -> Error {
     clippy::too_many_arguments,
     reason = "one step of an import, with all that it needs"
 )]
-fn settle(
+fn stop_copy(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     tenant: TenantId,
     capsule: &Capsule,
     mut row: Computer,
-    last: &Carried,
+    last: &ExportedEvent,
     options: &Options,
     imported: &mut Imported,
 ) -> Result<Computer> {
@@ -361,8 +361,9 @@ fn settle(
         return Ok(row);
     }
     let keep = up && options.keep_running && row.driver == "simulated";
-    let switch =
-        |status, at| transfer::switch(tx, &fleet.catalog, tenant, workspace, last, status, at);
+    let switch = |status, at| {
+        transfer::append_status(tx, &fleet.catalog, tenant, workspace, last, status, at)
+    };
     if !keep || row.status.billable() {
         let at = switch(Status::Stopped, Timestamp(capsule.head.exported_at))?;
         row.stopped_at = Some(at.0);
@@ -453,7 +454,7 @@ fn check_totals(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result
         return Err(differ("the workspace".into()));
     }
     for computer in &contents.computers {
-        let chain = transfer::chain(tx, tenant, computer.id, usize::MAX)?;
+        let chain = transfer::history_of(tx, tenant, computer.id, usize::MAX)?;
         let events = chain.iter().map(|stored| &stored.event);
         if transfer::consumed(events, until)? != computer.usage {
             return Err(differ(format!("the computer {}", computer.id)));

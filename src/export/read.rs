@@ -18,7 +18,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
 use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::Carried;
+use crate::usage::ledger::transfer::ExportedEvent;
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
 /// How far the clock that exported may be ahead of ours, milliseconds.
@@ -153,7 +153,7 @@ struct Parts {
     projects: Vec<Project>,
     computers: Vec<Computer>,
     domains: Vec<super::format::PreviewDomain>,
-    events: Vec<Carried>,
+    events: Vec<ExportedEvent>,
     audit: Vec<Audit>,
     /// Whether it is live.
     known_projects: BTreeMap<ProjectId, bool>,
@@ -238,7 +238,7 @@ impl Parts {
         Ok(())
     }
 
-    fn event(&mut self, event: Carried, until: i64) -> Check {
+    fn event(&mut self, event: ExportedEvent, until: i64) -> Check {
         if self.events.len() == MAX_EVENTS {
             return Err(format!("is one of more than {MAX_EVENTS} events"));
         }
@@ -334,7 +334,7 @@ impl Parts {
 
 /// Each computer is in the state that its last event says, and consumed what its events say.
 fn check_histories(contents: &Contents) -> Check {
-    let mut histories: BTreeMap<ComputerId, Vec<&Carried>> = BTreeMap::new();
+    let mut histories: BTreeMap<ComputerId, Vec<&ExportedEvent>> = BTreeMap::new();
     for event in &contents.events {
         if let Some(computer) = event.computer_id {
             histories.entry(computer).or_default().push(event);
@@ -351,7 +351,7 @@ fn check_histories(contents: &Contents) -> Check {
         {
             return Err(format!("the computer {id} has no event at its creation"));
         }
-        let state = |event: &&Carried| {
+        let state = |event: &&ExportedEvent| {
             (event.status, event.size, event.project_id)
                 == (
                     Some(computer.status),

@@ -20,7 +20,7 @@ use crate::rules::status::Status;
 use crate::store;
 use crate::store::Tx;
 use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::Carried;
+use crate::usage::ledger::transfer::ExportedEvent;
 
 /// A capsule as bytes.
 pub(super) struct Exported {
@@ -156,7 +156,7 @@ pub(super) struct Contents {
     pub projects: Vec<Project>,
     pub computers: Vec<Computer>,
     pub domains: Vec<PreviewDomain>,
-    pub events: Vec<Carried>,
+    pub events: Vec<ExportedEvent>,
     pub audit: Vec<Audit>,
 }
 
@@ -220,7 +220,7 @@ impl Contents {
             id,
         )?);
         for computer in ids {
-            let chain = transfer::chain(tx, tenant, computer, left + 1)?;
+            let chain = transfer::history_of(tx, tenant, computer, left + 1)?;
             left = left.checked_sub(chain.len()).ok_or_else(too_large)?;
             histories.insert(computer, chain);
         }
@@ -240,7 +240,7 @@ impl Contents {
             projects: BTreeMap::new(),
         };
         reader.live_projects()?;
-        let mut events: Vec<(i64, Carried)> =
+        let mut events: Vec<(i64, ExportedEvent)> =
             corrections.into_iter().map(|s| (s.seq, s.event)).collect();
         let mut computers = Vec::new();
         for (computer, mut chain) in histories {
@@ -338,7 +338,7 @@ impl Reader<'_, '_> {
     fn computer(
         &mut self,
         id: ComputerId,
-        part: &mut [(i64, Carried)],
+        part: &mut [(i64, ExportedEvent)],
         here: bool,
         until: i64,
     ) -> Result<Option<Computer>> {

@@ -14,7 +14,7 @@ mod server;
 pub use body::{MAX_BODY, NoBody, from_json, read_body};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
-pub use names::{Checks, Known, Place, Recorder, Treatment, Used, check_query, nearest};
+pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
 pub use paging::{List, Page, PageQuery};
 pub use params::{Params, PathId, PathIds, id_param};
 pub use schemas::{Components, SchemaFn, schema_ref};

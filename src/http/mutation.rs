@@ -18,7 +18,7 @@ use super::idempotency::{self, Idempotency, Reply};
 use crate::access::caller::Caller;
 use crate::access::scopes::Access;
 use crate::error::{Error, Result};
-use crate::store::{Store, Undo, WriteTx};
+use crate::store::{Savepoint, Store, WriteTx};
 
 /// What [`Mutation`] needs of the service.
 pub struct Kit {
@@ -38,14 +38,14 @@ pub struct Mutation<T> {
     pub caller: Caller,
     body: Result<T>,
     idempotency: Option<Idempotency>,
-    undo: Undo,
+    savepoint: Savepoint,
 }
 
 impl<T> Mutation<T> {
     /// What it runs refuses before it changes anything, and so needs no savepoint: see
-    /// [`Store::write_deciding_first`](crate::store::Store::write_deciding_first).
-    pub fn deciding_first(mut self) -> Self {
-        self.undo = Undo::Nothing;
+    /// [`Store::write_validating_first`](crate::store::Store::write_validating_first).
+    pub fn validating_first(mut self) -> Self {
+        self.savepoint = Savepoint::None;
         self
     }
 }
@@ -67,7 +67,7 @@ where
             caller,
             body,
             idempotency,
-            undo: Undo::Alone,
+            savepoint: Savepoint::Own,
         })
     }
 }
@@ -89,18 +89,18 @@ impl<T: Send + 'static> Mutation<T> {
             caller,
             body,
             idempotency,
-            undo,
+            savepoint,
         } = self;
         let Some(key) = idempotency else {
             let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
-            return Ok(store.write_as(undo, f).await?.into_response());
+            return Ok(store.write_as(savepoint, f).await?.into_response());
         };
         let f = move |tx: &WriteTx<'_>| {
             idempotency::once(tx, &caller, &key, || {
-                tx.nested_as(undo, || f(tx, &caller, body))
+                tx.nested_as(savepoint, || f(tx, &caller, body))
             })
         };
-        Ok(store.write_as(undo, f).await?.into_response())
+        Ok(store.write_as(savepoint, f).await?.into_response())
     }
 }
 
@@ -118,7 +118,7 @@ impl Mutation<Bytes> {
             caller,
             body: Ok(bytes),
             idempotency,
-            undo: Undo::Alone,
+            savepoint: Savepoint::Own,
         })
     }
 
@@ -141,7 +141,7 @@ impl Mutation<Bytes> {
             caller: self.caller,
             body,
             idempotency: self.idempotency,
-            undo: self.undo,
+            savepoint: self.savepoint,
         })
     }
 }

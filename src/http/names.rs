@@ -58,7 +58,7 @@ enum Node {
 /// Where a name was used.
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 #[serde(rename_all = "lowercase")]
-pub enum Place {
+pub enum NamedIn {
     /// In the query string.
     Query,
     /// In the body.
@@ -79,7 +79,7 @@ pub enum Treatment {
 
 /// Names that one request used, with the nearest known one of those that are unknown.
 #[derive(Default)]
-pub struct Used(pub BTreeMap<(Place, String), (Treatment, Option<String>)>);
+pub struct Used(pub BTreeMap<(NamedIn, String), (Treatment, Option<String>)>);
 
 impl Known {
     /// Of the documented parameters and body of a route.
@@ -118,7 +118,7 @@ impl Known {
         let mut used = Used::default();
         for (name, _) in form_urlencoded::parse(query.as_bytes()) {
             let known = self.query.contains(&*name);
-            used.add(self, Place::Query, &name, known, || {
+            used.add(self, NamedIn::Query, &name, known, || {
                 nearest(&name, &self.query)
             });
         }
@@ -152,7 +152,7 @@ impl Known {
                         _ => format!("{path}.{name}"),
                     };
                     let found = known.get(&name);
-                    used.add(self, Place::Body, &below, found.is_some(), || {
+                    used.add(self, NamedIn::Body, &below, found.is_some(), || {
                         nearest(&name, known.keys())
                     });
                     if let Some(inner) = found {
@@ -169,7 +169,7 @@ impl Used {
     fn add(
         &mut self,
         route: &Known,
-        place: Place,
+        place: NamedIn,
         name: &str,
         known: bool,
         near: impl FnOnce() -> Option<String>,
@@ -195,8 +195,8 @@ impl Used {
         let unknown = |(_, (what, _)): &(_, &(Treatment, _))| *what == Treatment::Unknown;
         for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(REFUSED) {
             let what = match place {
-                Place::Query => "is not a parameter of this request",
-                Place::Body => "is not a field of this request",
+                NamedIn::Query => "is not a parameter of this request",
+                NamedIn::Body => "is not a field of this request",
             };
             fields.push(
                 name.clone(),

@@ -103,7 +103,7 @@ impl Streams {
         open.values().sum()
     }
 
-    fn enter(self: &Arc<Self>, key: ApiKeyId) -> Result<Place> {
+    fn enter(self: &Arc<Self>, key: ApiKeyId) -> Result<StreamSlot> {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = open.values().sum();
         let own = open.entry(key).or_default();
@@ -112,7 +112,7 @@ impl Streams {
             return Err(Error::too_many(text, 5));
         }
         *own += 1;
-        Ok(Place {
+        Ok(StreamSlot {
             streams: self.clone(),
             key,
         })
@@ -120,12 +120,12 @@ impl Streams {
 }
 
 /// One stream's place among those that may be open.
-struct Place {
+struct StreamSlot {
     streams: Arc<Streams>,
     key: ApiKeyId,
 }
 
-impl Drop for Place {
+impl Drop for StreamSlot {
     fn drop(&mut self) {
         let mut open = self
             .streams
@@ -457,7 +457,7 @@ async fn feed(
     store: Store,
     streams: Arc<Streams>,
     view: Arc<View>,
-    place: Place,
+    place: StreamSlot,
     mut sender: Sender<Bytes, std::io::Error>,
     left: oneshot::Receiver<()>,
     last: i64,

@@ -232,7 +232,7 @@ pub struct Config {
     /// Development mode.
     pub dev: bool,
     /// The clock can be driven: everything below `/_dev` is there.
-    pub driven: bool,
+    pub virtual_clock: bool,
     /// The clock of a new installation stands still.
     pub frozen: bool,
     /// Unknown fields and parameters are refused.
@@ -504,7 +504,7 @@ impl ServeArgs {
         };
         Ok(Config {
             dev: self.dev,
-            driven: self.dev || self.clock == ClockKind::Virtual,
+            virtual_clock: self.dev || self.clock == ClockKind::Virtual,
             frozen: self.clock == ClockKind::Virtual,
             strict: self.strict,
             base_domain: host("--base-domain", &self.base_domain)?,
@@ -546,7 +546,7 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             dev: false,
-            driven: false,
+            virtual_clock: false,
             frozen: false,
             strict: false,
             base_domain: "miosa.ai".into(),

@@ -5,12 +5,12 @@
 //!   `Err` rolls back; a panic rolls back too and becomes a 500.
 //! * A write that was answered `Ok` is on disk (`synchronous=FULL`). Writes that wait at the same
 //!   time share one commit, and one refusal undoes itself alone: by a savepoint of its own, or because
-//!   it comes before any change (see [`Store::write_deciding_first`]).
+//!   it comes before any change (see [`Store::write_validating_first`]).
 //! * A full queue answers 503 and nothing has happened. Once queued, a write runs to its end even
 //!   if the client has left.
 //! * Readers never wait for the writer and share no lock with it; each read sees one snapshot.
 //! * A write that was answered "nothing was changed" is not there after a crash either (see
-//!   `writer::Writer::settle`). A damaged page ends all writes, so that nothing is built on it.
+//!   `writer::Writer::unmake_undecided`). A damaged page ends all writes, so that nothing is built on it.
 //!
 //! Dangerous here: a closure runs on the writer's own thread. It must not block on anything but
 //! the database, and must only use the transaction that it is given.
@@ -60,7 +60,7 @@ pub use open::{OpenError, lock_data_dir};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
-pub(crate) use tx::Undo;
+pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
 
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
@@ -215,7 +215,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        self.write_as(Undo::Alone, f).await
+        self.write_as(Savepoint::Own, f).await
     }
 
     /// [`Store::write`] for an `f` that decides first: it returns what the caller did wrong before it
@@ -225,24 +225,26 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_deciding_first<T, F>(&self, f: F) -> Result<T>
+    pub async fn write_validating_first<T, F>(&self, f: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        self.write_as(Undo::Nothing, f).await
+        self.write_as(Savepoint::None, f).await
     }
 
-    /// [`Store::write`] or [`Store::write_deciding_first`].
+    /// [`Store::write`] or [`Store::write_validating_first`].
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub(crate) async fn write_as<T, F>(&self, undo: Undo, f: F) -> Result<T>
+    pub(crate) async fn write_as<T, F>(&self, savepoint: Savepoint, f: F) -> Result<T>
     where
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        self.queue_write(undo, f)?.await.map_err(|_| dropped())?
+        self.queue_write(savepoint, f)?
+            .await
+            .map_err(|_| dropped())?
     }
 
     /// [`Store::write`] in a commit of its own, so that `f` may move the clock: what is written next
@@ -256,7 +258,11 @@ impl Store {
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
-        self.queue(writer::Message::Alone(writer::job(Undo::Alone, f, answer)))?;
+        self.queue(writer::Message::Alone(writer::job(
+            Savepoint::Own,
+            f,
+            answer,
+        )))?;
         receive.await.map_err(|_| dropped())?
     }
 
@@ -326,7 +332,7 @@ impl Store {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
     {
-        self.queue_write(Undo::Alone, f)?
+        self.queue_write(Savepoint::Own, f)?
             .blocking_recv()
             .map_err(|_| dropped())?
     }
@@ -342,7 +348,7 @@ impl Store {
         Ok(receive)
     }
 
-    fn queue_write<T, F>(&self, undo: Undo, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_write<T, F>(&self, savepoint: Savepoint, f: F) -> Result<oneshot::Receiver<Result<T>>>
     where
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
@@ -351,7 +357,7 @@ impl Store {
             return Err(Error::damaged());
         }
         let (answer, receive) = oneshot::channel();
-        self.queue(writer::Message::Job(writer::job(undo, f, answer)))?;
+        self.queue(writer::Message::Job(writer::job(savepoint, f, answer)))?;
         Ok(receive)
     }
 
@@ -360,7 +366,7 @@ impl Store {
     /// # Errors
     /// As [`Store::write`].
     pub async fn probe(&self) -> Result<()> {
-        self.write(|tx| Ok(writer::touch(tx)?)).await
+        self.write(|tx| Ok(writer::rewrite_header(tx)?)).await
     }
 
     /// Hands the store a value that write transactions can ask for by its type; one of the same type

@@ -226,7 +226,7 @@ impl<'a> WriteTx<'a> {
         &self,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        self.nested_as(Undo::Alone, f)
+        self.nested_as(Savepoint::Own, f)
     }
 
     /// [`WriteTx::nested`] with or without the savepoint.
@@ -235,35 +235,35 @@ impl<'a> WriteTx<'a> {
     /// As [`WriteTx::nested`].
     pub(crate) fn nested_as<T>(
         &self,
-        undo: Undo,
+        savepoint: Savepoint,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        self.undoing(undo, &NESTED, f)
+        self.undoing(savepoint, &NESTED, f)
     }
 
     /// Runs `f`, and undoes what it did if it fails.
     pub(super) fn undoing<T>(
         &self,
-        undo: Undo,
-        savepoint: &Savepoint,
+        savepoint: Savepoint,
+        sql: &SavepointSql,
         f: impl FnOnce() -> crate::error::Result<T>,
     ) -> crate::error::Result<T> {
-        let alone = matches!(undo, Undo::Alone);
+        let own = matches!(savepoint, Savepoint::Own);
         let (before, changes) = (*self.effects.borrow(), self.total_changes());
-        if alone {
-            self.run(savepoint.open, [])?;
+        if own {
+            self.run(sql.open, [])?;
         }
         let result = f();
         // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
-        if alone && !self.is_autocommit() {
+        if own && !self.is_autocommit() {
             if result.is_err() {
-                self.run(savepoint.undo, [])?;
+                self.run(sql.undo, [])?;
             }
-            self.run(savepoint.close, [])?;
+            self.run(sql.close, [])?;
         }
         if let Err(e) = &result {
             let mut effects = self.effects.borrow_mut();
-            let half_done = !alone && (effects.half_done || self.total_changes() != changes);
+            let half_done = !own && (effects.half_done || self.total_changes() != changes);
             *effects = before;
             effects.half_done |= half_done;
             effects.fault = effects.fault.or(e.fault());
@@ -274,30 +274,30 @@ impl<'a> WriteTx<'a> {
 
 /// How the changes of what fails are undone.
 #[derive(Clone, Copy)]
-pub(crate) enum Undo {
+pub(crate) enum Savepoint {
     /// By a savepoint of its own. It keeps a copy of every page that is touched.
-    Alone,
-    /// There are none: it decides first. Should it have changed something after all, all who share
+    Own,
+    /// There is none: it validates first. Should it have changed something after all, all who share
     /// the commit are told that nothing was changed.
-    Nothing,
+    None,
 }
 
 /// The statements of a savepoint.
-pub(super) struct Savepoint {
+pub(super) struct SavepointSql {
     open: &'static str,
     undo: &'static str,
     close: &'static str,
 }
 
 /// Around a whole job.
-pub(super) const JOB: Savepoint = Savepoint {
+pub(super) const JOB: SavepointSql = SavepointSql {
     open: "SAVEPOINT job",
     undo: "ROLLBACK TO job",
     close: "RELEASE job",
 };
 
 /// Inside one.
-const NESTED: Savepoint = Savepoint {
+const NESTED: SavepointSql = SavepointSql {
     open: "SAVEPOINT nested",
     undo: "ROLLBACK TO nested",
     close: "RELEASE nested",

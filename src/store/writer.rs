@@ -1,7 +1,7 @@
 //! The writer: one thread, one connection, shared durable commits.
 //!
 //! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint (or without one, see
-//! [`Undo`]), and answered after the one commit. While that commit is on its way to the disk the next
+//! [`Savepoint`]), and answered after the one commit. While that commit is on its way to the disk the next
 //! callers gather, so throughput grows with concurrency by itself; nobody is ever made to wait for company
 //! (see [`GroupCommit`] for who is left to the next commit).
 
@@ -23,7 +23,7 @@ use super::group_commit::GroupCommit;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
-use super::tx::{Effects, JOB, Undo, WAL_PAGES, WriteTx, Writing};
+use super::tx::{Effects, JOB, Savepoint, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
 use crate::error::{Error, Fault, Result};
 
@@ -76,13 +76,13 @@ impl Failure {
     }
 }
 
-pub(super) fn job<T, F>(undo: Undo, f: F, answer: oneshot::Sender<Result<T>>) -> Job
+pub(super) fn job<T, F>(savepoint: Savepoint, f: F, answer: oneshot::Sender<Result<T>>) -> Job
 where
     T: Send + 'static,
     F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
 {
     Box::new(move |tx| {
-        let result = tx.undoing(undo, &JOB, || super::guard(|| f(tx)));
+        let result = tx.undoing(savepoint, &JOB, || super::guard(|| f(tx)));
         Box::new(move |failure| {
             let result = match failure {
                 // What f refused stays refused whatever became of the commit.
@@ -136,7 +136,7 @@ pub(super) fn start(
 }
 
 /// Writes the first page as it is: a change of nothing that the disk must take all the same.
-pub(super) fn touch(conn: &Connection) -> rusqlite::Result<()> {
+pub(super) fn rewrite_header(conn: &Connection) -> rusqlite::Result<()> {
     conn.pragma_update(None, "user_version", VERSION)
 }
 
@@ -300,7 +300,7 @@ impl Writer {
             }
             // A full disk fails before the commit mark is written: that is decided.
             let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-            let undecided = committing && !full && !self.settle();
+            let undecided = committing && !full && !self.unmake_undecided();
             Failure { error, undecided }
         });
         if failure.is_some() {
@@ -333,11 +333,11 @@ impl Writer {
     /// their flush missing: reading the log after a crash would then find a change that its caller was
     /// told did not happen. The next commit is written over it from the same place on and so unmakes
     /// it; true when that has been done and has reached the disk.
-    fn settle(&self) -> bool {
+    fn unmake_undecided(&self) -> bool {
         let settled = self
             .conn
             .execute_batch("BEGIN IMMEDIATE")
-            .and_then(|()| touch(&self.conn))
+            .and_then(|()| rewrite_header(&self.conn))
             .and_then(|()| self.conn.execute_batch("COMMIT"));
         if settled.is_err() && !self.conn.is_autocommit() {
             let _ = self.conn.execute_batch("ROLLBACK");

@@ -120,7 +120,7 @@ fn list_where(
 /// `POST /workspaces`
 pub async fn create(State(fleet): State<Fleet>, request: Mutation<Create>) -> Result<Response> {
     request
-        .deciding_first()
+        .validating_first()
         .run(move |tx, caller, input| {
             let input = input?;
             Ok(match create_or_reuse(tx, &fleet, caller, input)? {

@@ -10,7 +10,7 @@ use crate::harness::{Answer, Service};
 
 fn service(driven: bool, strict: bool) -> Service {
     Service::with(Config {
-        driven,
+        virtual_clock: driven,
         strict,
         ..Config::default()
     })

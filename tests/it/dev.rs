@@ -38,16 +38,16 @@ const ROUTES: [(Method, &str); 13] = [
     (Method::DELETE, "/_dev/compat"),
 ];
 
-fn driven() -> Config {
+fn virtual_clock() -> Config {
     Config {
-        driven: true,
+        virtual_clock: true,
         frozen: true,
         ..Config::default()
     }
 }
 
 fn emulator() -> Service {
-    Service::with(driven())
+    Service::with(virtual_clock())
 }
 
 /// A service on a database that a scenario has filled; its clock stands at the scenario's end.
@@ -55,7 +55,7 @@ fn seeded(file: &str, seed: u64) -> (Service, Seeded) {
     let dir = TempDir::new().unwrap();
     let config = Config {
         dev: true,
-        ..driven()
+        ..virtual_clock()
     };
     let clock = Clock::manual(at("2020-01-01T00:00:00Z"));
     let store = Store::open(&dir.path().join("workspaced.db"), clock.clone(), 2).unwrap();
@@ -191,7 +191,7 @@ fn only_an_operator_and_no_page_of_another_site_may() {
 fn in_development_mode_a_foreign_host_name_is_refused() {
     let s = Service::with(Config {
         dev: true,
-        ..driven()
+        ..virtual_clock()
     });
     let request = Request::get("/_dev/clock")
         .header("authorization", format!("Bearer {}", s.key))
@@ -333,7 +333,7 @@ fn where_it_stands_outlives_a_restart() {
     post(&s, "/_dev/clock", json!({ "advance_seconds": 86_400 })).expect(200);
     runtime().block_on(dev::keep(&s.app.store)).unwrap();
     s.app.store.close();
-    let clock = Clock::driven(Course::new(Mode::Real, Timestamp(0), 1));
+    let clock = Clock::controlled(Course::new(Mode::Real, Timestamp(0), 1));
     let again = Store::open(s.app.store.path(), clock, 1).unwrap();
     dev::resume(&again, true).unwrap();
     assert_eq!(again.now(), at(crate::harness::START).plus_seconds(86_400));
@@ -609,7 +609,7 @@ fn an_operator_key_of_another_organization_may_too() {
 /// Limits of requests go by the time of this machine: the clock may stand still for hours.
 #[test]
 fn a_clock_that_stands_still_shuts_nobody_out() {
-    let still = Clock::driven(Course::new(Mode::Frozen, at(crate::harness::START), 1));
+    let still = Clock::controlled(Course::new(Mode::Frozen, at(crate::harness::START), 1));
     assert!(matches!(still.ticks(), Ticks::System(_)));
     let by_hand = Clock::manual(at(crate::harness::START));
     assert!(matches!(by_hand.ticks(), Ticks::Manual(_)));

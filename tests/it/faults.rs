@@ -13,7 +13,7 @@ use crate::harness::{Answer, Service, runtime};
 
 fn emulator() -> Service {
     Service::with(Config {
-        driven: true,
+        virtual_clock: true,
         ..Config::default()
     })
 }

@@ -245,12 +245,12 @@ fn a_write_that_fails_half_way_without_a_savepoint_undoes_all_that_share_its_com
                 gate.recv().ok();
                 insert(1)(tx)
             }),
-            store.write_deciding_first(move |tx| {
+            store.write_validating_first(move |tx| {
                 insert(2)(tx)?;
                 Err::<usize, _>(Error::forbidden())
             }),
-            store.write_deciding_first(|_| Err::<usize, _>(Error::forbidden())),
-            store.write_deciding_first(insert(3)),
+            store.write_validating_first(|_| Err::<usize, _>(Error::forbidden())),
+            store.write_validating_first(insert(3)),
             async {
                 release.send(()).unwrap();
             }

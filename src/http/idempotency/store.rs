@@ -25,9 +25,9 @@ const KEEP_MS: i64 = DAY_MS;
 const MAY_WAIT: usize = 50_000;
 
 /// Where a reply is found: the random half of the API key's id, and half of the request's hash.
-type Place = [u8; 24];
+type ReplyKey = [u8; 24];
 
-fn place(key: ApiKeyId, request: &[u8; 32]) -> Place {
+fn reply_key(key: ApiKeyId, request: &[u8; 32]) -> ReplyKey {
     let mut place = [0; 24];
     place[..8].copy_from_slice(&key.0.as_bytes()[8..]);
     place[8..].copy_from_slice(&request[..16]);
@@ -54,13 +54,13 @@ struct Recent {
     /// Whether the database has been read.
     known: bool,
     /// Where they are.
-    seqs: HashMap<Place, i64>,
+    seqs: HashMap<ReplyKey, i64>,
     /// What is left of a round, in reverse order.
-    round: Vec<(Place, i64)>,
+    round: Vec<(ReplyKey, i64)>,
     /// Up to which row the index has all when the round is over.
     round_to: i64,
     /// What the last step put into the index, if that was committed.
-    taken: Vec<(Place, i64)>,
+    taken: Vec<(ReplyKey, i64)>,
     /// How many steps the database has seen then.
     steps: i64,
     /// The number of the next row. Never one that the index has had already, though all rows may have
@@ -85,7 +85,7 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
              WHERE seq > (SELECT indexed_to FROM idempotency_state)",
         )?
         .query_map([], |row| {
-            Ok((place(row.get(0)?, &row.get(1)?), row.get(2)?))
+            Ok((reply_key(row.get(0)?, &row.get(1)?), row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     tx.cached(|recent: &mut Recent| {
@@ -103,7 +103,7 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
 /// The reply to this request. One that is past its time and not purged yet goes now.
 pub(super) fn find(tx: &WriteTx<'_>, key: ApiKeyId, request: &[u8; 32]) -> Result<Option<Stored>> {
     recall(tx)?;
-    let place = place(key, request);
+    let place = reply_key(key, request);
     let recent = tx.cached(|recent: &mut Recent| recent.seqs.get(&place).copied());
     let mut found = match recent {
         Some(seq) => read(tx, seq, key, request)?,
@@ -187,12 +187,12 @@ pub(super) fn keep(
             seq,
         ),
     )?;
-    let place = place(key, request);
+    let place = reply_key(key, request);
     tx.cached(|recent: &mut Recent| recent.seqs.insert(place, seq));
     Ok(())
 }
 
-fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
+fn remove(tx: &WriteTx<'_>, place: ReplyKey, seq: i64) -> Result<()> {
     tx.run(
         "DELETE FROM idempotency_index WHERE place = ?1 AND seq = ?2",
         (place, seq),
@@ -209,7 +209,7 @@ fn remove(tx: &WriteTx<'_>, place: Place, seq: i64) -> Result<()> {
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     recall(tx)?;
     let steps: i64 = tx.row("SELECT steps FROM idempotency_state", [], |row| row.get(0))?;
-    if tx.cached(|recent: &mut Recent| !recent.settle(steps)) {
+    if tx.cached(|recent: &mut Recent| !recent.confirm_step(steps)) {
         // The last step was undone after all.
         tx.cached(|recent: &mut Recent| *recent = Recent::default());
         recall(tx)?;
@@ -239,7 +239,7 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
 
 impl Recent {
     /// Forgets what the last step has put into the index, or says that it did not happen.
-    fn settle(&mut self, steps: i64) -> bool {
+    fn confirm_step(&mut self, steps: i64) -> bool {
         let happened = steps == self.steps;
         if happened {
             let taken = std::mem::take(&mut self.taken);
@@ -249,7 +249,7 @@ impl Recent {
     }
 
     /// These need not be remembered any more; a newer reply at the same place stays.
-    fn forget(&mut self, replies: &[(Place, i64)]) {
+    fn forget(&mut self, replies: &[(ReplyKey, i64)]) {
         for (place, seq) in replies {
             if self.seqs.get(place) == Some(seq) {
                 self.seqs.remove(place);
@@ -259,7 +259,7 @@ impl Recent {
 
     /// What the next step puts into the index, and, with the last of a round, up to which row the index
     /// then has all.
-    fn step(&mut self, busy: bool, limit: usize) -> (Vec<(Place, i64)>, Option<i64>) {
+    fn step(&mut self, busy: bool, limit: usize) -> (Vec<(ReplyKey, i64)>, Option<i64>) {
         if self.round.is_empty() && !(busy && self.seqs.len() < MAY_WAIT) {
             self.round = self
                 .seqs
@@ -285,13 +285,13 @@ pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     if tx.cached(|recent: &mut Recent| !recent.round.is_empty()) {
         return Ok(0);
     }
-    let old: Vec<(Place, i64)> = tx
+    let old: Vec<(ReplyKey, i64)> = tx
         .prepare_cached(
             "SELECT key_id, request, seq FROM
              (SELECT key_id, request, seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1",
         )?
         .query_map((cutoff(tx), limit), |row| {
-            Ok((place(row.get(0)?, &row.get(1)?), row.get(2)?))
+            Ok((reply_key(row.get(0)?, &row.get(1)?), row.get(2)?))
         })?
         .collect::<rusqlite::Result<_>>()?;
     for (place, seq) in &old {

@@ -17,7 +17,7 @@ const FIRST_FREE_PORT: u16 = 1024;
 
 /// What stands behind an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
+pub enum AddressClass {
     /// The internet.
     Public,
     /// This machine.
@@ -36,9 +36,9 @@ const METADATA: [IpAddr; 2] = [
 ];
 
 /// Where an address leads. An IPv6 address that stands for an IPv4 address is what that is.
-pub fn place(ip: IpAddr) -> Place {
+pub fn place(ip: IpAddr) -> AddressClass {
     if METADATA.contains(&ip) {
-        return Place::Never;
+        return AddressClass::Never;
     }
     match ip {
         IpAddr::V4(ip) => place_v4(ip),
@@ -46,10 +46,12 @@ pub fn place(ip: IpAddr) -> Place {
     }
 }
 
-fn place_v4(ip: Ipv4Addr) -> Place {
+fn place_v4(ip: Ipv4Addr) -> AddressClass {
     match ip.octets() {
-        [127, ..] => Place::Loopback,
-        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => Place::Private,
+        [127, ..] => AddressClass::Loopback,
+        [10, ..] | [172, 16..=31, ..] | [192, 168, ..] | [100, 64..=127, ..] => {
+            AddressClass::Private
+        }
         // This network, this link (and the metadata of most clouds), IETF protocols, documentation,
         // 6to4 relays, benchmarks.
         [0, ..]
@@ -59,16 +61,16 @@ fn place_v4(ip: Ipv4Addr) -> Place {
         | [192, 88, 99, _]
         | [198, 18..=19, ..]
         | [198, 51, 100, _]
-        | [203, 0, 113, _] => Place::Never,
+        | [203, 0, 113, _] => AddressClass::Never,
         // Groups, reserved, broadcast.
-        [224..=255, ..] => Place::Never,
-        _ => Place::Public,
+        [224..=255, ..] => AddressClass::Never,
+        _ => AddressClass::Public,
     }
 }
 
-fn place_v6(ip: Ipv6Addr) -> Place {
+fn place_v6(ip: Ipv6Addr) -> AddressClass {
     if ip.is_loopback() {
-        return Place::Loopback;
+        return AddressClass::Loopback;
     }
     let s = ip.segments();
     let embedded = |high: u16, low: u16| {
@@ -83,16 +85,18 @@ fn place_v6(ip: Ipv6Addr) -> Place {
         | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => embedded(high, low),
         // 6to4: the address of the router stands behind the prefix.
         [0x2002, high, low, ..] => match embedded(high, low) {
-            Place::Public => Place::Public,
-            _ => Place::Never,
+            AddressClass::Public => AddressClass::Public,
+            _ => AddressClass::Never,
         },
-        [0xfc00..=0xfdff, ..] => Place::Private,
+        [0xfc00..=0xfdff, ..] => AddressClass::Private,
         // NAT64 of a network's own, Teredo and other IETF protocols, documentation.
-        [0x64, 0xff9b, 1, ..] | [0x2001, 0..=0x01ff, ..] | [0x2001, 0xdb8, ..] => Place::Never,
-        [0x3fff, 0..=0x0fff, ..] => Place::Never,
+        [0x64, 0xff9b, 1, ..] | [0x2001, 0..=0x01ff, ..] | [0x2001, 0xdb8, ..] => {
+            AddressClass::Never
+        }
+        [0x3fff, 0..=0x0fff, ..] => AddressClass::Never,
         // Only this block is handed out; the rest is this link, groups, reserved or nothing.
-        [0x2000..=0x3fff, ..] => Place::Public,
-        _ => Place::Never,
+        [0x2000..=0x3fff, ..] => AddressClass::Public,
+        _ => AddressClass::Never,
     }
 }
 
@@ -100,10 +104,10 @@ fn place_v6(ip: Ipv6Addr) -> Place {
 /// only where nobody else's network lies between.
 pub fn may_reach(ip: IpAddr, reach: WebhookReach, tls: bool) -> bool {
     match place(ip) {
-        Place::Public => tls,
-        Place::Loopback => reach != WebhookReach::Public,
-        Place::Private => reach == WebhookReach::Private,
-        Place::Never => false,
+        AddressClass::Public => tls,
+        AddressClass::Loopback => reach != WebhookReach::Public,
+        AddressClass::Private => reach == WebhookReach::Private,
+        AddressClass::Never => false,
     }
 }
 
@@ -167,7 +171,7 @@ pub fn check(text: &str, reach: WebhookReach) -> Result<Uri, String> {
         (false, None, WebhookReach::Public) => {
             format!("must begin with https://, such as {example}")
         }
-        (false, ..) if ip.is_none_or(|ip| place(ip) == Place::Public) => {
+        (false, ..) if ip.is_none_or(|ip| place(ip) == AddressClass::Public) => {
             "must begin with https://: without TLS only this machine and private networks may be \
              reached, and only where this installation allows it"
                 .into()
@@ -219,64 +223,64 @@ mod tests {
     #[test]
     fn every_class_of_address_is_known() {
         for (text, expected) in [
-            ("1.1.1.1", Place::Public),
-            ("172.32.0.1", Place::Public),
-            ("100.128.0.1", Place::Public),
-            ("223.255.255.255", Place::Public),
-            ("2606:4700::1111", Place::Public),
-            ("127.0.0.1", Place::Loopback),
-            ("127.255.255.254", Place::Loopback),
-            ("::1", Place::Loopback),
-            ("10.0.0.1", Place::Private),
-            ("172.16.0.1", Place::Private),
-            ("172.31.255.255", Place::Private),
-            ("192.168.0.1", Place::Private),
-            ("100.64.0.1", Place::Private),
-            ("100.127.255.255", Place::Private),
-            ("fc00::1", Place::Private),
-            ("fdff::1", Place::Private),
+            ("1.1.1.1", AddressClass::Public),
+            ("172.32.0.1", AddressClass::Public),
+            ("100.128.0.1", AddressClass::Public),
+            ("223.255.255.255", AddressClass::Public),
+            ("2606:4700::1111", AddressClass::Public),
+            ("127.0.0.1", AddressClass::Loopback),
+            ("127.255.255.254", AddressClass::Loopback),
+            ("::1", AddressClass::Loopback),
+            ("10.0.0.1", AddressClass::Private),
+            ("172.16.0.1", AddressClass::Private),
+            ("172.31.255.255", AddressClass::Private),
+            ("192.168.0.1", AddressClass::Private),
+            ("100.64.0.1", AddressClass::Private),
+            ("100.127.255.255", AddressClass::Private),
+            ("fc00::1", AddressClass::Private),
+            ("fdff::1", AddressClass::Private),
             // Unspecified, this network, this link.
-            ("0.0.0.0", Place::Never),
-            ("0.1.2.3", Place::Never),
-            ("::", Place::Never),
-            ("169.254.0.1", Place::Never),
-            ("fe80::1", Place::Never),
-            ("fec0::1", Place::Never),
+            ("0.0.0.0", AddressClass::Never),
+            ("0.1.2.3", AddressClass::Never),
+            ("::", AddressClass::Never),
+            ("169.254.0.1", AddressClass::Never),
+            ("fe80::1", AddressClass::Never),
+            ("fec0::1", AddressClass::Never),
             // Metadata services.
-            ("169.254.169.254", Place::Never),
-            ("100.100.100.200", Place::Never),
-            ("fd00:ec2::254", Place::Never),
+            ("169.254.169.254", AddressClass::Never),
+            ("100.100.100.200", AddressClass::Never),
+            ("fd00:ec2::254", AddressClass::Never),
             // Groups, reserved, broadcast, documentation, benchmarks.
-            ("224.0.0.1", Place::Never),
-            ("239.255.255.250", Place::Never),
-            ("240.0.0.1", Place::Never),
-            ("255.255.255.255", Place::Never),
-            ("ff02::1", Place::Never),
-            ("192.0.0.1", Place::Never),
-            ("192.0.2.1", Place::Never),
-            ("192.88.99.1", Place::Never),
-            ("198.18.0.1", Place::Never),
-            ("198.51.100.1", Place::Never),
-            ("203.0.113.1", Place::Never),
-            ("2001:db8::1", Place::Never),
-            ("3fff::1", Place::Never),
-            ("2001::1", Place::Never),
-            ("4000::1", Place::Never),
+            ("224.0.0.1", AddressClass::Never),
+            ("239.255.255.250", AddressClass::Never),
+            ("240.0.0.1", AddressClass::Never),
+            ("255.255.255.255", AddressClass::Never),
+            ("ff02::1", AddressClass::Never),
+            ("192.0.0.1", AddressClass::Never),
+            ("192.0.2.1", AddressClass::Never),
+            ("192.88.99.1", AddressClass::Never),
+            ("198.18.0.1", AddressClass::Never),
+            ("198.51.100.1", AddressClass::Never),
+            ("203.0.113.1", AddressClass::Never),
+            ("2001:db8::1", AddressClass::Never),
+            ("3fff::1", AddressClass::Never),
+            ("2001::1", AddressClass::Never),
+            ("4000::1", AddressClass::Never),
             // IPv4 in IPv6.
-            ("::ffff:127.0.0.1", Place::Loopback),
-            ("::ffff:10.0.0.1", Place::Private),
-            ("::ffff:169.254.169.254", Place::Never),
-            ("::ffff:1.1.1.1", Place::Public),
-            ("::ffff:0:10.0.0.1", Place::Private),
-            ("::127.0.0.1", Place::Never),
-            ("64:ff9b::10.0.0.1", Place::Private),
-            ("64:ff9b::a9fe:a9fe", Place::Never),
-            ("64:ff9b::1.1.1.1", Place::Public),
-            ("64:ff9b:1::1", Place::Never),
-            ("2002:a00:1::1", Place::Never),
-            ("2002:7f00:1::1", Place::Never),
-            ("2002:a9fe:a9fe::1", Place::Never),
-            ("2002:101:101::1", Place::Public),
+            ("::ffff:127.0.0.1", AddressClass::Loopback),
+            ("::ffff:10.0.0.1", AddressClass::Private),
+            ("::ffff:169.254.169.254", AddressClass::Never),
+            ("::ffff:1.1.1.1", AddressClass::Public),
+            ("::ffff:0:10.0.0.1", AddressClass::Private),
+            ("::127.0.0.1", AddressClass::Never),
+            ("64:ff9b::10.0.0.1", AddressClass::Private),
+            ("64:ff9b::a9fe:a9fe", AddressClass::Never),
+            ("64:ff9b::1.1.1.1", AddressClass::Public),
+            ("64:ff9b:1::1", AddressClass::Never),
+            ("2002:a00:1::1", AddressClass::Never),
+            ("2002:7f00:1::1", AddressClass::Never),
+            ("2002:a9fe:a9fe::1", AddressClass::Never),
+            ("2002:101:101::1", AddressClass::Public),
         ] {
             assert_eq!(place(text.parse().unwrap()), expected, "{text}");
         }

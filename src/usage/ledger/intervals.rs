@@ -1,4 +1,4 @@
-//! Stints: the intervals during which one computer was in one state, from its events. For what needs
+//! Intervals: the intervals during which one computer was in one state, from its events. For what needs
 //! to know which computer it was: breakdowns, explanations, sessions, reports by end user.
 
 use rusqlite::Row;
@@ -12,7 +12,7 @@ use crate::usage::meter::units::Amount;
 
 /// A running interval, cut to the period that was asked for.
 #[derive(Clone, Copy, Debug)]
-pub struct Stint {
+pub struct Interval {
     pub computer: ComputerId,
     /// The event that opened it.
     pub opened: Stored,
@@ -24,7 +24,7 @@ pub struct Stint {
     pub end: i64,
 }
 
-impl Stint {
+impl Interval {
     /// What was consumed within the period.
     pub fn amount(&self) -> Amount {
         amount(&self.opened, self.start, self.end)
@@ -41,14 +41,14 @@ pub fn amount(opened: &Stored, start: i64, end: i64) -> Amount {
     }
 }
 
-/// The running stints of one computer that have some time in `[start, end)`, oldest first; `end` must
+/// The running intervals of one computer that have some time in `[start, end)`, oldest first; `end` must
 /// not be ahead of what is known.
 pub fn of_computer(
     tx: &Tx<'_>,
     computer: ComputerId,
     start: i64,
     end: i64,
-    mut visit: impl FnMut(Stint) -> Result<()>,
+    mut visit: impl FnMut(Interval) -> Result<()>,
 ) -> Result<()> {
     let mut open = last_until(tx, computer, start)?;
     let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq", Stored::COLUMNS))?;
@@ -56,15 +56,15 @@ pub fn of_computer(
     loop {
         let next = rows.next()?.map(Stored::from_row).transpose()?;
         if let Some(opened) = open {
-            let stint = Stint {
+            let interval = Interval {
                 computer,
                 opened,
                 closed: next.map(|n| (n.seq, n.at)),
                 start: opened.at.max(start),
                 end: next.map_or(end, |n| n.at).min(end),
             };
-            if opened.state.status.billable() && stint.start < stint.end {
-                visit(stint)?;
+            if opened.state.status.billable() && interval.start < interval.end {
+                visit(interval)?;
             }
         }
         match next {
@@ -74,19 +74,19 @@ pub fn of_computer(
     }
 }
 
-/// The running stints in one workspace.
+/// The running intervals in one workspace.
 pub fn of_workspace(
     tx: &Tx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
     start: i64,
     end: i64,
-    mut visit: impl FnMut(Stint) -> Result<()>,
+    mut visit: impl FnMut(Interval) -> Result<()>,
 ) -> Result<()> {
     for computer in computers(tx, tenant, workspace)? {
-        of_computer(tx, computer, start, end, |stint| {
-            if stint.opened.state.workspace == workspace {
-                visit(stint)
+        of_computer(tx, computer, start, end, |interval| {
+            if interval.opened.state.workspace == workspace {
+                visit(interval)
             } else {
                 Ok(())
             }

@@ -30,7 +30,7 @@ use crate::usage::meter::{self, Changes, Flow};
 #[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
 #[serde(deny_unknown_fields)]
 // The columns of compute_events, which schema.sql explains.
-pub struct Carried {
+pub struct ExportedEvent {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub event_id: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -58,7 +58,7 @@ pub struct Carried {
 pub struct Stored {
     pub seq: i64,
     pub workspace: WorkspaceId,
-    pub event: Carried,
+    pub event: ExportedEvent,
 }
 
 impl Stored {
@@ -66,7 +66,7 @@ impl Stored {
         Ok(Stored {
             seq: row.get("seq")?,
             workspace: row.get("workspace_id")?,
-            event: Carried {
+            event: ExportedEvent {
                 event_id: row.get("event_id")?,
                 computer_id: row.get("computer_id")?,
                 project_id: row.get("project_id")?,
@@ -131,7 +131,7 @@ pub fn ever_ran(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result
 ///
 /// # Errors
 /// When the store fails.
-pub fn chain(
+pub fn history_of(
     tx: &Tx<'_>,
     tenant: TenantId,
     computer: ComputerId,
@@ -171,12 +171,12 @@ fn limit(most: usize) -> i64 {
 /// The part of a computer's history that is in a workspace, and whether it is there in the end. Where
 /// it left, it stopped as far as this workspace is concerned; if it was made elsewhere, its history still
 /// begins there and then, since agents may report about any instant from its creation on.
-pub fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, Carried)>, bool) {
+pub fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, ExportedEvent)>, bool) {
     let first = chain.iter().find(|stored| stored.workspace == workspace);
     let Some(first_project) = first.map(|stored| stored.event.project_id) else {
         return (Vec::new(), false);
     };
-    let mut part: Vec<(i64, Carried)> = Vec::new();
+    let mut part: Vec<(i64, ExportedEvent)> = Vec::new();
     let mut here = false;
     for stored in chain {
         let mut event = stored.event;
@@ -205,7 +205,10 @@ pub fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, Carried)
 ///
 /// # Errors
 /// When that is no number of 64 bits.
-pub fn consumed<'a>(events: impl IntoIterator<Item = &'a Carried>, until: i64) -> Result<Consumed> {
+pub fn consumed<'a>(
+    events: impl IntoIterator<Item = &'a ExportedEvent>,
+    until: i64,
+) -> Result<Consumed> {
     let mut sum = Amount::default();
     let mut events = events.into_iter().peekable();
     while let Some(event) = events.next() {
@@ -238,11 +241,11 @@ pub fn metered(tx: &Tx<'_>, workspace: WorkspaceId, until: i64) -> Result<(Consu
 ///
 /// # Errors
 /// 409 when the organization knows one of the ids already; when the store fails.
-pub fn bring(
+pub fn import_events(
     tx: &WriteTx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
-    events: &[Carried],
+    events: &[ExportedEvent],
 ) -> Result<()> {
     let mut changes = Changes::default();
     let mut chains: BTreeMap<ComputerId, Vec<(i64, i64, State)>> = BTreeMap::new();
@@ -283,7 +286,7 @@ pub fn bring(
     meter::apply(tx, changes)
 }
 
-fn state(workspace: WorkspaceId, event: &Carried) -> Option<(ComputerId, State)> {
+fn state(workspace: WorkspaceId, event: &ExportedEvent) -> Option<(ComputerId, State)> {
     let state = State {
         workspace,
         project: event.project_id?,
@@ -298,7 +301,7 @@ fn store(
     tx: &WriteTx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
-    event: &Carried,
+    event: &ExportedEvent,
 ) -> Result<i64> {
     let stored = tx.run(
         "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
@@ -334,12 +337,12 @@ fn store(
 ///
 /// # Errors
 /// When the store fails.
-pub fn switch(
+pub fn append_status(
     tx: &WriteTx<'_>,
     catalog: &Catalog,
     tenant: TenantId,
     workspace: WorkspaceId,
-    last: &Carried,
+    last: &ExportedEvent,
     status: Status,
     at: Timestamp,
 ) -> Result<Timestamp> {

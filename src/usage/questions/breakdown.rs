@@ -48,11 +48,11 @@ pub fn groups(
     let buckets = cuts.len() - 1;
     let (start, end) = (cuts[0], cuts[buckets]);
     let mut parts: BTreeMap<Part, Vec<Amount>> = BTreeMap::new();
-    intervals::of_workspace(tx, tenant, workspace, start, end, |stint| {
+    intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
         let part = match by {
-            GroupBy::Project => Part::Project(stint.opened.state.project),
-            GroupBy::Computer => Part::Computer(stint.computer),
-            GroupBy::Size => Part::Size(stint.opened.state.size),
+            GroupBy::Project => Part::Project(interval.opened.state.project),
+            GroupBy::Computer => Part::Computer(interval.computer),
+            GroupBy::Size => Part::Size(interval.opened.state.size),
         };
         if !parts.contains_key(&part) && (parts.len() + 1) * buckets > MAX_BUCKETS {
             let text = format!(
@@ -63,14 +63,14 @@ pub fn groups(
         let amounts = parts
             .entry(part)
             .or_insert_with(|| vec![Amount::default(); buckets]);
-        // From the bucket in which the stint starts to the one in which it ends.
-        let first = cuts.partition_point(|cut| *cut <= stint.start) - 1;
+        // From the bucket in which the interval starts to the one in which it ends.
+        let first = cuts.partition_point(|cut| *cut <= interval.start) - 1;
         for (amount, edge) in amounts[first..].iter_mut().zip(cuts[first..].windows(2)) {
-            let (from, to) = (stint.start.max(edge[0]), stint.end.min(edge[1]));
+            let (from, to) = (interval.start.max(edge[0]), interval.end.min(edge[1]));
             if from < to {
-                *amount += intervals::amount(&stint.opened, from, to);
+                *amount += intervals::amount(&interval.opened, from, to);
             }
-            if edge[1] >= stint.end {
+            if edge[1] >= interval.end {
                 break;
             }
         }

@@ -16,7 +16,7 @@ use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Store;
 use crate::store::Tx;
-use crate::usage::ledger::intervals::{self, Stint};
+use crate::usage::ledger::intervals::{self, Interval};
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, Hours, share};
 use crate::workspaces;
@@ -60,14 +60,15 @@ pub struct Explanation {
     compute_hours: Hours,
     compute_ms: i64,
     /// Running intervals inside the bucket, by start; their milliseconds and micro-credits add up to it.
-    intervals: Vec<Interval>,
+    intervals: Vec<IntervalView>,
     /// Corrections dated in the bucket.
     corrections: Vec<CorrectionView>,
 }
 
 /// A computer in one state inside the bucket.
 #[derive(Serialize, ToSchema)]
-pub struct Interval {
+#[schema(as = Interval)]
+pub struct IntervalView {
     computer_id: ComputerId,
     project_id: ProjectId,
     size: Size,
@@ -150,42 +151,49 @@ fn of_bucket(
 ) -> Result<Explanation> {
     let cuts = window.cuts();
     let (start, end) = (cuts[0], cuts[1]);
-    let mut found: Vec<Stint> = Vec::new();
-    intervals::of_workspace(tx, workspace.tenant_id, workspace.id, start, end, |stint| {
-        if found.len() == MAX_INTERVALS {
-            let text = format!(
-                "holds more than {MAX_INTERVALS} intervals; ask for an hour, or see group_by=computer"
-            );
-            return Err(Error::field("granularity", text));
-        }
-        found.push(stint);
-        Ok(())
-    })?;
-    found.sort_by_key(|stint| (stint.start, stint.opened.seq));
+    let mut found: Vec<Interval> = Vec::new();
+    intervals::of_workspace(
+        tx,
+        workspace.tenant_id,
+        workspace.id,
+        start,
+        end,
+        |interval| {
+            if found.len() == MAX_INTERVALS {
+                let text = format!(
+                    "holds more than {MAX_INTERVALS} intervals; ask for an hour, or see group_by=computer"
+                );
+                return Err(Error::field("granularity", text));
+            }
+            found.push(interval);
+            Ok(())
+        },
+    )?;
+    found.sort_by_key(|interval| (interval.start, interval.opened.seq));
     let corrections = intervals::corrections(tx, workspace.tenant_id, workspace.id, start, end)?;
 
     let read = readings(tx, workspace.id, &cuts)?;
     let total = read[0].until(&read[1]);
-    let exact = found.iter().map(Stint::amount);
+    let exact = found.iter().map(Interval::amount);
     let corrected = corrections.iter().map(|c| Amount {
         micros: c.micros.into(),
         ..Amount::default()
     });
     let shares = share(&exact.chain(corrected).collect::<Vec<_>>(), &total);
 
-    let intervals = found.iter().zip(&shares).map(|(stint, share)| {
-        Ok(Interval {
-            computer_id: stint.computer,
-            project_id: stint.opened.state.project,
-            size: stint.opened.state.size,
-            rate: stint.opened.state.rate,
-            start: Timestamp(stint.start).rfc3339_ms(),
-            end: Timestamp(stint.end).rfc3339_ms(),
+    let intervals = found.iter().zip(&shares).map(|(interval, share)| {
+        Ok(IntervalView {
+            computer_id: interval.computer,
+            project_id: interval.opened.state.project,
+            size: interval.opened.state.size,
+            rate: interval.opened.state.rate,
+            start: Timestamp(interval.start).rfc3339_ms(),
+            end: Timestamp(interval.end).rfc3339_ms(),
             compute_ms: share.compute_ms,
-            credit_ms: share.compute_ms * stint.opened.state.rate,
+            credit_ms: share.compute_ms * interval.opened.state.rate,
             credits_micros: share.credits_micros,
-            opened_by: event(tx, workspace.tenant_id, stint.opened.seq)?,
-            closed_by: stint
+            opened_by: event(tx, workspace.tenant_id, interval.opened.seq)?,
+            closed_by: interval
                 .closed
                 .map(|(seq, _)| event(tx, workspace.tenant_id, seq))
                 .transpose()?,

@@ -101,12 +101,13 @@ pub async fn computer_metrics(
         // From the computer's birth on, so that whole credits telescope as those of a workspace do.
         let mut read = vec![Amount::default(); cuts.len()];
         let mut memory = vec![0; cuts.len()];
-        intervals::of_computer(tx, id, 0, now, |stint| {
-            let first = cuts.partition_point(|cut| *cut <= stint.start);
+        intervals::of_computer(tx, id, 0, now, |interval| {
+            let first = cuts.partition_point(|cut| *cut <= interval.start);
             for n in first..cuts.len() {
-                read[n] += intervals::amount(&stint.opened, stint.start, stint.end.min(cuts[n]));
-                if stint.end >= cuts[n] {
-                    memory[n] = catalog.hardware(stint.opened.state.size).memory_mb;
+                read[n] +=
+                    intervals::amount(&interval.opened, interval.start, interval.end.min(cuts[n]));
+                if interval.end >= cuts[n] {
+                    memory[n] = catalog.hardware(interval.opened.state.size).memory_mb;
                 }
             }
             Ok(())

@@ -366,10 +366,10 @@ impl Rows<'_, '_> {
         let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
         let mut users: BTreeMap<ComputerId, Option<String>> = BTreeMap::new();
         let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
-        intervals::of_workspace(tx, tenant, workspace, start, end, |stint| {
-            let state = &stint.opened.state;
+        intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
+            let state = &interval.opened.state;
             let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
-            let user = remembered(&mut users, stint.computer, tx, tenant, sql)?;
+            let user = remembered(&mut users, interval.computer, tx, tenant, sql)?;
             let mine = asked.user.is_none_or(|only| user.as_deref() == Some(only));
             let key = match asked.by {
                 RollupBy::ExternalUserId => user,
@@ -381,7 +381,7 @@ impl Rows<'_, '_> {
                 RollupBy::WorkspaceId => Some(workspace.to_string()),
             };
             let part = parts.entry((key, mine)).or_default();
-            let amount = stint.amount();
+            let amount = interval.amount();
             part.exact += amount;
             part.vcpu_ms += amount.ms * i128::from(self.catalog.hardware(state.size).vcpus);
             Ok(())

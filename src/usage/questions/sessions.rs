@@ -18,7 +18,7 @@ use crate::rules::size::Size;
 use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::event::Stored;
-use crate::usage::ledger::intervals::{self, Stint};
+use crate::usage::ledger::intervals::{self, Interval};
 use crate::usage::meter::units::Amount;
 
 /// How far back sessions are listed unless `since` says otherwise.
@@ -145,7 +145,7 @@ fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<V
         .collect::<Result<_, _>>()?)
 }
 
-/// Stints that follow each other without a change of place or size.
+/// Intervals that follow each other without a change of place or size.
 struct Run {
     computer: ComputerId,
     opened: Stored,
@@ -177,9 +177,9 @@ impl Run {
         }
     }
 
-    fn goes_on(&self, stint: &Stint) -> bool {
-        let (a, b) = (&self.opened.state, &stint.opened.state);
-        self.closed == Some(stint.start)
+    fn goes_on(&self, interval: &Interval) -> bool {
+        let (a, b) = (&self.opened.state, &interval.opened.state);
+        self.closed == Some(interval.start)
             && (a.workspace, a.project, a.size) == (b.workspace, b.project, b.size)
     }
 }
@@ -196,19 +196,19 @@ fn of_computer(
 ) -> Result<()> {
     let mut runs: Vec<Run> = Vec::new();
     let from = began(tx, computer, since)?;
-    intervals::of_computer(tx, computer, from, tx.now().0, |stint| {
-        if runs.last().is_some_and(|run| run.goes_on(&stint)) {
+    intervals::of_computer(tx, computer, from, tx.now().0, |interval| {
+        if runs.last().is_some_and(|run| run.goes_on(&interval)) {
             if let Some(run) = runs.last_mut() {
-                run.amount += stint.amount();
-                run.closed = stint.closed.map(|(_, at)| at);
+                run.amount += interval.amount();
+                run.closed = interval.closed.map(|(_, at)| at);
             }
-        } else if stint.start < until {
-            let closed = stint.closed.map(|(_, at)| at);
+        } else if interval.start < until {
+            let closed = interval.closed.map(|(_, at)| at);
             runs.push(Run {
                 computer,
-                opened: stint.opened,
+                opened: interval.opened,
                 closed,
-                amount: stint.amount(),
+                amount: interval.amount(),
             });
         }
         Ok(())

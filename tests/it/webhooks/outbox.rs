@@ -512,7 +512,7 @@ fn each_organization_hears_of_itself_only() {
 fn another_database_brings_its_own_webhooks() {
     let s = Service::with(Config {
         dev: true,
-        driven: true,
+        virtual_clock: true,
         ..config()
     });
     let inbox = Inbox::new();

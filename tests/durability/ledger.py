@@ -1,8 +1,8 @@
-"""Clients that write, and the book of what they were told: what has to be in the database afterwards.
+"""Clients that write, and the ledger of what they were told: what has to be in the database afterwards.
 
 Every change carries an Idempotency-Key. A client that gets no answer keeps the request and sends it
 again, under the same key, when the service is back; from then on it knows. So at any quiet moment the
-book says exactly what must be there, and `Book.differences` compares it with the file itself.
+ledger says exactly what must be there, and `Ledger.differences` compares it with the file itself.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Counts:
     replays: int = 0
 
 
-class Book:
+class Ledger:
     """What was acknowledged, by all clients of a run."""
 
     def __init__(self) -> None:
@@ -133,8 +133,8 @@ class Client:
 
     names = itertools.count()
 
-    def __init__(self, book: Book, seed: int) -> None:
-        self.book = book
+    def __init__(self, ledger: Ledger, seed: int) -> None:
+        self.ledger = ledger
         self.dice = random.Random(seed)
         self.pending: Request | None = None
         self.connection: http.client.HTTPConnection | None = None
@@ -152,7 +152,7 @@ class Client:
         except Gone:
             pass
         except Exception as e:  # a client that no longer writes proves nothing
-            self.book.wrong.append(f"a client failed: {e!r}")
+            self.ledger.wrong.append(f"a client failed: {e!r}")
 
     def resolve(self, address: tuple[str, int]) -> None:
         """Sends what was left unanswered once more."""
@@ -162,14 +162,14 @@ class Client:
     def send(self, address: tuple[str, int], request: Request) -> int:
         again, self.pending = request is self.pending, request
         status, replayed, answer = self.exchange(address, request)
-        counts = self.book.counts
-        with self.book.lock:
+        counts = self.ledger.counts
+        with self.ledger.lock:
             if request.kind == "replay":
                 counts.replays += 1
                 if status in NOT_DONE:
                     counts.not_done += 1
                 elif not replayed or answer != request.answer:
-                    self.book.wrong.append(f"{request.method} {request.path}: the repeat was answered {status} {answer[:200]!r}")
+                    self.ledger.wrong.append(f"{request.method} {request.path}: the repeat was answered {status} {answer[:200]!r}")
             elif status in NOT_DONE:
                 counts.not_done += 1
                 if b"may be there" in answer:
@@ -184,7 +184,7 @@ class Client:
                 elif request.kind == "refused" or status == 409:
                     counts.refused += 1
                 else:
-                    self.book.wrong.append(f"{request.method} {request.path}: {status} {answer[:300]!r}")
+                    self.ledger.wrong.append(f"{request.method} {request.path}: {status} {answer[:300]!r}")
         self.pending = None
         return status
 
@@ -199,7 +199,7 @@ class Client:
             return reply.status, reply.getheader("Idempotency-Replayed") == "true", reply.read()
         except (OSError, http.client.HTTPException) as e:
             self.connection = None
-            self.book.counts.unanswered += 1
+            self.ledger.counts.unanswered += 1
             raise Gone from e
 
     # --- what to do, and what it means that it was done ----------------------------------------
@@ -244,37 +244,37 @@ class Client:
         return Request("restart", "POST", f"/computers/{computer['id']}/restart", None, {"name": computer["name"]})
 
     def done(self, request: Request, answer: dict) -> None:
-        book, about = self.book, request.about
+        ledger, about = self.ledger, request.about
         match request.kind:
             case "workspace":
                 made = {"id": answer["id"], "name": about["name"], "slug": answer["slug"]}
-                book.workspaces[about["name"]] = made | {"description": None, "updates": 0, "deleted": False}
-                self.workspaces.append(book.workspaces[about["name"]])
+                ledger.workspaces[about["name"]] = made | {"description": None, "updates": 0, "deleted": False}
+                self.workspaces.append(ledger.workspaces[about["name"]])
             case "update":
-                workspace = book.workspaces[about["name"]]
+                workspace = ledger.workspaces[about["name"]]
                 workspace["description"] = request.body["description"]
                 workspace["updates"] += 1
             case "delete":
-                book.workspaces[about["name"]]["deleted"] = True
-                self.workspaces.remove(book.workspaces[about["name"]])
+                ledger.workspaces[about["name"]]["deleted"] = True
+                self.workspaces.remove(ledger.workspaces[about["name"]])
             case "computer":
-                book.computers[about["name"]] = {"id": answer["id"], **about, "status": answer["status"], "restarts": 0}
-                self.computers.append(book.computers[about["name"]])
+                ledger.computers[about["name"]] = {"id": answer["id"], **about, "status": answer["status"], "restarts": 0}
+                self.computers.append(ledger.computers[about["name"]])
             case "events":
                 if answer["accepted"] != len(about["events"]):
-                    book.wrong.append(f"events: {answer}")
-                book.events.update(about["events"])
-                book.computers[about["name"]]["status"] = about["status"]
+                    ledger.wrong.append(f"events: {answer}")
+                ledger.events.update(about["events"])
+                ledger.computers[about["name"]]["status"] = about["status"]
             case "restart":
-                book.computers[about["name"]]["restarts"] += 1
+                ledger.computers[about["name"]]["restarts"] += 1
             case "refused":
-                book.wrong.append(f"{about['name']}: a taken slug was given away")
+                ledger.wrong.append(f"{about['name']}: a taken slug was given away")
         self.recent = [*self.recent[-19:], request]
 
     def undone(self, request: Request) -> None:
         """The service says that nothing was changed: it must not be there."""
         if request.kind in ("workspace", "refused"):
-            self.book.never.add(request.about["name"])
+            self.ledger.never.add(request.about["name"])
 
     def name(self, prefix: str) -> str:
         return f"{prefix}-{next(self.names)}"
