@@ -3,6 +3,7 @@
 
 use axum::Json;
 use axum::response::Response;
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -123,9 +124,7 @@ pub struct Decision {
 
 fn fingerprint(name: &str) -> String {
     let hash = Sha256::digest(format!("workspaced capability 1 {name}"));
-    hash.iter()
-        .take(16)
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    HEXLOWER.encode(&hash[..16])
 }
 
 /// `GET /actions/catalog`

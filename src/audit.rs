@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
-use crate::http::Params;
+use crate::http::{Params, instant};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::json;
 use crate::store::Store;
@@ -345,18 +345,10 @@ impl ListQuery {
         let actor = id("actor_id", self.actor_id);
         let resource = id("resource_id", self.resource_id);
         let workspace = id("workspace_id", self.workspace_id);
-        let mut instant = |name: &'static str, text: Option<String>| {
-            let text = text?;
-            let at = Timestamp::parse(&text.replace(' ', "+"));
-            if at.is_none() {
-                fields.push(
-                    name,
-                    "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-                );
-            }
-            at
-        };
-        let (since, until) = (instant("since", self.since), instant("until", self.until));
+        let (since, until) = (
+            instant(&mut fields, "since", self.since.as_deref()),
+            instant(&mut fields, "until", self.until.as_deref()),
+        );
         fields.finish()?;
         Ok(Filter {
             limit,

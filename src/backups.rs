@@ -1,9 +1,9 @@
 //! Backups of the service: by the clock, and when an operator asks. Both go to the directory of
 //! `--backup-dir` and nowhere else; a caller never names a path.
 
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -114,12 +114,7 @@ pub async fn list(State(backups): State<Backups>, _: Caller) -> Result<Json<Back
         every_seconds: settings.map(|s| s.every.as_secs()).filter(|s| *s > 0),
         keep: settings.map(|s| s.keep),
         running: backups.0.running.try_lock().is_err(),
-        last_error: backups
-            .0
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone(),
+        last_error: backups.0.last_error.lock().clone(),
     }))
 }
 
@@ -172,11 +167,7 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
     };
     let made = blocking(&db, move |db| store::take_backup(db, &target, now)).await;
     let error = made.as_ref().err().map(|e| e.message().to_owned());
-    *backups
-        .0
-        .last_error
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = error;
+    *backups.0.last_error.lock() = error;
     if let Ok(backup) = &made {
         tracing::info!(file = %backup.file.display(), bytes = backup.bytes, "backup made");
     }

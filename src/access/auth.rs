@@ -4,8 +4,9 @@
 //! Found keys are remembered for a moment; a change of any key through this process voids all of
 //! that before its caller is answered, one made by the command line is seen within a second.
 
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
@@ -92,15 +93,12 @@ impl Auth {
                 ));
             }
         }
-        self.used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.id, now);
+        self.used.lock().insert(key.id, now);
         Ok(key)
     }
 
     fn remembered(&self, store: &Store, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Key>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if known.generation != store.signals().keys_generation() {
             return None;
         }
@@ -110,7 +108,7 @@ impl Auth {
     }
 
     fn remember(&self, generation: u64, hash: [u8; 32], key: Arc<Key>, now: Timestamp) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.generation < generation || known.keys.len() >= REMEMBER {
             known.keys.clear();
             known.generation = known.generation.max(generation);
@@ -122,7 +120,7 @@ impl Auth {
 
     /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].
     pub fn take_uses(&self) -> HashMap<ApiKeyId, Timestamp> {
-        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.used.lock())
     }
 }
 

@@ -8,10 +8,11 @@
 //!
 //! An address of version 6 counts as its /64, which one customer of a provider has for himself.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
@@ -86,7 +87,7 @@ impl Throttle {
             return Ok(());
         };
         let limiter = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self.keys.lock();
             keys.entry(rpm)
                 .or_insert_with(|| Arc::new(limiter(rpm, &self.clock)))
                 .clone()
@@ -131,7 +132,7 @@ impl Throttle {
 
     /// Forgets whoever has not asked for so long that the bucket is full again.
     pub fn forget(&self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         keys.retain(|_, limiter| {
             limiter.retain_recent();
             !limiter.is_empty()

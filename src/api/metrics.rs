@@ -3,9 +3,8 @@
 //! Requests are counted by the route's template, never by its path: a label per id would grow for
 //! ever. What can be read off the state (computers, queue, files) is read when it is asked for.
 
+use parking_lot::Mutex;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
@@ -159,10 +158,7 @@ impl Metrics {
             Unit::Seconds,
             lag,
         );
-        *metrics
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = registry;
+        *metrics.registry.lock() = registry;
         metrics
     }
 
@@ -242,7 +238,7 @@ impl Metrics {
         gauge(&self.wal, size(Path::new(&wal)));
         gauge(&self.database, size(store.path()));
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         encode(&mut text, &registry).map_err(Error::internal)?;
         Ok(text)
     }

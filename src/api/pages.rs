@@ -4,6 +4,7 @@
 //! is compressed once, at its first use, and has a strong ETag, so that a browser asks again every
 //! time (`no-cache`) and is told "not modified" in a few bytes.
 
+use data_encoding::HEXLOWER;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
@@ -84,10 +85,7 @@ struct Document {
 impl Document {
     fn new(path: &str, plain: Cow<'static, [u8]>) -> Self {
         let hash = Sha256::digest(&plain);
-        let tag: String = hash[..12]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let tag = HEXLOWER.encode(&hash[..12]);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let gzip = encoder
             .write_all(&plain)

@@ -13,11 +13,12 @@ use crate::store::Store;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{HOST, ORIGIN};
 use axum::http::{HeaderMap, HeaderValue, Method};
+use data_encoding::HEXLOWER;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
-use std::sync::{Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 
 /// The emulator over a running service. Cheap to clone.
@@ -39,14 +40,14 @@ pub struct LoginLinks(Mutex<Option<String>>);
 impl LoginLinks {
     /// Makes the link good; returns its path.
     pub fn allow(&self, random: [u8; 32]) -> String {
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = HEXLOWER.encode(&random);
         let path = format!("/_dev/visit/{token}");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        *self.0.lock() = Some(token);
         path
     }
 
     pub fn take(&self, given: &str) -> bool {
-        let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut token = self.0.lock();
         let fits = token
             .as_ref()
             .is_some_and(|token| token.as_bytes().ct_eq(given.as_bytes()).into());

@@ -20,7 +20,7 @@ use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Params, PathId, Reply};
+use crate::http::{Mutation, Params, PathId, Reply, flag};
 use crate::ids::WorkspaceId;
 use crate::store::Store;
 use crate::workspaces;
@@ -56,18 +56,18 @@ pub struct ImportQuery {
 impl ImportQuery {
     fn check(self) -> Result<Options> {
         let mut fields = Fields::default();
-        let mut flag = |name: &'static str, value: Option<String>| match value.as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                fields.push(name, "must be true or false");
-                false
-            }
-        };
         let options = Options {
-            keep_running: flag("keep_running", self.keep_running),
-            rename_computers: flag("rename_computers", self.rename_computers),
-            without_domains: flag("without_domains", self.without_domains),
+            keep_running: flag(&mut fields, "keep_running", self.keep_running.as_deref()),
+            rename_computers: flag(
+                &mut fields,
+                "rename_computers",
+                self.rename_computers.as_deref(),
+            ),
+            without_domains: flag(
+                &mut fields,
+                "without_domains",
+                self.without_domains.as_deref(),
+            ),
             slug: self.slug,
             external_workspace_id: self.external_workspace_id,
         };

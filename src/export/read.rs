@@ -1,6 +1,7 @@
 //! Reading a capsule from somebody's hands: bounded, line by line, and nothing in it is believed. What
 //! comes out holds together in itself; whether there is a place for it, the import finds out.
 
+use data_encoding::HEXLOWER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 
@@ -9,7 +10,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::format::{Audit, Computer, End, FORMAT, Head, Line, Project, Workspace};
-use super::write::{Contents, hex};
+use super::write::Contents;
 use super::{MAX_EVENTS, MAX_LINE, MAX_LINES, MAX_TEXT};
 use crate::error::{Error, Fields, Result};
 use crate::ids::{ComputerId, ProjectId};
@@ -102,7 +103,7 @@ fn parse(input: &mut impl BufRead, now: i64) -> Result<Capsule> {
         }
         let parsed: Line = serde_json::from_slice(&line).map_err(|e| invalid(number, e))?;
         if let Line::End(end) = parsed {
-            if end.sha256 != hex(&hash.finalize()) {
+            if end.sha256 != HEXLOWER.encode(&hash.finalize()) {
                 return Err(damaged("its checksum is another one"));
             }
             if next(input, &mut line)?.is_some() {

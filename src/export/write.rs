@@ -1,5 +1,6 @@
 //! Reading a workspace into a capsule: everything from one read transaction, which is one snapshot.
 
+use data_encoding::HEXLOWER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
@@ -123,7 +124,7 @@ pub(super) fn write(
         ));
     }
     contents.lines(&mut |line| sink.put(&line))?;
-    let sha256 = hex(&sink.hash.clone().finalize());
+    let sha256 = HEXLOWER.encode(&sink.hash.clone().finalize());
     sink.put(&Line::End(End {
         rows,
         usage,
@@ -143,10 +144,6 @@ pub(super) fn write(
         sha256,
         rows,
     })
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Everything between the head and the sums.

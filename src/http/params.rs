@@ -1,5 +1,6 @@
 //! Ids in paths, and query strings.
 
+use crate::clock::Timestamp;
 use std::collections::HashSet;
 
 use axum::extract::{FromRequestParts, Path};
@@ -97,6 +98,31 @@ pub fn id_param<T: From<Uuid>>(name: &'static str, value: Option<&str>) -> Resul
             None => Err(Error::field(name, "is not a valid UUID")),
         },
     }
+}
+
+/// A parameter that is yes or no: `true`, `1` and the empty value are yes; absent, `false` and `0` are no.
+pub fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
+    match value {
+        None | Some("false" | "0") => false,
+        Some("true" | "1" | "") => true,
+        Some(_) => {
+            fields.push(name, "must be true or false");
+            false
+        }
+    }
+}
+
+/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
+pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
+    // The plus of an offset is a space in a query string, unless the caller took care of it.
+    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
+    if at == Some(None) {
+        fields.push(
+            name,
+            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+        );
+    }
+    at.flatten()
 }
 
 #[cfg(test)]

@@ -5,8 +5,9 @@
 //! itself is the queue: nothing is ever skipped, and a client that comes back names the last event
 //! it has seen. A reader that does not keep up is cut, and resumes like any other.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
@@ -99,12 +100,12 @@ impl Streams {
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.values().sum()
     }
 
     fn enter(self: &Arc<Self>, key: ApiKeyId) -> Result<StreamSlot> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let all: usize = open.values().sum();
         let own = open.entry(key).or_default();
         if *own >= PER_KEY || all >= ALL {
@@ -127,11 +128,7 @@ struct StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut open = self
-            .streams
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.streams.open.lock();
         if let Some(own) = open.get_mut(&self.key) {
             *own -= 1;
             if *own == 0 {

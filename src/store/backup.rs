@@ -5,6 +5,7 @@
 //! only then given its name: a file that has its name is complete. `NAME.sha256` beside it is in the
 //! form that `sha256sum --check` reads, and is there before the file is.
 
+use data_encoding::HEXLOWER;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -264,11 +265,7 @@ pub fn sha256(path: &Path) -> Result<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(HEXLOWER.encode(&hasher.finalize()))
 }
 
 /// The file with the checksum of `file`.

@@ -32,9 +32,10 @@ mod upgrade;
 mod writer;
 mod writer_cache;
 
+use parking_lot::{Mutex, RwLock};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -197,7 +198,7 @@ impl Store {
         F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
     {
         let free = {
-            let pool = self.0.pool.read().unwrap_or_else(|e| e.into_inner());
+            let pool = self.0.pool.read();
             pool.as_ref().and_then(Pool::try_get)
         };
         match free {
@@ -409,12 +410,11 @@ impl Store {
     /// Finishes what is queued, moves the WAL into the database file and ends the threads.
     /// Later calls of `read` and `write` answer 503.
     pub fn close(&self) {
-        let threads =
-            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(|e| e.into_inner()));
+        let threads = std::mem::take(&mut *self.0.threads.lock());
         if threads.is_empty() {
             return;
         }
-        *self.0.pool.write().unwrap_or_else(|e| e.into_inner()) = None;
+        *self.0.pool.write() = None;
         // Readers first: the writer's last checkpoint then finds nobody in the WAL.
         for _ in 1..threads.len() {
             let _ = self.0.readers.send(readers::Job::Stop);

@@ -17,7 +17,7 @@ use crate::audit::{Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, flag};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Object;
@@ -536,18 +536,6 @@ fn delete_workspace(
     } else {
         Deleted::yes()
     })
-}
-
-/// `true`, `1` and the empty value are yes; absent, `false` and `0` are no.
-fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
-    match value {
-        None | Some("false" | "0") => false,
-        Some("true" | "1" | "") => true,
-        Some(_) => {
-            fields.push(name, "must be true or false");
-            false
-        }
-    }
 }
 
 /// `GET /workspaces/{id}/stats`

@@ -4,10 +4,11 @@
 //! of one do not take the threads of the others; of all that is due the webhook that waits longest
 //! comes first. What is under way is known in memory only: after a crash it is still pending.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as Queue, bounded};
@@ -91,8 +92,8 @@ impl Outbox {
         self.done.subscribe()
     }
 
-    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<WebhookId, TenantId>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn busy(&self) -> parking_lot::MutexGuard<'_, HashMap<WebhookId, TenantId>> {
+        self.busy.lock()
     }
 
     fn release(&self, webhook: WebhookId) {

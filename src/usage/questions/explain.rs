@@ -7,10 +7,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::types::GranularityName;
-use super::window::{Granularity, Window, Zone, instant};
+use super::window::{Granularity, Window, Zone};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
+use crate::http::instant;
 use crate::http::{Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;

@@ -9,12 +9,12 @@ use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::window::instant;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::http::Params;
 use crate::http::id_param;
+use crate::http::instant;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::store::Store;

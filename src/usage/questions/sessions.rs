@@ -7,11 +7,11 @@ use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::window::instant;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::http::id_param;
+use crate::http::instant;
 use crate::http::{PageQuery, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;

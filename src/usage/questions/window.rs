@@ -1,6 +1,7 @@
 //! Which period a question is about, and the buckets that it is cut into (USAGE §1 "window" and
 //! "bucket", U20–U24).
 
+use crate::http::instant;
 use jiff::tz::TimeZone;
 
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
@@ -264,19 +265,6 @@ fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str>
         Some(_) => return Err("must be one of: 24h, 7d, 30d"),
     };
     Ok((name, as_of.0 - length, as_of.0))
-}
-
-/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
-pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
-    // The plus of an offset is a space in a query string, unless the caller took care of it.
-    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
-    if at == Some(None) {
-        fields.push(
-            name,
-            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-        );
-    }
-    at.flatten()
 }
 
 fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
