@@ -11,11 +11,11 @@ use uuid::Uuid;
 
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Params, instant};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::json;
-use crate::store::Store;
 use crate::store::{Tx, WriteTx};
 
 /// Who did it.

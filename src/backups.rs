@@ -17,10 +17,11 @@ use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
-use crate::store::{self, Store};
-use crate::store::{Backup, Target};
+use crate::store;
+use crate::store::{Backup, StoreError, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
@@ -177,12 +178,13 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
 /// Runs `f` on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(
     path: &Path,
-    f: impl FnOnce(&Path) -> Result<T> + Send + 'static,
+    f: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || f(&path))
+    let done = tokio::task::spawn_blocking(move || f(&path))
         .await
-        .map_err(Error::internal)?
+        .map_err(Error::internal)?;
+    Ok(done?)
 }
 
 /// Makes a backup whenever the newest one is old enough, until `stop` changes. What counts is the

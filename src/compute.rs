@@ -2,13 +2,13 @@
 
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http::List;
 use crate::rules::catalog::Catalog;
 use crate::rules::catalog::REGION;
 use crate::rules::size::Size;
-use crate::store::Store;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;

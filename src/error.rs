@@ -12,6 +12,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::store::{Failure, Fault, StoreError};
+
 /// The result of everything that can be refused.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -35,17 +37,6 @@ struct Inner {
     internal: Option<String>,
     /// What of the storage failed, where it was that.
     fault: Option<Fault>,
-}
-
-/// What can fail of the storage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// No space, or no space that this process may use.
-    Full,
-    /// The disk or the file system refuses.
-    Io,
-    /// The database file is damaged.
-    Damaged,
 }
 
 /// The text of S for a slug, an external id or a domain that somebody has.
@@ -240,11 +231,6 @@ impl Error {
         self.0.internal.as_deref()
     }
 
-    /// What of the storage failed, where it was that.
-    pub fn fault(&self) -> Option<Fault> {
-        self.0.fault
-    }
-
     /// Seconds for the `Retry-After` header.
     pub fn retry_after(&self) -> Option<u32> {
         self.0.retry_after
@@ -291,6 +277,27 @@ impl IntoResponse for Error {
             .extensions_mut()
             .insert(Carried(std::sync::Arc::new(self)));
         response
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Busy(text, seconds) => Error::unavailable(text, seconds),
+            StoreError::Undecided(e) => Error::of_sqlite(&e).undecided(),
+            StoreError::Damaged => Error::damaged(),
+            StoreError::Sqlite(e) => Error::of_sqlite(&e),
+            StoreError::Io(e, path) => Error::of_io(&e, &path),
+            StoreError::Exists(text) => Error::conflict("BACKUP_EXISTS", text),
+            StoreError::Refused(code, text) => Error::bad_request(code, text),
+            StoreError::Internal(detail) => Error::internal(detail),
+        }
+    }
+}
+
+impl Failure for Error {
+    fn fault(&self) -> Option<Fault> {
+        self.0.fault
     }
 }
 

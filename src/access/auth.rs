@@ -15,9 +15,9 @@ use sha2::{Digest, Sha256};
 use super::key::{Key, find_key};
 use super::session;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
-use crate::store::Store;
 
 /// How long a found key is believed without looking again, milliseconds: the longest that a
 /// revocation by the command line, another process, can go unseen.

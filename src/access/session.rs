@@ -18,9 +18,10 @@ use sha2::{Digest, Sha256};
 
 use crate::access::key::Key;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
-use crate::store::{Store, Tx, WriteTx};
+use crate::store::{Tx, WriteTx};
 
 /// The header that a request with a cookie must carry.
 pub const HEADER: &str = "x-workspaced-admin";

@@ -19,6 +19,7 @@ use crate::clock::Timestamp;
 use crate::compute::Offer;
 use crate::computers::Fleet;
 use crate::computers::driver::{Driver, Simulated};
+use crate::db::Store;
 use crate::dev::Emulator;
 use crate::dev::faults::Faults;
 use crate::domains::Dns;
@@ -29,7 +30,6 @@ use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue::Queue;
 use crate::rules::catalog::Catalog;
 use crate::rules::config::Config;
-use crate::store::Store;
 
 /// The running service. Cheap to clone, which every request does several times.
 #[derive(Clone)]

@@ -14,8 +14,9 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::clock::Stopwatch;
-use crate::error::{Error, Fault, Result};
-use crate::store::Store;
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::store::Fault;
 
 /// The disk is asked at the most this often, microseconds: nobody needs a key to ask.
 const FRESH_US: u64 = 1_000_000;

@@ -18,11 +18,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock::Stopwatch;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue;
-use crate::store::Store;
 
 /// The media type of the format.
 pub const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

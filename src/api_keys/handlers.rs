@@ -12,13 +12,13 @@ use crate::access::caller::Caller;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::NoBody;
 use crate::http::{List, Mutation, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
 use crate::json::Patch;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::WriteTx;
 use crate::{json, workspaces};
 

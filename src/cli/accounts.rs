@@ -8,11 +8,11 @@ use crate::api_keys;
 use crate::api_keys::NewKey;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::Fields;
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::rules::config::{ConfigFile, DataArgs};
 use crate::rules::text;
-use crate::store::Store;
 use crate::tenants;
 
 #[derive(Subcommand)]

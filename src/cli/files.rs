@@ -1,5 +1,6 @@
 //! `backup`, `restore` and `check`: the database as a file.
 
+use crate::error::Error;
 use crate::usage::ledger::verify::verify;
 use std::path::{Path, PathBuf};
 
@@ -145,8 +146,9 @@ fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    let (found, organizations) =
-        store::read_file(file, now, |tx| Ok((verify(tx)?, tenants::all(tx)?)))?;
+    let (found, organizations) = store::read_file(file, now, |tx| {
+        Ok::<_, Error>((verify(tx)?, tenants::all(tx)?))
+    })?;
     println!("usage       {found}");
     let sum = |of: fn(&tenants::Overview) -> i64| organizations.iter().map(of).sum::<i64>();
     println!(

@@ -31,11 +31,12 @@ use crate::api::jobs;
 use crate::api::log_filter;
 use crate::api::log_filter::Reload;
 use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::db::Store;
 use crate::error::Error;
 use crate::outbox::webhooks::deliver;
 use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
 use crate::store;
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, StoreError};
 use crate::tenants::first_start;
 use crate::usage::ledger::verify;
 use crate::{backups, dev, http};
@@ -132,6 +133,12 @@ impl From<Error> for Failure {
         } else {
             Failure::Fatal(text)
         }
+    }
+}
+
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        Error::from(e).into()
     }
 }
 

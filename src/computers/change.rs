@@ -16,6 +16,7 @@ use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -28,7 +29,6 @@ use crate::projects::Project;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::WriteTx;
 use crate::workspaces;
 

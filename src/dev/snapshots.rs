@@ -17,9 +17,10 @@ use serde::{Deserialize, Serialize};
 use super::emulator::{Emulator, Input, to_its_end};
 use super::state;
 use crate::clock::{Course, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::{Signals, Store};
+use crate::store::Signals;
 
 /// The snapshot that is taken of what was seeded.
 pub const SEED: &str = "seed";

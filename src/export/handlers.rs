@@ -19,10 +19,10 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, Params, PathId, Reply, flag};
 use crate::ids::WorkspaceId;
-use crate::store::Store;
 use crate::workspaces;
 
 /// Imports that are read at the same time: each may take some 200 MB while it is.

@@ -17,8 +17,9 @@ use super::body::{MAX_BODY, parse_body, read_body};
 use super::idempotency::{self, Idempotency, Reply};
 use crate::access::caller::Caller;
 use crate::access::scopes::Access;
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store::{Savepoint, Store, WriteTx};
+use crate::store::{Savepoint, WriteTx};
 
 /// What [`Mutation`] needs of the service.
 pub struct Kit {

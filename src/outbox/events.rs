@@ -28,10 +28,10 @@ use crate::access::caller::Caller;
 use crate::access::scopes::covers;
 use crate::access::session;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::http::Params;
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
-use crate::store::Store;
 use crate::store::Tx;
 
 /// Streams of one key at the most.

@@ -19,6 +19,7 @@ mod attachments;
 mod backup;
 mod checkpoint;
 mod columns;
+mod failure;
 mod group_commit;
 mod health;
 mod id_source;
@@ -33,6 +34,7 @@ mod writer;
 mod writer_cache;
 
 use parking_lot::{Mutex, RwLock};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -48,13 +50,13 @@ use tokio::sync::{Notify, oneshot, watch};
 use attachments::Attachments;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, Result};
 
 pub use backup::{
     Backup, Target, checksum_file, inspect, list as list_backups, read_file, recorded_checksum,
     sha256, take as take_backup,
 };
 pub use columns::Columns;
+pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, lock_data_dir};
@@ -69,9 +71,14 @@ const READ_QUEUE: usize = 4096;
 /// How many writes may wait for the writer.
 const WRITE_QUEUE: usize = 4096;
 
-/// The open database. Cheap to clone.
-#[derive(Clone)]
-pub struct Store(Arc<Inner>);
+/// The open database, whose users fail with an `E`. Cheap to clone.
+pub struct Store<E>(Arc<Inner>, PhantomData<fn() -> E>);
+
+impl<E> Clone for Store<E> {
+    fn clone(&self) -> Self {
+        Store(self.0.clone(), PhantomData)
+    }
+}
 
 struct Inner {
     path: PathBuf,
@@ -137,13 +144,13 @@ impl Signals {
     }
 }
 
-impl Store {
+impl<E: Failure> Store<E> {
     /// Opens (or creates, or upgrades) the database file and starts the threads.
     ///
     /// # Errors
     /// When the file is not ours, is newer than this program, is damaged as far as can be seen without
     /// reading all of it, or cannot be used in WAL mode. It is then left as it is.
-    pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Store, OpenError> {
+    pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Self, OpenError> {
         let signals = Arc::new(Signals::default());
         let writer_conn = open::writer(path)
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
@@ -162,28 +169,31 @@ impl Store {
         let pool = open::pool(path, readers)?;
         let (reader, mut threads) = readers::start(&pool, readers, READ_QUEUE)?;
         threads.push(writer_thread);
-        Ok(Store(Arc::new(Inner {
-            path: path.to_owned(),
-            clock,
-            readers: reader,
-            pool: RwLock::new(Some(pool)),
-            writer,
-            threads: Mutex::new(threads),
-            signals,
-            attachments,
-        })))
+        Ok(Store(
+            Arc::new(Inner {
+                path: path.to_owned(),
+                clock,
+                readers: reader,
+                pool: RwLock::new(Some(pool)),
+                writer,
+                threads: Mutex::new(threads),
+                signals,
+                attachments,
+            }),
+            PhantomData,
+        ))
     }
 
     /// Runs `f` in a read transaction on one of the readers.
     ///
     /// # Errors
     /// What `f` returns; 503 when too many reads wait.
-    pub async fn read<T, F>(&self, f: F) -> Result<T>
+    pub async fn read<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?.await.map_err(|_| dropped())?
+        self.queue_read(f)?.await.map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::read`] for a row or two by key: done at once on the caller's own thread where a
@@ -192,10 +202,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub async fn look_up<T, F>(&self, f: F) -> Result<T>
+    pub async fn look_up<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let free = {
             let pool = self.0.pool.read();
@@ -211,10 +221,10 @@ impl Store {
     ///
     /// # Errors
     /// What `f` returns; 503 when too many writes wait, 503 or 507 when the storage fails.
-    pub async fn write<T, F>(&self, f: F) -> Result<T>
+    pub async fn write<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.write_as(Savepoint::Own, f).await
     }
@@ -226,10 +236,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_validating_first<T, F>(&self, f: F) -> Result<T>
+    pub async fn write_validating_first<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.write_as(Savepoint::None, f).await
     }
@@ -238,14 +248,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub(crate) async fn write_as<T, F>(&self, savepoint: Savepoint, f: F) -> Result<T>
+    pub(crate) async fn write_as<T, F>(&self, savepoint: Savepoint, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.queue_write(savepoint, f)?
             .await
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write`] in a commit of its own, so that `f` may move the clock: what is written next
@@ -253,10 +263,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub(crate) async fn write_alone<T, F>(&self, f: F) -> Result<T>
+    pub(crate) async fn write_alone<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Alone(writer::job(
@@ -264,7 +274,7 @@ impl Store {
             f,
             answer,
         )))?;
-        receive.await.map_err(|_| dropped())?
+        receive.await.map_err(|_| E::from(dropped()))?
     }
 
     /// Runs `f` between two commits on the connection that writes, with no transaction open: for
@@ -272,32 +282,34 @@ impl Store {
     ///
     /// # Errors
     /// What `f` returns; 503 when too many writes wait.
-    pub(crate) async fn exclusive<T, F>(&self, f: F) -> Result<T>
+    pub(crate) async fn exclusive<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
-        self.queue_exclusive(f)?.await.map_err(|_| dropped())?
+        self.queue_exclusive(f)?
+            .await
+            .map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::exclusive`] for threads outside the runtime, such as the command line.
     ///
     /// # Errors
     /// As [`Store::exclusive`].
-    pub(crate) fn exclusive_blocking<T, F>(&self, f: F) -> Result<T>
+    pub(crate) fn exclusive_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
         self.queue_exclusive(f)?
             .blocking_recv()
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
-    fn queue_exclusive<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_exclusive<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T, E>>, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Exclusive(Box::new(
@@ -308,7 +320,7 @@ impl Store {
         Ok(receive)
     }
 
-    fn queue(&self, message: writer::Message) -> Result<()> {
+    fn queue(&self, message: writer::Message) -> Result<(), StoreError> {
         self.0.writer.try_send(message).map_err(|_| busy())
     }
 
@@ -316,46 +328,52 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub fn read_blocking<T, F>(&self, f: F) -> Result<T>
+    pub fn read_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?.blocking_recv().map_err(|_| dropped())?
+        self.queue_read(f)?
+            .blocking_recv()
+            .map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write`] for threads outside the runtime, such as the command line.
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub fn write_blocking<T, F>(&self, f: F) -> Result<T>
+    pub fn write_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.queue_write(Savepoint::Own, f)?
             .blocking_recv()
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
-    fn queue_read<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_read<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T, E>>, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
         let job = readers::job(self.0.clock.clone(), self.0.signals.clone(), f, answer);
-        self.0.readers.try_send(job).map_err(|_| busy())?;
+        self.0.readers.try_send(job).map_err(|_| E::from(busy()))?;
         Ok(receive)
     }
 
-    fn queue_write<T, F>(&self, savepoint: Savepoint, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_write<T, F>(
+        &self,
+        savepoint: Savepoint,
+        f: F,
+    ) -> Result<oneshot::Receiver<Result<T, E>>, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         if self.0.signals.health.is_damaged() {
-            return Err(Error::damaged());
+            return Err(StoreError::Damaged.into());
         }
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Job(writer::job(savepoint, f, answer)))?;
@@ -366,7 +384,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn probe(&self) -> Result<()> {
+    pub async fn probe(&self) -> Result<(), E> {
         self.write(|tx| Ok(writer::rewrite_header(tx)?)).await
     }
 
@@ -461,15 +479,15 @@ fn about(error: OpenError, path: &Path) -> OpenError {
     }
 }
 
-fn busy() -> Error {
-    Error::unavailable(
+fn busy() -> StoreError {
+    StoreError::Busy(
         "too many requests are waiting for the database; nothing was changed, try again",
         1,
     )
 }
 
-fn dropped() -> Error {
-    Error::unavailable(
+fn dropped() -> StoreError {
+    StoreError::Busy(
         "the database is busy or the server is stopping; nothing was changed, try again",
         2,
     )
@@ -477,13 +495,13 @@ fn dropped() -> Error {
 
 /// Turns a panic inside a transaction into an error for the log, so that one bad request cannot
 /// take a database thread down.
-fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+fn guard<T, E: From<StoreError>>(f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("panic");
-        Err(Error::internal(format!("panic in a transaction: {text}")))
+        Err(StoreError::Internal(format!("panic in a transaction: {text}")).into())
     })
 }

@@ -10,10 +10,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::failure::Failure;
 use super::open::OpenError;
 use super::tx::Tx;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
 
 /// What a reader thread is told.
 pub(super) enum Job {
@@ -22,15 +22,16 @@ pub(super) enum Job {
 }
 
 /// `f` in a read transaction; the answer goes to `answer`.
-pub(super) fn job<T, F>(
+pub(super) fn job<T, E, F>(
     clock: Clock,
     signals: Arc<Signals>,
     f: F,
-    answer: oneshot::Sender<Result<T>>,
+    answer: oneshot::Sender<Result<T, E>>,
 ) -> Job
 where
     T: Send + 'static,
-    F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    E: Failure,
+    F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
 {
     Job::Run(Box::new(move |conn| {
         if answer.is_closed() {
@@ -41,12 +42,12 @@ where
 }
 
 /// `f` in a read transaction of its own.
-pub(super) fn read<T>(
+pub(super) fn read<T, E: Failure>(
     conn: &Connection,
     clock: &Clock,
     signals: &Signals,
-    f: impl FnOnce(&Tx<'_>) -> Result<T>,
-) -> Result<T> {
+    f: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let in_transaction = || {
         conn.prepare_cached("BEGIN")?.execute([])?;
         let result = super::guard(|| f(&Tx::new(conn, clock.now())));
@@ -54,7 +55,7 @@ pub(super) fn read<T>(
         result
     };
     let result = in_transaction();
-    if let Some(fault) = result.as_ref().err().and_then(Error::fault) {
+    if let Some(fault) = result.as_ref().err().and_then(E::fault) {
         signals.health.failed(fault);
     }
     result

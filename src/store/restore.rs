@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::backup::{self, beside, sync_dir};
+use super::failure::StoreError;
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
 
 /// What a restore did.
 #[derive(Debug)]
@@ -27,9 +27,14 @@ pub struct Restored {
 /// # Errors
 /// 400 when there is no backup or it is not sound, with what is wrong with it; 503 or 507 when the
 /// storage fails. The database is then as it was.
-pub fn restore(backup: &Path, db: &Path, checksum: bool, now: Timestamp) -> Result<Restored> {
+pub fn restore(
+    backup: &Path,
+    db: &Path,
+    checksum: bool,
+    now: Timestamp,
+) -> Result<Restored, StoreError> {
     let refuse = |why: String| {
-        Error::bad_request(
+        StoreError::Refused(
             "BACKUP_REFUSED",
             format!("{}: {why}. Nothing was changed", backup.display()),
         )
@@ -48,7 +53,7 @@ pub fn restore(backup: &Path, db: &Path, checksum: bool, now: Timestamp) -> Resu
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
             let kept = set_aside(db, now)?;
-            fs::rename(&incoming, db).map_err(|e| Error::of_io(&e, db))?;
+            fs::rename(&incoming, db).map_err(|e| StoreError::io(e, &db))?;
             sync_dir(db)?;
             Ok(Restored {
                 kept,
@@ -67,8 +72,8 @@ fn bring_in(
     backup: &Path,
     incoming: &Path,
     checksum: Option<String>,
-    refuse: &dyn Fn(String) -> Error,
-) -> Result<i64> {
+    refuse: &dyn Fn(String) -> StoreError,
+) -> Result<i64, StoreError> {
     let write = || {
         let mut options = fs::OpenOptions::new();
         options.create(true).truncate(true).write(true);
@@ -78,7 +83,7 @@ fn bring_in(
         std::io::copy(&mut fs::File::open(backup)?, &mut out)?;
         out.sync_all()
     };
-    write().map_err(|e| Error::of_io(&e, incoming))?;
+    write().map_err(|e| StoreError::io(e, &incoming))?;
     if checksum.is_some() && backup::sha256(incoming).ok() != checksum {
         return Err(refuse(
             "it does not have the checksum that is recorded beside it; it was damaged or changed"
@@ -95,7 +100,7 @@ fn bring_in(
 
 /// Gives the present database a second name, and leaves no write-ahead log that SQLite would take
 /// for one of the restored file.
-fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
+fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
     if !db.exists() {
         remove_logs(db)?;
         return Ok(None);
@@ -122,7 +127,7 @@ fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
             // Not a rename: until the new file takes the name, the old one has it.
             fs::hard_link(&from, &to)
                 .or_else(|_| fs::copy(&from, &to).map(drop))
-                .map_err(|e| Error::of_io(&e, &to))?;
+                .map_err(|e| StoreError::io(e, &to))?;
         }
     }
     sync_dir(&kept)?;
@@ -130,12 +135,12 @@ fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
     Ok(Some(kept))
 }
 
-fn remove_logs(db: &Path) -> Result<()> {
+fn remove_logs(db: &Path) -> Result<(), StoreError> {
     for suffix in ["-wal", "-shm"] {
         let log = beside(db, suffix);
         match fs::remove_file(&log) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::of_io(&e, &log));
+                return Err(StoreError::io(e, &log));
             }
             _ => {}
         }

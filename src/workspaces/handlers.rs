@@ -16,6 +16,7 @@ use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, flag};
 use crate::ids::{TenantId, WorkspaceId};
@@ -25,7 +26,6 @@ use crate::json::Patch;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::{Columns, Tx, WriteTx};
 use crate::{computers, limits, projects};
 

@@ -18,10 +18,10 @@ use tokio::sync::watch;
 
 use super::queue::{self, Verdict};
 use super::send::{Message, Outcome, Sender, WHOLE};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::{TenantId, WebhookId};
 use crate::rules::config::Config;
-use crate::store::Store;
 
 /// Threads that send, and so messages under way at the most.
 const THREADS: usize = 16;

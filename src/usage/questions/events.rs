@@ -3,6 +3,7 @@
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::computers;
+use crate::db::Store;
 use crate::error::Result;
 use crate::http::List;
 use crate::http::PageQuery;
@@ -13,7 +14,6 @@ use crate::ids::ProjectId;
 use crate::ids::WorkspaceId;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use crate::store::Store;
 use axum::Json;
 use axum::extract::State;
 use rusqlite::Row;

@@ -11,13 +11,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::Params;
 use crate::http::id_param;
 use crate::http::instant;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;

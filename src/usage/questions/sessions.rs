@@ -9,13 +9,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::id_param;
 use crate::http::instant;
 use crate::http::{PageQuery, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::event::Stored;
 use crate::usage::ledger::intervals::{self, Interval};
