@@ -99,7 +99,7 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreE
 
 /// The copy under its temporary name, sound and flushed: its size and SHA-256.
 fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String), StoreError> {
-    let io = |e: io::Error| StoreError::io(e, &partial);
+    let io = |e: io::Error| StoreError::io(e, partial);
     let text = partial.to_str().ok_or_else(|| {
         StoreError::Refused(
             "INVALID_PATH_TEXT",
@@ -252,7 +252,7 @@ pub fn read_file<T, E: Failure>(
 /// # Errors
 /// When the file cannot be read.
 pub fn sha256(path: &Path) -> Result<String, StoreError> {
-    let io = |e: io::Error| StoreError::io(e, &path);
+    let io = |e: io::Error| StoreError::io(e, path);
     let mut file = File::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -291,7 +291,7 @@ fn write_checksum(file: &Path, sha256: &str) -> Result<(), StoreError> {
         writeln!(out, "{sha256}  {name}")?;
         out.sync_all()
     };
-    write().map_err(|e| StoreError::io(e, &path))
+    write().map_err(|e| StoreError::io(e, path))
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -335,7 +335,7 @@ fn time_of(name: &str) -> Option<Timestamp> {
 pub fn list(dir: &Path) -> Result<Vec<Backup>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| StoreError::io(e, &dir))?,
+        entries => entries.map_err(|e| StoreError::io(e, dir))?,
     };
     let mut found: Vec<Backup> = entries
         .filter_map(|entry| {
@@ -383,7 +383,7 @@ pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| StoreError::io(e, &dir))
+    builder.create(dir).map_err(|e| StoreError::io(e, dir))
 }
 
 /// `file` with `suffix` behind its name.
@@ -401,7 +401,7 @@ pub(super) fn sync_dir(file: &Path) -> Result<(), StoreError> {
         .unwrap_or(Path::new("."));
     File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(|e| StoreError::io(e, &dir))
+        .map_err(|e| StoreError::io(e, dir))
 }
 
 #[cfg(test)]
