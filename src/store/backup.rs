@@ -291,7 +291,7 @@ fn write_checksum(file: &Path, sha256: &str) -> Result<(), StoreError> {
         writeln!(out, "{sha256}  {name}")?;
         out.sync_all()
     };
-    write().map_err(|e| StoreError::io(e, path))
+    write().map_err(|e| StoreError::io(e, &path))
 }
 
 // ---------------------------------------------------------------------------------------------
