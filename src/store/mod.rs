@@ -56,6 +56,7 @@ pub use backup::{
     sha256, take as take_backup,
 };
 pub use columns::Columns;
+pub(crate) use columns::columns;
 pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;

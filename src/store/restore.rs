@@ -53,7 +53,7 @@ pub fn restore(
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
             let kept = set_aside(db, now)?;
-            fs::rename(&incoming, db).map_err(|e| StoreError::io(e, &db))?;
+            fs::rename(&incoming, db).map_err(|e| StoreError::io(e, db))?;
             sync_dir(db)?;
             Ok(Restored {
                 kept,
@@ -83,7 +83,7 @@ fn bring_in(
         std::io::copy(&mut fs::File::open(backup)?, &mut out)?;
         out.sync_all()
     };
-    write().map_err(|e| StoreError::io(e, &incoming))?;
+    write().map_err(|e| StoreError::io(e, incoming))?;
     if checksum.is_some() && backup::sha256(incoming).ok() != checksum {
         return Err(refuse(
             "it does not have the checksum that is recorded beside it; it was damaged or changed"

@@ -100,7 +100,7 @@ fn list_where(
     params.extend(page.params());
     let found = format!(
         "SELECT {} FROM {from} WHERE {condition}",
-        Workspace::COLUMNS
+        Workspace::COLUMNS.join(", ")
     );
     let sorted = matches!(search, Some(Search::Text { .. }));
     let found = if order.merged && !sorted {
@@ -111,7 +111,7 @@ fn list_where(
     let data = tx
         .prepare_cached(&format!("{found} ORDER BY {} {}", order.by, Page::SQL))?
         .query_map(params.as_slice(), |row| {
-            Workspace::from_row(&mut Columns::new(row))
+            Workspace::from_columns(&mut Columns::new(row))
         })?
         .collect::<Result<_, _>>()?;
     Ok(List { data, total })
@@ -205,9 +205,9 @@ fn refuse_same_name(tx: &Tx<'_>, tenant: TenantId, name: &str) -> Result<()> {
         .prepare_cached(&format!(
             "SELECT {} FROM workspaces w WHERE tenant_id = ?1 AND name = ?2 COLLATE NOCASE AND name = ?2
              AND deleted_at IS NULL ORDER BY created_at, id LIMIT 1",
-            Workspace::COLUMNS
+            Workspace::COLUMNS.join(", ")
         ))?
-        .query_row((tenant, name), |row| Workspace::from_row(&mut Columns::new(row)))
+        .query_row((tenant, name), |row| Workspace::from_columns(&mut Columns::new(row)))
         .optional()?;
     match existing {
         Some(existing) => Err(Error::field("slug", TAKEN)

@@ -3,6 +3,7 @@
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::LazyLock;
 
 use super::types::*;
 use crate::access::caller::Caller;
@@ -40,12 +41,14 @@ pub fn reach(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
     Ok(record)
 }
 
+/// What [`Record::from_row`] reads.
+static COLUMNS: LazyLock<String> = LazyLock::new(Record::columns);
+
 /// The statement for a [`Record`] of the live workspace that a condition on `w` finds.
 fn select(condition: &str) -> String {
     format!(
-        "SELECT {}, {} FROM workspaces w WHERE {condition} AND w.deleted_at IS NULL",
-        Workspace::COLUMNS,
-        Record::MORE
+        "SELECT {} FROM workspaces w WHERE {condition} AND w.deleted_at IS NULL",
+        *COLUMNS
     )
 }
 
