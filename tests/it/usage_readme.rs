@@ -111,8 +111,7 @@ fn the_worked_example_is_what_the_meter_does() {
 
 #[test]
 fn the_manual_shows_the_worked_example() {
-    let path =
-        std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/manual/metering.md");
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/manual/metering.md");
     let page = std::fs::read_to_string(path).unwrap();
     for table in EXAMPLE.split("\n\n") {
         assert!(
