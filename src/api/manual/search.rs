@@ -161,6 +161,8 @@ mod tests {
     }
 
     proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config::with_cases(32))]
+
         #[test]
         fn any_question_is_answered(asked in "\\PC{0,40}", text in "\\PC{0,400}", inside: bool) {
             let words: Vec<_> = asked.split_whitespace().map(lower).collect();

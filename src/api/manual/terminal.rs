@@ -7,8 +7,6 @@ use pulldown_cmark::{Event, HeadingLevel, Tag, TagEnd};
 use crate::api::manual::markdown::{self, plain};
 use crate::api::manual::pages;
 
-/// Narrower columns than this are not read.
-const NARROWEST: usize = 9;
 /// Between two columns.
 const GAP: usize = 2;
 
@@ -225,27 +223,32 @@ fn add(rows: &mut [Vec<String>], text: &str) {
     }
 }
 
-/// A table in columns; where they would be too narrow, each row as a list of its cells.
+fn longest_word(text: &str) -> usize {
+    let words = text.split_whitespace();
+    words.map(|word| word.chars().count()).max().unwrap_or(0)
+}
+
+/// A table in columns; where they are too many, each row as a list of its cells.
 fn table(out: &mut String, rows: &[Vec<String>], width: usize) {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     if count == 0 {
         return;
     }
+    let widest = |n: usize, width: fn(&str) -> usize| {
+        let cells = rows.iter().filter_map(|row| row.get(n));
+        cells.map(|cell| width(cell)).max().unwrap_or(0)
+    };
     let mut widths: Vec<usize> = (0..count)
-        .map(|n| {
-            let cells = rows.iter().filter_map(|row| row.get(n));
-            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
-        })
+        .map(|n| widest(n, |s| s.chars().count()))
         .collect();
+    let longest_words: Vec<usize> = (0..count).map(|n| widest(n, longest_word)).collect();
     let room = width.saturating_sub(GAP * (count - 1));
     while widths.iter().sum::<usize>() > room {
-        let Some(widest) = widths.iter_mut().max() else {
-            return;
-        };
-        if *widest <= NARROWEST {
-            return records(out, rows, width);
+        let columns = widths.iter_mut().zip(&longest_words);
+        match columns.filter(|(width, least)| **width > **least).max() {
+            Some((width, _)) => *width -= 1,
+            None => return records(out, rows, width),
         }
-        *widest -= 1;
     }
     let wrapped: Vec<Vec<Vec<String>>> = rows
         .iter()
@@ -326,11 +329,11 @@ x  some words that are longer than one
 
     #[test]
     fn a_table_of_many_columns_becomes_lists() {
-        let page = "| name | b | c | d |\n|---|---|---|---|\n| thing | twelve chars | twelve chars | twelve chars |\n";
+        let page = "| name | b | c | d |\n|---|---|---|---|\n| thing | twelve-chars | twelve-chars | twelve-chars |\n";
         let text = print(page, 40);
         assert_eq!(
             text,
-            "thing\n    b: twelve chars\n    c: twelve chars\n    d: twelve chars\n"
+            "thing\n    b: twelve-chars\n    c: twelve-chars\n    d: twelve-chars\n"
         );
     }
 
