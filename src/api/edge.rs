@@ -62,7 +62,7 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     }
     let service = Router::new()
         .nest(BASE, api.clone())
-        // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
+        // One client sends the prefix twice: an alias of everything.
         .nest("/api/v1/api/v1", api)
         .merge(pages::router())
         .merge(manual::routes::router())

@@ -275,3 +275,28 @@ fn the_other_pages_lead_to_the_manual() {
             .contains("/docs/manual")
     );
 }
+
+/// What `metering.md` promises is tested under the name that it has there.
+#[test]
+fn every_rule_of_metering_has_a_test_of_its_name() {
+    let page = source("metering");
+    let tests: String = ["usage.rs", "usage_rules.rs", "usage_invariants.rs"]
+        .map(|file| fs::read_to_string(root().join("tests/it").join(file)).unwrap())
+        .concat();
+    let mut rules = 0;
+    for section in page.split("\n## ") {
+        if !section.starts_with("Invariants") && !section.starts_with("Rules for edge cases") {
+            continue;
+        }
+        for row in section.lines().filter(|line| line.starts_with("| ")) {
+            let name = row.split('|').nth(1).unwrap().trim();
+            if name == "Name" {
+                continue;
+            }
+            rules += 1;
+            let start = format!("fn {}_", name.replace([' ', '-'], "_"));
+            assert!(tests.contains(&start), "no test begins with {start}");
+        }
+    }
+    assert_eq!(rules, 8 + 28);
+}

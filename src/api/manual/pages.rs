@@ -25,13 +25,6 @@ pub struct Page {
     pub sections: Vec<Section>,
 }
 
-impl Page {
-    /// Where it is served.
-    pub fn url(&self) -> String {
-        url(&self.name)
-    }
-}
-
 /// Where the page of this name is served.
 pub fn url(name: &str) -> String {
     if name == INDEX {
