@@ -1,4 +1,4 @@
-//! The action authority (CONTRACT §12.5): a client for tools asks, before each of its actions,
+//! The action authority: a client for tools asks, before each of its actions,
 //! whether it may. Here the key's scopes are the answer.
 
 use axum::Json;

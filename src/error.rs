@@ -2,7 +2,7 @@
 //!
 //! Variants are what a *client* can do about it, so there are few; the code tells more. An
 //! [`Error`] travels by `?` to the edge, where [`crate::http`] adds the request id, writes the
-//! body of CONTRACT §3.2 and logs what happened inside, once. Internal detail never leaves.
+//! one error body and logs what happened inside, once. Internal detail never leaves.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -39,7 +39,7 @@ struct Inner {
     fault: Option<Fault>,
 }
 
-/// The text of S for a slug, an external id or a domain that somebody has.
+/// The text for a slug, an external id or a domain that is taken; clients look for it.
 pub const TAKEN: &str = "has already been taken";
 
 impl Error {
@@ -62,7 +62,7 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// 401 `invalid_token`: no, an unknown, a revoked or an expired key (CONTRACT §1.5).
+    /// 401 `invalid_token`: no, an unknown, a revoked or an expired key.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message)
     }
@@ -142,7 +142,7 @@ impl Error {
         fields.into_error()
     }
 
-    /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict (CONTRACT §3.6).
+    /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict.
     pub fn limit(message: impl Into<String>, details: Value) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message).with_details(details)
     }
@@ -236,7 +236,7 @@ impl Error {
         self.0.retry_after
     }
 
-    /// The one error body (CONTRACT §3.2): the documented object, and its parts at top level for
+    /// The one error body: the documented object, and its parts at top level for
     /// the clients that look there.
     pub fn body(&self, request_id: &str) -> Value {
         let e = &*self.0;

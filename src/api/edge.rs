@@ -23,7 +23,7 @@ use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{metrics_page, pages};
+use crate::api::{manual, metrics_page, pages};
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 use crate::http::{Checks, Recorder, check_query};
@@ -62,9 +62,10 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     }
     let service = Router::new()
         .nest(BASE, api.clone())
-        // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
+        // One client sends the prefix twice: an alias of everything.
         .nest("/api/v1/api/v1", api)
         .merge(pages::router())
+        .merge(manual::routes::router())
         .merge(pages)
         .merge(crate::dev::router(&app.emulator))
         .fallback(no_route)

@@ -168,7 +168,7 @@ macro_rules! methods {
 }
 methods! { get GET; post POST; put PUT; patch PATCH; delete DELETE; }
 
-/// What clients send along with a new computer that concerns machines (CONTRACT §7.1).
+/// What clients send along with a new computer that concerns machines.
 const NOT_CREATED: &[&str] = &[
     "agent_runtime_profile_id",
     "agent_profile_id",
@@ -309,7 +309,7 @@ pub fn table() -> Vec<Route> {
         post("/api-keys/{id}/rotate", api_keys::handlers::rotate, "Replace the secret; the old one stops working").scope("keys:admin").reach(Shared).body::<NoBody>().ok::<api_keys::NewKeyReply>(),
         delete("/api-keys/{id}", api_keys::handlers::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>(),
 
-        // --- webhooks (CONTRACT §12.7) ---
+        // --- webhooks ---
         get("/webhooks", webhooks::handlers::list, "List webhooks").scope("webhooks:read").reach(Tenant).paged().ok::<List<WebhookView>>(),
         post("/webhooks", webhooks::handlers::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().created::<webhooks::NewWebhookReply>(),
         get("/webhooks/events", webhooks::handlers::event_types, "The types of events that a webhook may ask for").scope("webhooks:read").ok::<List<webhooks::catalog::EventType>>(),
@@ -334,11 +334,11 @@ pub fn table() -> Vec<Route> {
         get("/regions/{name}", compute::region, "One region").ok::<Region>(),
         get("/templates", compute::templates_legacy, "Templates").ok::<compute::Templates>(),
 
-        // --- action authority (CONTRACT §12.5) ---
+        // --- action authority ---
         get("/actions/catalog", actions::catalog, "Capabilities that tools may ask for").ok::<List<actions::Capability>>(),
         post("/actions/authorize", actions::authorize, "May this key use a capability?").body::<actions::Authorize>().ok::<actions::AuthorizeReply>(),
 
-        // --- lists of other products, which clients read on the way (CONTRACT §12.11) ---
+        // --- lists of other products, which clients read on the way ---
         get("/sandboxes", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
         get("/deployments", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
         get("/databases", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),

@@ -10,7 +10,7 @@ use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Patch;
 
-/// Characters of a secret that may be shown: CONTRACT §1.2.
+/// Characters at the beginning of a secret that may be shown, to tell keys apart.
 pub(super) const PREFIX: usize = 12;
 /// Scopes on one key at the most.
 pub(super) const MAX_SCOPES: usize = 50;

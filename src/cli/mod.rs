@@ -8,6 +8,7 @@ mod demo;
 mod doctor;
 mod export;
 mod files;
+mod help;
 mod seed;
 
 use std::fs::File;
@@ -47,6 +48,7 @@ use crate::{backups, dev, http};
     name = "workspaced",
     version,
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "Without a subcommand, workspaced serves. The first start prints the address and a key, once."
 )]
 struct Cli {
@@ -104,6 +106,12 @@ enum Command {
     Man,
     /// Print the version
     Version,
+    /// Explain a command, or print a page of the manual
+    Help {
+        /// A command, such as `ws usage`, or a topic, such as `metering`; without, all of them are listed
+        #[arg(value_name = "COMMAND|TOPIC")]
+        words: Vec<String>,
+    },
 }
 
 /// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
@@ -178,6 +186,7 @@ pub fn main() -> ExitCode {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
             Ok(())
         }
+        Some(Command::Help { words }) => help::run(&words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

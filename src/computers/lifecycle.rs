@@ -3,7 +3,7 @@
 //! The built-in driver has no process behind it. A computer that is on its way somewhere carries
 //! the instant at which it arrives (`due_at`); [`run_due`] takes every one whose instant has come
 //! there, *dated at that instant*. So a transition or an auto-stop that fell due while the service
-//! was down is caught up at the next start as if it had been up (USAGE U14, U15).
+//! was down is caught up at the next start as if it had been up.
 
 use crate::http::NoBody;
 use axum::extract::State;
@@ -30,7 +30,7 @@ use crate::usage::ledger::{Event, append, held};
 pub struct Change<'a> {
     /// What happened: `computer.running`, `computer.resized`, ...
     pub kind: &'static str,
-    /// When; moved up to the computer's last event if the clock has stepped back (USAGE U13).
+    /// When; moved up to the computer's last event if the clock has stepped back.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor<'a>,
@@ -372,7 +372,7 @@ fn perform(
         ));
     }
     let target = match (verb, before.status) {
-        // Already there or on the way: success that changes nothing (CONTRACT §4.7).
+        // Already there or on the way: success that changes nothing, since clients say start right after create.
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
             let mut touched = before;

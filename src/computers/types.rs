@@ -86,8 +86,7 @@ pub struct Computer {
     pub stopped_at: Option<Timestamp>,
 }
 
-/// A computer at both levels, since one client reads the object and another its `data`
-/// (CONTRACT §7.8).
+/// A computer at both levels, since one client reads the object and another its `data`.
 #[derive(Serialize, ToSchema)]
 pub struct ComputerTwice {
     #[serde(flatten)]

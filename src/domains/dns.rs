@@ -1,4 +1,4 @@
-//! What the DNS says about a preview domain (CONTRACT §6.3).
+//! What the DNS says about a preview domain.
 //!
 //! A wildcard cannot be looked up as such, so a random name under it is: an answer for a name that
 //! nobody can have made before comes from the wildcard. Names are only ever asked for in the DNS;
@@ -22,7 +22,7 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The wildcards of a preview domain (S): previews and deployments under the domain itself, ports
+/// The wildcards of a preview domain: previews and deployments under the domain itself, ports
 /// under `sandbox`.
 const WILDCARDS: [&str; 2] = ["*", "*.sandbox"];
 /// How long one question waits for its answer before it is asked once more.

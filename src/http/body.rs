@@ -25,7 +25,7 @@ pub struct NoBody {}
 
 /// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
 ///
-/// Field names are accepted in camelCase too (CONTRACT §0.4 no. 18).
+/// Field names are accepted in camelCase too: one client sends them as its callers wrote them.
 pub(super) fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
     if !bytes.is_empty() && !is_json(parts) {
         return Err(Error::unsupported_media_type());

@@ -1,6 +1,6 @@
 //! Requests that change something.
 //!
-//! The order of checks is CONTRACT §5: key, id syntax, existence, tenant, scope, body, state. A
+//! The order of checks (api-decisions.md): key, id syntax, existence, tenant, scope, body, state. A
 //! body or query that cannot be read is therefore *held* as an error, and the handler asks for it
 //! (`?`) after it has found the resource.
 

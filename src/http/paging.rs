@@ -1,4 +1,4 @@
-//! Lists: `{data, total}`, whole unless a page is asked for (CONTRACT §2.3).
+//! Lists: `{data, total}`, whole unless a page is asked for.
 
 use std::borrow::Cow;
 
@@ -10,7 +10,7 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::error::{Fields, Result};
 
-/// A list of the API: exactly two keys, since one client refuses a third (CONTRACT §2.2).
+/// A list of the API: exactly two keys, since one client refuses a third.
 #[derive(Serialize, Debug)]
 pub struct List<T> {
     /// The rows of this page.

@@ -1,4 +1,4 @@
-//! Live events: the audit log as server-sent events (CONTRACT §12.8).
+//! Live events: the audit log as server-sent events.
 //!
 //! Each stream is a task that reads on from the last event it has sent, whenever a commit is
 //! announced, and hands what it reads to the connection through a small bounded buffer. The log

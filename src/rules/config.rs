@@ -332,7 +332,7 @@ pub struct SizeConfig {
 }
 
 /// New rates from an instant on; what is left out keeps its rate. The past keeps its price: a change
-/// that is configured after its date holds from when the service first sees it (USAGE U17).
+/// that is configured after its date holds from when the service first sees it.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct RateChange {

@@ -3,7 +3,7 @@
 /// Where the API lives.
 pub const BASE: &str = "/api/v1";
 
-/// Other products whose lists are served, empty (CONTRACT §12.11): to write there is 404, since it
+/// Other products whose lists are served, empty: to write there is 404, since it
 /// is the product that is missing, not the method.
 pub const EMPTY_PRODUCTS: &[&str] = &[
     "sandboxes",
@@ -14,7 +14,7 @@ pub const EMPTY_PRODUCTS: &[&str] = &[
     "functions",
     "cron-jobs",
 ];
-/// First path segments of the hosted platform's other products (CONTRACT §7.13, §12).
+/// First path segments of the hosted platform's other products.
 const OTHER_PRODUCTS: &[&str] = &[
     "opencomputers",
     "service-accounts",

@@ -1,4 +1,4 @@
-//! The life of a computer (CONTRACT §4.7).
+//! The life of a computer: its statuses, and which of them follow by themselves.
 
 use std::fmt;
 use std::str::FromStr;
@@ -68,7 +68,7 @@ impl Status {
         }
     }
 
-    /// Whether time spent here is billed (CONTRACT §0.4 no. 9).
+    /// Whether time spent here is billed.
     pub fn billable(self) -> bool {
         self == Status::Running
     }

@@ -7,17 +7,17 @@ use unicode_normalization::UnicodeNormalization;
 use crate::error::Fields;
 use crate::json::Patch;
 
-/// Longest name, in characters (S).
+/// Longest name, in characters.
 pub const MAX_NAME: usize = 120;
-/// Longest slug (S: one character and up to 79 more).
+/// Longest slug: one character and up to 79 more.
 pub const MAX_SLUG: usize = 80;
-/// Longest description, in characters (CONTRACT §0.4 no. 11).
+/// Longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 2000;
-/// Longest external id, in characters (CONTRACT §0.4 no. 11).
+/// Longest external id, in characters.
 pub const MAX_EXTERNAL_ID: usize = 255;
-/// Largest metadata, serialized, in bytes (CONTRACT §0.4 no. 11).
+/// Largest metadata, serialized, in bytes.
 pub const MAX_METADATA: usize = 16 * 1024;
-/// S's text for a slug that does not fit its pattern.
+/// The text for a slug that does not fit its pattern.
 pub const BAD_SLUG: &str = "must start with alphanumeric and contain only a-z 0-9 -";
 
 /// A name, trimmed; `None` and blank are the same mistake.
@@ -33,7 +33,7 @@ pub fn name(fields: &mut Fields, field: &'static str, value: Option<&str>) -> St
     value.to_owned()
 }
 
-/// Checks a slug against S's pattern `[a-z0-9][a-z0-9-]{0,79}`.
+/// Checks a slug against the pattern `[a-z0-9][a-z0-9-]{0,79}`.
 pub fn slug(fields: &mut Fields, field: &'static str, value: &str) {
     if !is_slug(value) {
         fields.push(field, BAD_SLUG);
@@ -47,7 +47,7 @@ pub fn is_slug(value: &str) -> bool {
     value.len() <= MAX_SLUG && bytes.next().is_some_and(fits) && bytes.all(|b| fits(b) || b == b'-')
 }
 
-/// The slug of a name (CONTRACT §4.8): accents off, lower case, everything else one dash.
+/// The slug of a name: accents off, lower case, everything else one dash.
 /// `fallback` where nothing is left.
 pub fn slugify(name: &str, fallback: &str) -> String {
     let mut slug = String::new();

@@ -141,7 +141,7 @@ pub enum Outcome {
     Reused(Record),
 }
 
-/// The order of decisions is CONTRACT §5.2 with §0.4 nos. 1 and 2.
+/// The order of decisions is part of the API (api-decisions.md, "Workspaces").
 pub fn create_or_reuse(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -500,7 +500,7 @@ fn delete_workspace(
                     .with_details(serde_json::json!(contents)),
             );
         }
-        // The automatic default project is no content of the customer's (CONTRACT §0.4 no. 6).
+        // The automatic default project is no content of the customer's.
         if contents.projects > i64::from(projects::default_of(tx, id)?.is_some()) {
             return Err(
                 Error::conflict("WORKSPACE_HAS_PROJECTS", "workspace has projects")

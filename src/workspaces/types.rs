@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What a new workspace has (CONTRACT §0.4 no. 10).
+    /// What a new workspace has.
     pub fn initial() -> Self {
         Settings {
             max_computers: None,
@@ -210,7 +210,7 @@ pub struct UpdateSettings {
     pub allowed_template_types: Patch<Vec<String>>,
 }
 
-/// The sizes that a cap may name (S).
+/// The sizes that a cap may name.
 #[expect(dead_code, reason = "documents the values of a field")]
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]

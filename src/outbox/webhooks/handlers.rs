@@ -28,7 +28,7 @@ use crate::store::WriteTx;
 
 /// Entries of `events`.
 const MAX_EVENTS: usize = 50;
-/// Retries of a delivery, unless said otherwise (CONTRACT §12.7).
+/// Retries of a delivery, unless said otherwise.
 const RETRIES: i64 = 3;
 /// Deliveries of a page when nothing is said.
 const PAGE: i64 = 50;

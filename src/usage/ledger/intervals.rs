@@ -105,7 +105,7 @@ pub fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Resul
         .collect::<Result<_, _>>()?)
 }
 
-/// The workspaces of a tenant that ever consumed anything, deleted ones included (U27).
+/// The workspaces of a tenant that ever consumed anything, deleted ones included.
 pub fn workspaces(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<WorkspaceId>> {
     Ok(tx
         .prepare_cached(

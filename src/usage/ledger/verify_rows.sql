@@ -1,9 +1,9 @@
--- Rows that must agree with what they follow from, by kind; no row = all do (U28).
+-- Rows that must agree with what they follow from, by kind; no row = all do.
 --
 -- ?1 the present instant
 WITH
 -- The event that holds for each computer. What an outside agent dates ahead of the clock does not
--- hold yet; the service's own events always do, also after the clock stepped back (U13).
+-- hold yet; the service's own events always do, also after the clock stepped back.
 held AS (
     SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
            row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end

@@ -1,4 +1,4 @@
-//! `/credits/*`: what an organization was granted and what it spent (CONTRACT §9.4). Spending is read
+//! `/credits/*`: what an organization was granted and what it spent. Spending is read
 //! from the meters, in whole credits as each workspace's series shows them.
 
 use crate::usage::ledger::intervals::credits_spent;

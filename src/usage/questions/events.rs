@@ -66,7 +66,7 @@ impl EventView {
 const NEWEST: i64 = 1000;
 
 /// `GET /computers/{id}/events`: the history of a live computer, newest first; the newest 1,000 unless
-/// a page is asked for. What is dated ahead of the clock is not there yet (U12).
+/// a page is asked for. What is dated ahead of the clock is not there yet.
 pub async fn list(
     State(store): State<Store>,
     caller: Caller,

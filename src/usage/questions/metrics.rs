@@ -1,4 +1,4 @@
-//! `GET /computers/{id}/metrics`: one computer over time (CONTRACT §7.12).
+//! `GET /computers/{id}/metrics`: one computer over time.
 
 use axum::Json;
 use axum::extract::State;

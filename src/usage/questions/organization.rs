@@ -1,5 +1,5 @@
 //! `GET /usage/series`: credits and compute hours of the whole organization over time, for the chart
-//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included (U27).
+//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included.
 
 use std::cmp::Reverse;
 

@@ -1,5 +1,5 @@
-//! `GET /usage` and `GET /usage/summary`: usage of the whole organization (CONTRACT §9.1, §9.2).
-//! Deleted workspaces stay in it (U27).
+//! `GET /usage` and `GET /usage/summary`: usage of the whole organization.
+//! Deleted workspaces stay in it.
 
 use std::collections::BTreeMap;
 

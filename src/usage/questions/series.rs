@@ -80,7 +80,7 @@ pub async fn workspace_series(
 /// The series of a workspace that the caller has found.
 ///
 /// # Errors
-/// 422 that names every parameter that is wrong and what is allowed (U21).
+/// 422 that names every parameter that is wrong and what is allowed.
 pub fn read_series(
     tx: &Tx<'_>,
     tenant: TenantId,

@@ -1,5 +1,5 @@
-//! Which period a question is about, and the buckets that it is cut into (USAGE §1 "window" and
-//! "bucket", U20–U24).
+//! Which period a question is about, and the buckets that it is cut into (metering.md, "Windows and
+//! buckets").
 
 use crate::http::instant;
 use jiff::tz::TimeZone;

@@ -1,5 +1,5 @@
 //! `POST /usage/adjustments`: corrections. What was metered is never changed; a correction is one
-//! more event, with a signed amount, a reason and whoever posted it (U19).
+//! more event, with a signed amount, a reason and whoever posted it.
 
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
