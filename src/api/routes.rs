@@ -28,7 +28,7 @@ use crate::{
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path below [`super::BASE`], in the syntax of both axum and OpenAPI.
+    /// The path below [`BASE`](crate::rules::hosted::BASE), in the syntax of both axum and OpenAPI.
     pub path: &'static str,
     /// One line of documentation.
     pub summary: &'static str,
@@ -195,7 +195,7 @@ pub fn names() -> Vec<(Method, &'static str)> {
         .collect()
 }
 
-/// Every endpoint below [`super::BASE`].
+/// Every endpoint below [`BASE`](crate::rules::hosted::BASE).
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
     use Reach::{Operator, Shared, Tenant};

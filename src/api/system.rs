@@ -38,7 +38,7 @@ pub struct System {
     started_at: Timestamp,
     /// Whole seconds since then.
     uptime_seconds: i64,
-    /// `system`, or `manual` where a hand sets the time.
+    /// `system`, or how the virtual clock goes: `frozen` or `running`.
     clock: &'static str,
     /// Its time.
     now: Timestamp,

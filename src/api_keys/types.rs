@@ -20,11 +20,11 @@ pub(super) const MAX_SCOPES: usize = 50;
 pub struct KeyView {
     /// Its id.
     pub id: ApiKeyId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub tenant_id: TenantId,
     /// The only workspace that it reaches; null = all.
     pub workspace_id: Option<WorkspaceId>,
-    /// For people.
+    /// Display name.
     pub name: String,
     /// user, admin or platform.
     pub key_type: KeyType,
@@ -200,7 +200,7 @@ pub enum Switch {
 
 /// A key to be made.
 pub struct NewKey {
-    /// For people.
+    /// Display name.
     pub name: String,
     /// What it is for.
     pub key_type: KeyType,

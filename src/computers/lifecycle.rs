@@ -97,7 +97,7 @@ pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut 
     }
 }
 
-/// Writes what may change of a row. `name` and the like come with it.
+/// Updates the columns of a computer's row that may change.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
     tx.run(
         "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
@@ -425,7 +425,7 @@ fn refused(code: &'static str, message: impl Into<String>, computer: &Record) ->
         .with_details(json!({ "status": computer.status, "allowed": allowed }))
 }
 
-/// A row's `settings` and `selected_apps` as text, for inserts.
+/// `selected_apps` as text, for inserts.
 pub(super) fn apps_text(apps: &[String]) -> Result<String> {
     json::text(&apps)
 }

@@ -48,7 +48,7 @@ pub struct Computer {
     pub visibility: String,
     /// The caller's own data.
     pub metadata: Object,
-    /// The workspace's id of the caller's.
+    /// The caller's own id for the workspace.
     pub external_workspace_id: Option<String>,
     /// The caller's end user.
     pub external_user_id: Option<String>,
@@ -82,7 +82,7 @@ pub struct Computer {
     pub updated_at: Timestamp,
     /// When it last began to run.
     pub started_at: Option<Timestamp>,
-    /// When it last came to rest.
+    /// When it last stopped.
     pub stopped_at: Option<Timestamp>,
 }
 

@@ -26,15 +26,15 @@ use crate::error::{Error, Result};
 /// under `sandbox`.
 const WILDCARDS: [&str; 2] = ["*", "*.sandbox"];
 /// How long one question waits for its answer before it is asked once more.
-const QUESTION: Duration = Duration::from_secs(3);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Repetitions of a question that was not answered.
 const REPEATS: usize = 1;
 /// How long a whole check may take.
-const CHECK: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a check waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks at the same time. Each of them may send a dozen packets; nobody is to be flooded.
-const CHECKS: usize = 16;
+const MAX_CHECKS: usize = 16;
 /// CNAME records that are followed. Resolvers give up at about as many.
 const MAX_HOPS: usize = 8;
 
@@ -166,7 +166,7 @@ impl Dns {
     pub fn new(resolver: Option<SocketAddr>) -> Self {
         Dns {
             resolver,
-            turns: Semaphore::new(CHECKS),
+            turns: Semaphore::new(MAX_CHECKS),
         }
     }
 
@@ -184,7 +184,7 @@ impl Dns {
                 5,
             )
         };
-        let _turn = timeout(TURN, self.turns.acquire())
+        let _turn = timeout(QUEUE_TIMEOUT, self.turns.acquire())
             .await
             .map_err(|_| busy())?
             .map_err(Error::internal)?;
@@ -217,7 +217,7 @@ impl Dns {
             })?,
         };
         let options = builder.options_mut();
-        options.timeout = QUESTION;
+        options.timeout = QUERY_TIMEOUT;
         options.attempts = REPEATS;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
@@ -236,7 +236,7 @@ async fn look(
     let seen = match resolver {
         Ok(resolver) => {
             let host = record.host.replacen('*', label, 1);
-            let seen = timeout(CHECK, look_up(resolver, &host, &record.expected)).await;
+            let seen = timeout(CHECK_TIMEOUT, look_up(resolver, &host, &record.expected)).await;
             seen.unwrap_or_else(|_| Err("the DNS did not answer in time".into()))
         }
         Err(why) => Err(why.clone()),

@@ -22,21 +22,21 @@ use crate::access::caller::Caller;
 use crate::error::{Fields, Result};
 
 /// How deep schemas are followed: one that contains itself ends somewhere.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Names of one request that are told apart at the most.
-const MOST: usize = 500;
+const MAX_NAMES: usize = 500;
 /// Fields that one refusal names at the most.
-const REFUSED: usize = 20;
+const MAX_NAMES_IN_ERROR: usize = 20;
 /// Characters of an unknown name that are shown.
-const LONGEST: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 /// From this likeness on, 0 to 1, another name is probably what was meant.
-const ALIKE: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// What a route knows.
 pub struct Known {
     /// Its method.
     pub method: Method,
-    /// Its path below [`super::BASE`].
+    /// Its path below [`BASE`](crate::rules::hosted::BASE).
     pub path: &'static str,
     query: BTreeSet<String>,
     body: Node,
@@ -174,9 +174,9 @@ impl Used {
         known: bool,
         near: impl FnOnce() -> Option<String>,
     ) {
-        let name: String = name.chars().take(LONGEST).collect();
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
         let at = (place, name);
-        if self.0.len() >= MOST || self.0.contains_key(&at) {
+        if self.0.len() >= MAX_NAMES || self.0.contains_key(&at) {
             return;
         }
         let what = if route.ignored.contains(&at.1.as_str()) {
@@ -193,7 +193,7 @@ impl Used {
     pub fn refuse(&self) -> Result<()> {
         let mut fields = Fields::default();
         let unknown = |(_, (what, _)): &(_, &(Treatment, _))| *what == Treatment::Unknown;
-        for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(REFUSED) {
+        for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(MAX_NAMES_IN_ERROR) {
             let what = match place {
                 NamedIn::Query => "is not a parameter of this request",
                 NamedIn::Body => "is not a field of this request",
@@ -224,7 +224,7 @@ pub(super) fn snake(key: &str) -> String {
 
 /// What a schema allows.
 fn node(schema: &RefOr<Schema>, components: &Components, depth: usize) -> Node {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Node::Open;
     }
     let inner = |schema: &RefOr<Schema>| node(schema, components, depth + 1);
@@ -277,11 +277,11 @@ impl Node {
 
 /// The name that was probably meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> Option<String> {
-    let name: String = name.chars().take(LONGEST).collect();
+    let name: String = name.chars().take(MAX_NAME_CHARS).collect();
     known
         .into_iter()
         .map(|other| (strsim::jaro_winkler(&name, other), other))
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, other)| other.clone())
 }

@@ -542,7 +542,7 @@ impl ServeArgs {
 }
 
 impl Default for Config {
-    /// The defaults of the flags, without delays: what tests start from.
+    /// What tests start from: the defaults of the flags, but with two readers and no rate limits: what tests start from.
     fn default() -> Self {
         Config {
             dev: false,

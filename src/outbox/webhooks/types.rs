@@ -17,9 +17,9 @@ pub const SECRET_PREFIX: &str = "whsec_";
 pub struct WebhookView {
     /// Its id.
     pub id: WebhookId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub tenant_id: TenantId,
-    /// For people.
+    /// Display name.
     pub name: String,
     /// Where events are sent.
     pub url: String,

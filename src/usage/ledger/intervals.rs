@@ -1,4 +1,4 @@
-//! Intervals: the intervals during which one computer was in one state, from its events. For what needs
+//! The intervals during which one computer was in one state, from its events. For what needs
 //! to know which computer it was: breakdowns, explanations, sessions, reports by end user.
 
 use rusqlite::Row;
