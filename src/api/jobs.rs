@@ -15,6 +15,7 @@ use crate::computers::lifecycle;
 use crate::error::Result;
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
+use crate::projects::unfinished::Unfinished;
 use crate::store::WriteTx;
 use crate::usage::ledger::rates;
 use crate::workspaces::search;
@@ -135,6 +136,10 @@ pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
 /// Runs everything that is due until `stop` changes.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     let mut last: Vec<Option<Timestamp>> = vec![None; JOBS.len()];
+    for left in app.store.read(Unfinished::all).await.unwrap_or_default() {
+        tracing::info!(?left, "carrying on with what the last run did not finish");
+        tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
+    }
     loop {
         let now = app.store.now();
         for (job, last) in JOBS.iter().zip(&mut last) {

@@ -120,9 +120,9 @@ def test_development_mode_answers_no_foreign_host_name(server, method, path, bod
     for name in (f"evil.example:{port}", "evil.example", f"localhost.evil.example:{port}", f"127.0.0.1.evil.example:{port}", f"127.0.0.1@evil.example:{port}"):
         lines = [f"Host: {name}", f"Origin: http://{name}", "X-Workspaced-Admin: 1", "Connection: close"]
         answer = raw.exchange(server, raw.request(method, path, "msk_u_dev", body, *lines))
-        assert answer.status == 421 or (answer.status == 403 and path.startswith("/_dev")), (name, answer)
-        assert answer.json()["code"] == "FOREIGN_HOST", answer
-        assert "--dev-host" in answer.json()["message"] and "set-cookie" not in answer.headers
+        assert answer.status == (400 if "@" in name else 403), (name, answer)
+        assert "@" in name or "--dev-host" in answer.json()["message"]
+        assert "set-cookie" not in answer.headers
     for name in (f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}", "LOCALHOST"):
         answer = raw.exchange(server, raw.request("GET", "/api/v1/whoami", "msk_u_dev", None, f"Host: {name}", "Connection: close"))
         assert answer.status == 200, name
@@ -130,7 +130,7 @@ def test_development_mode_answers_no_foreign_host_name(server, method, path, bod
 
 def test_development_mode_answers_names_that_a_flag_adds(tmp_path):
     with Server(tmp_path, "--dev", "--dev-host", "api", "--dev-host", "ws.test") as server:
-        for name, status in (("api:8400", 200), ("ws.test", 200), ("WS.test:1", 200), ("x.ws.test", 421), ("apix", 421)):
+        for name, status in (("api:8400", 200), ("ws.test", 200), ("WS.test:1", 200), ("x.ws.test", 403), ("apix", 403)):
             answer = raw.exchange(server, raw.request("GET", "/api/v1/whoami", "msk_u_dev", None, f"Host: {name}", "Connection: close"))
             assert answer.status == status, name
 
@@ -188,11 +188,17 @@ def test_bodies_whose_last_byte_does_not_come_do_not_fill_the_memory(service):
             connection.close()
 
 
-def test_usage_by_computer_over_a_year_does_not_fill_the_memory(service):
+def test_usage_by_computer_over_a_year_does_not_fill_the_memory(tmp_path):
+    with Server(tmp_path, *UNMETERED, *FAST) as server:
+        server.attacker = server.first_key
+        usage_by_computer(server)
+
+
+def usage_by_computer(service):
     workspace = raw.make(service, service.attacker, "/workspaces", [{"name": "w"}])[0]["id"]
     computers = raw.make(
         service, service.attacker, "/computers",
-        [{"name": f"c {n}", "workspace_id": workspace, "driver": "external", "size": "xs"} for n in range(600)],
+        [{"name": f"c {n}", "workspace_id": workspace, "driver": "external", "size": "xs"} for n in range(300)],
     )  # fmt: skip
     with service.http(service.attacker) as http:
         events = [
@@ -202,10 +208,10 @@ def test_usage_by_computer_over_a_year_does_not_fill_the_memory(service):
         assert http.post("/compute-events", json={"events": events}).json()["accepted"] == len(events)
     path = f"/api/v1/workspaces/{workspace}/usage?granularity=day&group_by=computer&from={iso(now() - timedelta(days=399))}&to={iso(now())}"
     with bounded_memory(service):
-        answers = in_threads(12, lambda _: raw.exchange(service, raw.request("GET", path, service.attacker, None, "Connection: close"), ATTACKER))
+        answers = in_threads(10, lambda _: raw.exchange(service, raw.request("GET", path, service.attacker, None, "Connection: close"), ATTACKER))
     assert {a.status for a in answers} <= {200, 503}
     whole = next(a for a in answers if a.status == 200).json()
-    assert len(whole["groups"]) == 600 and len(whole["series"]) >= 399
+    assert len(whole["groups"]) == 300 and len(whole["series"]) >= 399
 
 
 def test_an_export_does_not_fill_the_memory(service):
@@ -316,8 +322,7 @@ def test_an_event_stream_that_nobody_reads_ends(small):
         with small.http(small.first_key) as http:
             streams = lambda: http.get("/system").json()["counts"]["event_streams"]
             eventually(lambda: streams() == 1, "the stream")
-            for n in range(400):
-                http.post("/workspaces", json={"name": f"w {n}", "metadata": {"pad": "x" * 12_000}})
+            raw.make(small, small.first_key, "/workspaces", [{"name": f"w {n}"} for n in range(4000)], connections=4)
             eventually(lambda: streams() == 0, "the stream to be given up", 15)
 
 
@@ -421,7 +426,7 @@ def test_a_long_import_keeps_no_neighbour_waiting(service, tmp_path):
             assert http.post("/compute-events", json={"events": [event]}).json()["accepted"] == 1
         file.write_bytes(http.get(f"/workspaces/{workspace}/export").content)
         assert http.delete(f"/workspaces/{workspace}", params={"force": "true"}).status_code == 200
-    long = grown(file.read_bytes(), 40_000)
+    long = grown(file.read_bytes(), 60_000)
 
     def bring():
         with service.http(service.first_key) as http:

@@ -311,12 +311,31 @@ pub fn waiting(tx: &Tx<'_>) -> Result<i64> {
     Ok(tx.row(sql, [], |row| row.get(0))?)
 }
 
-/// The webhooks that have something to send, those that wait longest first.
-pub(super) fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<(WebhookId, TenantId)>> {
-    let sql = "SELECT id, tenant_id FROM webhooks WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+/// A webhook that has something to send.
+pub(super) struct Due {
+    pub webhook: WebhookId,
+    pub tenant: TenantId,
+    /// Its receiver took the last message that was sent to it.
+    pub proven: bool,
+}
+
+/// The webhooks that have something to send, `each` of an organization at the most: the first of every
+/// organization before the second of any, those that wait longest first.
+pub(super) fn due(tx: &Tx<'_>, each: usize) -> Result<Vec<Due>> {
+    let sql = "SELECT id, tenant_id, proven FROM
+             (SELECT id, tenant_id, due_at, failed_attempts = 0 AND last_success_at IS NOT NULL AS proven,
+                  row_number() OVER (PARTITION BY tenant_id ORDER BY failed_attempts > 0, due_at) AS nth
+              FROM webhooks WHERE due_at <= ?1)
+         WHERE nth <= ?2 ORDER BY nth, due_at";
+    let each = i64::try_from(each).unwrap_or(i64::MAX);
     let mut statement = tx.prepare_cached(sql)?;
-    let rows = statement.query_map((tx.now(), limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map((tx.now(), each), |row| {
+        Ok(Due {
+            webhook: row.get(0)?,
+            tenant: row.get(1)?,
+            proven: row.get(2)?,
+        })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
