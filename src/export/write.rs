@@ -146,9 +146,10 @@ pub(super) fn write(
         ));
     }
     contents.lines(&mut |line| sink.put(&line))?;
+    let until = contents.exported_at;
     drop(contents);
     // The largest part goes from the database to the file row by row.
-    audit(tx, tenant, id, &mut |row| {
+    audit(tx, tenant, id, until, &mut |row| {
         rows.audit += 1;
         sink.put(&Line::Audit(Box::new(row)))
     })?;
@@ -225,7 +226,8 @@ impl Contents {
     /// 409 when it is larger than a capsule may be; when the store fails.
     pub(super) fn read(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
         let mut contents = Self::read_but_audit(tx, tenant, id)?;
-        audit(tx, tenant, id, &mut |row| {
+        let until = contents.exported_at;
+        audit(tx, tenant, id, until, &mut |row| {
             contents.audit.push(row);
             Ok(())
         })?;
@@ -496,11 +498,13 @@ fn audit(
     tx: &Tx<'_>,
     tenant: TenantId,
     id: WorkspaceId,
+    until: i64,
     visit: &mut dyn FnMut(Audit) -> Result<()>,
 ) -> Result<()> {
     let read = |row: &Row<'_>| -> rusqlite::Result<Audit> {
         Ok(Audit {
-            at: row.get("at")?,
+            // What a clock that was ahead has dated after this export happened before it.
+            at: row.get::<_, i64>("at")?.min(until),
             actor_type: row.get("actor_type")?,
             actor_id: row
                 .get::<_, Option<[u8; 16]>>("actor_id")?

@@ -52,9 +52,23 @@ fn unseen(value: &str, lines: bool) -> Option<String> {
     })
 }
 
+/// A text of others as a terminal may show it: what would move its cursor, turn it around or break the line
+/// is written out. Rows from before such texts were refused have them still.
+pub fn printable(value: &str) -> String {
+    let mut shown = String::with_capacity(value.len());
+    for c in value.chars() {
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
 /// Characters without a shape that no writing needs: overrides and isolates of direction, separators of
 /// lines, the zero width space and no-break space, tags, and what is no character at all.
-pub fn is_invisible(c: char) -> bool {
+fn is_invisible(c: char) -> bool {
     matches!(c,
         '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{200b}' | '\u{2060}'
         | '\u{feff}' | '\u{fdd0}'..='\u{fdef}' | '\u{e0000}'..='\u{e007f}')
@@ -265,6 +279,12 @@ mod tests {
         ] {
             assert_eq!(unseen(text, lines).is_none(), fits, "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_terminal_is_shown_what_it_cannot_act_on() {
+        let shown = printable("a\u{1b}[2J\nforged\t\u{202e}Ärger 👩");
+        assert_eq!(shown, "a\\u{1b}[2J\\nforged\\t\\u{202e}Ärger 👩");
     }
 
     #[test]

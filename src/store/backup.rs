@@ -382,7 +382,9 @@ pub(super) fn sweep(dir: &Path) {
         let abandoned = File::open(entry.path()).is_ok_and(|file| {
             let mut magic = Vec::new();
             let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut magic);
-            read.is_ok() && MAGIC.starts_with(&magic) && file.try_lock().is_ok()
+            // The first page comes last.
+            let ours = MAGIC.starts_with(&magic) || magic.iter().all(|byte| *byte == 0);
+            read.is_ok() && ours && file.try_lock().is_ok()
         });
         if abandoned {
             let _ = fs::remove_file(beside(&entry.path(), "-journal"));

@@ -719,22 +719,6 @@ def test_an_import_with_audit_rows_of_the_future_is_refused(tmp_path):
         assert bring(target, file).status_code == 201
 
 
-def test_an_imported_audit_row_does_not_pass_for_the_operators_own(tmp_path):
-    with Server(tmp_path / "a") as a, Server(tmp_path / "b") as b, a.http(a.first_key) as source, b.http(b.first_key) as target:
-        workspace, file = exported(source)
-
-        def forged(lines):
-            row = next(line["audit"] for line in lines if "audit" in line)
-            row |= {"actor_type": "operator", "actor_id": None, "actor_label": None, "type": "workspace.updated"}
-
-        assert bring(target, resealed(file, forged)).status_code == 201
-        rows = target.get("/audit-log", params={"resource_id": workspace}).json()["data"]
-        imported = [row for row in rows if row["type"] not in ("workspace.imported",)]
-        assert imported and all(row["imported"] is True for row in imported), imported
-        [own] = [row for row in rows if row["type"] == "workspace.imported"]
-        assert own["imported"] is False
-
-
 # --- 10. limits of rates --------------------------------------------------------------------------
 
 
