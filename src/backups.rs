@@ -199,7 +199,12 @@ pub async fn run(backups: Backups, mut stop: watch::Receiver<bool>) {
     loop {
         let newest = blocking(&dir, store::list_backups)
             .await
-            .map(|all| all.first().map(|b| b.created_at));
+            // One that is dated ahead was made while the clock was wrong, and says nothing of when the next is due.
+            .map(|all| {
+                all.iter()
+                    .map(|b| b.created_at)
+                    .find(|at| *at <= backups.0.store.now())
+            });
         let mut wait = match newest {
             Ok(Some(at)) => every.saturating_sub(age(at, backups.0.store.now())),
             Ok(None) => Duration::ZERO,
@@ -222,7 +227,6 @@ pub async fn run(backups: Backups, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// One that is dated ahead of the clock counts as new.
 fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
 }

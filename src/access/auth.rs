@@ -7,6 +7,7 @@
 use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
@@ -31,6 +32,7 @@ pub struct Auth {
     known: RwLock<Known>,
     /// Last use per key since the last flush: one write a minute, not one a request.
     used: Mutex<HashMap<ApiKeyId, Timestamp>>,
+    first_use: AtomicBool,
 }
 
 #[derive(Default)]
@@ -116,6 +118,16 @@ impl Auth {
         if known.generation == generation {
             known.keys.insert(hash, (key, now));
         }
+    }
+
+    /// Nobody has used a key of this installation yet: the first use is to be written down at once.
+    pub fn expect_first_use(&self) {
+        self.first_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this is that use.
+    pub fn is_first_use(&self) -> bool {
+        self.first_use.load(Ordering::Relaxed) && self.first_use.swap(false, Ordering::Relaxed)
     }
 
     /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].

@@ -19,14 +19,16 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::caller::Identity;
 use crate::access::key::Key;
+use crate::access::own_host;
 use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
 use crate::api::{manual, metrics_page, pages};
+use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
-use crate::http::{Checks, Recorder, check_query};
+use crate::http::{Checks, Guest, Heavy, Recorder, check_query, in_turn};
 use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
 
 /// The whole service over `app`.
@@ -51,6 +53,10 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     for route in routes::table() {
         let checks = (app.config.strict || app.config.virtual_clock).then(|| checks(&app, &route));
         let mut handler = route.handler;
+        if route.heavy != Heavy::No {
+            let turn = (app.room.clone(), route.heavy);
+            handler = handler.layer(from_fn_with_state(turn, in_turn));
+        }
         if route.access.reach != Reach::Operator {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
         }
@@ -132,14 +138,25 @@ async fn edge(
     request.extensions_mut().insert(client);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut key = None;
+    let guest = request.extensions_mut().remove::<Arc<Guest>>();
+    let host = own_host::check(
+        request.version(),
+        request.uri(),
+        request.headers(),
+        guest.is_some(),
+        app.config.own_names(),
+    );
 
     let in_api = path == BASE
         || path
             .strip_prefix(BASE)
             .is_some_and(|rest| rest.starts_with('/'));
-    let mut response = if in_api {
+    let mut response = if let Err(e) = host {
+        e.into_response()
+    } else if in_api {
         match admit(&app, ip, &method, request.headers()).await {
             Ok(found) => {
+                guest.inspect(|guest| guest.is_known());
                 key = Some(found.clone());
                 let identity = Identity {
                     key: found,
@@ -155,6 +172,10 @@ async fn edge(
         next.run(request).await
     };
 
+    if let Some(key) = &key {
+        let kept = app.room.lay_aside(key.tenant_id, response).await;
+        response = kept.unwrap_or_else(IntoResponse::into_response);
+    }
     let mut failure = None;
     if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
         write_error(&mut response, &error, &request_id);
@@ -194,7 +215,20 @@ async fn admit(
 ) -> Result<Arc<Key>> {
     app.throttle.address(ip)?;
     match app.auth.identify(&app.store, method, headers).await {
-        Ok(key) => app.throttle.key(&key).map(|()| key),
+        Ok(key) => {
+            if app.auth.is_first_use() {
+                let uses = app.auth.take_uses();
+                let written = app.store.write(move |tx| api_keys::record_uses(tx, &uses));
+                if let Err(e) = written.await {
+                    // At worst the next start shows another key.
+                    tracing::warn!(
+                        error = e.message(),
+                        "the first use of a key was not written"
+                    );
+                }
+            }
+            app.throttle.key(&key).map(|()| key)
+        }
         Err(e) if e.status() == StatusCode::UNAUTHORIZED => Err(app.throttle.wrong_key(ip, e)),
         Err(e) => Err(e),
     }

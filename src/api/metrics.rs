@@ -5,6 +5,7 @@
 
 use parking_lot::Mutex;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
@@ -54,6 +55,7 @@ pub struct Metrics {
     durations: Histograms,
     computers: Family<OfStatus, Gauge>,
     waiting: Gauge,
+    longest_turn: Gauge<f64, AtomicU64>,
     wal: Gauge,
     database: Gauge,
     streams: Gauge,
@@ -75,6 +77,7 @@ impl Metrics {
             durations: Family::new_with_constructor(seconds),
             computers: Family::default(),
             waiting: Gauge::default(),
+            longest_turn: Gauge::default(),
             wal: Gauge::default(),
             database: Gauge::default(),
             streams: Gauge::default(),
@@ -117,6 +120,12 @@ impl Metrics {
             "Time from the begin of a commit until it was on disk",
             Unit::Seconds,
             commits.duration.clone(),
+        );
+        r.register_with_unit(
+            "store_longest_turn",
+            "Longest time for which the writer served nobody else",
+            Unit::Seconds,
+            metrics.longest_turn.clone(),
         );
         r.register_with_unit(
             "wal",
@@ -230,6 +239,9 @@ impl Metrics {
         };
         gauge(&self.waiting, store.writes_waiting() as u64);
         gauge(&self.streams, streams.count() as u64);
+        let longest = &store.signals().commits.longest_turn;
+        self.longest_turn
+            .set(longest.load(Ordering::Relaxed) as f64 / 1e6);
         self.deliveries_waiting.set(waiting);
         gauge(&self.deliveries_sending, outbox.under_way() as u64);
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());

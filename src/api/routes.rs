@@ -10,7 +10,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::scopes::{Access, Reach};
 use crate::api::app::App;
 use crate::api::{log_filter, system};
-use crate::http::{Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref};
+use crate::http::{Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref};
 use crate::outbox::{events, webhooks};
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::types::Series;
@@ -34,6 +34,8 @@ pub struct Route {
     pub summary: &'static str,
     /// Who may use it.
     pub access: Access,
+    /// Whether it has to wait for its turn.
+    pub(super) heavy: Heavy,
     pub(super) handler: MethodRouter<App>,
     pub(super) params: Vec<fn() -> Vec<Parameter>>,
     pub(super) body: Option<SchemaFn>,
@@ -64,6 +66,7 @@ impl Route {
                 by_id: path.contains("{id}"),
                 max_body: MAX_BODY,
             },
+            heavy: Heavy::No,
             method,
             path,
             summary,
@@ -91,6 +94,11 @@ impl Route {
 
     fn scope(mut self, scope: &'static str) -> Self {
         self.access.scope = Some(scope);
+        self
+    }
+
+    fn heavy(mut self, heavy: Heavy) -> Self {
+        self.heavy = heavy;
         self
     }
 
@@ -198,6 +206,7 @@ pub fn names() -> Vec<(Method, &'static str)> {
 /// Every endpoint below [`BASE`](crate::rules::hosted::BASE).
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
+    use Heavy::{With, Yes};
     use Reach::{Operator, Shared, Tenant};
     use compute::{CatalogReply, Empty, Pricing, Region, ComputeRegion, SizeRow, Template};
     use computers::change::{AutoStop, Destroyed};
@@ -220,8 +229,8 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").scope("workspaces:read").reach(Shared).ok::<Stats>(),
-        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().ignores(&["period"]).ok::<Series>().or_csv(),
-        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().ok::<explain::Explanation>(),
+        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().ignores(&["period"]).ok::<Series>().or_csv().heavy(With("group_by")),
+        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().ok::<explain::Explanation>().heavy(Yes),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
@@ -230,7 +239,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
         get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
 
-        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT),
+        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
         post("/workspaces/import", export::handlers::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(export::MAX_BODY).query::<export::handlers::ImportQuery>().takes::<export::handlers::File>(export::TAKEN).created::<export::import::Imported>().ok::<export::import::Imported>(),
 
         // --- projects ---
@@ -261,20 +270,20 @@ pub fn table() -> Vec<Route> {
         post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>(),
         get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>(),
         patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>(),
-        get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>(),
-        get("/computers/{id}/events", computer_events::list, "The compute events behind its usage, newest first").scope("usage:read").paged().ok::<List<computer_events::EventView>>(),
+        get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>().heavy(Yes),
+        get("/computers/{id}/events", computer_events::list, "The compute events behind its usage, newest first").scope("usage:read").paged().ok::<List<computer_events::EventView>>().heavy(Yes),
 
         // --- usage and credits of the organization ---
-        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>(),
-        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<organization::OrganizationQuery>().ok::<organization::OrganizationSeries>(),
-        get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>(),
-        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>(),
-        get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>(),
-        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>(),
-        get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>(),
+        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>().heavy(Yes),
+        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<organization::OrganizationQuery>().ok::<organization::OrganizationSeries>().heavy(Yes),
+        get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>().heavy(Yes),
+        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>().heavy(Yes),
+        get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>().heavy(Yes),
+        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>().heavy(Yes),
+        get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>().heavy(Yes),
         post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).body::<ingest::Ingest>().ok::<ingest::Ingested>(),
         post("/usage/adjustments", adjust::adjust, "Correct the usage of a workspace").reach(Operator).body::<adjust::Adjust>().created::<adjust::Adjustment>().ok::<adjust::Adjustment>(),
-        get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>(),
+        get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the organization and who asks ---
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),
@@ -293,7 +302,7 @@ pub fn table() -> Vec<Route> {
         get("/audit-log", audit::list, "Who changed what, newest first").scope("audit:read").query::<audit::ListQuery>().ok::<audit::Page>(),
         get("/events/stream", events::stream, "Live events (server-sent events); those that the key may not read are left out").query::<events::StreamQuery>().events::<events::StreamEvent>(),
         get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().events::<events::StreamEvent>(),
-        get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>(),
+        get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>().heavy(Yes),
         get("/system/backups", backups::list, "The backups in the configured directory").reach(Operator).ok::<backups::BackupList>(),
         post("/system/backups", backups::create, "Make a backup now; other requests go on meanwhile").reach(Operator).body::<NoBody>().created::<backups::BackupView>(),
         get("/system/log", log_filter::show, "What is logged").reach(Operator).ok::<log_filter::LogView>(),

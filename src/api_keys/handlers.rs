@@ -348,6 +348,7 @@ pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                     "only an operator key can revoke an operator key",
                 ));
             }
+            within(caller.key(), &before.scopes)?;
             set_revoked(tx, id)?;
             audit_key(tx, caller, "api_key.revoked", Some(&before), None)?;
             Ok(Reply::ok(Revoked {

@@ -15,6 +15,7 @@ use super::{Failure, chart};
 use crate::ids::parse_uuid;
 use crate::rules::config::ClientArgs;
 use crate::rules::hosted::BASE;
+use crate::rules::text::printable;
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -350,8 +351,8 @@ pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
     }
 }
 

@@ -93,6 +93,12 @@ fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Resu
     if let Some(kept) = restored.kept {
         println!("the database that was there is {}", kept.display());
     }
+    if restored.keys > 0 {
+        println!(
+            "{} keys were revoked, disabled or rotated since that backup, and stay so",
+            restored.keys
+        );
+    }
     if restored.schema_version < store::VERSION {
         println!(
             "its schema version {} becomes {} at the next start",

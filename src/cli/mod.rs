@@ -213,8 +213,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
     let reload = start_log(args)?;
+    // Before anything is made: a first start that ends here has cost nobody the only key.
+    let listener = bind("--listen", args.listen)?;
+    let admin = args
+        .admin_listen
+        .map(|at| bind("--admin-listen", at))
+        .transpose()?;
     // Removed when it goes out of scope, whichever way that is.
-    let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
+    let temporary = args.ephemeral.then(temporary_dir).transpose()?;
     let data_dir = temporary
         .as_ref()
         .map_or(&*args.data.data_dir, |dir| dir.path());
@@ -244,11 +250,41 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         config,
         reload,
         demo,
+        (listener, admin),
     ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
     drop(lock);
     served
+}
+
+/// A socket that takes connections from now on; they are served when everything else is there.
+fn bind(flag: &str, address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    let listener = std::net::TcpListener::bind(address).map_err(|e| {
+        Failure::Fatal(format!(
+            "{flag} {address}: {e}; choose another address or port"
+        ))
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// How the directories of `--ephemeral` begin.
+const EPHEMERAL: &str = "workspaced-ephemeral-";
+
+/// A directory that goes with this process. Those whose process was killed go now.
+fn temporary_dir() -> std::io::Result<tempfile::TempDir> {
+    for entry in std::fs::read_dir(std::env::temp_dir())?.flatten() {
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(EPHEMERAL));
+        // One that has no lock file yet belongs to a process that is starting.
+        if ours && store::is_abandoned(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new().prefix(EPHEMERAL).tempdir()
 }
 
 /// Begins to log; returns how the filter is changed later.
@@ -275,6 +311,7 @@ async fn serve_until_signal(
     config: Config,
     reload: Reload,
     demo: Option<&demo::DemoArgs>,
+    (listener, admin): (std::net::TcpListener, Option<std::net::TcpListener>),
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -285,24 +322,22 @@ async fn serve_until_signal(
     let app = App::new(store, config);
     app.log.begin(&args.log, reload);
     let (streams, health) = (app.streams.clone(), app.health.clone());
+    if !dev && key.is_some() {
+        app.auth.expect_first_use();
+    }
 
-    let listener = TcpListener::bind(args.listen).await.map_err(|e| {
-        Failure::Fatal(format!(
-            "--listen {}: {e}; choose another address or port",
-            args.listen
-        ))
-    })?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
     let (kept, config) = (app.store.clone(), app.config.clone());
-    let (router, pages, admin) = match args.admin_listen {
+    let (router, pages, admin) = match admin {
         None => (edge::router(app.clone()), address, None),
         Some(admin) => {
             let (api, pages) = edge::split(app.clone());
-            let (at, task) = admin::listen(admin, pages, &config, stopped.clone()).await?;
+            let (at, task) = admin::listen(admin, pages, &config, stopped.clone())?;
             (api, at, Some(task))
         }
     };

@@ -14,6 +14,7 @@ use crate::http::Page;
 use crate::http::PageQuery;
 use crate::http::Params;
 use crate::http::PathId;
+use crate::http::Room;
 use crate::http::id_param;
 use crate::ids::ComputerId;
 use crate::ids::ProjectId;
@@ -24,6 +25,8 @@ use crate::store::Tx;
 use crate::workspaces;
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use std::sync::Arc;
 
 /// `GET /computers/{id}`
 pub async fn show(
@@ -40,13 +43,13 @@ pub async fn show(
 pub async fn list(
     State(store): State<Store>,
     State(fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Computer>>> {
-    let (page, filter) = (page.get()?.page()?, filter.get()?);
-    let store = store.clone();
-    let list = store.read(move |tx| {
+) -> Result<Response> {
+    let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
         let workspace = id_param("workspace_id", filter.workspace_id.as_deref())?;
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
@@ -59,34 +62,44 @@ pub async fn list(
             &filter,
             page,
         )
-    });
-    Ok(Json(list.await?))
+    })
+    .await
 }
 
 /// `GET /workspaces/{id}/computers`
 pub async fn list_in_workspace(
     State(store): State<Store>,
     State(fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Computer>>> {
-    let store = store.clone();
-    let list = store.read(move |tx| {
-        workspaces::find(tx, &caller, id)?;
+) -> Result<Response> {
+    let asked = move || {
         let (page, filter) = (page.get()?.page()?, filter.get()?);
-        if id_param("workspace_id", filter.workspace_id.as_deref())?
-            .is_some_and(|other: WorkspaceId| other != id)
-        {
+        let other: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
+        if other.is_some_and(|other| other != id) {
             return Err(Error::field(
                 "workspace_id",
                 "is not the workspace of the path; leave it out",
             ));
         }
+        Ok((page, Arc::new(filter)))
+    };
+    let (page, filter) = match asked() {
+        Ok(asked) => asked,
+        Err(e) => {
+            // What is not there is said first.
+            let exists = store.read(move |tx| workspaces::find(tx, &caller, id).map(drop));
+            return exists.await.and(Err(e));
+        }
+    };
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
+        workspaces::find(tx, &caller, id)?;
         list_where(tx, &fleet, &caller, Some(id), &filter, page)
-    });
-    Ok(Json(list.await?))
+    })
+    .await
 }
 
 /// The narrowest index that fits comes from the conditions that are really there.

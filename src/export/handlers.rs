@@ -21,12 +21,12 @@ use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Params, PathId, Reply, flag};
+use crate::http::{Mutation, Params, PathId, Reply, Room, flag};
 use crate::ids::WorkspaceId;
 use crate::workspaces;
 
-/// Imports that are read at the same time: each may take some 200 MB while it is.
-static READING: Semaphore = Semaphore::const_new(2);
+/// Imports are read one after the other: each may need much memory.
+static READING: Semaphore = Semaphore::const_new(1);
 
 /// A capsule: a JSON object a line, as `GET /workspaces/{id}/export` gives it; may be compressed with gzip.
 #[derive(ToSchema)]
@@ -78,17 +78,19 @@ impl ImportQuery {
 /// `GET /workspaces/{id}/export`: the workspace as one file, compressed where the client accepts that.
 pub async fn export(
     State(store): State<Store>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
     let gzip = accepted.is_some_and(|list| list.split(',').any(|one| one.trim() == "gzip"));
-    let reader = caller.clone();
-    let made = store
+    let (reader, mut spool) = (caller.clone(), room.writer(caller.tenant_id()));
+    let (made, spool) = store
         .read(move |tx| {
             let tenant = workspaces::find(tx, &reader, id)?.view.tenant_id;
-            write::write(tx, tenant, id, gzip)
+            let made = write::write(tx, tenant, id, gzip, &mut spool)?;
+            Ok((made, spool))
         })
         .await?;
     let after = json!({ "sha256": made.sha256, "rows": made.rows });
@@ -118,7 +120,7 @@ pub async fn export(
                 HeaderValue::from_str(&name).map_err(Error::internal)?,
             ),
         ],
-        made.bytes,
+        spool.into_body()?,
     )
         .into_response();
     if gzip {

@@ -23,6 +23,9 @@ const FAULTS: usize = 20;
 /// SQLite's virtual machine runs so many steps between two flushes of a growing backup.
 const FLUSH_STEPS: i32 = 50_000;
 
+/// How a database file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+
 /// Where a backup goes.
 #[derive(Clone, Debug)]
 pub enum Target {
@@ -58,7 +61,10 @@ pub struct Backup {
 /// storage refuses, 500 when the copy is not sound. The target is then as it was.
 pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreError> {
     let file = match target {
-        Target::File(file) => file.clone(),
+        Target::File(file) => {
+            file.parent().map(sweep);
+            file.clone()
+        }
         Target::Dir { dir, .. } => {
             make_dir(dir)?;
             sweep(dir);
@@ -364,21 +370,34 @@ fn prune(dir: &Path, keep: usize) {
     }
 }
 
-/// Deletes what a crash left behind of a backup.
-fn sweep(dir: &Path) {
+/// Removes what copies that were killed have left in a directory: partial files that nobody holds.
+pub(super) fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(whole) = name.to_str().and_then(|name| name.strip_suffix(".partial")) else {
+        let whole = name.to_str().and_then(|name| name.strip_suffix(".partial"));
+        // Other programs call their files so, too.
+        if !whole.is_some_and(|whole| time_of(whole).is_some() || whole.contains(".db")) {
             continue;
-        };
-        let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-        if time_of(whole).is_some() && abandoned() {
+        }
+        let abandoned = File::open(entry.path()).is_ok_and(|file| {
+            let mut magic = Vec::new();
+            let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut magic);
+            // The first page comes last.
+            let ours = MAGIC.starts_with(&magic) || magic.iter().all(|byte| *byte == 0);
+            read.is_ok() && ours && file.try_lock().is_ok()
+        });
+        if abandoned {
+            let _ = fs::remove_file(beside(&entry.path(), "-journal"));
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-pub(super) fn make_dir(dir: &Path) -> Result<(), StoreError> {
+/// Makes a directory that is for its owner only, if it is not there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]

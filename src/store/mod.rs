@@ -22,6 +22,7 @@ mod columns;
 mod failure;
 mod group_commit;
 mod health;
+mod home;
 mod id_source;
 mod open;
 mod readers;
@@ -52,21 +53,24 @@ use attachments::Attachments;
 use crate::clock::{Clock, Timestamp};
 
 pub use backup::{
-    Backup, Target, checksum_file, inspect, list as list_backups, read_file, recorded_checksum,
-    sha256, take as take_backup,
+    Backup, Target, checksum_file, inspect, list as list_backups, make_dir, read_file,
+    recorded_checksum, sha256, take as take_backup,
 };
 pub use columns::Columns;
 pub(crate) use columns::columns;
 pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
-pub use open::{OpenError, lock_data_dir};
+pub use open::{OpenError, is_abandoned, lock_data_dir};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
 pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
 
+/// Rows that one turn of the writer changes. Where there are more, the others follow in turns of their own,
+/// so that nobody else waits for all of them.
+pub const TURN: usize = 50;
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
 const READ_QUEUE: usize = 4096;
 /// How many writes may wait for the writer.
@@ -118,6 +122,8 @@ pub struct Commits {
     pub last: AtomicUsize,
     /// Seconds that it took, waiting for the disk included.
     pub duration: Histogram,
+    /// Microseconds of the longest turn of the writer so far: for so long all others waited.
+    pub longest_turn: AtomicU64,
 }
 
 impl Default for Commits {
@@ -125,6 +131,7 @@ impl Default for Commits {
         Commits {
             writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             last: AtomicUsize::new(0),
+            longest_turn: AtomicU64::new(0),
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
         }
     }
@@ -152,6 +159,7 @@ impl<E: Failure> Store<E> {
     /// When the file is not ours, is newer than this program, is damaged as far as can be seen without
     /// reading all of it, or cannot be used in WAL mode. It is then left as it is.
     pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Self, OpenError> {
+        path.parent().map(backup::sweep);
         let signals = Arc::new(Signals::default());
         let writer_conn = open::writer(path)
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
@@ -161,6 +169,7 @@ impl<E: Failure> Store<E> {
         let attachments = Arc::new(Attachments::default());
         let (writer, writer_thread) = writer::start(
             writer_conn,
+            home::Home::of(path),
             checkpointer,
             clock.clone(),
             signals.clone(),
@@ -194,7 +203,8 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?.await.map_err(|_| E::from(dropped()))?
+        let (_asking, answer) = self.queue_read(f)?;
+        answer.await.map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::read`] for a row or two by key: done at once on the caller's own thread where a
@@ -334,9 +344,8 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?
-            .blocking_recv()
-            .map_err(|_| E::from(dropped()))?
+        let (_asking, answer) = self.queue_read(f)?;
+        answer.blocking_recv().map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write`] for threads outside the runtime, such as the command line.
@@ -353,15 +362,18 @@ impl<E: Failure> Store<E> {
             .map_err(|_| E::from(dropped()))?
     }
 
-    fn queue_read<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T, E>>, E>
+    /// Runs for as long as somebody holds the first of what is returned.
+    fn queue_read<T, F>(&self, f: F) -> Result<(Arc<()>, oneshot::Receiver<Result<T, E>>), E>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
-        let job = readers::job(self.0.clock.clone(), self.0.signals.clone(), f, answer);
+        let asking = Arc::new(());
+        let (clock, signals) = (self.0.clock.clone(), self.0.signals.clone());
+        let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking));
         self.0.readers.try_send(job).map_err(|_| E::from(busy()))?;
-        Ok(receive)
+        Ok((asking, receive))
     }
 
     fn queue_write<T, F>(

@@ -1,6 +1,6 @@
 //! The readers: a fixed number of connections in a pool, and as many threads that use them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
@@ -21,12 +21,18 @@ pub(super) enum Job {
     Stop,
 }
 
-/// `f` in a read transaction; the answer goes to `answer`.
+/// Virtual machine instructions of SQLite between two looks whether somebody still waits: about a
+/// millisecond.
+const LOOK_EVERY: i32 = 20_000;
+
+/// `f` in a read transaction; the answer goes to `answer`. Given up when `asking` has no other holder: the
+/// client has left, or was told that it took too long.
 pub(super) fn job<T, E, F>(
     clock: Clock,
     signals: Arc<Signals>,
     f: F,
     answer: oneshot::Sender<Result<T, E>>,
+    asking: Weak<()>,
 ) -> Job
 where
     T: Send + 'static,
@@ -37,7 +43,14 @@ where
         if answer.is_closed() {
             return; // The client has left while this waited: reading for nobody helps nobody.
         }
-        let _ = answer.send(super::guard(|| read(conn, &clock, &signals, f)));
+        let given_up = move || asking.strong_count() == 0;
+        let watched = conn.progress_handler(LOOK_EVERY, Some(given_up));
+        let result = super::guard(|| read(conn, &clock, &signals, f));
+        let unwatched = conn.progress_handler(0, None::<fn() -> bool>);
+        if let Err(error) = watched.and(unwatched) {
+            tracing::warn!(%error, "a read was not watched");
+        }
+        let _ = answer.send(result);
     }))
 }
 

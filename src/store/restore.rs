@@ -16,6 +16,8 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Version of the restored schema.
     pub schema_version: i64,
+    /// Keys that the backup would have brought back: revoked, disabled or rotated since, and still so.
+    pub keys: usize,
 }
 
 /// Puts a copy of `backup` in the place of `db`. The caller holds the lock of the data directory.
@@ -52,12 +54,14 @@ pub fn restore(
     let incoming = beside(db, ".restoring");
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
+            let keys = carry_keys(db, &incoming);
             let kept = set_aside(db, now)?;
             fs::rename(&incoming, db).map_err(|e| StoreError::io(e, db))?;
             sync_dir(db)?;
             Ok(Restored {
                 kept,
                 schema_version,
+                keys,
             })
         },
     );
@@ -65,6 +69,33 @@ pub fn restore(
         let _ = fs::remove_file(&incoming);
     }
     restored
+}
+
+/// What became of keys since the backup holds on: one that was revoked because it had leaked does not
+/// open anything again. Returns how many that concerns. From a database that cannot be read nothing
+/// can be taken over.
+fn carry_keys(present: &Path, incoming: &Path) -> usize {
+    if !present.exists() {
+        return 0;
+    }
+    let carry = || -> rusqlite::Result<usize> {
+        let conn = Connection::open(incoming)?;
+        conn.execute("ATTACH ?1 AS present", [present.to_string_lossy()])?;
+        let changed = conn.execute(
+            "UPDATE api_keys SET
+                 (status, secret_hash, key_prefix, last4, updated_at) =
+                 (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
+             WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
+                 AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
+            [],
+        )?;
+        conn.execute("DETACH present", [])?;
+        Ok(changed)
+    };
+    carry().unwrap_or_else(|error| {
+        tracing::warn!(%error, "keys that were revoked since the backup are as they were in it; look at `keys list`");
+        0
+    })
 }
 
 /// Copies and checks; returns the version of the schema.

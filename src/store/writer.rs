@@ -21,6 +21,7 @@ use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
 use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
+use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
@@ -110,6 +111,7 @@ where
 
 pub(super) fn start(
     conn: Connection,
+    home: Home,
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
@@ -125,6 +127,7 @@ pub(super) fn start(
         Writer {
             runtime,
             conn,
+            home,
             checkpointer,
             clock,
             signals,
@@ -178,6 +181,7 @@ struct Writer {
     /// Whose threads wake the callers; without one the writer does it itself.
     runtime: Option<Handle>,
     conn: Connection,
+    home: Home,
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
@@ -243,7 +247,7 @@ impl Writer {
         let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
-        let (mut after, mut committing) = (None, false);
+        let (mut after, mut committing, mut gone) = (None, false, false);
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
@@ -292,9 +296,12 @@ impl Writer {
                     }
                 }
             }
+            self.home.check()?;
             committing = true;
             let running = watch.micros();
             statements.execute("COMMIT", [])?;
+            // What was written into a file that has gone meanwhile is not acknowledged.
+            self.home.check().inspect_err(|_| gone = true)?;
             let present = answers.len() + others.map_or(0, Receiver::len);
             let group_commit = self.group_commit.get();
             self.group_commit
@@ -314,7 +321,7 @@ impl Writer {
             }
             // A full disk fails before the commit mark is written: that is decided.
             let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-            let undecided = committing && !full && !self.unmake_undecided();
+            let undecided = gone || committing && !full && !self.unmake_undecided();
             CommitFailure { error, undecided }
         });
         if failure.is_some() {
@@ -329,7 +336,9 @@ impl Writer {
         let commits = &self.signals.commits;
         commits.writes.observe(answers.len() as f64);
         commits.last.store(answers.len(), Ordering::Relaxed);
-        commits.duration.observe(watch.micros() as f64 / 1e6);
+        let turn = watch.micros();
+        commits.duration.observe(turn as f64 / 1e6);
+        commits.longest_turn.fetch_max(turn, Ordering::Relaxed);
         let answers = Answers {
             answers: answers.into_iter(),
             failure,

@@ -1,5 +1,8 @@
 //! The endpoints.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::http::NoBody;
 use axum::Json;
 use axum::extract::State;
@@ -18,32 +21,32 @@ use crate::compute::Empty;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, flag};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room, flag};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Object;
 use crate::json::Patch;
+use crate::projects::unfinished::Unfinished;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{Columns, Tx, WriteTx};
-use crate::{computers, limits, projects};
+use crate::{limits, projects};
 
 /// `GET /workspaces`
 pub async fn list(
     State(store): State<Store>,
-    State(_fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Workspace>>> {
-    let (page, filter) = (page.get()?.page()?, filter.get()?);
+) -> Result<Response> {
+    let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
     let order = order(filter.sort.as_deref())?;
-    Ok(Json(
-        store
-            .read(move |tx| list_where(tx, &caller, &filter, order, page))
-            .await?,
-    ))
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
+        list_where(tx, &caller, &filter, order, page)
+    })
+    .await
 }
 
 /// Only the conditions that are asked for, so that each list has the index that fits it.
@@ -448,12 +451,15 @@ fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Re
 
 /// `DELETE /workspaces/{id}`
 pub async fn delete(
+    State(store): State<Store>,
     State(fleet): State<Fleet>,
     PathId(id): PathId<WorkspaceId>,
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
-    request
+    let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
+    let (left_here, fleet_here) = (left.clone(), fleet.clone());
+    let reply = request
         .run(move |tx, caller, _| {
             let record = find(tx, caller, id)?;
             let query = query.get()?;
@@ -461,11 +467,20 @@ pub async fn delete(
             let force = flag(&mut fields, "force", query.force.as_deref());
             let dry_run = flag(&mut fields, "dry_run", query.dry_run.as_deref());
             fields.finish()?;
-            delete_workspace(tx, &fleet, caller, &record, force, dry_run).map(Reply::ok)
+            let deleted = delete_workspace(tx, &fleet_here, caller, &record, force, dry_run)?;
+            left_here.store(deleted.1, Ordering::Relaxed);
+            Ok(Reply::ok(deleted.0))
         })
-        .await
+        .await?;
+    if left.load(Ordering::Relaxed) {
+        Unfinished::Delete(id)
+            .finish(store, fleet, Some(caller))
+            .await?;
+    }
+    Ok(reply)
 }
 
+/// Deletes a workspace with what is in it; true where there is more of that than one turn takes.
 fn delete_workspace(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -473,7 +488,7 @@ fn delete_workspace(
     record: &Record,
     force: bool,
     dry_run: bool,
-) -> Result<Deleted> {
+) -> Result<(Deleted, bool)> {
     let id = record.view.id;
     if record.view.is_default {
         return Err(Error::conflict(
@@ -486,12 +501,13 @@ fn delete_workspace(
         projects: record.project_count,
     };
     if dry_run {
-        return Ok(Deleted {
+        let would = Deleted {
             deleted: false,
             dry_run: true,
             would_delete: Some(contents),
             ..Deleted::yes()
-        });
+        };
+        return Ok((would, false));
     }
     if !force {
         if contents.computers > 0 {
@@ -508,8 +524,7 @@ fn delete_workspace(
             );
         }
     }
-    computers::change::delete_all_in(tx, fleet, caller, id)?;
-    projects::delete_all_in(tx, caller, id)?;
+    let left = Unfinished::Delete(id).turn(tx, fleet, Some(caller))?;
     crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
     tx.run(
         "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
@@ -527,7 +542,7 @@ fn delete_workspace(
         "workspace.deleted",
         Some(&record.view),
     )?;
-    Ok(if force {
+    let deleted = if force {
         Deleted {
             force,
             resources: Some(contents),
@@ -535,7 +550,8 @@ fn delete_workspace(
         }
     } else {
         Deleted::yes()
-    })
+    };
+    Ok((deleted, left))
 }
 
 /// `GET /workspaces/{id}/stats`

@@ -14,7 +14,7 @@ use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Fields, Result};
-use crate::http::{Params, PathId};
+use crate::http::{Params, PathId, Room};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::meter::reading::readings;
@@ -53,11 +53,13 @@ pub struct SeriesQuery {
 /// `GET /workspaces/{id}/usage`
 pub async fn workspace_series(
     State(store): State<Store>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<SeriesQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
+    let owner = caller.tenant_id();
     let reply = store.read(move |tx| {
         let workspace = workspaces::find(tx, &caller, id)?;
         let query = query.get()?;
@@ -70,11 +72,13 @@ pub async fn workspace_series(
         ))
     });
     let (series, csv) = reply.await?;
-    Ok(if csv {
-        csv::reply(&series)
+    if csv {
+        Ok(csv::reply(&series))
+    } else if series.groups.is_some() {
+        room.json(owner, series).await
     } else {
-        Json(series).into_response()
-    })
+        Ok(Json(series).into_response())
+    }
 }
 
 /// The series of a workspace that the caller has found.
