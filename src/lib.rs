@@ -19,9 +19,9 @@
 //! | kit | `http` | parameters, bodies, idempotent changes, lists, connections |
 //! | access | `access` | who asks: keys, callers, scopes, sessions, throttling |
 //! | rules | `rules` | configuration, sizes, statuses, prices, what names may look like |
-//! | errors | `db`, `error` | the one error type and body; what the store says becomes one |
+//! | errors | `db`, `error`, `json` | the one error type and body; what the store says becomes one |
 //! | store | `store` | one writer with shared durable commits, a fixed number of readers, the schema's version |
-//! | ground | `json`, `ids`, `clock` | what all of them share |
+//! | ground | `ids`, `clock` | what all of them share |
 //!
 //! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
 //! configuration from `rules::config`. `clippy.toml` closes the other doors.

@@ -56,7 +56,7 @@ macro_rules! columns {
             /// # Errors
             /// When one of them is of another type.
             pub fn from_columns(
-                row: &mut $crate::store::Columns<'_, '_>,
+                row: &mut $crate::store::columns::Columns<'_, '_>,
             ) -> rusqlite::Result<Self> {
                 Ok($name { $($field: columns!(@read row $($kind)? $(=> $map)?)),* })
             }

@@ -18,7 +18,7 @@
 mod attachments;
 mod backup;
 mod checkpoint;
-mod columns;
+pub(crate) mod columns;
 mod failure;
 mod group_commit;
 mod health;
