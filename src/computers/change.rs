@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, record, restart_idle_time, save};
+use super::lifecycle::{Change, catch_up, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
@@ -136,7 +136,7 @@ pub async fn update(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let after = updated(caller, before.clone(), input?)?;
             store_change(tx, &fleet, caller, &before, after)?;
             Ok(Reply::ok(changed(tx, &fleet, id)?))
@@ -222,7 +222,7 @@ pub async fn resize(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let mut fields = Fields::default();
             let size = match input?.size.as_deref() {
                 Some(text) => parse_size(&mut fields, text),
@@ -269,7 +269,7 @@ pub async fn move_to(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let input = input?;
             let somewhere = input.workspace_id.is_some()
                 || input.project_id.is_some()
@@ -380,6 +380,7 @@ pub fn follow_project(
     project: ProjectId,
     target: &workspaces::Record,
 ) -> Result<()> {
+    catch_up(tx, fleet)?;
     let computers = all(tx, "c.project_id = ?1", &project)?;
     let sizes: Vec<Size> = computers.iter().map(|c| c.size).collect();
     let templates: Vec<String> = computers
@@ -419,7 +420,7 @@ pub async fn delete(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             destroy(tx, &fleet, caller, &before)?;
             Ok(Reply::ok(Destroyed {
                 deleted: true,
@@ -454,6 +455,7 @@ pub fn delete_all_in(
     caller: &Caller,
     workspace: WorkspaceId,
 ) -> Result<()> {
+    catch_up(tx, fleet)?;
     all(tx, "c.workspace_id = ?1", &workspace)?
         .iter()
         .try_for_each(|c| destroy(tx, fleet, caller, c))
@@ -478,7 +480,7 @@ pub async fn set_auto_stop(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let seconds = input.seconds.or(input.auto_stop_seconds);
