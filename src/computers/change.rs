@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, record, restart_idle_time, save};
+use super::lifecycle::{Change, catch_up, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
@@ -138,7 +138,7 @@ pub async fn update(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let after = updated(caller, before.clone(), input?)?;
             store_change(tx, &fleet, caller, &before, after)?;
             Ok(Reply::ok(changed(tx, &fleet, id)?))
@@ -224,7 +224,7 @@ pub async fn resize(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let mut fields = Fields::default();
             let size = match input?.size.as_deref() {
                 Some(text) => parse_size(&mut fields, text),
@@ -271,7 +271,7 @@ pub async fn move_to(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let input = input?;
             let somewhere = input.workspace_id.is_some()
                 || input.project_id.is_some()
@@ -395,6 +395,7 @@ pub fn follow_project(
     project: ProjectId,
     target: &workspaces::Record,
 ) -> Result<bool> {
+    catch_up(tx, fleet)?;
     let mut statement = tx.prepare_cached(
         "SELECT size, template_type, count(*) FROM computers
          WHERE project_id = ?1 AND deleted_at IS NULL GROUP BY size, template_type",
@@ -425,6 +426,7 @@ pub fn follow(
     caller: Option<&Caller>,
     project: ProjectId,
 ) -> Result<bool> {
+    catch_up(tx, fleet)?;
     let place: Option<WorkspaceId> = tx
         .row(
             "SELECT workspace_id FROM projects WHERE id = ?1 AND deleted_at IS NULL",
@@ -463,7 +465,7 @@ pub async fn delete(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             destroy(tx, &fleet, Some(caller), &before)?;
             Ok(Reply::ok(Destroyed {
                 deleted: true,
@@ -503,6 +505,7 @@ pub fn delete_some(
     caller: Option<&Caller>,
     workspace: WorkspaceId,
 ) -> Result<bool> {
+    catch_up(tx, fleet)?;
     let (computers, more) = some(
         tx,
         "c.workspace_id = :workspace",
@@ -533,7 +536,7 @@ pub async fn set_auto_stop(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let seconds = input.seconds.or(input.auto_stop_seconds);

@@ -19,11 +19,12 @@ use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::error::{Error, Result};
 use crate::http::{Mutation, PathId, Reply};
-use crate::ids::ComputerId;
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json;
 use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
-use crate::usage::ledger::{Event, append, held};
+use crate::usage::ledger::history::{Fact, put_in};
+use crate::usage::ledger::{self, Event, append, held};
 
 /// A change of what is metered: status, size, place. Writes the row, the compute event and the
 /// audit entry, in one transaction.
@@ -49,6 +50,10 @@ impl Change<'_> {
         before: Option<&Record>,
         mut after: Record,
     ) -> Result<()> {
+        let states = before.map_or(ledger::ALL, |before| stated(before, &after));
+        let with_project = before.is_some_and(|before| {
+            before.project_id == after.project_id && before.workspace_id != after.workspace_id
+        });
         let at = append(
             tx,
             &fleet.catalog,
@@ -58,10 +63,15 @@ impl Change<'_> {
                 project_id: after.project_id,
                 computer_id: after.id,
                 external: after.external_driver,
-                kind: self.kind,
+                kind: if with_project {
+                    ledger::PROJECT_MOVED
+                } else {
+                    self.kind
+                },
                 at: self.at,
                 status: after.status,
                 size: after.size,
+                states,
             },
         )?;
         if before.is_none_or(|before| before.status != after.status) {
@@ -75,10 +85,36 @@ impl Change<'_> {
                 after.due_at = Some(fleet.driver.delay(tx, &after, at, due)?);
             }
         }
+        if after.external_driver && before.is_some() && after.status != Status::Destroyed {
+            // What is reported for later goes on lying ahead.
+            if let Some(held) = held(tx, after.id)? {
+                take_up(&mut after, &held);
+            }
+        }
         after.updated_at = at;
         save(tx, &after)?;
         record(tx, self.actor, self.kind, before, &after)
     }
+}
+
+/// What of the metered state a change is about.
+fn stated(before: &Record, after: &Record) -> i64 {
+    let part = |differs: bool, part: i64| if differs { part } else { 0 };
+    part(before.status != after.status, ledger::STATUS)
+        | part(before.size != after.size, ledger::SIZE)
+        | part(
+            (before.workspace_id, before.project_id) != (after.workspace_id, after.project_id),
+            ledger::PLACE,
+        )
+}
+
+/// Puts into a record what its events say.
+fn take_up(c: &mut Record, held: &ledger::Held) {
+    c.status = held.status;
+    c.size = held.size;
+    c.workspace_id = held.workspace_id;
+    c.project_id = held.project_id;
+    c.due_at = held.next;
 }
 
 /// When the built-in driver takes a computer further, if it came to its status, or was last active,
@@ -92,7 +128,7 @@ pub(super) fn due(fleet: &Fleet, computer: &Record, at: Timestamp) -> Option<Tim
 
 /// An activity: the idle time of a running computer starts again.
 pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
-    if computer.status == Status::Running {
+    if computer.status == Status::Running && !computer.external_driver {
         computer.due_at = due(fleet, computer, tx.now());
     }
 }
@@ -168,36 +204,70 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
         let Some((id, at)) = next else {
             return Ok(done);
         };
-        let computer = super::load(tx, id)?;
-        let step = computer.and_then(|c| {
-            Some((
-                c.status.next(&fleet.config.delays, c.auto_stop_seconds)?.0,
-                c,
-            ))
-        });
-        match step {
-            Some((status, before)) if !before.external_driver => {
-                let status = fleet.driver.arrive(id, status);
-                let after = Record {
-                    status,
-                    ..before.clone()
-                };
-                Change {
-                    kind: status.event(),
-                    at,
-                    actor: Actor::System,
-                }
-                .apply(tx, fleet, Some(&before), after)?;
-            }
-            // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
-            // the first the row would be found for ever.
-            _ => {
-                tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
-                follow_events(tx, Actor::System, id)?;
-            }
-        }
+        step(tx, fleet, id, at)?;
     }
     Ok(limit)
+}
+
+/// Lets happen what has fallen due, of all computers: before a change that concerns many of them.
+///
+/// # Errors
+/// When the store fails.
+pub fn catch_up(tx: &WriteTx<'_>, fleet: &Fleet) -> Result<()> {
+    while run_due(tx, fleet, 100)? > 0 {}
+    Ok(())
+}
+
+/// The computer that a request is about to change, as it is by now: what has fallen due for it happens
+/// first, at its instant, so that no change can move or undo it.
+///
+/// # Errors
+/// As [`find`].
+pub(super) fn settled(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    caller: &Caller,
+    id: ComputerId,
+) -> Result<Record> {
+    let mut computer = find(tx, caller, id)?;
+    while let Some(due) = computer.due_at.filter(|due| *due <= tx.now()) {
+        step(tx, fleet, id, due)?;
+        computer = find(tx, caller, id)?;
+    }
+    Ok(computer)
+}
+
+/// Takes a computer whose instant has come to where it is going.
+fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Result<()> {
+    let computer = super::load(tx, id)?;
+    let step = computer.and_then(|c| {
+        Some((
+            c.status.next(&fleet.config.delays, c.auto_stop_seconds)?.0,
+            c,
+        ))
+    });
+    match step {
+        Some((status, before)) if !before.external_driver => {
+            let status = fleet.driver.arrive(id, status);
+            let after = Record {
+                status,
+                ..before.clone()
+            };
+            Change {
+                kind: status.event(),
+                at,
+                actor: Actor::System,
+            }
+            .apply(tx, fleet, Some(&before), after)?;
+        }
+        // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
+        // the first the row would be found for ever.
+        _ => {
+            tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
+            follow_events(tx, fleet, Actor::System, id)?;
+        }
+    }
+    Ok(())
 }
 
 /// Brings the row of a computer that an agent outside reports about to what its events say holds now.
@@ -205,8 +275,13 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
 ///
 /// # Errors
 /// When the store fails.
-pub fn follow_events(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Result<()> {
-    let Some(held) = held(tx, id)? else {
+pub fn follow_events(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    actor: Actor<'_>,
+    id: ComputerId,
+) -> Result<()> {
+    let Some(mut held) = held(tx, id)? else {
         return Ok(());
     };
     let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
@@ -218,14 +293,22 @@ pub fn follow_events(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Resu
         )?;
         return Ok(());
     };
-    let mut after = Record {
-        status: held.status,
-        size: held.size,
-        workspace_id: held.workspace_id,
-        project_id: held.project_id,
-        due_at: held.next,
-        ..before.clone()
-    };
+    if (held.workspace_id, held.project_id) != (before.workspace_id, before.project_id)
+        && let Some(place) = possible_place(tx, &held, &before)?
+    {
+        let fact = Fact {
+            event_id: None,
+            kind: "computer.moved",
+            at: held.at.0,
+            status: None,
+            size: None,
+            place: Some(place),
+        };
+        put_in(tx, &fleet.catalog, before.tenant_id, id, fact)?;
+        (held.workspace_id, held.project_id) = place;
+    }
+    let mut after = before.clone();
+    take_up(&mut after, &held);
     if after.project_id != before.project_id {
         after.external_project_id = tx.row(
             "SELECT external_project_id FROM projects WHERE id = ?1",
@@ -262,6 +345,29 @@ pub fn follow_events(tx: &WriteTx<'_>, actor: Actor<'_>, id: ComputerId) -> Resu
     }
     save(tx, &after)?;
     record(tx, actor, kind, Some(&before), &after)
+}
+
+/// Where a computer is instead, if by its events it came to a place that is no more: its project has left
+/// for another workspace since that was reported, and it goes with it; or it was deleted, and the
+/// computer stays where it was.
+fn possible_place(
+    tx: &WriteTx<'_>,
+    held: &ledger::Held,
+    before: &Record,
+) -> Result<Option<(WorkspaceId, ProjectId)>> {
+    let now: Option<WorkspaceId> = tx
+        .row(
+            "SELECT p.workspace_id FROM projects p JOIN workspaces w ON w.id = p.workspace_id
+             WHERE p.id = ?1 AND p.deleted_at IS NULL AND w.deleted_at IS NULL",
+            [held.project_id],
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(match now {
+        Some(workspace) if workspace == held.workspace_id => None,
+        Some(workspace) => Some((workspace, held.project_id)),
+        None => Some((before.workspace_id, before.project_id)),
+    })
 }
 
 /// Switches a computer on or off as its user would; one that is already there, on its way, or moved
@@ -345,7 +451,7 @@ async fn act(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let before = find(tx, caller, id)?;
+            let before = settled(tx, &fleet, caller, id)?;
             input?;
             let message = perform(tx, &fleet, caller, before, verb)?;
             Ok(Reply::ok(Moved {

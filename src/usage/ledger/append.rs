@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
-use super::event::{ALL, New, State, last_until, steps};
+use super::event::{ALL, New, PLACE, SIZE, STATUS, State, last_until, steps};
 use super::history::{self, Fact};
 use super::tariff::{self, Tariff};
 use crate::clock::Timestamp;
@@ -34,6 +34,8 @@ pub struct Event {
     pub status: Status,
     /// Size after the event.
     pub size: Size,
+    /// What of it the change is about; all else follows from the events, whatever the caller believes.
+    pub states: i64,
 }
 
 /// Appends an event of our own, in the same transaction as the change of the computer's row, and
@@ -57,21 +59,14 @@ pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Time
     }
     let mut changes = Changes::default();
     if last.is_some_and(|last| last.at > at) {
-        let held = last_until(tx, computer, at)?.map(|held| held.state);
-        let place = (event.workspace_id, event.project_id);
+        let states = |part: i64| event.states & part != 0;
         let fact = Fact {
             event_id: None,
             kind: event.kind,
             at,
-            status: held
-                .is_none_or(|held| held.status != event.status)
-                .then_some(event.status),
-            size: held
-                .is_none_or(|held| held.size != event.size)
-                .then_some(event.size),
-            place: held
-                .is_none_or(|held| (held.workspace, held.project) != place)
-                .then_some(place),
+            status: states(STATUS).then_some(event.status),
+            size: states(SIZE).then_some(event.size),
+            place: states(PLACE).then_some((event.workspace_id, event.project_id)),
         };
         let tariff = Tariff::load(tx, catalog)?;
         history::insert(
@@ -83,31 +78,52 @@ pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Time
             &mut changes,
         )?;
     } else {
-        let rate = tariff::at(tx, event.size, at)?;
-        let state = State {
-            workspace: event.workspace_id,
-            project: event.project_id,
-            status: event.status,
-            size: event.size,
-            rate: rate.unwrap_or_else(|| catalog.rate_at(event.size, at)),
-        };
+        let before = last.map(|last| last.state);
+        let state = resulting(tx, catalog, event, before.as_ref(), at)?;
         let seq = New {
             event_id: None,
             tenant: event.tenant_id,
             computer,
             kind: event.kind,
             at,
-            stated: last.map_or(ALL, |last| last.state.differs(&state)),
+            stated: last.map_or(ALL, |_| event.states),
             state: &state,
         }
         .insert(tx)?;
-        let before = last.map(|last| last.state);
         steps(before.as_ref(), &state, |workspace, flow| {
             changes.add(workspace, at, seq, flow);
         });
     }
     meter::apply(tx, changes)?;
     Ok(Timestamp(at))
+}
+
+/// The state after an event that is the last one: what it states, and what held before.
+fn resulting(
+    tx: &Tx<'_>,
+    catalog: &Catalog,
+    event: &Event,
+    before: Option<&State>,
+    at: i64,
+) -> Result<State> {
+    let mut state = before.copied().unwrap_or(State {
+        workspace: event.workspace_id,
+        project: event.project_id,
+        status: event.status,
+        size: event.size,
+        rate: 0,
+    });
+    if event.states & STATUS != 0 {
+        state.status = event.status;
+    }
+    if event.states & SIZE != 0 {
+        state.size = event.size;
+    }
+    if event.states & PLACE != 0 {
+        (state.workspace, state.project) = (event.workspace_id, event.project_id);
+    }
+    state.rate = tariff::at(tx, state.size, at)?.unwrap_or_else(|| catalog.rate_at(state.size, at));
+    Ok(state)
 }
 
 /// The last event after an instant that was not reported from outside, nor follows from such reports.

@@ -58,11 +58,14 @@ pub struct Stored {
     pub at: i64,
     pub stated: i64,
     pub state: State,
+    /// It was moved because its project was: that says nothing of a computer that was not in it.
+    pub with_project: bool,
 }
 
 impl Stored {
     /// What a statement selects for such a row.
-    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate";
+    pub const COLUMNS: &str =
+        "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved'";
 
     /// From [`Stored::COLUMNS`].
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -78,9 +81,13 @@ impl Stored {
                 size: columns.get()?,
                 rate: columns.get()?,
             },
+            with_project: columns.get()?,
         })
     }
 }
+
+/// The type of an event by which a computer follows its project into another workspace.
+pub const PROJECT_MOVED: &str = "project.moved";
 
 /// A row to be appended.
 pub struct New<'a> {

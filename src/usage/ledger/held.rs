@@ -43,7 +43,7 @@ pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     let next = tx
         .row(
             "SELECT at FROM compute_events WHERE computer_id = ?1 AND at > ?2 ORDER BY at LIMIT 1",
-            (computer, tx.now()),
+            (computer, tx.now().0.max(last.at)),
             |row| row.get(0),
         )
         .optional()?;

@@ -12,10 +12,11 @@ use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, last_until};
 use super::tariff::Tariff;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::WriteTx;
-use crate::usage::meter::Changes;
+use crate::usage::meter::{self, Changes};
 
 /// One thing that happened to a computer; what is `None` stays as it was before.
 #[derive(Clone, Debug)]
@@ -168,7 +169,8 @@ impl Walk<'_, '_> {
             &self.known,
             states(STATUS).then_some(stored.status),
             states(SIZE).then_some(stored.size),
-            states(PLACE).then_some((stored.workspace, stored.project)),
+            (states(PLACE) && (!row.with_project || self.known.project == stored.project))
+                .then_some((stored.workspace, stored.project)),
             // A price that was frozen stays, unless it was that of another size.
             |size| {
                 if size == stored.size {
@@ -261,4 +263,21 @@ pub fn insert(
         }
         last = at;
     }
+}
+
+/// Puts one fact into the history of a computer, and what that changes into the meter.
+///
+/// # Errors
+/// As [`insert`].
+pub fn put_in(
+    tx: &WriteTx<'_>,
+    catalog: &Catalog,
+    tenant: TenantId,
+    computer: ComputerId,
+    fact: Fact,
+) -> Result<()> {
+    let tariff = Tariff::load(tx, catalog)?;
+    let mut changes = Changes::default();
+    insert(tx, tenant, computer, vec![fact], &tariff, &mut changes)?;
+    meter::apply(tx, changes)
 }

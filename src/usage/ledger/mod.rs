@@ -20,4 +20,5 @@ pub mod transfer;
 pub mod verify;
 
 pub use append::{Event, append};
-pub use held::held;
+pub use event::{ALL, PLACE, PROJECT_MOVED, SIZE, STATUS};
+pub use held::{Held, held};

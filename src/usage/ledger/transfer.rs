@@ -362,6 +362,7 @@ pub fn append_status(
             at,
             status,
             size: state.size,
+            states: STATUS,
         },
     )
 }

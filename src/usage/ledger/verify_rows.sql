@@ -1,21 +1,23 @@
 -- Rows that must agree with what they follow from, by kind; no row = all do.
 --
--- ?1 the present instant
 WITH
--- The event that holds for each computer. What an outside agent dates ahead of the clock does not
--- hold yet; the service's own events always do, also after the clock stepped back.
+-- The event that held for each computer when its row was last brought in line with its events: no
+-- clock is asked. For a computer that an outside agent reports about `due_at` is the first event that
+-- has not been taken up; of a deleted one nothing is taken up any more.
 held AS (
     SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
            row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end
     FROM compute_events e JOIN computers c ON c.id = e.computer_id
-    WHERE c.driver = 'simulated' OR e.at <= ?1 OR (e.event_id IS NULL AND e.stated <> 0)
+    WHERE c.driver = 'simulated' OR c.due_at IS NULL OR e.at < c.due_at
 ),
 -- One line for each thing that is kept beside what it follows from: the present state of computers,
 -- and the counters of schema.sql's triggers.
 checked AS (
     SELECT 'computers and their last event' AS what, count(*) AS rows
     FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1
-    WHERE (h.status, h.size, h.workspace_id, h.project_id) IS NOT (c.status, c.size, c.workspace_id, c.project_id)
+    WHERE h.status IS NOT c.status
+       OR c.deleted_at IS NULL
+          AND (h.size, h.workspace_id, h.project_id) IS NOT (c.size, c.workspace_id, c.project_id)
     UNION ALL
     SELECT 'deleted computers', count(*) FROM computers WHERE (deleted_at IS NOT NULL) <> (status = 'destroyed')
     UNION ALL

@@ -146,7 +146,7 @@ fn take(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, input: Ingest) -> Resu
     }
     meter::apply(tx, changes)?;
     for (computer, limited) in touched {
-        lifecycle::follow_events(tx, Actor::Key(caller), computer)?;
+        lifecycle::follow_events(tx, fleet, Actor::Key(caller), computer)?;
         if limited {
             over_limit(tx, fleet, caller, computer, &mut reply.over_limit)?;
         }
