@@ -244,7 +244,8 @@ async fn look(
     record.with(seen)
 }
 
-/// Where `host` leads, seen from `target`. `Err` says why that could not be found out.
+/// Where `host` leads, seen from `target`. Of the names on the way only the first is told, which whoever set
+/// the record wrote there: what comes behind it may be names of a network that is not theirs. `Err` says why that could not be found out.
 async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<Seen, String> {
     let name =
         |text: &str| Name::from_ascii(format!("{text}.")).map_err(|e| format!("{text}: {e}"));
@@ -258,8 +259,8 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
         }
         if next == start || hops.contains(&next) {
             return Ok(Seen::Else {
+                why: format!("leads in a circle through {}", found()),
                 found: found(),
-                why: format!("leads in a circle through {}", text(&next)),
             });
         }
         if hops.len() == MAX_HOPS {
@@ -278,7 +279,7 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
     if there.is_empty() {
         return Ok(match first {
             Some(found) => Seen::Else {
-                why: format!("leads to {}, which has no address", text(&last)),
+                why: format!("leads to {found}, which has no address"),
                 found,
             },
             None => Seen::Nothing,
@@ -294,7 +295,7 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
         return Ok(Seen::Target(first.unwrap_or(list)));
     }
     let why = match &first {
-        Some(_) => format!("leads to {}", text(&last)),
+        Some(found) => format!("leads to {found}"),
         None => format!("has addresses that are not those of {}", text(&target)),
     };
     Ok(Seen::Else {
