@@ -38,17 +38,6 @@ impl State {
             Flow::default()
         }
     }
-
-    /// The parts in which two states differ.
-    pub fn differs(&self, other: &State) -> i64 {
-        let part = |differs: bool, part: i64| if differs { part } else { 0 };
-        part(self.status != other.status, STATUS)
-            | part(self.size != other.size, SIZE)
-            | part(
-                (self.workspace, self.project) != (other.workspace, other.project),
-                PLACE,
-            )
-    }
 }
 
 /// A row of a computer's history.
