@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use axum::{Extension, Json};
 use axum::response::Response;
+use axum::{Extension, Json};
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;

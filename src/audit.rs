@@ -332,7 +332,11 @@ impl ListQuery {
             offset: self.offset,
         };
         let page = query.read(&mut fields);
-        let limit = if page.limit < 0 { MAX_LIMIT } else { page.limit };
+        let limit = if page.limit < 0 {
+            MAX_LIMIT
+        } else {
+            page.limit
+        };
         let cursor = self.cursor.or(self.after).or(self.before);
         let below = match cursor.as_deref().map(str::parse) {
             None => i64::MAX,
@@ -423,8 +427,16 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
         "WITH newest AS (SELECT * FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT :look)"
     );
     let blob = |id: Option<Uuid>| id.map(Uuid::into_bytes);
-    let look = if filter.skip.is_some() { LOOK_SKIPPING } else { LOOK_THROUGH };
-    let (tenant, actor, resource) = (caller.tenant_id(), blob(filter.actor), blob(filter.resource));
+    let look = if filter.skip.is_some() {
+        LOOK_SKIPPING
+    } else {
+        LOOK_THROUGH
+    };
+    let (tenant, actor, resource) = (
+        caller.tenant_id(),
+        blob(filter.actor),
+        blob(filter.resource),
+    );
     let offset = filter.skip.map_or(0, |page| page.offset);
     let all = named_params! {
         ":tenant": tenant, ":workspace": workspace, ":below": filter.below, ":look": look,
@@ -432,7 +444,10 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
         ":resource": resource, ":since": filter.since, ":until": filter.until,
     };
     let mut params = all.to_vec();
-    params.extend([(":limit", &filter.limit as &dyn ToSql), (":offset", &offset)]);
+    params.extend([
+        (":limit", &filter.limit as &dyn ToSql),
+        (":offset", &offset),
+    ]);
     let mut statement = tx.prepare_cached(&format!(
         "{newest} SELECT * FROM newest WHERE {matching} ORDER BY seq DESC LIMIT :limit OFFSET :offset"
     ))?;
@@ -472,7 +487,10 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     let meta = match filter.skip {
         Some(page) if page.numbered.is_some() => {
             let count = format!("{newest} SELECT count(*) FROM newest WHERE {matching}");
-            page.meta(tx.prepare_cached(&count)?.query_row(all, |row| row.get(0))?)
+            page.meta(
+                tx.prepare_cached(&count)?
+                    .query_row(all, |row| row.get(0))?,
+            )
         }
         _ => None,
     };

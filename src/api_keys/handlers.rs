@@ -131,7 +131,11 @@ pub async fn presets(_: Caller) -> Json<List<Preset>> {
         builtin: true,
     };
     Json(List::whole(vec![
-        preset("full-access", "Everything within the reach of the key", &["*"]),
+        preset(
+            "full-access",
+            "Everything within the reach of the key",
+            &["*"],
+        ),
         preset(
             "read-only",
             "Looks at everything but API keys, changes nothing",

@@ -365,7 +365,11 @@ pub(super) struct Service {
 impl Service {
     pub(super) fn new(args: ClientArgs) -> Result<Self, Failure> {
         // A key from a file of secrets often has the end of its line along.
-        let key = args.api_key.as_deref().map(str::trim).filter(|key| !key.is_empty());
+        let key = args
+            .api_key
+            .as_deref()
+            .map(str::trim)
+            .filter(|key| !key.is_empty());
         let key = key.map(str::to_owned).ok_or_else(|| {
             Failure::Usage("there is no API key: export MIOSA_API_KEY=msk_...".into())
         })?;

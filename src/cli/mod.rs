@@ -370,7 +370,8 @@ fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
             env!("CARGO_PKG_VERSION")
         );
     }
-    let _ = std::io::stdout().write_all(format!("{text}listening on http://{address}\n").as_bytes());
+    let _ =
+        std::io::stdout().write_all(format!("{text}listening on http://{address}\n").as_bytes());
 }
 
 // ---------------------------------------------------------------------------------------------

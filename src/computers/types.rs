@@ -142,7 +142,10 @@ impl Filter {
         if let (Some(status), Some(state)) = (&self.status, &self.state)
             && status != state
         {
-            return Err(Error::field("state", "is another name of status; send one of them"));
+            return Err(Error::field(
+                "state",
+                "is another name of status; send one of them",
+            ));
         }
         let Some(text) = self.status.as_deref().or(self.state.as_deref()) else {
             return Ok(None);
@@ -151,7 +154,11 @@ impl Filter {
             Some(asked) => Ok(Some(asked)),
             None => {
                 let known = Status::ALL.map(Status::as_str).join(", ");
-                let name = if self.status.is_some() { "status" } else { "state" };
+                let name = if self.status.is_some() {
+                    "status"
+                } else {
+                    "state"
+                };
                 Err(Error::field(
                     name,
                     format!("is not a status; allowed are {known}"),

@@ -361,5 +361,9 @@ fn judge(
     if let Some(recorder) = &checks.recorder {
         recorder.names(&checks.known, &used);
     }
-    if refuses(checks) { used.refuse() } else { Ok(()) }
+    if refuses(checks) {
+        used.refuse()
+    } else {
+        Ok(())
+    }
 }

@@ -274,7 +274,12 @@ fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str>
 }
 
 /// The whole month, also where it is not over yet.
-fn month(asked: &Asked<'_>, text: &str, zone: Option<&Zone>, fields: &mut Fields) -> Option<Period> {
+fn month(
+    asked: &Asked<'_>,
+    text: &str,
+    zone: Option<&Zone>,
+    fields: &mut Fields,
+) -> Option<Period> {
     for (name, given) in [
         ("window", asked.window),
         ("from", asked.from),
