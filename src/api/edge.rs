@@ -50,8 +50,10 @@ pub fn split(app: App) -> (Router, Router) {
 fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
+    let capabilities = Arc::new(routes::capabilities());
     for route in routes::table() {
-        let checks = (app.config.strict || app.config.virtual_clock).then(|| checks(&app, &route));
+        let looked_at = app.config.strict || app.config.virtual_clock || route.exact;
+        let checks = looked_at.then(|| checks(&app, &route));
         let mut handler = route.handler;
         if route.heavy != Heavy::No {
             let turn = (app.room.clone(), route.heavy);
@@ -63,6 +65,9 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
         if let Some(checks) = checks {
             handler = handler.layer(from_fn(check_query));
             handler = handler.layer(axum::Extension(checks));
+        }
+        if route.path.starts_with("/actions/") {
+            handler = handler.layer(axum::Extension(capabilities.clone()));
         }
         api = api.route(route.path, handler.layer(axum::Extension(route.access)));
     }
@@ -97,7 +102,7 @@ fn checks(app: &App, route: &Route) -> Checks {
         .config
         .virtual_clock
         .then(|| Arc::new(app.emulator.clone()) as Arc<dyn Recorder>);
-    Checks::new(route.known(), app.config.strict, recorder)
+    Checks::new(route.known(), app.config.strict, route.exact, recorder)
 }
 
 /// Request ids: `req_`, something of this start, a running number.
@@ -294,7 +299,14 @@ fn log(
 }
 
 async fn no_route(uri: Uri) -> Error {
-    match other_product(uri.path()) {
+    let path = uri.path();
+    if without_prefix(path) {
+        return Error::no_route(format!(
+            "the API is below {BASE}: this is {BASE}{path}; a client that appends paths to its address needs {BASE} at \
+             its end, as in MIOSA_BASE_URL=http://127.0.0.1:8400{BASE}"
+        ));
+    }
+    match other_product(path) {
         Some(feature) => not_here(feature),
         None => Error::no_route(
             "there is no such route on this server; /openapi.json lists what there is",
@@ -302,9 +314,22 @@ async fn no_route(uri: Uri) -> Error {
     }
 }
 
+/// A path of the API whose prefix was left out.
+fn without_prefix(path: &str) -> bool {
+    let first = segments(path).next().unwrap_or("");
+    !first.is_empty()
+        && !path.starts_with(BASE)
+        && routes::names()
+            .iter()
+            .any(|(_, known)| known[1..].split('/').next() == Some(first))
+}
+
 async fn no_method(uri: Uri) -> Error {
-    match segments(uri.path()).next() {
-        Some(first) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+    let mut segments = segments(uri.path());
+    match (segments.next(), segments.next()) {
+        (Some(first), _) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+        // They are listed, not made.
+        (Some("api-keys"), Some("presets")) => not_here("presets"),
         _ => Error::method_not_allowed(),
     }
 }

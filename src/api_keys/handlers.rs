@@ -117,9 +117,58 @@ pub async fn list(
             .prepare(&sql)?
             .query_map(params, KeyView::from_row)?
             .collect::<Result<_, _>>()?;
-        Ok(List { data, total })
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
+}
+
+/// `GET /api-keys/presets`
+pub async fn presets(_: Caller) -> Json<List<Preset>> {
+    let preset = |name, description, scopes| Preset {
+        name,
+        description,
+        scopes,
+        builtin: true,
+    };
+    Json(List::whole(vec![
+        preset(
+            "full-access",
+            "Everything within the reach of the key",
+            &["*"],
+        ),
+        preset(
+            "read-only",
+            "Looks at everything but API keys, changes nothing",
+            &[
+                "workspaces:read",
+                "projects:read",
+                "computers:read",
+                "usage:read",
+                "audit:read",
+                "webhooks:read",
+            ],
+        ),
+        preset(
+            "developer",
+            "Makes and runs computers in the workspaces that there are",
+            &[
+                "workspaces:read",
+                "projects:write",
+                "computers:write",
+                "usage:read",
+            ],
+        ),
+        preset(
+            "billing",
+            "Reads usage and credits, and the names of what they belong to",
+            &["workspaces:read", "projects:read", "usage:read"],
+        ),
+        preset(
+            "agent",
+            "Reports what external computers do",
+            &["computers:write"],
+        ),
+    ]))
 }
 
 /// `GET /api-keys/{id}`

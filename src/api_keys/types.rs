@@ -248,3 +248,16 @@ impl NewKey {
         }
     }
 }
+
+/// A set of scopes for keys of a usual purpose.
+#[derive(Serialize, ToSchema)]
+pub struct Preset {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// What it is for.
+    pub(super) description: &'static str,
+    /// The scopes to make a key with.
+    pub(super) scopes: &'static [&'static str],
+    /// Always true: an organization has none of its own here.
+    pub(super) builtin: bool,
+}

@@ -1,5 +1,8 @@
 //! The command line: subcommands, each a thin call into the library.
 
+#[macro_use]
+mod out;
+
 mod accounts;
 mod admin;
 mod chart;
@@ -12,7 +15,7 @@ mod help;
 mod seed;
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -37,6 +40,7 @@ use crate::db::Store;
 use crate::error::Error;
 use crate::outbox::webhooks::deliver;
 use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
+use crate::rules::hosted::BASE;
 use crate::store;
 use crate::store::{OpenError, StoreError};
 use crate::tenants::first_start;
@@ -189,12 +193,17 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "workspaced", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "workspaced", &mut text);
+            print!("{}", String::from_utf8_lossy(&text));
             Ok(())
         }
-        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(Failure::from),
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            print!("{}", String::from_utf8_lossy(&text));
+            rendered.map_err(Failure::from)
+        }
         Some(Command::Version) => {
             println!("workspaced {}", version());
             Ok(())
@@ -210,7 +219,7 @@ pub fn main() -> ExitCode {
                 Failure::Missing(text) => (3, text),
                 Failure::Denied(text) => (4, text),
             };
-            eprintln!("error: {text}");
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(code)
         }
     }
@@ -392,22 +401,25 @@ async fn serve_until_signal(
     Ok(())
 }
 
-/// What the person who started it needs; the last line tells programs that it is ready.
+/// What the person who started it needs; the last line tells programs that it is ready. Nobody needs to
+/// read it: the service goes on where standard output is closed.
 fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
+    let mut text = String::new();
     if let Some(key) = key {
         let note = if key == DEV_KEY {
             "development mode: everybody knows this key"
         } else {
             "the key is shown this once"
         };
-        println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
-        println!("  API         http://{address}/api/v1");
-        println!("  Admin page  http://{pages}/admin");
-        println!("  API docs    http://{address}/docs\n");
-        println!("  export MIOSA_BASE_URL=http://{address}");
-        println!("  export MIOSA_API_KEY={key}\n");
+        text += &format!(
+            "workspaced {} ({note})\n\n  API         http://{address}{BASE}\n  Admin page  http://{pages}/admin\n  \
+             API docs    http://{address}/docs\n\n  export MIOSA_BASE_URL=http://{address}{BASE}\n  export \
+             MIOSA_API_KEY={key}\n\n",
+            env!("CARGO_PKG_VERSION")
+        );
     }
-    println!("listening on http://{address}");
+    let _ =
+        std::io::stdout().write_all(format!("{text}listening on http://{address}\n").as_bytes());
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -20,7 +20,6 @@ use crate::ids::ComputerId;
 use crate::ids::ProjectId;
 use crate::ids::WorkspaceId;
 use crate::projects;
-use crate::rules::status::Status;
 use crate::store::Tx;
 use crate::workspaces;
 use axum::Json;
@@ -116,12 +115,10 @@ fn list_where(
     if let Some(id) = project {
         projects::reach(tx, caller, id)?;
     }
-    let status = match filter.status.as_deref() {
+    let status = match filter.status()? {
         None => None,
-        Some(text) => Some(text.parse::<Status>().map_err(|_| {
-            let known = Status::ALL.map(Status::as_str).join(", ");
-            Error::field("status", format!("is not a status; allowed are {known}"))
-        })?),
+        Some(Some(status)) => Some(status),
+        Some(None) => return Ok(page.list(Vec::new(), 0)),
     };
     let user = caller.only_user().or(filter.external_user_id.as_deref());
     let mut condition = "c.tenant_id = :tenant AND c.deleted_at IS NULL".to_owned();
@@ -148,10 +145,7 @@ fn list_where(
             .as_deref()
             .is_some_and(|asked| Some(asked) != user)
     {
-        return Ok(List {
-            data: Vec::new(),
-            total: 0,
-        });
+        return Ok(page.list(Vec::new(), 0));
     }
     // What a counter knows is not counted; without other conditions they are :tenant and one more.
     let count = match (&workspace, &project, params.len()) {
@@ -178,5 +172,5 @@ fn list_where(
     let data = rows
         .map(|row| row.map(|record| record.view(fleet)))
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }

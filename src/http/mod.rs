@@ -20,7 +20,7 @@ pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
-pub use paging::{List, Page, PageQuery};
+pub use paging::{List, Page, PageMeta, PageQuery};
 pub use params::{Params, PathId, PathIds, flag, id_param, instant};
 pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};

@@ -1,8 +1,10 @@
 //! The names that a request may use: query parameters, and fields of the body.
 //!
 //! They come from the schemas of the OpenAPI document, so there is no second list that could differ
-//! from it. Looked at with `--strict`, which refuses the others, and where the emulator records what
-//! an application uses; otherwise no request comes by here.
+//! from it. A list, or an answer about usage, refuses a parameter that it does not know: a filter that is
+//! ignored answers more than was asked for, and what is done with the rows is done to the wrong ones.
+//! Elsewhere names are looked at with `--strict`, which refuses the others, and where the emulator records
+//! what an application uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -73,7 +75,7 @@ pub enum Treatment {
     Known,
     /// It is accepted for the sake of clients that send it, and has no effect.
     Ignored,
-    /// This server has no such name: without effect, and refused with `--strict`.
+    /// This server has no such name: without effect, or refused.
     Unknown,
 }
 
@@ -297,16 +299,24 @@ pub struct Checks(Arc<CheckParts>);
 
 struct CheckParts {
     known: Known,
-    /// Refuse what is unknown.
+    /// Refuse what is unknown, fields of the body too.
     strict: bool,
+    /// Refuse an unknown parameter: it would have chosen rows.
+    exact: bool,
     recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl Checks {
-    pub fn new(known: Known, strict: bool, recorder: Option<Arc<dyn Recorder>>) -> Self {
+    pub fn new(
+        known: Known,
+        strict: bool,
+        exact: bool,
+        recorder: Option<Arc<dyn Recorder>>,
+    ) -> Self {
         Checks(Arc::new(CheckParts {
             known,
             strict,
+            exact: exact || strict,
             recorder,
         }))
     }
@@ -315,9 +325,16 @@ impl Checks {
 /// Looks at the query of a request before its handler does: after the key and its scopes, before the
 /// row that it names.
 pub async fn check_query(request: Request, next: Next) -> Response {
+    if request.uri().query().is_none_or(str::is_empty) {
+        return next.run(request).await;
+    }
     let (mut parts, body) = request.into_parts();
     let outcome = match Caller::from_request_parts(&mut parts, &()).await {
-        Ok(_) => judge(&parts, |known| known.query(parts.uri.query().unwrap_or(""))),
+        Ok(_) => judge(
+            &parts,
+            |checks| checks.exact,
+            |known| known.query(parts.uri.query().unwrap_or("")),
+        ),
         Err(e) => Err(e),
     };
     match outcome {
@@ -328,11 +345,15 @@ pub async fn check_query(request: Request, next: Next) -> Response {
 
 /// Looks at a body that has been read.
 pub(super) fn check_body(parts: &Parts, body: &Value) -> Result<()> {
-    judge(parts, |known| known.body(body))
+    judge(parts, |checks| checks.strict, |known| known.body(body))
 }
 
-fn judge(parts: &Parts, look: impl FnOnce(&Known) -> Used) -> Result<()> {
-    // Not there without `--strict` and without the emulator.
+fn judge(
+    parts: &Parts,
+    refuses: impl FnOnce(&CheckParts) -> bool,
+    look: impl FnOnce(&Known) -> Used,
+) -> Result<()> {
+    // Not there where nothing is refused and nobody records.
     let Some(Checks(checks)) = parts.extensions.get::<Checks>() else {
         return Ok(());
     };
@@ -340,5 +361,9 @@ fn judge(parts: &Parts, look: impl FnOnce(&Known) -> Used) -> Result<()> {
     if let Some(recorder) = &checks.recorder {
         recorder.names(&checks.known, &used);
     }
-    if checks.strict { used.refuse() } else { Ok(()) }
+    if refuses(checks) {
+        used.refuse()
+    } else {
+        Ok(())
+    }
 }

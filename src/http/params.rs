@@ -112,17 +112,28 @@ pub fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> boo
     }
 }
 
-/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
+/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`. A plain date is
+/// its first instant, UTC.
 pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
-    // The plus of an offset is a space in a query string, unless the caller took care of it.
-    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
+    let at = text.map(|text| {
+        if is_date(text) {
+            Timestamp::parse(&format!("{text}T00:00:00Z"))
+        } else {
+            // The plus of an offset is a space in a query string, unless the caller took care of it.
+            Timestamp::parse(&text.replace(' ', "+"))
+        }
+    });
     if at == Some(None) {
         fields.push(
             name,
-            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
+            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z, or a date such as 2026-05-10",
         );
     }
     at.flatten()
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && !text.contains('T')
 }
 
 #[cfg(test)]

@@ -63,7 +63,7 @@ fn list_where(
         ))?
         .query_map(params.as_slice(), Project::from_row)?
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }
 
 /// `GET /projects`

@@ -232,10 +232,7 @@ pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Lis
             .into_iter()
             .map(|r| r.view(tx, role(&caller)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(List {
-            total: i64::try_from(data.len()).unwrap_or(i64::MAX),
-            data,
-        })
+        Ok(List::whole(data))
     });
     Ok(Json(list.await?))
 }

@@ -117,7 +117,7 @@ fn list_where(
             Workspace::from_columns(&mut Columns::new(row))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }
 
 /// `POST /workspaces`
@@ -604,8 +604,5 @@ pub async fn nothing(
     store
         .read(move |tx| find(tx, &caller, id).map(drop))
         .await?;
-    Ok(Json(List {
-        data: Vec::new(),
-        total: 0,
-    }))
+    Ok(Json(List::whole(Vec::new())))
 }

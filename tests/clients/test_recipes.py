@@ -249,7 +249,7 @@ def started(tmp_path):
 
 
 def test_javascript(started):
-    env = environment(MIOSA_BASE_URL=started.url, MIOSA_API_KEY=started.first_key)
+    env = environment(MIOSA_BASE_URL=f"{started.url}/api/v1", MIOSA_API_KEY=started.first_key)
     script = block("js", RECIPES, "## From JavaScript")
     done = subprocess.run(
         [tool("node"), "--input-type=module", "-e", script], env=env, capture_output=True, text=True, timeout=60

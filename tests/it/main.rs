@@ -29,6 +29,7 @@ mod model;
 mod operations;
 mod overload;
 mod plans;
+mod published;
 mod store;
 mod surface;
 mod tenancy;

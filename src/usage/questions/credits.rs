@@ -13,7 +13,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::Result;
-use crate::http::{PageQuery, Params};
+use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::ledger::intervals;
@@ -39,6 +39,8 @@ pub struct Transactions {
     transactions: Vec<Transaction>,
     data: Vec<Transaction>,
     total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
 }
 
 /// What a workspace spent in a calendar month (UTC), or the credits that an organization began with.
@@ -162,6 +164,7 @@ pub async fn transactions(
             transactions: data.clone(),
             data,
             total,
+            meta: page.meta(total),
         })
     });
     Ok(Json(list.await?))

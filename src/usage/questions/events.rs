@@ -89,7 +89,7 @@ pub async fn list(
             )?
             .query_map((id, tx.now(), limit, page.offset), EventView::from_row)?
             .collect::<Result<_, _>>()?;
-        Ok(List { data, total })
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
 }

@@ -29,7 +29,10 @@ pub struct SeriesQuery {
     /// How far back from now: 24h (default), 7d, 30d
     #[param(inline, value_type = Option<WindowName>)]
     pub window: Option<String>,
-    /// Size of a bucket: hour (default), day
+    /// Instead of `window`: a calendar month of `tz`, such as 2026-10
+    #[param(example = "2026-10", pattern = r"^\d{4}-\d{2}$")]
+    pub period: Option<String>,
+    /// Size of a bucket: hour (default; day with `period`), day
     #[param(inline, value_type = Option<GranularityName>)]
     pub granularity: Option<String>,
     /// Instead of `window`: from here on, inclusive; RFC 3339
@@ -106,6 +109,7 @@ pub fn read_series(
     }
     let asked = Asked {
         window: query.window.as_deref(),
+        month: query.period.as_deref(),
         granularity: query.granularity.as_deref(),
         from: query.from.as_deref(),
         to: query.to.as_deref(),

@@ -13,7 +13,7 @@ use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::id_param;
 use crate::http::instant;
-use crate::http::{PageQuery, Params};
+use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -49,6 +49,8 @@ pub struct Sessions {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// Send it as `cursor` for the next page.
     next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
 }
 
 /// One computer, running, in one place, at one size.
@@ -113,6 +115,7 @@ pub async fn sessions(
                 .collect(),
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
+            meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
         })
     });
     Ok(Json(list.await?))
