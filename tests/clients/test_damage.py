@@ -2,10 +2,11 @@
 
 import shutil
 import sqlite3
+from datetime import datetime, timezone
 
 import pytest
 
-from test_money import Book
+from test_money import START, Book
 from workspaced import run
 
 #: What is damaged, and how; `computers` of the sound database: one runs, one has stopped, one is deleted.
@@ -46,18 +47,19 @@ DAMAGES = {
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     """The data of a service that has stopped, and that is sound."""
+    # On the clock of this machine, which `verify` reads when no service runs.
     book = Book(tmp_path_factory.mktemp("sound") / "book")
-    book.clock(0)
+    book.dev.post("/_dev/clock", json={"mode": "real"})
     a, b = book.workspace("A"), book.workspace("B")
     book.computer(b, size="xs")
     runs, stopped, deleted = (book.computer(a) for _ in range(3))
-    book.clock(36_000)
+    begin = (datetime.now(timezone.utc) - START).total_seconds() - 36_000
     events = [
-        book.event(runs, "started", 1000) | {"id": "start"},
-        book.event(runs, "resized", 5000, size="large") | {"id": "resize"},
-        book.event(stopped, "started", 2000),
-        book.event(stopped, "stopped", 9000) | {"id": "stop"},
-        book.event(deleted, "started", 3000),
+        book.event(runs, "started", begin + 1000) | {"id": "start"},
+        book.event(runs, "resized", begin + 5000, size="large") | {"id": "resize"},
+        book.event(stopped, "started", begin + 2000),
+        book.event(stopped, "stopped", begin + 9000) | {"id": "stop"},
+        book.event(deleted, "started", begin + 3000),
     ]
     assert book.call("POST", "/compute-events", {"events": events})["accepted"] == 5
     book.call("DELETE", f"/computers/{deleted}")
