@@ -2,6 +2,7 @@
 
 import shutil
 import sqlite3
+import time
 from datetime import datetime, timezone
 
 import pytest
@@ -53,13 +54,15 @@ def sound(tmp_path_factory):
     a, b = book.workspace("A"), book.workspace("B")
     book.computer(b, size="xs")
     runs, stopped, deleted = (book.computer(a) for _ in range(3))
-    begin = (datetime.now(timezone.utc) - START).total_seconds() - 36_000
+    # No report may be dated before its computer: all of it happens within a second.
+    begin = (datetime.now(timezone.utc) - START).total_seconds()
+    time.sleep(1)
     events = [
-        book.event(runs, "started", begin + 1000) | {"id": "start"},
-        book.event(runs, "resized", begin + 5000, size="large") | {"id": "resize"},
-        book.event(stopped, "started", begin + 2000),
-        book.event(stopped, "stopped", begin + 9000) | {"id": "stop"},
-        book.event(deleted, "started", begin + 3000),
+        book.event(runs, "started", begin + 0.1) | {"id": "start"},
+        book.event(runs, "resized", begin + 0.5, size="large") | {"id": "resize"},
+        book.event(stopped, "started", begin + 0.2),
+        book.event(stopped, "stopped", begin + 0.9) | {"id": "stop"},
+        book.event(deleted, "started", begin + 0.3),
     ]
     assert book.call("POST", "/compute-events", {"events": events})["accepted"] == 5
     book.call("DELETE", f"/computers/{deleted}")
