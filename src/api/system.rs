@@ -293,7 +293,7 @@ fn running(
         let (status, size, count) = row?;
         *by_status.entry(status.to_string()).or_default() += count;
         if status.billable() {
-            burn += count * catalog.hardware(size).rate;
+            burn += count * catalog.rate_at(size, tx.now().0);
         }
     }
     Ok((by_status, burn))

@@ -169,6 +169,7 @@ pub fn main() -> ExitCode {
             .map_err(Failure::from),
         Some(Command::Version) => {
             println!("workspaced {}", env!("CARGO_PKG_VERSION"));
+            println!("time zones {}", crate::api::health::tzdata());
             Ok(())
         }
     };
@@ -270,6 +271,8 @@ async fn serve_until_signal(
     app.log.begin(&args.log, reload);
     let (streams, health) = (app.streams.clone(), app.health.clone());
 
+    // What fell due while it was down has happened before anybody can ask or change anything.
+    jobs::run_to_end(&app, jobs::DRIVER).await?;
     let listener = TcpListener::bind(args.listen).await.map_err(|e| {
         Failure::Fatal(format!(
             "--listen {}: {e}; choose another address or port",
@@ -369,7 +372,10 @@ fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
             data.data_dir.display()
         )));
     }
-    let store = Store::open(&file, Clock::System, 1)?;
+    // The clock of the installation, which is the system's unless it was ever driven.
+    let clock = Clock::controlled(Course::new(Mode::Real, Timestamp(0), 1));
+    let store = Store::open(&file, clock, 1)?;
+    dev::resume(&store, false)?;
     attach(&store);
     Ok((lock, store))
 }

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, catch_up, record, restart_idle_time, save, settled};
+use super::lifecycle::{Change, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
@@ -30,6 +30,7 @@ use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::Store;
 use crate::store::WriteTx;
+use crate::usage::ledger::attribution;
 use crate::workspaces;
 
 /// `PATCH /computers/{id}`: what is left out stays as it is.
@@ -202,6 +203,12 @@ fn store_change(
     mut after: Record,
 ) -> Result<Record> {
     restart_idle_time(tx, fleet, &mut after);
+    attribution::changes(
+        tx,
+        after.id.0,
+        before.external_user_id.as_deref(),
+        after.external_user_id.as_deref(),
+    )?;
     after.updated_at = tx.now();
     save(tx, &after)?;
     record(
@@ -380,7 +387,6 @@ pub fn follow_project(
     project: ProjectId,
     target: &workspaces::Record,
 ) -> Result<()> {
-    catch_up(tx, fleet)?;
     let computers = all(tx, "c.project_id = ?1", &project)?;
     let sizes: Vec<Size> = computers.iter().map(|c| c.size).collect();
     let templates: Vec<String> = computers
@@ -455,7 +461,6 @@ pub fn delete_all_in(
     caller: &Caller,
     workspace: WorkspaceId,
 ) -> Result<()> {
-    catch_up(tx, fleet)?;
     all(tx, "c.workspace_id = ?1", &workspace)?
         .iter()
         .try_for_each(|c| destroy(tx, fleet, caller, c))

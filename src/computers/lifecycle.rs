@@ -239,34 +239,34 @@ pub(super) fn settled(
 
 /// Takes a computer whose instant has come to where it is going.
 fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Result<()> {
-        let computer = super::load(tx, id)?;
-        let step = computer.and_then(|c| {
-            Some((
-                c.status.next(&fleet.config.delays, c.auto_stop_seconds)?.0,
-                c,
-            ))
-        });
-        match step {
-            Some((status, before)) if !before.external_driver => {
-                let status = fleet.driver.arrive(id, status);
-                let after = Record {
-                    status,
-                    ..before.clone()
-                };
-                Change {
-                    kind: status.event(),
-                    at,
-                    actor: Actor::System,
-                }
-                .apply(tx, fleet, Some(&before), after)?;
+    let computer = super::load(tx, id)?;
+    let step = computer.and_then(|c| {
+        Some((
+            c.status.next(&fleet.config.delays, c.auto_stop_seconds)?.0,
+            c,
+        ))
+    });
+    match step {
+        Some((status, before)) if !before.external_driver => {
+            let status = fleet.driver.arrive(id, status);
+            let after = Record {
+                status,
+                ..before.clone()
+            };
+            Change {
+                kind: status.event(),
+                at,
+                actor: Actor::System,
             }
-            // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
-            // the first the row would be found for ever.
-            _ => {
-                tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
-                follow_events(tx, fleet, Actor::System, id)?;
-            }
+            .apply(tx, fleet, Some(&before), after)?;
         }
+        // Nothing to do after all, or what an agent reported ahead of the clock now holds. Without
+        // the first the row would be found for ever.
+        _ => {
+            tx.run("UPDATE computers SET due_at = NULL WHERE id = ?1", [id])?;
+            follow_events(tx, fleet, Actor::System, id)?;
+        }
+    }
     Ok(())
 }
 

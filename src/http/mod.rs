@@ -16,6 +16,6 @@ pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
 pub use paging::{List, Page, PageQuery};
-pub use params::{Params, PathId, PathIds, id_param};
+pub use params::{DeletedQuery, Params, PathId, PathIds, id_param};
 pub use schemas::{Components, SchemaFn, schema_ref};
 pub use server::{Cut, serve};

@@ -99,6 +99,30 @@ pub fn id_param<T: From<Uuid>>(name: &'static str, value: Option<&str>) -> Resul
     }
 }
 
+/// What was deleted, too.
+#[derive(serde::Deserialize, utoipa::IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DeletedQuery {
+    /// 1: also where it is deleted; for operators and keys with the scope tenant:admin
+    #[param(value_type = Option<bool>)]
+    pub include_deleted: Option<String>,
+}
+
+impl DeletedQuery {
+    /// Whether it was asked for.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn included(&self) -> Result<bool> {
+        match self.include_deleted.as_deref() {
+            None | Some("0" | "false") => Ok(false),
+            Some("1" | "true") => Ok(true),
+            Some(_) => Err(Error::field("include_deleted", "must be true or false")),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

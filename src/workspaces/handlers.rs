@@ -455,6 +455,7 @@ pub async fn delete(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
+            computers::lifecycle::catch_up(tx, &fleet)?;
             let record = find(tx, caller, id)?;
             let query = query.get()?;
             let mut fields = Fields::default();

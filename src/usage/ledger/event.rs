@@ -38,17 +38,6 @@ impl State {
             Flow::default()
         }
     }
-
-    /// The parts in which two states differ.
-    pub fn differs(&self, other: &State) -> i64 {
-        let part = |differs: bool, part: i64| if differs { part } else { 0 };
-        part(self.status != other.status, STATUS)
-            | part(self.size != other.size, SIZE)
-            | part(
-                (self.workspace, self.project) != (other.workspace, other.project),
-                PLACE,
-            )
-    }
 }
 
 /// A row of a computer's history.
@@ -64,7 +53,8 @@ pub struct Stored {
 
 impl Stored {
     /// What a statement selects for such a row.
-    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved'";
+    pub const COLUMNS: &str =
+        "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved'";
 
     /// From [`Stored::COLUMNS`].
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {

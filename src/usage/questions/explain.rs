@@ -11,7 +11,7 @@ use super::window::{Granularity, Window, Zone, instant};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Params, PathId};
+use crate::http::{DeletedQuery, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Store;
@@ -119,9 +119,10 @@ pub async fn explain(
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<ExplainQuery>,
+    deleted: Params<DeletedQuery>,
 ) -> Result<Json<Explanation>> {
     let explanation = store.read(move |tx| {
-        let workspace = workspaces::find(tx, &caller, id)?;
+        let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
         let mut fields = Fields::default();
         let ts = instant(&mut fields, "ts", query.ts.as_deref());

@@ -13,7 +13,7 @@ use super::{breakdown, csv};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Fields, Result};
-use crate::http::{Params, PathId};
+use crate::http::{DeletedQuery, Params, PathId};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Store;
 use crate::store::Tx;
@@ -56,10 +56,11 @@ pub async fn workspace_series(
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<SeriesQuery>,
+    deleted: Params<DeletedQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let reply = store.read(move |tx| {
-        let workspace = workspaces::find(tx, &caller, id)?;
+        let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
         let series = read_series(tx, workspace.view.tenant_id, id, &query)?;
         Ok((
