@@ -524,6 +524,34 @@ CREATE TABLE rates (
     PRIMARY KEY (size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- What a computer's end user, or a project's id of the caller's, was before it changed: what was used until
+-- then stays with it. Written when it changes; what has no later row here is as its own row says.
+CREATE TABLE past_attributions (
+    subject     BLOB NOT NULL,                       -- id of the computer or project
+    until       INTEGER NOT NULL,                    -- it held up to this instant, exclusive
+    external_id TEXT,
+    PRIMARY KEY (subject, until)
+) STRICT, WITHOUT ROWID;
+
+-- Virtual CPUs of a size since when, as the configuration had them: vCPU-seconds of the past stay.
+CREATE TABLE size_vcpus (
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    vcpus          INTEGER NOT NULL,
+    PRIMARY KEY (size, effective_from)
+) STRICT, WITHOUT ROWID;
+
+-- The prices of history that was brought in from another installation, as its events show them: what is
+-- reported late about that time has the price of that time.
+CREATE TABLE imported_rates (
+    workspace_id   BLOB NOT NULL,
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    until          INTEGER NOT NULL,                 -- when it was brought in: later times have the own prices
+    rate           INTEGER NOT NULL CHECK (rate >= 0),
+    PRIMARY KEY (workspace_id, size, effective_from)
+) STRICT, WITHOUT ROWID;
+
 -- The audit log is only ever added to, and goes, if at all, from its old end.
 CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log cannot be changed');

@@ -86,6 +86,20 @@ impl Caller {
         }
     }
 
+    /// Whether this key may look at what was deleted: an operator's, or one of the whole organization
+    /// with the scope `tenant:admin`.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_past(&self) -> Result<()> {
+        let whole = self.key.workspace_id.is_none() && self.key.external_user_id.is_none();
+        if whole && (self.key.operator || covers(&self.key.scopes, "tenant:admin")) {
+            Ok(())
+        } else {
+            Err(Error::forbidden())
+        }
+    }
+
     /// The scope that the route needs.
     ///
     /// # Errors

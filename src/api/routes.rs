@@ -10,7 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::scopes::{Access, Reach};
 use crate::api::app::App;
 use crate::api::{log_filter, system};
-use crate::http::{Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref};
+use crate::http::{
+    DeletedQuery, Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref,
+};
 use crate::outbox::{events, webhooks};
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::types::Series;
@@ -191,6 +193,12 @@ impl Route {
         self
     }
 
+    /// A reply of 207: a part of what was asked for was done.
+    fn partly<R: ToSchema>(mut self) -> Self {
+        self.replies.push((207, schema_ref::<R>));
+        self
+    }
+
     fn created<R: ToSchema>(mut self) -> Self {
         self.replies.push((201, schema_ref::<R>));
         self
@@ -269,8 +277,8 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
-        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
-        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().ok::<explain::Explanation>().heavy(Yes),
+        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
+        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
@@ -311,7 +319,7 @@ pub fn table() -> Vec<Route> {
         get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>().tools(&["computer.auto_stop.get"]),
         patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]),
         get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>().tools(&["computer.metrics"]).heavy(Yes),
-        get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().list::<computer_events::EventView>().heavy(Yes),
+        get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().query::<DeletedQuery>().list::<computer_events::EventView>().heavy(Yes),
 
         // --- usage and credits of the organization ---
         get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>().tools(&["usage.get"]).heavy(Yes),
@@ -321,7 +329,8 @@ pub fn table() -> Vec<Route> {
         get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>().tools(&["credits.balance"]).heavy(Yes),
         get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>().heavy(Yes),
         get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").exact().scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>().heavy(Yes),
-        post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).body::<ingest::Ingest>().ok::<ingest::Ingested>(),
+        post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).query::<ingest::IngestQuery>().body::<ingest::Ingest>().ok::<ingest::Ingested>().partly::<ingest::Ingested>(),
+        get("/usage/adjustments", adjust::list, "Corrections, newest first").scope("usage:read").reach(Tenant).paged().query::<adjust::AdjustmentsQuery>().list::<adjust::Adjustment>(),
         post("/usage/adjustments", adjust::adjust, "Correct the usage of a workspace").reach(Operator).body::<adjust::Adjust>().created::<adjust::Adjustment>().ok::<adjust::Adjustment>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 

@@ -348,6 +348,8 @@ async fn serve_until_signal(
         app.auth.expect_first_use();
     }
 
+    // What fell due while it was down has happened before anybody can ask or change anything.
+    jobs::run_to_end(&app, jobs::DRIVER).await?;
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
@@ -445,7 +447,10 @@ fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
             data.data_dir.display()
         )));
     }
-    let store = Store::open(&file, Clock::System, 1)?;
+    // The clock of the installation, which is the system's unless it was ever driven.
+    let clock = Clock::controlled(Course::new(Mode::Real, Timestamp(0), 1));
+    let store = Store::open(&file, clock, 1)?;
+    dev::resume(&store, false)?;
     attach(&store);
     Ok((lock, store))
 }

@@ -32,6 +32,7 @@ use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::TURN;
 use crate::store::WriteTx;
+use crate::usage::ledger::attribution;
 use crate::workspaces;
 
 /// `PATCH /computers/{id}`: what is left out stays as it is.
@@ -204,6 +205,12 @@ fn store_change(
     mut after: Record,
 ) -> Result<Record> {
     restart_idle_time(tx, fleet, &mut after);
+    attribution::changes(
+        tx,
+        after.id.0,
+        before.external_user_id.as_deref(),
+        after.external_user_id.as_deref(),
+    )?;
     after.updated_at = tx.now();
     save(tx, &after)?;
     record(
@@ -395,7 +402,6 @@ pub fn follow_project(
     project: ProjectId,
     target: &workspaces::Record,
 ) -> Result<bool> {
-    catch_up(tx, fleet)?;
     let mut statement = tx.prepare_cached(
         "SELECT size, template_type, count(*) FROM computers
          WHERE project_id = ?1 AND deleted_at IS NULL GROUP BY size, template_type",

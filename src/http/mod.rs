@@ -21,7 +21,7 @@ pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
 pub use paging::{List, Page, PageMeta, PageQuery};
-pub use params::{Params, PathId, PathIds, flag, id_param, instant};
+pub use params::{DeletedQuery, Params, PathId, PathIds, flag, id_param, instant};
 pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};

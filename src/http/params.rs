@@ -112,6 +112,32 @@ pub fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> boo
     }
 }
 
+/// What was deleted, too.
+#[derive(serde::Deserialize, utoipa::IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DeletedQuery {
+    /// 1: also where it is deleted; for operators and keys with the scope tenant:admin
+    #[param(value_type = Option<bool>)]
+    pub include_deleted: Option<String>,
+}
+
+impl DeletedQuery {
+    /// Whether it was asked for.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn included(&self) -> Result<bool> {
+        let mut fields = Fields::default();
+        let included = flag(
+            &mut fields,
+            "include_deleted",
+            self.include_deleted.as_deref(),
+        );
+        fields.finish().map(|()| included)
+    }
+}
+
 /// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`. A plain date is
 /// its first instant, UTC.
 pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {

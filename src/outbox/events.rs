@@ -31,7 +31,7 @@ use crate::clock::Timestamp;
 use crate::computers;
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::{PageQuery, Params, PathId};
+use crate::http::{DeletedQuery, PageQuery, Params, PathId};
 use crate::ids::{ApiKeyId, ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::questions::events as computer_events;
@@ -405,13 +405,14 @@ pub async fn of_computer(
     headers: HeaderMap,
     page: Params<PageQuery>,
     query: Params<StreamQuery>,
+    deleted: Params<DeletedQuery>,
 ) -> Result<Response> {
     let accepts = headers.get_all(ACCEPT).iter();
     let streamed = accepts
         .filter_map(|accept| accept.to_str().ok())
         .any(|accept| accept.contains("text/event-stream"));
     if !streamed {
-        let list = computer_events::list(State(store), caller, PathId(id), page).await?;
+        let list = computer_events::list(State(store), caller, PathId(id), page, deleted).await?;
         return Ok(list.into_response());
     }
     let asking = caller.clone();

@@ -25,6 +25,7 @@ use crate::json;
 use crate::json::Object;
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
+use crate::usage::ledger::attribution;
 use crate::workspaces;
 use crate::workspaces::Deleted;
 
@@ -213,6 +214,12 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
             if json::text(&project)? == json::text(&before)? {
                 return Ok(Reply::ok(project)); // Nothing changed, so nothing moved either.
             }
+            attribution::changes(
+                tx,
+                id.0,
+                before.external_project_id.as_deref(),
+                project.external_project_id.as_deref(),
+            )?;
             project.updated_at = tx.now();
             tx.run(
                 "UPDATE projects SET name = :name, slug = :slug, description = :description,
@@ -232,9 +239,14 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
 }
 
 /// `DELETE /projects/{id}`
-pub async fn delete(PathId(id): PathId<ProjectId>, request: Mutation<NoBody>) -> Result<Response> {
+pub async fn delete(
+    State(fleet): State<Fleet>,
+    PathId(id): PathId<ProjectId>,
+    request: Mutation<NoBody>,
+) -> Result<Response> {
     request
         .run(move |tx, caller, _| {
+            computers::lifecycle::catch_up(tx, &fleet)?;
             let project = find(tx, caller, id)?;
             if project.is_default {
                 return Err(Error::conflict(
@@ -281,6 +293,7 @@ pub async fn move_to(
                     "the default project stays in its workspace; move its computers instead",
                 ));
             }
+            computers::lifecycle::catch_up(tx, &fleet_here)?;
             // The project first: its computers follow into the place that it then has.
             tx.run(
                 "UPDATE projects SET workspace_id = ?1, updated_at = ?2

@@ -10,7 +10,7 @@ use super::open::OpenError;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-pub(super) const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES];
+pub(super) const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES, PAST];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -40,6 +40,9 @@ const CHECKS: &str = include_str!("upgrade_6.sql");
 
 /// Version 7: fewer b-trees to a new workspace and to a repeatable request.
 const FEWER_TREES: &str = include_str!("upgrade_7.sql");
+
+/// Version 8: what held in the past.
+const PAST: &str = include_str!("upgrade_8.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -18,7 +18,7 @@ use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::compute::Empty;
-use crate::computers::Fleet;
+use crate::computers::{Fleet, lifecycle};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room, flag};
@@ -461,6 +461,7 @@ pub async fn delete(
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request
         .run(move |tx, caller, _| {
+            lifecycle::catch_up(tx, &fleet_here)?;
             let record = find(tx, caller, id)?;
             let query = query.get()?;
             let mut fields = Fields::default();

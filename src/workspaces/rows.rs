@@ -41,6 +41,25 @@ pub fn reach(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
     Ok(record)
 }
 
+/// As [`find`]; where `deleted` says so also one that is deleted, whose last bill is to be explained.
+///
+/// # Errors
+/// As [`find`]; 403 where deleted ones are asked for by a key that may not.
+pub fn find_billed(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId, deleted: bool) -> Result<Record> {
+    if !deleted {
+        return find(tx, caller, id);
+    }
+    caller.check_past()?;
+    let sql = format!("SELECT {} FROM workspaces w WHERE w.id = ?1", *COLUMNS);
+    let found = tx.prepare_cached(&sql)?.query_row([id], Record::from_row);
+    let record = found
+        .optional()?
+        .ok_or_else(|| Error::not_found("workspace"))?;
+    caller.within_reach(record.view.tenant_id, id)?;
+    caller.check_scope()?;
+    Ok(record)
+}
+
 /// What [`Record::from_row`] reads.
 static COLUMNS: LazyLock<String> = LazyLock::new(Record::columns);
 

@@ -39,6 +39,7 @@ mod usage_ingest;
 mod usage_invariants;
 mod usage_readme;
 mod usage_rules;
+mod usage_settled;
 mod usage_store;
 mod webhooks;
 mod workspaces;

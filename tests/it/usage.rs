@@ -260,7 +260,7 @@ fn repeated_report_counts_once() {
             "/compute-events",
             json!({ "events": [other, stop.clone(), stop] }),
         )
-        .expect(200);
+        .expect(207);
     assert_eq!(
         (&mixed["accepted"], &mixed["duplicates"]),
         (&json!(1), &json!(1))

@@ -82,7 +82,7 @@ fn ingest_takes_cloudevents_and_says_what_it_refuses() {
         let good = event("1", "started", &c, "2026-06-01T01:00:00Z", json!({}));
         let reply = s
             .post("/compute-events", json!({ "events": [bad, good] }))
-            .expect(200);
+            .expect(207);
         let reason = reply["rejected"][0]["reason"].as_str().unwrap();
         assert!(reason.contains(why), "{bad}: {reason}");
         assert_eq!(

@@ -97,6 +97,15 @@ impl<R> Reply<R> {
         }
     }
 
+    /// 207: a part of what was asked for was done, and the body says which.
+    pub fn partly(body: R) -> Self {
+        Reply {
+            status: StatusCode::MULTI_STATUS,
+            body,
+            secret: false,
+        }
+    }
+
     /// 201.
     pub fn created(body: R) -> Self {
         Reply {

@@ -164,6 +164,7 @@ impl Walk<'_, '_> {
     /// Passes a row that is there already.
     fn pass(&mut self, row: &Stored, tariff: &Tariff<'_>) {
         let stored = &row.state;
+        let workspace = self.known.workspace;
         let states = |part: i64| row.stated & part != 0;
         self.known = after(
             &self.known,
@@ -176,7 +177,7 @@ impl Walk<'_, '_> {
                 if size == stored.size {
                     stored.rate
                 } else {
-                    tariff.at(size, row.at)
+                    tariff.at(workspace, size, row.at)
                 }
             },
         );
@@ -195,7 +196,7 @@ impl Walk<'_, '_> {
     /// Splits what runs between two instants where the tariff changed.
     fn reprice(&mut self, from: i64, to: i64, tariff: &Tariff<'_>) -> Result<()> {
         if self.known.status.billable() {
-            for (at, rate) in tariff.changes(self.known.size, from, to) {
+            for (at, rate) in tariff.changes(self.known.workspace, self.known.size, from, to) {
                 if rate != self.known.rate {
                     self.known.rate = rate;
                     self.add("computer.repriced", at, None, 0)?;
@@ -251,7 +252,8 @@ pub fn insert(
             walk.pass(&row, tariff);
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
-            let price = |size| tariff.at(size, at);
+            let workspace = walk.known.workspace;
+            let price = |size| tariff.at(workspace, size, at);
             walk.known = after(&walk.known, fact.status, fact.size, fact.place, price);
             walk.add(fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }

@@ -2,6 +2,7 @@
 //!
 //! * [`event`]: its rows, and the state that each of them carries
 //! * [`append`]: by which every change of a computer enters it
+//! * [`attribution`]: whose what ran was, at that time
 //! * [`held`]: what holds for a computer by its events
 //! * [`history`]: events that come late, into the middle of a computer's history
 //! * [`intervals`]: what ran from when to when
@@ -10,6 +11,7 @@
 //! * [`verify`]: the proof, and the rebuild
 
 pub mod append;
+pub mod attribution;
 pub mod event;
 pub mod held;
 pub mod history;

@@ -7,6 +7,8 @@
 //! that run across a change get an event `computer.repriced` at its instant, since every event
 //! carries the price that holds from it on.
 
+use std::collections::BTreeMap;
+
 use rusqlite::OptionalExtension;
 
 use super::event::last_until;
@@ -59,7 +61,65 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
             Some(_) => {}
         }
     }
+    keep_vcpus(tx, catalog)?;
     reprice(tx, catalog, now)
+}
+
+/// Keeps since when a size has so many virtual CPUs.
+fn keep_vcpus(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<()> {
+    let mut known = Vcpus::load(tx)?;
+    for size in Size::ALL {
+        let vcpus = catalog.hardware(size).vcpus;
+        let last = known
+            .0
+            .remove(&size)
+            .and_then(|since| since.last().copied());
+        if last.is_none_or(|(_, last)| last != vcpus) {
+            tx.run(
+                "INSERT OR REPLACE INTO size_vcpus (size, effective_from, vcpus) VALUES (?1, ?2, ?3)",
+                (size, last.map_or(0, |_| tx.now().0), vcpus),
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Virtual CPUs of each size, since when.
+pub struct Vcpus(BTreeMap<Size, Vec<(i64, i64)>>);
+
+impl Vcpus {
+    /// All of them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn load(tx: &Tx<'_>) -> Result<Self> {
+        let mut known: BTreeMap<Size, Vec<(i64, i64)>> = BTreeMap::new();
+        let mut statement = tx.prepare_cached(
+            "SELECT size, effective_from, vcpus FROM size_vcpus ORDER BY size, effective_from",
+        )?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let since = known.entry(row.get(0)?).or_default();
+            since.push((row.get(1)?, row.get(2)?));
+        }
+        Ok(Vcpus(known))
+    }
+
+    /// vCPU-milliseconds of a size between two instants; `now` where nothing is known of it.
+    pub fn between(&self, size: Size, start: i64, end: i64, now: i64) -> i128 {
+        let Some(since) = self.0.get(&size) else {
+            return i128::from(end - start) * i128::from(now);
+        };
+        let ends = since.iter().skip(1).map(|(at, _)| *at).chain([i64::MAX]);
+        since
+            .iter()
+            .zip(ends)
+            .map(|((from, vcpus), to)| {
+                let ms = to.min(end).saturating_sub(start.max(*from)).max(0);
+                i128::from(ms) * i128::from(*vcpus)
+            })
+            .sum()
+    }
 }
 
 /// When a price that is known next comes into force.

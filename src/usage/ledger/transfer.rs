@@ -266,6 +266,7 @@ pub fn import_events(
             }
         }
     }
+    keep_prices(tx, workspace, events)?;
     for (computer, mut chain) in chains {
         chain.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
         if chain.iter().any(|(_, _, state)| state.status.billable()) {
@@ -284,6 +285,27 @@ pub fn import_events(
         }
     }
     meter::apply(tx, changes)
+}
+
+/// Keeps the prices of the installation that events come from, as they show them, up to now.
+fn keep_prices(tx: &WriteTx<'_>, workspace: WorkspaceId, events: &[ExportedEvent]) -> Result<()> {
+    let mut seen: Vec<(i64, Size, i64)> = events
+        .iter()
+        .filter_map(|event| Some((event.at, event.size?, event.rate)))
+        .collect();
+    seen.sort_unstable();
+    let mut last: BTreeMap<Size, i64> = BTreeMap::new();
+    for (at, size, rate) in seen {
+        let before = last.insert(size, rate);
+        if before != Some(rate) {
+            tx.run(
+                "INSERT OR REPLACE INTO imported_rates (workspace_id, size, effective_from, until, rate)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                (workspace, size, before.map_or(0, |_| at), tx.now(), rate),
+            )?;
+        }
+    }
+    Ok(())
 }
 
 fn state(workspace: WorkspaceId, event: &ExportedEvent) -> Option<(ComputerId, State)> {

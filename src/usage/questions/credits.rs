@@ -8,7 +8,7 @@ use rusqlite::OptionalExtension;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::rollup::month_start;
+use super::rollup::{Exact, month_start};
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
@@ -76,8 +76,10 @@ pub struct CreditsUsage {
     compute_credits: i64,
     ai_credits: i64,
     total_credits: i64,
-    period_start: Timestamp,
-    period_end: Timestamp,
+    #[schema(value_type = Timestamp)]
+    period_start: Exact,
+    #[schema(value_type = Timestamp)]
+    period_end: Exact,
 }
 
 struct Account {
@@ -140,8 +142,8 @@ pub async fn credits_usage(
             compute_credits: credits,
             ai_credits: 0,
             total_credits: credits,
-            period_start: start,
-            period_end: tx.now(),
+            period_start: Exact(start),
+            period_end: Exact(tx.now()),
         })
     });
     Ok(Json(usage.await?))

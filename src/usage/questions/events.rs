@@ -4,7 +4,8 @@ use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::computers;
 use crate::db::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::http::DeletedQuery;
 use crate::http::List;
 use crate::http::PageQuery;
 use crate::http::Params;
@@ -16,7 +17,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use axum::Json;
 use axum::extract::State;
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row};
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -72,9 +73,21 @@ pub async fn list(
     caller: Caller,
     PathId(id): PathId<ComputerId>,
     page: Params<PageQuery>,
+    deleted: Params<DeletedQuery>,
 ) -> Result<Json<List<EventView>>> {
     let list = store.read(move |tx| {
-        computers::find(tx, &caller, id)?;
+        if deleted.get()?.included()? {
+            caller.check_past()?;
+            let sql = "SELECT tenant_id, workspace_id FROM computers WHERE id = ?1";
+            let found = tx.row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
+            let (tenant, workspace) = found
+                .optional()?
+                .ok_or_else(|| Error::not_found("computer"))?;
+            caller.within_reach(tenant, workspace)?;
+            caller.check_scope()?;
+        } else {
+            computers::find(tx, &caller, id)?;
+        }
         let page = page.get()?.page()?;
         let limit = if page.limit < 0 { NEWEST } else { page.limit };
         let total = tx.row(

@@ -12,8 +12,7 @@ use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::instant;
-use crate::http::{Params, PathId};
+use crate::http::{DeletedQuery, Params, PathId, instant};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -120,9 +119,10 @@ pub async fn explain(
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<ExplainQuery>,
+    deleted: Params<DeletedQuery>,
 ) -> Result<Json<Explanation>> {
     let explanation = store.read(move |tx| {
-        let workspace = workspaces::find(tx, &caller, id)?;
+        let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
         let mut fields = Fields::default();
         let ts = instant(&mut fields, "ts", query.ts.as_deref());

@@ -2,6 +2,7 @@
 //! Deleted workspaces stay in it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::Json;
 use axum::extract::State;
@@ -19,9 +20,11 @@ use crate::http::instant;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::store::Tx;
+use crate::usage::ledger::attribution::Attributions;
 use crate::usage::ledger::intervals;
+use crate::usage::ledger::rates::Vcpus;
 use crate::usage::meter::reading::readings;
-use crate::usage::meter::units::{Amount, Hours, UNITS_PER_CREDIT, apportion, narrow};
+use crate::usage::meter::units::{Amount, Hours, narrow, share};
 use std::sync::Arc;
 
 /// `GET /usage`
@@ -61,8 +64,10 @@ pub enum RollupBy {
 /// Usage by end user, project or workspace, the most expensive first.
 #[derive(Serialize, ToSchema)]
 pub struct Rollup {
-    period_start: Timestamp,
-    period_end: Timestamp,
+    #[schema(value_type = Timestamp)]
+    period_start: Exact,
+    #[schema(value_type = Timestamp)]
+    period_end: Exact,
     /// The rows add up to the organization's total.
     results: Vec<RollupRow>,
     /// Whole credits of the organization.
@@ -111,8 +116,10 @@ pub struct SummaryQuery {
 /// Usage of the organization in one object.
 #[derive(Serialize, ToSchema)]
 pub struct Summary {
-    period_start: Timestamp,
-    period_end: Timestamp,
+    #[schema(value_type = Timestamp)]
+    period_start: Exact,
+    #[schema(value_type = Timestamp)]
+    period_end: Exact,
     /// Running hours, summed over computers.
     compute_hours: Hours,
     /// The same in milliseconds.
@@ -127,6 +134,20 @@ pub struct Summary {
     total_credits: i64,
     /// The same in micro-credits.
     total_credits_micros: i64,
+}
+
+/// An instant of a period, with milliseconds where it has any: asked for again it gives the same numbers.
+#[derive(Clone, Copy)]
+pub struct Exact(pub Timestamp);
+
+impl Serialize for Exact {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> std::result::Result<S::Ok, S::Error> {
+        if self.0.0 % 1000 == 0 {
+            self.0.serialize(s)
+        } else {
+            s.serialize_str(&self.0.rfc3339_ms())
+        }
+    }
 }
 
 /// First instant of the calendar month of `now`, UTC.
@@ -170,8 +191,8 @@ pub async fn summary(
             shown += read[0].until(&read[1]);
         }
         Ok(Summary {
-            period_start: start,
-            period_end: end,
+            period_start: Exact(start),
+            period_end: Exact(end),
             compute_hours: shown.compute_hours,
             compute_ms: shown.compute_ms,
             storage_gb: 0.0,
@@ -217,8 +238,8 @@ pub async fn rollup(
             .collect::<Result<_>>()?;
         results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
         Ok(Rollup {
-            period_start: asked.start,
-            period_end: asked.end,
+            period_start: Exact(asked.start),
+            period_end: Exact(asked.end),
             results,
             total_credits,
         })
@@ -303,6 +324,7 @@ struct Part {
     exact: Amount,
     vcpu_ms: i128,
     credits: i64,
+    micros: i64,
 }
 
 impl Part {
@@ -323,7 +345,7 @@ impl Part {
             compute_ms: narrow(self.exact.ms),
             storage_gb_hours: 0.0,
             credit_cents: self.credits,
-            credits_micros: self.exact.micro_credits(),
+            credits_micros: self.micros,
         };
         match by {
             RollupBy::ExternalUserId => row.external_user_id = Some(key),
@@ -364,26 +386,51 @@ impl Rows<'_, '_> {
         let [start, end] = [asked.start, asked.end].map(|at| at.min(tx.now()).0);
         // By key, and whether the row is asked for: others take part in the distribution only.
         let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
-        let mut users: BTreeMap<ComputerId, Option<String>> = BTreeMap::new();
-        let mut projects: BTreeMap<ProjectId, Option<String>> = BTreeMap::new();
+        let mut users: BTreeMap<ComputerId, Attributions> = BTreeMap::new();
+        let mut projects: BTreeMap<ProjectId, Attributions> = BTreeMap::new();
+        let by_project = asked.by == RollupBy::ExternalProjectId;
+        let vcpus = Vcpus::load(tx)?;
         intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
             let state = &interval.opened.state;
             let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
-            let user = remembered(&mut users, interval.computer, tx, tenant, sql)?;
-            let mine = asked.user.is_none_or(|only| user.as_deref() == Some(only));
-            let key = match asked.by {
-                RollupBy::ExternalUserId => user,
-                RollupBy::ExternalProjectId => {
-                    let sql =
-                        "SELECT external_project_id FROM projects WHERE id = ?1 AND tenant_id = ?2";
-                    remembered(&mut projects, state.project, tx, tenant, sql)?
-                }
-                RollupBy::WorkspaceId => Some(workspace.to_string()),
+            let user = remembered(
+                &mut users,
+                interval.computer,
+                interval.computer.0,
+                tx,
+                tenant,
+                sql,
+            )?;
+            let sql = "SELECT external_project_id FROM projects WHERE id = ?1 AND tenant_id = ?2";
+            let project = match by_project {
+                true => Some(remembered(
+                    &mut projects,
+                    state.project,
+                    state.project.0,
+                    tx,
+                    tenant,
+                    sql,
+                )?),
+                false => None,
             };
-            let part = parts.entry((key, mine)).or_default();
-            let amount = interval.amount();
-            part.exact += amount;
-            part.vcpu_ms += amount.ms * i128::from(self.catalog.hardware(state.size).vcpus);
+            // Split where it changed whose it was.
+            let mut from = interval.start;
+            while from < interval.end {
+                let (user, user_until) = user.at(from);
+                let (project, project_until) = project.map_or((None, i64::MAX), |p| p.at(from));
+                let to = interval.end.min(user_until).min(project_until);
+                let mine = asked.user.is_none_or(|only| user == Some(only));
+                let key = match asked.by {
+                    RollupBy::ExternalUserId => user.map(str::to_owned),
+                    RollupBy::ExternalProjectId => project.map(str::to_owned),
+                    RollupBy::WorkspaceId => Some(workspace.to_string()),
+                };
+                let part = parts.entry((key, mine)).or_default();
+                part.exact += intervals::amount(&interval.opened, from, to);
+                let now = self.catalog.hardware(state.size).vcpus;
+                part.vcpu_ms += vcpus.between(state.size, from, to, now);
+                from = to;
+            }
             Ok(())
         })?;
         for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
@@ -395,37 +442,39 @@ impl Rows<'_, '_> {
             };
         }
         let read = readings(tx, workspace, &[start, end])?;
-        let total = read[0].until(&read[1]).credits_used;
-        let units: Vec<i128> = parts.values().map(|part| part.exact.units()).collect();
-        let shares = apportion(&units, UNITS_PER_CREDIT, total);
-        for (((key, mine), part), credits) in parts.into_iter().zip(shares) {
+        let exact: Vec<Amount> = parts.values().map(|part| part.exact).collect();
+        let shares = share(&exact, &read[0].until(&read[1]));
+        for (((key, mine), part), share) in parts.into_iter().zip(shares) {
             if mine {
                 let row = self.rows.entry(key).or_default();
                 row.exact += part.exact;
                 row.vcpu_ms += part.vcpu_ms;
-                row.credits += credits;
+                row.credits += share.credits_used;
+                row.micros += share.credits_micros;
             }
         }
         Ok(())
     }
 }
 
-/// A text column of a row by id, asked for once.
-fn remembered<K: Ord + Copy + rusqlite::ToSql>(
-    known: &mut BTreeMap<K, Option<String>>,
+/// What a subject was attributed to; its text column is asked for once.
+fn remembered<'a, K: Ord + Copy + rusqlite::ToSql>(
+    known: &'a mut BTreeMap<K, Attributions>,
     id: K,
+    subject: uuid::Uuid,
     tx: &Tx<'_>,
     tenant: TenantId,
     sql: &str,
-) -> Result<Option<String>> {
-    if let Some(text) = known.get(&id) {
-        return Ok(text.clone());
+) -> Result<&'a Attributions> {
+    match known.entry(id) {
+        Entry::Occupied(known) => Ok(known.into_mut()),
+        Entry::Vacant(unknown) => {
+            let text: Option<String> = tx
+                .prepare_cached(sql)?
+                .query_row((id, tenant), |row| row.get(0))
+                .optional()?
+                .flatten();
+            Ok(unknown.insert(Attributions::load(tx, subject, text)?))
+        }
     }
-    let text: Option<String> = tx
-        .prepare_cached(sql)?
-        .query_row((id, tenant), |row| row.get(0))
-        .optional()?
-        .flatten();
-    known.insert(id, text.clone());
-    Ok(text)
 }

@@ -14,7 +14,7 @@ use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Fields, Result};
-use crate::http::{Params, PathId, Room};
+use crate::http::{DeletedQuery, Params, PathId, Room};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::meter::reading::readings;
@@ -60,11 +60,12 @@ pub async fn workspace_series(
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<SeriesQuery>,
+    deleted: Params<DeletedQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let owner = caller.tenant_id();
     let reply = store.read(move |tx| {
-        let workspace = workspaces::find(tx, &caller, id)?;
+        let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
         let series = read_series(tx, workspace.view.tenant_id, id, &query)?;
         Ok((

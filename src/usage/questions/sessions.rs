@@ -1,6 +1,8 @@
 //! `GET /usage/sessions`: running intervals of the tenant's computers, newest first. A session is one
 //! computer running in one place at one size: a resize or a move ends it and begins the next.
 
+use std::collections::BTreeMap;
+
 use axum::Json;
 use axum::extract::State;
 use rusqlite::OptionalExtension;
@@ -65,13 +67,19 @@ pub struct Session {
     started_at: Timestamp,
     /// null while it runs.
     ended_at: Option<Timestamp>,
+    /// Its start, with milliseconds.
+    started_at_exact: String,
+    /// Its end, with milliseconds; null while it runs.
+    ended_at_exact: Option<String>,
+    /// Milliseconds until now or its end.
+    duration_ms: i64,
     /// Whole seconds until now or its end.
     duration_sec: i64,
     /// Credits, to the millionth.
     credit_cost: f64,
-    /// Whole credits.
+    /// Whole credits, as a meter of the computer shows them: all its sessions add up to what it used.
     credits_used: i64,
-    /// Micro-credits.
+    /// Micro-credits, likewise.
     credits_micros: i64,
 }
 
@@ -106,13 +114,9 @@ pub async fn sessions(
             + usize::try_from(page.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let next = skip.saturating_add(limit);
+        let shown: Vec<&Run> = found.iter().skip(skip).take(limit).collect();
         Ok(Sessions {
-            data: found
-                .iter()
-                .skip(skip)
-                .take(limit)
-                .map(|run| run.view(tx.now().0))
-                .collect(),
+            data: views(tx, &shown)?,
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
             meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
@@ -157,9 +161,11 @@ struct Run {
 }
 
 impl Run {
-    fn view(&self, now: i64) -> Session {
+    /// `before`: what the computer had consumed when it began.
+    fn view(&self, before: &Amount, now: i64) -> Session {
         let end = self.closed.unwrap_or(now);
-        let micros = self.amount.micro_credits();
+        let used = before.until(&(*before + self.amount));
+        let micros = used.credits_micros;
         #[expect(
             clippy::cast_precision_loss,
             reason = "for display; credits_micros is the integer"
@@ -173,9 +179,12 @@ impl Run {
             size: self.opened.state.size,
             started_at: Timestamp(self.opened.at),
             ended_at: self.closed.map(Timestamp),
+            started_at_exact: Timestamp(self.opened.at).rfc3339_ms(),
+            ended_at_exact: self.closed.map(|at| Timestamp(at).rfc3339_ms()),
+            duration_ms: end - self.opened.at,
             duration_sec: (end - self.opened.at) / 1000,
             credit_cost,
-            credits_used: self.amount.credits(),
+            credits_used: used.credits_used,
             credits_micros: micros,
         }
     }
@@ -185,6 +194,30 @@ impl Run {
         self.closed == Some(interval.start)
             && (a.workspace, a.project, a.size) == (b.workspace, b.project, b.size)
     }
+}
+
+/// The sessions of a page, newest first. Of one computer they follow each other without a gap, so that
+/// what it had consumed before the first of them is looked up once.
+fn views(tx: &Tx<'_>, runs: &[&Run]) -> Result<Vec<Session>> {
+    let mut meters: BTreeMap<ComputerId, Amount> = BTreeMap::new();
+    let mut views = Vec::with_capacity(runs.len());
+    for run in runs.iter().rev() {
+        let before = match meters.get(&run.computer) {
+            Some(before) => *before,
+            None => {
+                let mut before = Amount::default();
+                intervals::of_computer(tx, run.computer, 0, run.opened.at, |interval| {
+                    before += interval.amount();
+                    Ok(())
+                })?;
+                before
+            }
+        };
+        views.push(run.view(&before, tx.now().0));
+        meters.insert(run.computer, before + run.amount);
+    }
+    views.reverse();
+    Ok(views)
 }
 
 /// Appends the sessions of a computer that have some time in `[since, until)`, whole: also what lies

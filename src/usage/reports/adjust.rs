@@ -1,16 +1,20 @@
 //! `POST /usage/adjustments`: corrections. What was metered is never changed; a correction is one
 //! more event, with a signed amount, a reason and whoever posted it.
 
+use axum::Json;
+use axum::extract::State;
 use axum::response::Response;
+use rusqlite::Row;
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Reply};
+use crate::http::{List, Mutation, PageQuery, Params, Reply, id_param};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
@@ -67,6 +71,85 @@ pub async fn adjust(request: Mutation<Adjust>) -> Result<Response> {
             })
         })
         .await
+}
+
+/// `GET /usage/adjustments`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct AdjustmentsQuery {
+    /// Only of this workspace, live or deleted
+    #[param(value_type = Option<uuid::Uuid>)]
+    pub workspace_id: Option<String>,
+    /// Only those that count from here on, inclusive; RFC 3339
+    pub start: Option<String>,
+    /// Only those that count up to here, exclusive; RFC 3339
+    pub end: Option<String>,
+}
+
+/// `GET /usage/adjustments`: newest first.
+pub async fn list(
+    State(store): State<Store>,
+    caller: Caller,
+    query: Params<AdjustmentsQuery>,
+    page: Params<PageQuery>,
+) -> Result<Json<List<Adjustment>>> {
+    let list = store.read(move |tx| {
+        caller.check_past()?;
+        let (query, page) = (query.get()?, page.get()?.page()?);
+        let mut fields = Fields::default();
+        let mut instant = |name: &'static str, text: Option<&str>, default: i64| match text
+            .map(|text| Timestamp::parse(&text.replace(' ', "+")))
+        {
+            None => default,
+            Some(Some(at)) => at.0,
+            Some(None) => {
+                let text = "must be an RFC 3339 time such as 2026-05-10T00:00:00Z";
+                fields.push(name, text);
+                default
+            }
+        };
+        let start = instant("start", query.start.as_deref(), 0);
+        let end = instant("end", query.end.as_deref(), i64::MAX);
+        fields.finish()?;
+        let workspace: Option<WorkspaceId> =
+            id_param("workspace_id", query.workspace_id.as_deref())?;
+        let condition = "tenant_id = ?1 AND computer_id IS NULL AND (?2 IS NULL OR workspace_id = ?2)
+                         AND at >= ?3 AND at < ?4";
+        let asked = (caller.tenant_id(), workspace, start, end);
+        let total = tx
+            .prepare_cached(&format!(
+                "SELECT count(*) FROM compute_events WHERE {condition}"
+            ))?
+            .query_row(asked, |row| row.get(0))?;
+        let data = tx
+            .prepare_cached(&format!(
+                "SELECT * FROM compute_events WHERE {condition} ORDER BY at DESC, seq DESC LIMIT ?5 OFFSET ?6"
+            ))?
+            .query_map(
+                (asked.0, asked.1, asked.2, asked.3, page.limit, page.offset),
+                Adjustment::from_row,
+            )?
+            .collect::<Result<_, _>>()?;
+        Ok(page.list(data, total))
+    });
+    Ok(Json(list.await?))
+}
+
+impl Adjustment {
+    fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
+        Ok(Adjustment {
+            seq: row.get("seq")?,
+            id: row.get("event_id")?,
+            tenant_id: row.get("tenant_id")?,
+            workspace_id: row.get("workspace_id")?,
+            amount_micros: row.get::<_, Option<i64>>("amount_micros")?.unwrap_or(0),
+            at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
+            reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
+            actor: row.get::<_, Option<String>>("actor")?.unwrap_or_default(),
+            recorded_at: row.get("recorded_at")?,
+        })
+    }
 }
 
 fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment, bool)> {
@@ -165,7 +248,8 @@ fn tenant_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<TenantId> {
     .ok_or_else(|| Error::not_found("workspace"))
 }
 
-/// The correction that has this id already: the same again is a success that changes nothing.
+/// The correction that has this id already: the same again is a success that changes nothing. Its
+/// instant is part of it where the poster named one.
 fn repeated(tx: &Tx<'_>, new: &Adjustment, dated: bool) -> Result<Option<Adjustment>> {
     use rusqlite::OptionalExtension;
     let Some(id) = &new.id else { return Ok(None) };
@@ -173,19 +257,7 @@ fn repeated(tx: &Tx<'_>, new: &Adjustment, dated: bool) -> Result<Option<Adjustm
         .row(
             "SELECT * FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2",
             (new.tenant_id, id),
-            |row| {
-                Ok(Adjustment {
-                    seq: row.get("seq")?,
-                    id: row.get("event_id")?,
-                    tenant_id: row.get("tenant_id")?,
-                    workspace_id: row.get("workspace_id")?,
-                    amount_micros: row.get::<_, Option<i64>>("amount_micros")?.unwrap_or(0),
-                    at: row.get::<_, Timestamp>("at")?.rfc3339_ms(),
-                    reason: row.get::<_, Option<String>>("reason")?.unwrap_or_default(),
-                    actor: row.get::<_, Option<String>>("actor")?.unwrap_or_default(),
-                    recorded_at: row.get("recorded_at")?,
-                })
-            },
+            Adjustment::from_row,
         )
         .optional()?;
     let same = |old: &Adjustment| {

@@ -13,14 +13,14 @@ use axum::response::Response;
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::report::{Parsed, Report, parse};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
 use crate::computers::lifecycle;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Reply};
+use crate::http::{Mutation, Params, Reply};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::limits;
 use crate::projects;
@@ -45,6 +45,16 @@ pub struct Ingest {
     /// 1 to 10,000 events, in any order
     #[schema(value_type = Vec<Report>, required = true, min_items = 1, max_items = 10_000)]
     pub events: Vec<Value>,
+}
+
+/// `POST /compute-events`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct IngestQuery {
+    /// 1: one event that cannot be taken refuses all of them
+    #[param(value_type = Option<bool>)]
+    pub all_or_nothing: Option<String>,
 }
 
 /// What became of the events.
@@ -82,13 +92,35 @@ pub struct OverLimit {
 }
 
 /// `POST /compute-events`
-pub async fn ingest(State(fleet): State<Fleet>, request: Mutation<Ingest>) -> Result<Response> {
+pub async fn ingest(
+    State(fleet): State<Fleet>,
+    query: Params<IngestQuery>,
+    request: Mutation<Ingest>,
+) -> Result<Response> {
     request
-        .run(move |tx, caller, input| take(tx, &fleet, caller, input?).map(Reply::ok))
+        .run(move |tx, caller, input| {
+            let whole = match query.get()?.all_or_nothing.as_deref() {
+                None | Some("0" | "false") => false,
+                Some("1" | "true") => true,
+                Some(_) => return Err(Error::field("all_or_nothing", "must be true or false")),
+            };
+            let reply = take(tx, &fleet, caller, input?, whole)?;
+            Ok(if reply.rejected.is_empty() {
+                Reply::ok(reply)
+            } else {
+                Reply::partly(reply)
+            })
+        })
         .await
 }
 
-fn take(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, input: Ingest) -> Result<Ingested> {
+fn take(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    caller: &Caller,
+    input: Ingest,
+    whole: bool,
+) -> Result<Ingested> {
     if input.events.is_empty() || input.events.len() > MAX_EVENTS {
         return Err(Error::field(
             "events",
@@ -130,6 +162,13 @@ fn take(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, input: Ingest) -> Resu
         }
     }
     if reply.rejected.len() == count {
+        return Err(all_refused(reply.rejected));
+    }
+    if whole && !reply.rejected.is_empty() {
+        // Invalid, even where one of them alone would be a conflict: nothing was wrong with the others.
+        for rejected in &mut reply.rejected {
+            rejected.conflict = false;
+        }
         return Err(all_refused(reply.rejected));
     }
 
@@ -401,7 +440,10 @@ fn over_limit(
     let Some(computer) = computers::load(tx, id)? else {
         return Ok(());
     };
-    let workspace = workspaces::reach(tx, caller, computer.workspace_id)?;
+    // What cannot be looked at is not told of, and is no reason to refuse all others.
+    let Ok(workspace) = workspaces::reach(tx, caller, computer.workspace_id) else {
+        return Ok(());
+    };
     let effective = limits::effective(tx, &fleet.config.file, &workspace)?;
     let workspace_id = computer.workspace_id;
     let count = workspace.view.computer_count;
