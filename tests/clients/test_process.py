@@ -416,7 +416,7 @@ def test_every_command_ends_quietly_when_its_reader_has_left(tmp_path):
             ("computers", "ls"),
             ("computers", "rm", "c"),
             ("tenants", "list", *data),
-            ("tenants", "create", "Other", *data),
+            ("tenants", "create", "--name", "Other", *data),
             ("keys", "list", *data),
             ("verify", *data),
             ("scenario", "list"),
