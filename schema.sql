@@ -270,7 +270,7 @@ CREATE TABLE idempotency (
     seq          INTEGER PRIMARY KEY                 -- in the order of age: what is old is found without an index
 ) STRICT;
 -- Where a reply is, for those up to `indexed_to`. With every request this index would cost as much as all
--- the rest of a small write, since keys are random; src/http/replies.rs says how later ones are found.
+-- the rest of a small write, since keys are random; src/http/idempotency/store.rs says how later ones are found.
 CREATE TABLE idempotency_index (
     place BLOB PRIMARY KEY CHECK (length(place) = 24),   -- half of key_id and half of request
     seq   INTEGER NOT NULL
@@ -463,7 +463,7 @@ END;
 --                                         that one look-up reads the meter at any millisecond
 --
 -- Everything here can be dropped and is then rebuilt from compute_events, row for row the same
--- (src/usage/rebuild/*.sql; `workspaced verify` proves it on a live database). A late event changes
+-- (src/usage/ledger/rebuild/*.sql; `workspaced verify` proves it on a live database). A late event changes
 -- its own hour and the hour of that computer's next event; the order of arrival leaves no trace.
 
 -- One change of a workspace's flow, or one correction; `seq` is that of the event. A computer that
@@ -515,7 +515,7 @@ CREATE TABLE metered_computers (
 
 -- The tariff: what an hour of a size costs, since when. Rows of the past are never touched; rows
 -- ahead of the clock follow the configuration file. Computers that run across a change get an event
--- `computer.repriced` at its instant (src/usage/rates.rs).
+-- `computer.repriced` at its instant (src/usage/ledger/rates.rs).
 CREATE TABLE rates (
     size           TEXT NOT NULL,
     effective_from INTEGER NOT NULL,                 -- 0: since ever

@@ -227,6 +227,16 @@ function drawTop() {
     h(
       "a",
       {
+        class: "icon-button roomy",
+        href: "/docs/manual",
+        title: "Manual",
+        "aria-label": "Manual",
+      },
+      icon("book"),
+    ),
+    h(
+      "a",
+      {
         class: "icon-button",
         href: "/docs",
         title: "API reference",

@@ -1,8 +1,11 @@
-//! The action authority (CONTRACT §12.5): a client for tools asks, before each of its actions,
+//! The action authority: a client for tools asks, before each of its actions,
 //! whether it may. Here the key's scopes are the answer.
 
-use axum::Json;
+use std::sync::Arc;
+
 use axum::response::Response;
+use axum::{Extension, Json};
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -12,58 +15,25 @@ use crate::access::caller::Caller;
 use crate::access::scopes::covers;
 use crate::error::{Error, Result};
 use crate::http::{List, Mutation, Reply};
+use crate::rules::hosted::OTHER_CAPABILITIES;
 
-/// What tools may ask for here, with the scope that each needs (none: any key).
-const CAPABILITIES: &[(&str, Option<&str>)] = &[
-    ("organization.list", None),
-    ("organization.current", None),
-    ("organization.switch", None),
-    ("workspace.list", Some("workspaces:read")),
-    ("workspace.create", Some("workspaces:write")),
-    ("workspace.get", Some("workspaces:read")),
-    ("workspace.update", Some("workspaces:write")),
-    ("workspace.delete", Some("workspaces:write")),
-    ("workspace.stats", Some("workspaces:read")),
-    ("workspace.usage", Some("usage:read")),
-    ("workspace.settings.update", Some("workspaces:write")),
-    ("workspace.computers.list", Some("computers:read")),
-    ("workspace.projects.list", Some("projects:read")),
-    ("computer.create", Some("computers:write")),
-    ("computer.list", Some("computers:read")),
-    ("computer.get", Some("computers:read")),
-    ("computer.update", Some("computers:write")),
-    ("computer.destroy", Some("computers:write")),
-    ("computer.start", Some("computers:write")),
-    ("computer.stop", Some("computers:write")),
-    ("computer.restart", Some("computers:write")),
-    ("computer.resize", Some("computers:write")),
-    ("computer.clone", Some("computers:write")),
-    ("computer.move", Some("computers:write")),
-    ("computer.metrics", Some("usage:read")),
-    ("computer.auto_stop.get", Some("computers:read")),
-    ("computer.auto_stop.update", Some("computers:write")),
-    ("computer.list.regions", None),
-    ("project.list", Some("projects:read")),
-    ("project.get", Some("projects:read")),
-    ("project.create", Some("projects:write")),
-    ("project.update", Some("projects:write")),
-    ("project.delete", Some("projects:write")),
-    ("api.key.list", Some("keys:admin")),
-    ("api.key.create", Some("keys:admin")),
-    ("api.key.delete", Some("keys:admin")),
-    ("webhook.list", Some("webhooks:read")),
-    ("webhook.create", Some("webhooks:write")),
-    ("webhook.delete", Some("webhooks:write")),
-    ("webhook.test", Some("webhooks:write")),
-    ("usage.get", Some("usage:read")),
-    ("usage.summary", Some("usage:read")),
-    ("usage.sessions", Some("usage:read")),
-    ("billing.usage", Some("usage:read")),
-    ("billing.plan", None),
-    ("credits.balance", Some("usage:read")),
-    ("region.list", None),
-    ("template.list", None),
-];
+/// What tools may ask for: of the route table, with the scope of the route, and of the hosted platform's
+/// other products, which are allowed so that the tool meets the 404 that explains it.
+pub struct Capabilities(Vec<(&'static str, Option<&'static str>)>);
+
+impl Capabilities {
+    /// In the order in which they are listed.
+    pub fn new(served: impl IntoIterator<Item = (&'static str, Option<&'static str>)>) -> Self {
+        let mut all: Vec<_> = served.into_iter().collect();
+        all.extend(OTHER_CAPABILITIES.iter().map(|name| (*name, None)));
+        Capabilities(all)
+    }
+
+    fn scope(&self, name: &str) -> Option<&'static str> {
+        let found = self.0.iter().find(|(known, _)| *known == name);
+        found.and_then(|(_, scope)| *scope)
+    }
+}
 
 /// One capability.
 #[derive(Serialize, ToSchema)]
@@ -123,14 +93,16 @@ pub struct Decision {
 
 fn fingerprint(name: &str) -> String {
     let hash = Sha256::digest(format!("workspaced capability 1 {name}"));
-    hash.iter()
-        .take(16)
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    HEXLOWER.encode(&hash[..16])
 }
 
 /// `GET /actions/catalog`
-pub async fn catalog(_: Caller) -> Json<List<Capability>> {
-    let data: Vec<_> = CAPABILITIES
+pub async fn catalog(
+    Extension(known): Extension<Arc<Capabilities>>,
+    _: Caller,
+) -> Json<List<Capability>> {
+    let data = known
+        .0
         .iter()
         .map(|(name, scope)| {
             let writes = scope.is_some_and(|s| !s.ends_with(":read"));
@@ -144,15 +116,15 @@ pub async fn catalog(_: Caller) -> Json<List<Capability>> {
             }
         })
         .collect();
-    Json(List {
-        total: i64::try_from(data.len()).unwrap_or(i64::MAX),
-        data,
-    })
+    Json(List::whole(data))
 }
 
 /// `POST /actions/authorize`: the key's scopes decide; what is not part of this server is allowed,
 /// so that the tool meets the 404 that explains it.
-pub async fn authorize(request: Mutation<Authorize>) -> Result<Response> {
+pub async fn authorize(
+    Extension(known): Extension<Arc<Capabilities>>,
+    request: Mutation<Authorize>,
+) -> Result<Response> {
     request
         .run(move |_, caller, input| {
             let capability = match input?.capability {
@@ -168,10 +140,7 @@ pub async fn authorize(request: Mutation<Authorize>) -> Result<Response> {
                 .ok_or_else(|| {
                     Error::field("capability", "must have a name of 1 to 255 characters")
                 })?;
-            let needed = CAPABILITIES
-                .iter()
-                .find(|(name, _)| *name == capability)
-                .and_then(|(_, scope)| *scope);
+            let needed = known.scope(&capability);
             let reason = needed
                 .filter(|scope| !covers(&caller.key().scopes, scope))
                 .map(|scope| format!("this key lacks the scope {scope}"));

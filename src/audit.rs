@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use rusqlite::{Row, named_params};
+use rusqlite::{Row, ToSql, named_params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::num::NonZeroU32;
@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::Params;
+use crate::http;
+use crate::http::{PageMeta, PageQuery, Params, instant};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::json;
-use crate::store::Store;
 use crate::store::{Tx, WriteTx};
 
 /// Who did it.
@@ -164,6 +165,8 @@ const MAX_LIMIT: i64 = 100;
 /// Rows that one page looks through at the most. A filter that matches little then answers a short
 /// page with a cursor to go on from, instead of reading years.
 const LOOK_THROUGH: i64 = 20_000;
+/// The same where pages are numbered or skipped to, since a short page is the end of those.
+const LOOK_SKIPPING: i64 = 200_000;
 
 /// `GET /audit-log`
 #[derive(Deserialize, IntoParams, Default)]
@@ -173,6 +176,18 @@ pub struct ListQuery {
     /// Rows at the most, 1 to 100
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub limit: Option<String>,
+    /// Rows to skip; goes with `limit`
+    #[param(value_type = Option<i64>, minimum = 0)]
+    pub offset: Option<String>,
+    /// Page number from 1; goes with `per_page`
+    #[param(value_type = Option<i64>, minimum = 1)]
+    pub page: Option<String>,
+    /// Rows per page, 1 to 100 (20 when only `page` is given)
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub per_page: Option<String>,
+    /// Another name of `per_page`
+    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
+    pub page_size: Option<String>,
     /// `next_cursor` of the page before: older rows than those
     pub cursor: Option<String>,
     /// Another name of `cursor`
@@ -209,6 +224,8 @@ pub struct Page {
     data: Vec<AuditRow>,
     /// Send it as `cursor` for older rows; null when there are none.
     next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
 }
 
 /// One change, under all the names that clients look for.
@@ -289,6 +306,8 @@ impl AuditRow {
 /// [`ListQuery`], checked.
 struct Filter {
     limit: i64,
+    /// By offset or number, if the page is asked for in that way.
+    skip: Option<http::Page>,
     below: i64,
     kind: Option<String>,
     actor: Option<Uuid>,
@@ -302,16 +321,21 @@ struct Filter {
 impl ListQuery {
     fn check(self) -> Result<Filter> {
         let mut fields = Fields::default();
-        let limit = match self.limit.as_deref().map(str::parse) {
-            None => MAX_LIMIT,
-            Some(Ok(n)) if (1..=MAX_LIMIT).contains(&n) => n,
-            Some(_) => {
-                fields.push(
-                    "limit",
-                    format!("must be a whole number from 1 to {MAX_LIMIT}"),
-                );
-                MAX_LIMIT
-            }
+        let skips = [&self.offset, &self.page, &self.per_page, &self.page_size]
+            .iter()
+            .any(|given| given.is_some());
+        let query = PageQuery {
+            page: self.page,
+            page_size: self.page_size,
+            per_page: self.per_page,
+            limit: self.limit,
+            offset: self.offset,
+        };
+        let page = query.read(&mut fields);
+        let limit = if page.limit < 0 {
+            MAX_LIMIT
+        } else {
+            page.limit
         };
         let cursor = self.cursor.or(self.after).or(self.before);
         let below = match cursor.as_deref().map(str::parse) {
@@ -322,6 +346,9 @@ impl ListQuery {
                 0
             }
         };
+        if skips && below != i64::MAX {
+            fields.push("cursor", "cannot be combined with offset or page");
+        }
         let kind = self.r#type.or(self.action);
         // It becomes a GLOB pattern, of which only the star is meant.
         let word = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'*');
@@ -345,21 +372,14 @@ impl ListQuery {
         let actor = id("actor_id", self.actor_id);
         let resource = id("resource_id", self.resource_id);
         let workspace = id("workspace_id", self.workspace_id);
-        let mut instant = |name: &'static str, text: Option<String>| {
-            let text = text?;
-            let at = Timestamp::parse(&text.replace(' ', "+"));
-            if at.is_none() {
-                fields.push(
-                    name,
-                    "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-                );
-            }
-            at
-        };
-        let (since, until) = (instant("since", self.since), instant("until", self.until));
+        let (since, until) = (
+            instant(&mut fields, "since", self.since.as_deref()),
+            instant(&mut fields, "until", self.until.as_deref()),
+        );
         fields.finish()?;
         Ok(Filter {
             limit,
+            skip: skips.then_some(page),
             below,
             kind,
             actor,
@@ -399,40 +419,84 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     } else {
         "tenant_id = :tenant AND :workspace IS NULL"
     };
-    let sql = format!(
-        "WITH newest AS (SELECT * FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT :look)
-         SELECT * FROM newest WHERE (:kind IS NULL OR type GLOB :kind) AND (:actor IS NULL OR actor_id = :actor)
+    let matching = "(:kind IS NULL OR type GLOB :kind) AND (:actor IS NULL OR actor_id = :actor)
              AND (:resource_type IS NULL OR resource_type = :resource_type)
              AND (:resource IS NULL OR resource_id = :resource)
-             AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)
-         ORDER BY seq DESC LIMIT :limit"
+             AND (:since IS NULL OR at >= :since) AND (:until IS NULL OR at < :until)";
+    let newest = format!(
+        "WITH newest AS (SELECT * FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT :look)"
     );
     let blob = |id: Option<Uuid>| id.map(Uuid::into_bytes);
-    let mut statement = tx.prepare_cached(&sql)?;
-    let mut rows = statement.query(named_params! {
-        ":tenant": caller.tenant_id(), ":workspace": workspace, ":below": filter.below, ":look": LOOK_THROUGH,
-        ":kind": filter.kind, ":actor": blob(filter.actor), ":resource_type": filter.resource_type,
-        ":resource": blob(filter.resource), ":since": filter.since, ":until": filter.until,
-        ":limit": filter.limit,
-    })?;
+    let look = if filter.skip.is_some() {
+        LOOK_SKIPPING
+    } else {
+        LOOK_THROUGH
+    };
+    let (tenant, actor, resource) = (
+        caller.tenant_id(),
+        blob(filter.actor),
+        blob(filter.resource),
+    );
+    let offset = filter.skip.map_or(0, |page| page.offset);
+    let all = named_params! {
+        ":tenant": tenant, ":workspace": workspace, ":below": filter.below, ":look": look,
+        ":kind": filter.kind, ":actor": actor, ":resource_type": filter.resource_type,
+        ":resource": resource, ":since": filter.since, ":until": filter.until,
+    };
+    let mut params = all.to_vec();
+    params.extend([
+        (":limit", &filter.limit as &dyn ToSql),
+        (":offset", &offset),
+    ]);
+    let mut statement = tx.prepare_cached(&format!(
+        "{newest} SELECT * FROM newest WHERE {matching} ORDER BY seq DESC LIMIT :limit OFFSET :offset"
+    ))?;
+    let mut rows = statement.query(params.as_slice())?;
     let mut data = Vec::new();
     while let Some(row) = rows.next()? {
         data.push(AuditRow::from_row(row)?);
     }
-    let next_cursor = match data.last() {
-        Some(last) if i64::try_from(data.len()).is_ok_and(|n| n == filter.limit) => Some(last.id.clone()),
-        // Short: either all was looked at, or as much as one page may look at.
-        _ => tx
-            .prepare_cached(&format!(
-                "SELECT seq FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT 1 OFFSET :look - 1"
-            ))?
-            .query(named_params! {
-                ":tenant": caller.tenant_id(), ":workspace": workspace, ":below": filter.below, ":look": LOOK_THROUGH,
-            })?
-            .next()?
-            .map(|row| row.get::<_, i64>(0))
-            .transpose()?
-            .map(|seq| seq.to_string()),
+    let full = i64::try_from(data.len()).is_ok_and(|n| n == filter.limit);
+    // The oldest row that this page could look at, if it is not the oldest of all.
+    let unseen = |tx: &Tx<'_>| -> Result<Option<i64>> {
+        let sql = format!(
+            "SELECT seq FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT 1 OFFSET :look - 1"
+        );
+        let mut statement = tx.prepare_cached(&sql)?;
+        let mut rows = statement.query(named_params! {
+            ":tenant": tenant, ":workspace": workspace, ":below": filter.below, ":look": look,
+        })?;
+        let row = rows.next()?;
+        Ok(row.map(|row| row.get::<_, i64>(0)).transpose()?)
     };
-    Ok(Page { data, next_cursor })
+    let next_cursor = match data.last() {
+        Some(last) if full => Some(last.id.clone()),
+        // A short page means the end to who skips: it may not be one of a log that was not read to its end.
+        _ if filter.skip.is_some() && unseen(tx)?.is_some() => {
+            return Err(Error::field(
+                "offset",
+                format!(
+                    "goes beyond the newest {LOOK_SKIPPING} entries; use cursor, since or until for older ones"
+                ),
+            ));
+        }
+        _ if filter.skip.is_some() => None,
+        // Short: either all was looked at, or as much as one page may look at.
+        _ => unseen(tx)?.map(|seq| seq.to_string()),
+    };
+    let meta = match filter.skip {
+        Some(page) if page.numbered.is_some() => {
+            let count = format!("{newest} SELECT count(*) FROM newest WHERE {matching}");
+            page.meta(
+                tx.prepare_cached(&count)?
+                    .query_row(all, |row| row.get(0))?,
+            )
+        }
+        _ => None,
+    };
+    Ok(Page {
+        data,
+        next_cursor,
+        meta,
+    })
 }

@@ -1,9 +1,9 @@
 //! Backups of the service: by the clock, and when an operator asks. Both go to the directory of
 //! `--backup-dir` and nowhere else; a caller never names a path.
 
+use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Json;
@@ -17,10 +17,11 @@ use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
-use crate::store::{self, Store};
-use crate::store::{Backup, Target};
+use crate::store;
+use crate::store::{Backup, StoreError, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
@@ -114,12 +115,7 @@ pub async fn list(State(backups): State<Backups>, _: Caller) -> Result<Json<Back
         every_seconds: settings.map(|s| s.every.as_secs()).filter(|s| *s > 0),
         keep: settings.map(|s| s.keep),
         running: backups.0.running.try_lock().is_err(),
-        last_error: backups
-            .0
-            .last_error
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone(),
+        last_error: backups.0.last_error.lock().clone(),
     }))
 }
 
@@ -172,11 +168,7 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
     };
     let made = blocking(&db, move |db| store::take_backup(db, &target, now)).await;
     let error = made.as_ref().err().map(|e| e.message().to_owned());
-    *backups
-        .0
-        .last_error
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner) = error;
+    *backups.0.last_error.lock() = error;
     if let Ok(backup) = &made {
         tracing::info!(file = %backup.file.display(), bytes = backup.bytes, "backup made");
     }
@@ -186,12 +178,13 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
 /// Runs `f` on a thread that may wait for the disk.
 async fn blocking<T: Send + 'static>(
     path: &Path,
-    f: impl FnOnce(&Path) -> Result<T> + Send + 'static,
+    f: impl FnOnce(&Path) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T> {
     let path = path.to_owned();
-    tokio::task::spawn_blocking(move || f(&path))
+    let done = tokio::task::spawn_blocking(move || f(&path))
         .await
-        .map_err(Error::internal)?
+        .map_err(Error::internal)?;
+    Ok(done?)
 }
 
 /// Makes a backup whenever the newest one is old enough, until `stop` changes. What counts is the
@@ -206,7 +199,12 @@ pub async fn run(backups: Backups, mut stop: watch::Receiver<bool>) {
     loop {
         let newest = blocking(&dir, store::list_backups)
             .await
-            .map(|all| all.first().map(|b| b.created_at));
+            // One that is dated ahead was made while the clock was wrong, and says nothing of when the next is due.
+            .map(|all| {
+                all.iter()
+                    .map(|b| b.created_at)
+                    .find(|at| *at <= backups.0.store.now())
+            });
         let mut wait = match newest {
             Ok(Some(at)) => every.saturating_sub(age(at, backups.0.store.now())),
             Ok(None) => Duration::ZERO,
@@ -229,7 +227,6 @@ pub async fn run(backups: Backups, mut stop: watch::Receiver<bool>) {
     }
 }
 
-/// One that is dated ahead of the clock counts as new.
 fn age(at: Timestamp, now: Timestamp) -> Duration {
     Duration::from_millis(u64::try_from(now.0.saturating_sub(at.0)).unwrap_or(0))
 }

@@ -3,8 +3,9 @@
 //! Everything that has a time gets it from the transaction ([`crate::store::Tx::now`]), which
 //! stamps it once from the [`Clock`] of the store. Tests and development mode drive the clock by hand.
 
+use parking_lot::Mutex;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize, Serializer};
@@ -219,16 +220,14 @@ impl Clock {
     pub fn course(&self) -> Option<Course> {
         match self {
             Clock::System => None,
-            Clock::Driven(course) | Clock::Manual(course) => {
-                Some(*course.lock().unwrap_or_else(PoisonError::into_inner))
-            }
+            Clock::Driven(course) | Clock::Manual(course) => Some(*course.lock()),
         }
     }
 
     /// Gives a driven clock another course; the system's stays as it is.
     pub fn steer(&self, to: Course) {
         if let Clock::Driven(course) | Clock::Manual(course) = self {
-            *course.lock().unwrap_or_else(PoisonError::into_inner) = to;
+            *course.lock() = to;
         }
     }
 

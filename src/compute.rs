@@ -2,19 +2,22 @@
 
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http::List;
 use crate::rules::catalog::Catalog;
 use crate::rules::catalog::REGION;
 use crate::rules::size::Size;
-use crate::store::Store;
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use utoipa::ToSchema;
+
+/// The one product that there is here.
+const PRODUCT: &str = "computer";
 
 /// A row that never comes: the lists of products that are not part of this server.
 #[derive(Serialize, ToSchema, Debug, Clone)]
@@ -68,8 +71,23 @@ pub struct Template {
     default_size: Size,
     size_ids: Vec<Size>,
     supported_sizes: Vec<Size>,
-    artifact_readiness: Vec<Empty>,
+    product: &'static str,
+    artifact_readiness: Vec<Readiness>,
+    /// The same.
+    sizes: Vec<Readiness>,
     created_at: Timestamp,
+}
+
+/// That a template can be started in a size: here always, on the one machine that there is.
+#[derive(Serialize, ToSchema, Clone)]
+pub struct Readiness {
+    template_id: String,
+    size: Size,
+    /// Always ready.
+    state: &'static str,
+    ready: bool,
+    ready_nodes: i64,
+    checked_nodes: i64,
 }
 
 /// One template under `data`.
@@ -105,6 +123,8 @@ pub struct Product {
 pub struct CatalogData {
     products: Vec<Product>,
     sizes: Vec<SizeRow>,
+    /// Of all templates.
+    artifact_readiness: Vec<Readiness>,
     generated_at: Timestamp,
 }
 
@@ -158,6 +178,17 @@ impl Offer {
     }
 
     fn template_rows(&self) -> Vec<Template> {
+        let ready = |name: &String| -> Vec<Readiness> {
+            let row = |size| Readiness {
+                template_id: name.clone(),
+                size,
+                state: "ready",
+                ready: true,
+                ready_nodes: 1,
+                checked_nodes: 1,
+            };
+            Size::ALL.into_iter().map(row).collect()
+        };
         let row = |name: &String| Template {
             id: name.clone(),
             template_id: name.clone(),
@@ -167,7 +198,9 @@ impl Offer {
             default_size: Size::Small,
             size_ids: Size::ALL.to_vec(),
             supported_sizes: Size::ALL.to_vec(),
-            artifact_readiness: Vec::new(),
+            product: PRODUCT,
+            artifact_readiness: ready(name),
+            sizes: ready(name),
             created_at: Timestamp(0),
         };
         self.catalog.templates.iter().map(row).collect()
@@ -175,8 +208,7 @@ impl Offer {
 }
 
 fn list<T>(data: Vec<T>) -> Json<List<T>> {
-    let total = i64::try_from(data.len()).unwrap_or(i64::MAX);
-    Json(List { data, total })
+    Json(List::whole(data))
 }
 
 /// `GET /compute/sizes`
@@ -216,8 +248,8 @@ pub async fn templates_legacy(State(offer): State<Offer>, _: Caller) -> Json<Tem
 pub async fn catalog(State(offer): State<Offer>, _: Caller) -> Json<CatalogReply> {
     let default = offer.catalog.default_template().to_owned();
     let product = Product {
-        id: "computer",
-        product_id: "computer",
+        id: PRODUCT,
+        product_id: PRODUCT,
         name: "Computer",
         description: "A machine inside a project",
         default_template: default.clone(),
@@ -226,7 +258,9 @@ pub async fn catalog(State(offer): State<Offer>, _: Caller) -> Json<CatalogReply
         size_ids: Size::ALL.to_vec(),
         templates: offer.template_rows(),
     };
+    let readiness = |template: &Template| template.artifact_readiness.clone();
     let data = CatalogData {
+        artifact_readiness: product.templates.iter().flat_map(readiness).collect(),
         products: vec![product],
         sizes: offer.size_rows(),
         generated_at: offer.store.now(),

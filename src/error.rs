@@ -2,7 +2,7 @@
 //!
 //! Variants are what a *client* can do about it, so there are few; the code tells more. An
 //! [`Error`] travels by `?` to the edge, where [`crate::http`] adds the request id, writes the
-//! body of CONTRACT §3.2 and logs what happened inside, once. Internal detail never leaves.
+//! one error body and logs what happened inside, once. Internal detail never leaves.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,6 +11,8 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
+
+use crate::store::{Failure, Fault, StoreError};
 
 /// The result of everything that can be refused.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -37,18 +39,7 @@ struct Inner {
     fault: Option<Fault>,
 }
 
-/// What can fail of the storage.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fault {
-    /// No space, or no space that this process may use.
-    Full,
-    /// The disk or the file system refuses.
-    Io,
-    /// The database file is damaged.
-    Damaged,
-}
-
-/// The text of S for a slug, an external id or a domain that somebody has.
+/// The text for a slug, an external id or a domain that is taken; clients look for it.
 pub const TAKEN: &str = "has already been taken";
 
 impl Error {
@@ -71,7 +62,7 @@ impl Error {
         Self::new(StatusCode::BAD_REQUEST, code, message)
     }
 
-    /// 401 `invalid_token`: no, an unknown, a revoked or an expired key (CONTRACT §1.5).
+    /// 401 `invalid_token`: no, an unknown, a revoked or an expired key.
     pub fn unauthorized(message: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "invalid_token", message)
     }
@@ -151,7 +142,7 @@ impl Error {
         fields.into_error()
     }
 
-    /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict (CONTRACT §3.6).
+    /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict.
     pub fn limit(message: impl Into<String>, details: Value) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message).with_details(details)
     }
@@ -240,17 +231,12 @@ impl Error {
         self.0.internal.as_deref()
     }
 
-    /// What of the storage failed, where it was that.
-    pub fn fault(&self) -> Option<Fault> {
-        self.0.fault
-    }
-
     /// Seconds for the `Retry-After` header.
     pub fn retry_after(&self) -> Option<u32> {
         self.0.retry_after
     }
 
-    /// The one error body (CONTRACT §3.2): the documented object, and its parts at top level for
+    /// The one error body: the documented object, and its parts at top level for
     /// the clients that look there.
     pub fn body(&self, request_id: &str) -> Value {
         let e = &*self.0;
@@ -291,6 +277,27 @@ impl IntoResponse for Error {
             .extensions_mut()
             .insert(Carried(std::sync::Arc::new(self)));
         response
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(e: StoreError) -> Self {
+        match e {
+            StoreError::Busy(text, seconds) => Error::unavailable(text, seconds),
+            StoreError::Undecided(e) => Error::of_sqlite(&e).undecided(),
+            StoreError::Damaged => Error::damaged(),
+            StoreError::Sqlite(e) => Error::of_sqlite(&e),
+            StoreError::Io(e, path) => Error::of_io(&e, &path),
+            StoreError::Exists(text) => Error::conflict("BACKUP_EXISTS", text),
+            StoreError::Refused(code, text) => Error::bad_request(code, text),
+            StoreError::Internal(detail) => Error::internal(detail),
+        }
+    }
+}
+
+impl Failure for Error {
+    fn fault(&self) -> Option<Fault> {
+        self.0.fault
     }
 }
 

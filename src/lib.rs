@@ -19,8 +19,9 @@
 //! | kit | `http` | parameters, bodies, idempotent changes, lists, connections |
 //! | access | `access` | who asks: keys, callers, scopes, sessions, throttling |
 //! | rules | `rules` | configuration, sizes, statuses, prices, what names may look like |
+//! | errors | `db`, `error`, `json` | the one error type and body; what the store says becomes one |
 //! | store | `store` | one writer with shared durable commits, a fixed number of readers, the schema's version |
-//! | ground | `error`, `json`, `ids`, `clock` | what all of them share |
+//! | ground | `ids`, `clock` | what all of them share |
 //!
 //! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
 //! configuration from `rules::config`. `clippy.toml` closes the other doors.
@@ -35,6 +36,7 @@ pub mod cli;
 mod clock;
 mod compute;
 mod computers;
+mod db;
 mod dev;
 mod domains;
 mod error;
@@ -65,6 +67,7 @@ pub mod testing {
     pub use crate::audit::{Actor, Entry};
     pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp};
     pub use crate::computers::lifecycle::run_due;
+    pub use crate::db::Store;
     pub use crate::error::Error;
     pub use crate::http::{idempotency, serve};
     pub use crate::ids::{TenantId, WorkspaceId};
@@ -74,7 +77,7 @@ pub mod testing {
     pub use crate::rules::host::normalize_host;
     pub use crate::rules::hosted::BASE;
     pub use crate::rules::text;
-    pub use crate::store::{SCHEMA, Store, Tx, VERSION, WriteTx};
+    pub use crate::store::{SCHEMA, Tx, VERSION, WriteTx};
     pub use crate::usage::ledger::rates;
     pub use crate::usage::ledger::verify::{rebuild, verify};
     pub use crate::usage::questions::series::{SeriesQuery, read_series};

@@ -135,5 +135,14 @@ export function showShortcuts() {
       row("?", "This list"),
     ),
     h("label", { class: "check" }, toggle, "Shortcuts are on"),
+    h(
+      "p",
+      { class: "hint" },
+      "What everything means: ",
+      h("a", { href: "/docs/manual" }, "the manual"),
+      ", ",
+      h("a", { href: "/docs" }, "the API reference"),
+      ".",
+    ),
   );
 }

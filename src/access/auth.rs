@@ -4,8 +4,10 @@
 //! Found keys are remembered for a moment; a change of any key through this process voids all of
 //! that before its caller is answered, one made by the command line is seen within a second.
 
+use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
@@ -14,9 +16,9 @@ use sha2::{Digest, Sha256};
 use super::key::{Key, find_key};
 use super::session;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
-use crate::store::Store;
 
 /// How long a found key is believed without looking again, milliseconds: the longest that a
 /// revocation by the command line, another process, can go unseen.
@@ -30,6 +32,7 @@ pub struct Auth {
     known: RwLock<Known>,
     /// Last use per key since the last flush: one write a minute, not one a request.
     used: Mutex<HashMap<ApiKeyId, Timestamp>>,
+    first_use: AtomicBool,
 }
 
 #[derive(Default)]
@@ -92,15 +95,12 @@ impl Auth {
                 ));
             }
         }
-        self.used
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(key.id, now);
+        self.used.lock().insert(key.id, now);
         Ok(key)
     }
 
     fn remembered(&self, store: &Store, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Key>> {
-        let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.known.read();
         if known.generation != store.signals().keys_generation() {
             return None;
         }
@@ -110,7 +110,7 @@ impl Auth {
     }
 
     fn remember(&self, generation: u64, hash: [u8; 32], key: Arc<Key>, now: Timestamp) {
-        let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known.write();
         if known.generation < generation || known.keys.len() >= REMEMBER {
             known.keys.clear();
             known.generation = known.generation.max(generation);
@@ -120,9 +120,19 @@ impl Auth {
         }
     }
 
+    /// Nobody has used a key of this installation yet: the first use is to be written down at once.
+    pub fn expect_first_use(&self) {
+        self.first_use.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether this is that use.
+    pub fn is_first_use(&self) -> bool {
+        self.first_use.load(Ordering::Relaxed) && self.first_use.swap(false, Ordering::Relaxed)
+    }
+
     /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].
     pub fn take_uses(&self) -> HashMap<ApiKeyId, Timestamp> {
-        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.used.lock())
     }
 }
 

@@ -124,6 +124,13 @@ pub struct Identity {
     pub ip: Option<IpAddr>,
 }
 
+impl Identity {
+    /// Whose memory and disk the request uses.
+    pub fn tenant_id(&self) -> TenantId {
+        self.key.tenant_id
+    }
+}
+
 impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Error;
 

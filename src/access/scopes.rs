@@ -39,7 +39,7 @@ pub fn covers(granted: &[String], required: &str) -> bool {
             else {
                 return false;
             };
-            // Two spellings of one scope are in use (CONTRACT §15 no. 40).
+            // Two spellings of one scope are in use.
             let area = if area == "audit_log" { "audit" } else { area };
             area == needed_area
                 && (verb == "*"

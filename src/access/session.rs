@@ -12,14 +12,16 @@
 use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
+use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension;
 use sha2::{Digest, Sha256};
 
 use crate::access::key::Key;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
-use crate::store::{Store, Tx, WriteTx};
+use crate::store::{Tx, WriteTx};
 
 /// The header that a request with a cookie must carry.
 pub const HEADER: &str = "x-workspaced-admin";
@@ -177,11 +179,7 @@ pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
 
 /// A new session of a key; its token is in the reply only.
 pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
-    let token: String = tx
-        .random::<32>()?
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let token = HEXLOWER.encode(&tx.random::<32>()?);
     let end = tx.now().plus_ms(IDLE_MS);
     tx.run(
         "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)

@@ -1,17 +1,19 @@
 //! How much one key and one address may ask for: token buckets, refilled by a clock that only goes
 //! forward. None of this in development mode.
 //!
-//! * A key: its own `rate_limit_rpm`, else `--rate-limit`.
+//! * A key: `--rate-limit`, or its own `rate_limit_rpm` where that is less.
+//! * An organization: what [`KEYS`] keys may, however many it has.
 //! * An address, before its key is looked at: `--address-rate-limit`.
 //! * Wrong keys of an address: [`WRONG_KEYS`] a minute are answered 401, more of them 429. A right key
 //!   passes however many wrong ones its address has sent: nobody can lock out a neighbour.
 //!
 //! An address of version 6 counts as its /64, which one customer of a provider has for himself.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderMap};
@@ -25,9 +27,11 @@ use ipnet::IpNet;
 use super::key::Key;
 use crate::clock::Ticks;
 use crate::error::{Error, Result};
-use crate::ids::ApiKeyId;
+use crate::ids::{ApiKeyId, TenantId};
 use crate::rules::config::Config;
 
+/// An organization may ask for as much as so many keys at their limit.
+const KEYS: NonZeroU32 = NonZeroU32::new(4).unwrap();
 /// Wrong keys of one address a minute that are answered 401.
 const WRONG_KEYS: NonZeroU32 = NonZeroU32::new(60).unwrap();
 
@@ -41,6 +45,7 @@ pub struct Throttle {
     default_rpm: Option<NonZeroU32>,
     /// By requests a minute: keys with the same limit share a table, not a bucket.
     keys: Mutex<HashMap<NonZeroU32, Arc<Limiter<ApiKeyId>>>>,
+    organizations: Option<Limiter<TenantId>>,
     addresses: Option<Limiter<IpAddr>>,
     wrong_keys: Limiter<IpAddr>,
 }
@@ -52,6 +57,9 @@ impl Throttle {
             off: config.dev,
             default_rpm: config.rate_limit,
             keys: Mutex::default(),
+            organizations: config
+                .rate_limit
+                .map(|rpm| limiter(rpm.saturating_mul(KEYS), &clock)),
             addresses: config.address_rate_limit.map(|rpm| limiter(rpm, &clock)),
             wrong_keys: limiter(WRONG_KEYS, &clock),
             clock,
@@ -73,20 +81,25 @@ impl Throttle {
         }
     }
 
-    /// Counts a request of a key.
+    /// Counts a request of a key, and of its organization.
     ///
     /// # Errors
     /// 429.
     pub fn key(&self, key: &Key) -> Result<()> {
-        let Some(rpm) = key
-            .rate_limit_rpm
-            .or(self.default_rpm)
-            .filter(|_| !self.off)
-        else {
+        if self.off {
+            return Ok(());
+        }
+        if let Some(limiter) = &self.organizations {
+            let text = "this organization sends too many requests";
+            self.count(limiter, &key.tenant_id, text)?;
+        }
+        // Who may make keys gives none more than the operator allows.
+        let limits = [key.rate_limit_rpm, self.default_rpm];
+        let Some(rpm) = limits.into_iter().flatten().min() else {
             return Ok(());
         };
         let limiter = {
-            let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut keys = self.keys.lock();
             keys.entry(rpm)
                 .or_insert_with(|| Arc::new(limiter(rpm, &self.clock)))
                 .clone()
@@ -131,11 +144,15 @@ impl Throttle {
 
     /// Forgets whoever has not asked for so long that the bucket is full again.
     pub fn forget(&self) {
-        let mut keys = self.keys.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.lock();
         keys.retain(|_, limiter| {
             limiter.retain_recent();
             !limiter.is_empty()
         });
+        if let Some(limiter) = &self.organizations {
+            limiter.retain_recent();
+            limiter.shrink_to_fit();
+        }
         for limiter in self.addresses.iter().chain([&self.wrong_keys]) {
             limiter.retain_recent();
             limiter.shrink_to_fit();

@@ -1,9 +1,9 @@
 //! Wrong keys at the sign-in cost an address a growing delay, a minute at most; the right key passes
 //! all the same.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
 
 use super::throttle::neighbourhood;
 use crate::clock::{HOUR_MS, Timestamp};
@@ -44,7 +44,7 @@ fn place(ip: Option<IpAddr>) -> IpAddr {
 impl WrongKeys {
     /// Whether this address may try now.
     pub fn admit(&self, ip: Option<IpAddr>, now: Timestamp) -> Result<()> {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let ip = place(ip);
         let Some(failures) = all.get(&ip) else {
             return Ok(());
@@ -66,7 +66,7 @@ impl WrongKeys {
     }
 
     pub fn failed(&self, ip: Option<IpAddr>, now: Timestamp) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         let ip = place(ip);
         if all.len() >= ADDRESSES && !all.contains_key(&ip) {
             let oldest = all
@@ -84,7 +84,7 @@ impl WrongKeys {
     }
 
     pub fn succeeded(&self, ip: Option<IpAddr>) {
-        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut all = self.0.lock();
         all.remove(&place(ip));
     }
 }
@@ -127,6 +127,6 @@ mod tests {
         for n in 0..(ADDRESSES as u32 + 100) {
             wrong_keys.failed(Some(IpAddr::V4(n.into())), Timestamp(n.into()));
         }
-        assert_eq!(wrong_keys.0.lock().unwrap().len(), ADDRESSES);
+        assert_eq!(wrong_keys.0.lock().len(), ADDRESSES);
     }
 }

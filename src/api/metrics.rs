@@ -3,9 +3,9 @@
 //! Requests are counted by the route's template, never by its path: a label per id would grow for
 //! ever. What can be read off the state (computers, queue, files) is read when it is asked for.
 
+use parking_lot::Mutex;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
@@ -19,11 +19,11 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::clock::Stopwatch;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue;
-use crate::store::Store;
 
 /// The media type of the format.
 pub const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -55,6 +55,7 @@ pub struct Metrics {
     durations: Histograms,
     computers: Family<OfStatus, Gauge>,
     waiting: Gauge,
+    longest_turn: Gauge<f64, AtomicU64>,
     wal: Gauge,
     database: Gauge,
     streams: Gauge,
@@ -76,6 +77,7 @@ impl Metrics {
             durations: Family::new_with_constructor(seconds),
             computers: Family::default(),
             waiting: Gauge::default(),
+            longest_turn: Gauge::default(),
             wal: Gauge::default(),
             database: Gauge::default(),
             streams: Gauge::default(),
@@ -120,6 +122,12 @@ impl Metrics {
             commits.duration.clone(),
         );
         r.register_with_unit(
+            "store_longest_turn",
+            "Longest time for which the writer served nobody else",
+            Unit::Seconds,
+            metrics.longest_turn.clone(),
+        );
+        r.register_with_unit(
             "wal",
             "Size of the write-ahead log",
             Unit::Bytes,
@@ -159,10 +167,7 @@ impl Metrics {
             Unit::Seconds,
             lag,
         );
-        *metrics
-            .registry
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = registry;
+        *metrics.registry.lock() = registry;
         metrics
     }
 
@@ -234,6 +239,9 @@ impl Metrics {
         };
         gauge(&self.waiting, store.writes_waiting() as u64);
         gauge(&self.streams, streams.count() as u64);
+        let longest = &store.signals().commits.longest_turn;
+        self.longest_turn
+            .set(longest.load(Ordering::Relaxed) as f64 / 1e6);
         self.deliveries_waiting.set(waiting);
         gauge(&self.deliveries_sending, outbox.under_way() as u64);
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
@@ -242,7 +250,7 @@ impl Metrics {
         gauge(&self.wal, size(Path::new(&wal)));
         gauge(&self.database, size(store.path()));
         let mut text = String::new();
-        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = self.registry.lock();
         encode(&mut text, &registry).map_err(Error::internal)?;
         Ok(text)
     }

@@ -5,6 +5,7 @@ pub mod edge;
 pub mod health;
 pub mod jobs;
 pub mod log_filter;
+pub mod manual;
 pub mod metrics;
 mod metrics_page;
 #[cfg(test)]

@@ -226,7 +226,7 @@ fn idempotency_key() -> Parameter {
         .build()
 }
 
-/// The superset body of CONTRACT §3.2.
+/// The one error body.
 fn error_schema() -> RefOr<Schema> {
     let text = || Object::with_type(Type::String);
     let free = || {

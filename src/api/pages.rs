@@ -4,6 +4,7 @@
 //! is compressed once, at its first use, and has a strong ETag, so that a browser asks again every
 //! time (`no-cache`) and is told "not modified" in a few bytes.
 
+use data_encoding::HEXLOWER;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
@@ -73,7 +74,7 @@ pub fn pages() -> Router<App> {
 }
 
 /// A file as it goes out.
-struct Document {
+pub(crate) struct Document {
     kind: &'static str,
     etag: HeaderValue,
     plain: Cow<'static, [u8]>,
@@ -82,12 +83,9 @@ struct Document {
 }
 
 impl Document {
-    fn new(path: &str, plain: Cow<'static, [u8]>) -> Self {
+    pub(crate) fn new(path: &str, plain: Cow<'static, [u8]>) -> Self {
         let hash = Sha256::digest(&plain);
-        let tag: String = hash[..12]
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
+        let tag = HEXLOWER.encode(&hash[..12]);
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let gzip = encoder
             .write_all(&plain)
@@ -102,6 +100,7 @@ impl Document {
             Some("json") => "application/json",
             Some("svg") => "image/svg+xml",
             Some("png") => "image/png",
+            Some("md") => "text/markdown; charset=utf-8",
             _ => "application/octet-stream",
         };
         Document {
@@ -113,7 +112,7 @@ impl Document {
         }
     }
 
-    fn reply(&self, headers: &HeaderMap) -> Response {
+    pub(crate) fn reply(&self, headers: &HeaderMap) -> Response {
         let lists = |name, wanted: &[u8]| {
             headers.get_all(name).into_iter().any(|value| {
                 value.as_bytes().split(|byte| *byte == b',').any(|one| {
@@ -149,6 +148,11 @@ impl Document {
         out.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
         response
     }
+}
+
+/// The text of an embedded file.
+pub(crate) fn text_of(path: &str) -> Option<String> {
+    String::from_utf8(Assets::get(path)?.data.into_owned()).ok()
 }
 
 /// Every file of the embedded folder, compressed.

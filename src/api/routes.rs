@@ -10,7 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::scopes::{Access, Reach};
 use crate::api::app::App;
 use crate::api::{log_filter, system};
-use crate::http::{DeletedQuery, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref};
+use crate::http::{
+    DeletedQuery, Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref,
+};
 use crate::outbox::{events, webhooks};
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::types::Series;
@@ -28,12 +30,14 @@ use crate::{
 pub struct Route {
     /// The method.
     pub method: Method,
-    /// The path below [`super::BASE`], in the syntax of both axum and OpenAPI.
+    /// The path below [`BASE`](crate::rules::hosted::BASE), in the syntax of both axum and OpenAPI.
     pub path: &'static str,
     /// One line of documentation.
     pub summary: &'static str,
     /// Who may use it.
     pub access: Access,
+    /// Whether it has to wait for its turn.
+    pub(super) heavy: Heavy,
     pub(super) handler: MethodRouter<App>,
     pub(super) params: Vec<fn() -> Vec<Parameter>>,
     pub(super) body: Option<SchemaFn>,
@@ -46,6 +50,10 @@ pub struct Route {
     pub(super) or_csv: bool,
     /// Names in query and body that clients of the hosted service send, accepted without effect.
     pub(super) ignored: &'static [&'static str],
+    /// A parameter that it does not know is refused: it would have chosen rows.
+    pub exact: bool,
+    /// Under which names tools ask whether they may use it.
+    pub tools: &'static [&'static str],
 }
 
 impl Route {
@@ -64,6 +72,7 @@ impl Route {
                 by_id: path.contains("{id}"),
                 max_body: MAX_BODY,
             },
+            heavy: Heavy::No,
             method,
             path,
             summary,
@@ -74,6 +83,8 @@ impl Route {
             content: "application/json",
             or_csv: false,
             ignored: &[],
+            exact: false,
+            tools: &[],
         }
     }
 
@@ -94,6 +105,11 @@ impl Route {
         self
     }
 
+    fn heavy(mut self, heavy: Heavy) -> Self {
+        self.heavy = heavy;
+        self
+    }
+
     fn reach(mut self, reach: Reach) -> Self {
         self.access.reach = reach;
         self
@@ -107,6 +123,7 @@ impl Route {
     fn query<P: IntoParams>(mut self) -> Self {
         self.params
             .push(|| P::into_params(|| Some(utoipa::openapi::path::ParameterIn::Query)));
+        self.exact |= self.method == Method::GET;
         self
     }
 
@@ -133,6 +150,29 @@ impl Route {
 
     fn ok<R: ToSchema>(mut self) -> Self {
         self.replies.push((200, schema_ref::<R>));
+        self
+    }
+
+    /// Rows, chosen by its parameters and no others.
+    fn list<R: ToSchema>(mut self) -> Self {
+        self.exact = true;
+        self.ok::<List<R>>()
+    }
+
+    /// A list that is empty whatever it is asked for.
+    fn nothing(self) -> Self {
+        self.ok::<List<compute::Empty>>()
+    }
+
+    /// Its parameters are all that there is to choose by, though it answers with one object.
+    fn exact(mut self) -> Self {
+        self.exact = true;
+        self
+    }
+
+    /// What tools call it.
+    fn tools(mut self, names: &'static [&'static str]) -> Self {
+        self.tools = names;
         self
     }
 
@@ -174,7 +214,7 @@ macro_rules! methods {
 }
 methods! { get GET; post POST; put PUT; patch PATCH; delete DELETE; }
 
-/// What clients send along with a new computer that concerns machines (CONTRACT §7.1).
+/// What clients send along with a new computer that concerns machines.
 const NOT_CREATED: &[&str] = &[
     "agent_runtime_profile_id",
     "agent_profile_id",
@@ -201,11 +241,22 @@ pub fn names() -> Vec<(Method, &'static str)> {
         .collect()
 }
 
-/// Every endpoint below [`super::BASE`].
+/// What tools may ask for.
+pub fn capabilities() -> actions::Capabilities {
+    let served = table();
+    actions::Capabilities::new(
+        served
+            .iter()
+            .flat_map(|route| route.tools.iter().map(|name| (*name, route.access.scope))),
+    )
+}
+
+/// Every endpoint below [`BASE`](crate::rules::hosted::BASE).
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
+    use Heavy::{With, Yes};
     use Reach::{Operator, Shared, Tenant};
-    use compute::{CatalogReply, Empty, Pricing, Region, ComputeRegion, SizeRow, Template};
+    use compute::{CatalogReply, Pricing, Region, ComputeRegion, SizeRow, Template};
     use computers::change::{AutoStop, Destroyed};
     use computers::{Computer, ComputerTwice, Moved};
     use domains::DomainStatus;
@@ -216,35 +267,35 @@ pub fn table() -> Vec<Route> {
     use workspaces::{Deleted, Stats, Workspace};
     vec![
         // --- workspaces (the API page) ---
-        get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().ok::<List<Workspace>>(),
-        post("/workspaces", workspaces::handlers::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>(),
-        get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").ok::<Workspace>(),
-        patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>(),
-        delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>(),
+        get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().list::<Workspace>().tools(&["workspace.list"]),
+        post("/workspaces", workspaces::handlers::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>().tools(&["workspace.create"]),
+        get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").ok::<Workspace>().tools(&["workspace.get"]),
+        patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]),
+        delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]),
         get("/workspaces/{id}/settings", workspaces::handlers::settings, "Read limits and defaults").scope("workspaces:read").ok::<SettingsReply>(),
-        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).body::<workspaces::UpdateSettings>().ok::<SettingsReply>(),
-        get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
-        get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().ok::<List<Project>>(),
-        get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").scope("workspaces:read").reach(Shared).ok::<Stats>(),
-        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().ignores(&["period"]).query::<DeletedQuery>().ok::<Series>().or_csv(),
-        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>(),
+        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]),
+        get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
+        get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
+        get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
+        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
+        get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
         get("/workspaces/{id}/preview-domain/verify", domains::handlers::workspace::verify, "Check DNS readiness").scope("workspaces:read").reach(Shared).ok::<DomainStatus>(),
-        get("/workspaces/{id}/sandboxes", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
-        get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
-        get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").ok::<List<Empty>>(),
+        get("/workspaces/{id}/sandboxes", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
+        get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
+        get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
 
-        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT),
+        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
         post("/workspaces/import", export::handlers::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(export::MAX_BODY).query::<export::handlers::ImportQuery>().takes::<export::handlers::File>(export::TAKEN).created::<export::import::Imported>().ok::<export::import::Imported>(),
 
         // --- projects ---
-        get("/projects", projects::handlers::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().ok::<List<Project>>(),
-        post("/projects", projects::handlers::create, "Create a project").scope("projects:write").reach(Shared).body::<projects::Create>().created::<Project>().ok::<projects::Reused>(),
-        get("/projects/{id}", projects::handlers::show, "Get a project").scope("projects:read").ok::<Project>(),
-        patch("/projects/{id}", projects::handlers::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>(),
-        delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>(),
+        get("/projects", projects::handlers::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().list::<Project>().tools(&["project.list"]),
+        post("/projects", projects::handlers::create, "Create a project").scope("projects:write").reach(Shared).body::<projects::Create>().created::<Project>().ok::<projects::Reused>().tools(&["project.create"]),
+        get("/projects/{id}", projects::handlers::show, "Get a project").scope("projects:read").ok::<Project>().tools(&["project.get"]),
+        patch("/projects/{id}", projects::handlers::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>().tools(&["project.update"]),
+        delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>().tools(&["project.delete"]),
         post("/projects/{id}/move", projects::handlers::move_to, "Move a project and its computers to another workspace").scope("projects:write").reach(Shared).body::<projects::Move>().ok::<Project>(),
         get("/projects/{id}/preview-domain", domains::handlers::project::show, "Read the preview domain").scope("projects:read").ok::<DomainStatus>(),
         put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
@@ -252,42 +303,42 @@ pub fn table() -> Vec<Route> {
         get("/projects/{id}/preview-domain/verify", domains::handlers::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).ok::<DomainStatus>(),
 
         // --- computers ---
-        get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().ok::<List<Computer>>(),
-        post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>(),
-        get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").ok::<Computer>(),
-        patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>(),
+        get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["computer.list"]),
+        post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>().tools(&["computer.create"]),
+        get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").ok::<Computer>().tools(&["computer.get"]),
+        patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]),
         put("/computers/{id}", computers::change::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::change::Update>().ok::<Computer>(),
-        delete("/computers/{id}", computers::change::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>(),
-        post("/computers/{id}/start", computers::lifecycle::start, "Start a computer").scope("computers:write").body::<NoBody>().ok::<Moved>(),
-        post("/computers/{id}/stop", computers::lifecycle::stop, "Stop a computer").scope("computers:write").body::<NoBody>().ok::<Moved>(),
-        post("/computers/{id}/restart", computers::lifecycle::restart, "Restart a running computer").scope("computers:write").body::<NoBody>().ok::<Moved>(),
-        post("/computers/{id}/resize", computers::change::resize, "Change the size").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>(),
+        delete("/computers/{id}", computers::change::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>().tools(&["computer.destroy"]),
+        post("/computers/{id}/start", computers::lifecycle::start, "Start a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.start"]),
+        post("/computers/{id}/stop", computers::lifecycle::stop, "Stop a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.stop"]),
+        post("/computers/{id}/restart", computers::lifecycle::restart, "Restart a running computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.restart"]),
+        post("/computers/{id}/resize", computers::change::resize, "Change the size").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>().tools(&["computer.resize"]),
         patch("/computers/{id}/resize", computers::change::resize, "Change the size (as POST)").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>(),
-        post("/computers/{id}/clone", computers::create::clone, "Make another computer like this one").scope("computers:write").body::<computers::create::CloneRequest>().created::<ComputerTwice>(),
-        post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>(),
-        get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>(),
-        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>(),
-        get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>(),
-        get("/computers/{id}/events", computer_events::list, "The compute events behind its usage, newest first").scope("usage:read").paged().query::<DeletedQuery>().ok::<List<computer_events::EventView>>(),
+        post("/computers/{id}/clone", computers::create::clone, "Make another computer like this one").scope("computers:write").body::<computers::create::CloneRequest>().created::<ComputerTwice>().tools(&["computer.clone"]),
+        post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>().tools(&["computer.move"]),
+        get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>().tools(&["computer.auto_stop.get"]),
+        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]),
+        get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>().tools(&["computer.metrics"]).heavy(Yes),
+        get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().query::<DeletedQuery>().list::<computer_events::EventView>().heavy(Yes),
 
         // --- usage and credits of the organization ---
-        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>(),
-        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<organization::OrganizationQuery>().ok::<organization::OrganizationSeries>(),
-        get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>(),
-        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>(),
-        get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>(),
-        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>(),
-        get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>(),
+        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>().tools(&["usage.get"]).heavy(Yes),
+        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<organization::OrganizationQuery>().ok::<organization::OrganizationSeries>().heavy(Yes),
+        get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>().tools(&["usage.summary"]).heavy(Yes),
+        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>().tools(&["usage.sessions"]).heavy(Yes),
+        get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>().tools(&["credits.balance"]).heavy(Yes),
+        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>().heavy(Yes),
+        get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").exact().scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>().heavy(Yes),
         post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).query::<ingest::IngestQuery>().body::<ingest::Ingest>().ok::<ingest::Ingested>().partly::<ingest::Ingested>(),
-        get("/usage/adjustments", adjust::list, "Corrections, newest first").scope("usage:read").reach(Tenant).paged().query::<adjust::AdjustmentsQuery>().ok::<List<adjust::Adjustment>>(),
+        get("/usage/adjustments", adjust::list, "Corrections, newest first").scope("usage:read").reach(Tenant).paged().query::<adjust::AdjustmentsQuery>().list::<adjust::Adjustment>(),
         post("/usage/adjustments", adjust::adjust, "Correct the usage of a workspace").reach(Operator).body::<adjust::Adjust>().created::<adjust::Adjustment>().ok::<adjust::Adjustment>(),
-        get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>(),
+        get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the organization and who asks ---
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),
-        get("/platform/tenants", tenants::handlers::list, "List organizations that this key sees").ok::<List<TenantView>>(),
+        get("/platform/tenants", tenants::handlers::list, "List organizations that this key sees").list::<TenantView>().tools(&["organization.list"]),
         post("/platform/tenants", tenants::handlers::create, "Create an organization with its first key").reach(Operator).body::<tenants::handlers::Create>().created::<tenants::handlers::Created>(),
-        get("/platform/tenants/current", tenants::handlers::current, "The organization of this key").ok::<TenantView>(),
+        get("/platform/tenants/current", tenants::handlers::current, "The organization of this key").ok::<TenantView>().tools(&["organization.current", "organization.switch"]),
         post("/platform/tenants/{id}/switch", tenants::handlers::switch, "Always refused: a key belongs to one organization").body::<NoBody>(),
         put("/tenants/{id}", tenants::handlers::rename, "Rename the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::Rename>().ok::<TenantView>(),
         get("/tenant/plan", tenants::handlers::plan, "Ceilings of the organization and what is used").ok::<tenants::handlers::Plan>(),
@@ -299,8 +350,8 @@ pub fn table() -> Vec<Route> {
         // --- what happened, and what is happening ---
         get("/audit-log", audit::list, "Who changed what, newest first").scope("audit:read").query::<audit::ListQuery>().ok::<audit::Page>(),
         get("/events/stream", events::stream, "Live events (server-sent events); those that the key may not read are left out").query::<events::StreamQuery>().events::<events::StreamEvent>(),
-        get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().events::<events::StreamEvent>(),
-        get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>(),
+        get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().ignores(&["scope"]).events::<events::StreamEvent>(),
+        get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>().heavy(Yes),
         get("/system/backups", backups::list, "The backups in the configured directory").reach(Operator).ok::<backups::BackupList>(),
         post("/system/backups", backups::create, "Make a backup now; other requests go on meanwhile").reach(Operator).body::<NoBody>().created::<backups::BackupView>(),
         get("/system/log", log_filter::show, "What is logged").reach(Operator).ok::<log_filter::LogView>(),
@@ -308,50 +359,51 @@ pub fn table() -> Vec<Route> {
         get("/system", system::system, "The installation at a glance").reach(Operator).ok::<system::System>(),
 
         // --- API keys ---
-        get("/api-keys", api_keys::handlers::list, "List API keys").scope("keys:admin").reach(Shared).paged().ok::<List<api_keys::KeyView>>(),
-        post("/api-keys", api_keys::handlers::create, "Create an API key; its secret is shown once").scope("keys:admin").reach(Shared).body::<api_keys::Create>().created::<api_keys::NewKeyReply>(),
+        get("/api-keys", api_keys::handlers::list, "List API keys").scope("keys:admin").reach(Shared).paged().list::<api_keys::KeyView>().tools(&["api.key.list"]),
+        post("/api-keys", api_keys::handlers::create, "Create an API key; its secret is shown once").scope("keys:admin").reach(Shared).body::<api_keys::Create>().created::<api_keys::NewKeyReply>().tools(&["api.key.create"]),
         post("/api-keys/scoped", api_keys::handlers::create_scoped, "Create a key for one end user").scope("keys:admin").reach(Shared).body::<api_keys::CreateScoped>().created::<api_keys::NewKeyReply>(),
+        get("/api-keys/presets", api_keys::handlers::presets, "Sets of scopes for keys of usual purposes").scope("keys:admin").reach(Shared).list::<api_keys::Preset>(),
         get("/api-keys/{id}", api_keys::handlers::show, "Get an API key").scope("keys:admin").reach(Shared).ok::<api_keys::KeyReply>(),
         patch("/api-keys/{id}", api_keys::handlers::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").reach(Shared).body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
         post("/api-keys/{id}/rotate", api_keys::handlers::rotate, "Replace the secret; the old one stops working").scope("keys:admin").reach(Shared).body::<NoBody>().ok::<api_keys::NewKeyReply>(),
-        delete("/api-keys/{id}", api_keys::handlers::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>(),
+        delete("/api-keys/{id}", api_keys::handlers::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>().tools(&["api.key.delete"]),
 
-        // --- webhooks (CONTRACT §12.7) ---
-        get("/webhooks", webhooks::handlers::list, "List webhooks").scope("webhooks:read").reach(Tenant).paged().ok::<List<WebhookView>>(),
-        post("/webhooks", webhooks::handlers::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().created::<webhooks::NewWebhookReply>(),
-        get("/webhooks/events", webhooks::handlers::event_types, "The types of events that a webhook may ask for").scope("webhooks:read").ok::<List<webhooks::catalog::EventType>>(),
+        // --- webhooks ---
+        get("/webhooks", webhooks::handlers::list, "List webhooks").scope("webhooks:read").reach(Tenant).paged().query::<webhooks::WebhookFilter>().list::<WebhookView>().tools(&["webhook.list"]),
+        post("/webhooks", webhooks::handlers::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().created::<webhooks::NewWebhookReply>().tools(&["webhook.create"]),
+        get("/webhooks/events", webhooks::handlers::event_types, "The types of events that a webhook may ask for").scope("webhooks:read").list::<webhooks::catalog::EventType>(),
         get("/webhooks/{id}", webhooks::handlers::show, "Get a webhook").scope("webhooks:read").reach(Tenant).ok::<webhooks::WebhookReply>(),
         patch("/webhooks/{id}", webhooks::handlers::update, "Change, disable or enable a webhook").scope("webhooks:write").reach(Tenant).body::<webhooks::Update>().ok::<webhooks::WebhookReply>(),
-        delete("/webhooks/{id}", webhooks::handlers::delete, "Delete a webhook; what waits for it is not sent").scope("webhooks:write").reach(Tenant).ok::<webhooks::Deleted>(),
+        delete("/webhooks/{id}", webhooks::handlers::delete, "Delete a webhook; what waits for it is not sent").scope("webhooks:write").reach(Tenant).ok::<webhooks::Deleted>().tools(&["webhook.delete"]),
         post("/webhooks/{id}/rotate", webhooks::handlers::rotate, "Replace the secret; what is sent from now on is signed with the new one").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::NewWebhookReply>(),
-        post("/webhooks/{id}/test", webhooks::handlers::test, "Send a test and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::DeliveryReply>(),
+        post("/webhooks/{id}/test", webhooks::handlers::test, "Send a test and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::DeliveryReply>().tools(&["webhook.test"]),
         get("/webhooks/{id}/deliveries", webhooks::handlers::deliveries, "Deliveries of the last seven days, newest first").scope("webhooks:read").reach(Tenant).paged().query::<webhooks::DeliveryFilter>().ok::<webhooks::DeliveryPage>(),
         get("/webhooks/{id}/deliveries/{did}", webhooks::handlers::delivery, "One delivery, with the body that is sent").scope("webhooks:read").reach(Tenant).ok::<webhooks::DeliveryReply>(),
         post("/webhooks/{id}/deliveries/{did}/replay", webhooks::handlers::replay, "Send a delivery again and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::DeliveryReply>(),
 
         // --- what there is to run ---
-        get("/compute/sizes", compute::sizes, "Sizes").ok::<List<SizeRow>>(),
-        get("/compute/regions", compute::compute_regions, "Regions").ok::<List<ComputeRegion>>(),
-        get("/compute/templates", compute::templates, "Templates").ok::<List<Template>>(),
+        get("/compute/sizes", compute::sizes, "Sizes").list::<SizeRow>(),
+        get("/compute/regions", compute::compute_regions, "Regions").list::<ComputeRegion>(),
+        get("/compute/templates", compute::templates, "Templates").list::<Template>(),
         get("/compute/templates/{name}", compute::template, "One template").ok::<compute::TemplateReply>(),
         get("/compute/catalog", compute::catalog, "Products, templates and sizes").ok::<CatalogReply>(),
         get("/compute/pricing", compute::pricing, "Rates by size").ok::<Pricing>(),
-        get("/settings/compute-pricing", compute::pricing, "Rates by size").ok::<Pricing>(),
-        get("/regions", compute::regions, "Regions").ok::<List<Region>>(),
+        get("/settings/compute-pricing", compute::pricing, "Rates by size").ok::<Pricing>().tools(&["settings.compute.pricing"]),
+        get("/regions", compute::regions, "Regions").list::<Region>().tools(&["region.list", "computer.list.regions"]),
         get("/regions/{name}", compute::region, "One region").ok::<Region>(),
-        get("/templates", compute::templates_legacy, "Templates").ok::<compute::Templates>(),
+        get("/templates", compute::templates_legacy, "Templates").ok::<compute::Templates>().tools(&["product.template.list", "product.template.get", "product.template.readiness", "template.list"]),
 
-        // --- action authority (CONTRACT §12.5) ---
-        get("/actions/catalog", actions::catalog, "Capabilities that tools may ask for").ok::<List<actions::Capability>>(),
+        // --- action authority ---
+        get("/actions/catalog", actions::catalog, "Capabilities that tools may ask for").list::<actions::Capability>(),
         post("/actions/authorize", actions::authorize, "May this key use a capability?").body::<actions::Authorize>().ok::<actions::AuthorizeReply>(),
 
-        // --- lists of other products, which clients read on the way (CONTRACT §12.11) ---
-        get("/sandboxes", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/deployments", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/databases", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/volumes", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/storage/buckets", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/functions", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
-        get("/cron-jobs", compute::nothing, "Not part of this server: always empty").ok::<List<Empty>>(),
+        // --- lists of other products, which clients read on the way ---
+        get("/sandboxes", compute::nothing, "Not part of this server: always empty").nothing().tools(&["sandbox.list"]),
+        get("/deployments", compute::nothing, "Not part of this server: always empty").nothing().tools(&["deployment.list"]),
+        get("/databases", compute::nothing, "Not part of this server: always empty").nothing().tools(&["database.list"]),
+        get("/volumes", compute::nothing, "Not part of this server: always empty").nothing().tools(&["volume.list"]),
+        get("/storage/buckets", compute::nothing, "Not part of this server: always empty").nothing().tools(&["storage.bucket.list"]),
+        get("/functions", compute::nothing, "Not part of this server: always empty").nothing().tools(&["function.list"]),
+        get("/cron-jobs", compute::nothing, "Not part of this server: always empty").nothing().tools(&["cron.list"]),
     ]
 }

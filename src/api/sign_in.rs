@@ -18,6 +18,7 @@ use crate::access::key::find_key;
 use crate::access::throttle::ClientIp;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::http::{body_patience, read_body};
 use crate::ids::ApiKeyId;
 use crate::ids::TenantId;
 use crate::ids::WorkspaceId;
@@ -107,9 +108,8 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
         ));
     }
     check_origin(&parts.method, &parts.headers)?;
-    let bytes = axum::body::to_bytes(body, MAX_BODY)
-        .await
-        .map_err(|_| Error::too_large(MAX_BODY))?;
+    let patience = body_patience(app.config.request_timeout);
+    let bytes = read_body(&parts, body, MAX_BODY, patience).await?;
     let SignIn { key } = serde_json::from_slice(&bytes)
         .map_err(|_| Error::field("key", "send {\"key\": \"msk_...\"}"))?;
     let ip = parts

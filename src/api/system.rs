@@ -21,6 +21,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store;
 use crate::store::Tx;
+use crate::usage::ledger::tariff;
 
 /// Rows of each list of an overview.
 const ROWS: i64 = 10;
@@ -38,7 +39,7 @@ pub struct System {
     started_at: Timestamp,
     /// Whole seconds since then.
     uptime_seconds: i64,
-    /// `system`, or `manual` where a hand sets the time.
+    /// `system`, or how the virtual clock goes: `frozen` or `running`.
     clock: &'static str,
     /// Its time.
     now: Timestamp,
@@ -293,8 +294,14 @@ fn running(
         let (status, size, count) = row?;
         *by_status.entry(status.to_string()).or_default() += count;
         if status.billable() {
-            burn += count * catalog.rate_at(size, tx.now().0);
+            burn += count * price_now(tx, catalog, size)?;
         }
     }
     Ok((by_status, burn))
+}
+
+/// What a size costs at this moment, as the meter has it.
+fn price_now(tx: &Tx<'_>, catalog: &Catalog, size: Size) -> Result<i64> {
+    let now = tx.now().0;
+    Ok(tariff::at(tx, size, now)?.unwrap_or_else(|| catalog.rate_at(size, now)))
 }

@@ -12,13 +12,13 @@ use crate::access::caller::Caller;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::NoBody;
 use crate::http::{List, Mutation, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
 use crate::json::Patch;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::WriteTx;
 use crate::{json, workspaces};
 
@@ -117,9 +117,58 @@ pub async fn list(
             .prepare(&sql)?
             .query_map(params, KeyView::from_row)?
             .collect::<Result<_, _>>()?;
-        Ok(List { data, total })
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
+}
+
+/// `GET /api-keys/presets`
+pub async fn presets(_: Caller) -> Json<List<Preset>> {
+    let preset = |name, description, scopes| Preset {
+        name,
+        description,
+        scopes,
+        builtin: true,
+    };
+    Json(List::whole(vec![
+        preset(
+            "full-access",
+            "Everything within the reach of the key",
+            &["*"],
+        ),
+        preset(
+            "read-only",
+            "Looks at everything but API keys, changes nothing",
+            &[
+                "workspaces:read",
+                "projects:read",
+                "computers:read",
+                "usage:read",
+                "audit:read",
+                "webhooks:read",
+            ],
+        ),
+        preset(
+            "developer",
+            "Makes and runs computers in the workspaces that there are",
+            &[
+                "workspaces:read",
+                "projects:write",
+                "computers:write",
+                "usage:read",
+            ],
+        ),
+        preset(
+            "billing",
+            "Reads usage and credits, and the names of what they belong to",
+            &["workspaces:read", "projects:read", "usage:read"],
+        ),
+        preset(
+            "agent",
+            "Reports what external computers do",
+            &["computers:write"],
+        ),
+    ]))
 }
 
 /// `GET /api-keys/{id}`
@@ -348,6 +397,7 @@ pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                     "only an operator key can revoke an operator key",
                 ));
             }
+            within(caller.key(), &before.scopes)?;
             set_revoked(tx, id)?;
             audit_key(tx, caller, "api_key.revoked", Some(&before), None)?;
             Ok(Reply::ok(Revoked {

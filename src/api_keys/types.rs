@@ -10,7 +10,7 @@ use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Patch;
 
-/// Characters of a secret that may be shown: CONTRACT §1.2.
+/// Characters at the beginning of a secret that may be shown, to tell keys apart.
 pub(super) const PREFIX: usize = 12;
 /// Scopes on one key at the most.
 pub(super) const MAX_SCOPES: usize = 50;
@@ -20,11 +20,11 @@ pub(super) const MAX_SCOPES: usize = 50;
 pub struct KeyView {
     /// Its id.
     pub id: ApiKeyId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub tenant_id: TenantId,
     /// The only workspace that it reaches; null = all.
     pub workspace_id: Option<WorkspaceId>,
-    /// For people.
+    /// Display name.
     pub name: String,
     /// user, admin or platform.
     pub key_type: KeyType,
@@ -200,7 +200,7 @@ pub enum Switch {
 
 /// A key to be made.
 pub struct NewKey {
-    /// For people.
+    /// Display name.
     pub name: String,
     /// What it is for.
     pub key_type: KeyType,
@@ -247,4 +247,17 @@ impl NewKey {
             ..NewKey::named("operator")
         }
     }
+}
+
+/// A set of scopes for keys of a usual purpose.
+#[derive(Serialize, ToSchema)]
+pub struct Preset {
+    /// What it is called.
+    pub(super) name: &'static str,
+    /// What it is for.
+    pub(super) description: &'static str,
+    /// The scopes to make a key with.
+    pub(super) scopes: &'static [&'static str],
+    /// Always true: an organization has none of its own here.
+    pub(super) builtin: bool,
 }

@@ -8,11 +8,12 @@ use crate::api_keys;
 use crate::api_keys::NewKey;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::Fields;
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::rules::config::{ConfigFile, DataArgs};
 use crate::rules::text;
-use crate::store::Store;
+use crate::rules::text::printable;
 use crate::tenants;
 
 #[derive(Subcommand)]
@@ -142,7 +143,11 @@ fn list_tenants(data: &DataArgs) -> Result<(), Failure> {
         for tenant in store.read_blocking(tenants::all)? {
             println!(
                 "{}  {:20}  {:>10}  {:>9}  {}",
-                tenant.id, tenant.slug, tenant.workspaces, tenant.computers, tenant.name
+                tenant.id,
+                tenant.slug,
+                tenant.workspaces,
+                tenant.computers,
+                printable(&tenant.name)
             );
         }
         Ok(())
@@ -224,7 +229,10 @@ fn list_keys(data: &DataArgs, tenant: Option<&str>) -> Result<(), Failure> {
             let used = key.last_used_at.map_or("never".into(), Timestamp::rfc3339);
             println!(
                 "{}  {:12}  {kind:8}  {:8}  {used:20}  {}",
-                key.id, key.key_prefix, key.status, key.name
+                key.id,
+                key.key_prefix,
+                key.status,
+                printable(&key.name)
             );
         }
         Ok(())

@@ -12,18 +12,14 @@ use super::Failure;
 use crate::http;
 use crate::rules::config::Config;
 
-/// Serves `router` at `address` until the service stops. Returns where, and the task to wait for.
-pub(super) async fn listen(
-    address: SocketAddr,
+/// Serves `router` on `listener` until the service stops. Returns where, and the task to wait for.
+pub(super) fn listen(
+    listener: std::net::TcpListener,
     router: Router,
     config: &Arc<Config>,
     stopped: watch::Receiver<bool>,
 ) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
-    let listener = TcpListener::bind(address).await.map_err(|e| {
-        Failure::Fatal(format!(
-            "--admin-listen {address}: {e}; choose another address or port"
-        ))
-    })?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let config = config.clone();
     let task = tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });

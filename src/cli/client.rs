@@ -15,6 +15,7 @@ use super::{Failure, chart};
 use crate::ids::parse_uuid;
 use crate::rules::config::ClientArgs;
 use crate::rules::hosted::BASE;
+use crate::rules::text::printable;
 
 /// How long a reply may take.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -350,8 +351,8 @@ pub(super) fn with_query(path: &str, query: &[(&str, &str)]) -> String {
 fn text(value: &Value) -> String {
     match value {
         Value::Null => "-".into(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+        Value::String(text) => printable(text),
+        other => printable(&other.to_string()),
     }
 }
 
@@ -364,7 +365,13 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(args: ClientArgs) -> Result<Self, Failure> {
-        let key = args.api_key.clone().ok_or_else(|| {
+        // A key from a file of secrets often has the end of its line along.
+        let key = args
+            .api_key
+            .as_deref()
+            .map(str::trim)
+            .filter(|key| !key.is_empty());
+        let key = key.map(str::to_owned).ok_or_else(|| {
             Failure::Usage("there is no API key: export MIOSA_API_KEY=msk_...".into())
         })?;
         let agent = Agent::config_builder()
@@ -385,7 +392,7 @@ impl Service {
         path: &str,
         body: SendBody<'_>,
     ) -> Result<Response<Body>, Failure> {
-        let base = self.args.base_url.trim_end_matches('/');
+        let base = self.args.base_url.trim().trim_end_matches('/');
         let base = base.strip_suffix(BASE).unwrap_or(base);
         let failed = |e: &dyn std::fmt::Display| {
             Failure::Fatal(format!(

@@ -7,9 +7,9 @@ use clap::Args;
 
 use super::{Failure, seed, serve};
 use crate::api::app::App;
+use crate::db::Store;
 use crate::dev;
 use crate::rules::config::{Config, ServeArgs};
-use crate::store::Store;
 
 /// `workspaced demo`
 #[derive(Args, Clone)]
@@ -48,7 +48,7 @@ impl DemoArgs {
 
     /// Opens the admin page, signed in; where there is no browser to open, the link says where it is.
     pub(super) async fn show(&self, app: &App, address: SocketAddr) -> Result<(), Failure> {
-        let random = app.store.write(|tx| tx.random::<32>()).await?;
+        let random = app.store.write(|tx| Ok(tx.random::<32>()?)).await?;
         let link = format!("http://{address}{}", app.emulator.login_links.allow(random));
         println!("the admin page, signed in (good once):\n  {link}\n");
         if !self.no_open {

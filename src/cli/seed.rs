@@ -10,11 +10,11 @@ use super::accounts::tenant_of;
 use super::{Failure, with_store};
 use crate::api::app::App;
 use crate::clock::Clock;
+use crate::db::Store;
 use crate::dev;
 use crate::dev::{Seeded, scenario};
 use crate::rules::config::{Config, ConfigFile, DataArgs};
 use crate::store;
-use crate::store::Store;
 
 /// `workspaced seed`
 #[derive(Args)]

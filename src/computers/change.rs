@@ -6,16 +6,18 @@ use std::collections::BTreeSet;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use rusqlite::{OptionalExtension, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, record, restart_idle_time, save, settled};
+use super::lifecycle::{Change, catch_up, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -28,7 +30,7 @@ use crate::projects::Project;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::store::Store;
+use crate::store::TURN;
 use crate::store::WriteTx;
 use crate::usage::ledger::attribution;
 use crate::workspaces;
@@ -363,20 +365,33 @@ fn put_into(
     .apply(tx, fleet, Some(before), after)
 }
 
-/// The live computers that a condition on `c` finds, oldest first.
-fn all(tx: &WriteTx<'_>, condition: &str, id: &dyn rusqlite::ToSql) -> Result<Vec<Record>> {
+/// Some of the live computers that a condition on `c` finds, oldest first, and whether there are more.
+fn some(
+    tx: &WriteTx<'_>,
+    condition: &str,
+    params: &[(&str, &dyn rusqlite::ToSql)],
+) -> Result<(Vec<Record>, bool)> {
     let sql = format!(
-        "{} WHERE {condition} AND c.deleted_at IS NULL ORDER BY c.created_at, c.id",
-        *SELECT
+        "{} WHERE {condition} AND c.deleted_at IS NULL ORDER BY c.created_at, c.id LIMIT {}",
+        *SELECT,
+        TURN + 1
     );
-    Ok(tx
+    let mut found: Vec<Record> = tx
         .prepare_cached(&sql)?
-        .query_map([id], Record::from_row)?
-        .collect::<Result<_, _>>()?)
+        .query_map(params, Record::from_row)?
+        .collect::<Result<_, _>>()?;
+    let more = found.len() > TURN;
+    found.truncate(TURN);
+    Ok((found, more))
 }
 
-/// Takes the computers of a project that has just been put into `target` there too, under the
-/// limits of that workspace.
+/// Whose deed it is; that of a caller who is not known any more is carried on by the service.
+fn actor(caller: Option<&Caller>) -> Actor<'_> {
+    caller.map_or(Actor::System, Actor::Key)
+}
+
+/// Takes computers of a project that has just been put into `target` there too, under the limits of that
+/// workspace for all of them. Returns whether some are left for [`follow`].
 ///
 /// # Errors
 /// 422 when a limit of the target refuses; the caller's transaction undoes all of it.
@@ -386,36 +401,67 @@ pub fn follow_project(
     caller: &Caller,
     project: ProjectId,
     target: &workspaces::Record,
-) -> Result<()> {
-    let computers = all(tx, "c.project_id = ?1", &project)?;
-    let sizes: Vec<Size> = computers.iter().map(|c| c.size).collect();
-    let templates: Vec<String> = computers
-        .iter()
-        .map(|c| c.template_type.clone())
-        .collect::<BTreeSet<_>>()
-        .into_iter()
-        .collect();
-    let count = i64::try_from(computers.len()).unwrap_or(i64::MAX);
+) -> Result<bool> {
+    catch_up(tx, fleet)?;
+    let mut statement = tx.prepare_cached(
+        "SELECT size, template_type, count(*) FROM computers
+         WHERE project_id = ?1 AND deleted_at IS NULL GROUP BY size, template_type",
+    )?;
+    let kinds: Vec<(Size, String, i64)> = statement
+        .query_map([project], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+        .collect::<Result<_, _>>()?;
+    let sizes: Vec<Size> = kinds.iter().map(|(size, _, _)| *size).collect();
+    let templates: BTreeSet<String> = kinds.iter().map(|(_, name, _)| name.clone()).collect();
+    let templates: Vec<String> = templates.into_iter().collect();
     let growth = Growth {
-        workspace: count,
+        workspace: kinds.iter().map(|(_, _, count)| count).sum(),
         tenant: 0,
         sizes: &sizes,
         templates: &templates,
     };
     limits::check(tx, &fleet.config.file, target, &growth)?;
+    follow(tx, fleet, Some(caller), project)
+}
+
+/// Takes computers of a project to the workspace that it is in. Returns whether some are left.
+///
+/// # Errors
+/// When the store fails.
+pub fn follow(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    caller: Option<&Caller>,
+    project: ProjectId,
+) -> Result<bool> {
+    catch_up(tx, fleet)?;
+    let place: Option<WorkspaceId> = tx
+        .row(
+            "SELECT workspace_id FROM projects WHERE id = ?1 AND deleted_at IS NULL",
+            [project],
+            |row| row.get(0),
+        )
+        .optional()?;
+    let Some(place) = place else {
+        return Ok(false);
+    };
+    let (computers, more) = some(
+        tx,
+        "c.project_id = :project AND c.workspace_id <> :place",
+        named_params! { ":project": project, ":place": place },
+    )?;
     for before in computers {
         let after = Record {
-            workspace_id: target.view.id,
+            workspace_id: place,
             ..before.clone()
         };
         Change {
             kind: "computer.moved",
             at: tx.now(),
-            actor: Actor::Key(caller),
+            actor: actor(caller),
         }
         .apply(tx, fleet, Some(&before), after)?;
     }
-    Ok(())
+    Ok(more)
 }
 
 /// `DELETE /computers/{id}`
@@ -427,7 +473,7 @@ pub async fn delete(
     request
         .run(move |tx, caller, _| {
             let before = settled(tx, &fleet, caller, id)?;
-            destroy(tx, &fleet, caller, &before)?;
+            destroy(tx, &fleet, Some(caller), &before)?;
             Ok(Reply::ok(Destroyed {
                 deleted: true,
                 success: true,
@@ -438,7 +484,12 @@ pub async fn delete(
         .await
 }
 
-fn destroy(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, before: &Record) -> Result<()> {
+fn destroy(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    caller: Option<&Caller>,
+    before: &Record,
+) -> Result<()> {
     let after = Record {
         status: Status::Destroyed,
         ..before.clone()
@@ -446,24 +497,31 @@ fn destroy(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, before: &Record) ->
     Change {
         kind: Status::Destroyed.event(),
         at: tx.now(),
-        actor: Actor::Key(caller),
+        actor: actor(caller),
     }
     .apply(tx, fleet, Some(before), after)
 }
 
-/// Deletes every computer of a workspace.
+/// Deletes computers of a workspace. Returns whether some are left.
 ///
 /// # Errors
 /// When the store fails.
-pub fn delete_all_in(
+pub fn delete_some(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
-    caller: &Caller,
+    caller: Option<&Caller>,
     workspace: WorkspaceId,
-) -> Result<()> {
-    all(tx, "c.workspace_id = ?1", &workspace)?
+) -> Result<bool> {
+    catch_up(tx, fleet)?;
+    let (computers, more) = some(
+        tx,
+        "c.workspace_id = :workspace",
+        named_params! { ":workspace": workspace },
+    )?;
+    computers
         .iter()
-        .try_for_each(|c| destroy(tx, fleet, caller, c))
+        .try_for_each(|c| destroy(tx, fleet, caller, c))?;
+    Ok(more)
 }
 
 /// `GET /computers/{id}/auto-stop`

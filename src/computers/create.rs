@@ -32,7 +32,7 @@ use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 const MAX_APPS: usize = 100;
 
 /// `POST /computers`. Workspace and project may each be named in one of several ways
-/// (CONTRACT §7.2); what is named by slug or by the caller's own id is made if it is not there.
+/// (api-decisions.md, "Computers"); what is named by slug or by the caller's own id is made if it is not there.
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
 #[schema(as = CreateComputer)]
@@ -276,7 +276,7 @@ pub(super) fn auto_stop(fields: &mut Fields, field: &'static str, seconds: Optio
     }
 }
 
-/// CONTRACT §7.2: by id, by slug, by the caller's own id, or the default one.
+/// By id, by slug, by the caller's own id, or the default one.
 fn resolve_workspace(
     tx: &WriteTx<'_>,
     file: &ConfigFile,
@@ -354,7 +354,7 @@ fn resolve_workspace(
     Ok(workspaces::insert(tx, file, Actor::Key(caller), new)?.record)
 }
 
-/// CONTRACT §7.2, inside the workspace: by id, by slug, by the caller's own id, or the default one.
+/// Inside the workspace: by id, by slug, by the caller's own id, or the default one.
 fn resolve_project(
     tx: &WriteTx<'_>,
     file: &ConfigFile,

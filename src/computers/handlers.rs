@@ -6,6 +6,7 @@ use super::types::{Computer, Filter};
 use crate::access::caller::Caller;
 use crate::computers::Fleet;
 use crate::computers::Record;
+use crate::db::Store;
 use crate::error::Error;
 use crate::error::Result;
 use crate::http::List;
@@ -13,17 +14,18 @@ use crate::http::Page;
 use crate::http::PageQuery;
 use crate::http::Params;
 use crate::http::PathId;
+use crate::http::Room;
 use crate::http::id_param;
 use crate::ids::ComputerId;
 use crate::ids::ProjectId;
 use crate::ids::WorkspaceId;
 use crate::projects;
-use crate::rules::status::Status;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::workspaces;
 use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
+use std::sync::Arc;
 
 /// `GET /computers/{id}`
 pub async fn show(
@@ -40,13 +42,13 @@ pub async fn show(
 pub async fn list(
     State(store): State<Store>,
     State(fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Computer>>> {
-    let (page, filter) = (page.get()?.page()?, filter.get()?);
-    let store = store.clone();
-    let list = store.read(move |tx| {
+) -> Result<Response> {
+    let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
         let workspace = id_param("workspace_id", filter.workspace_id.as_deref())?;
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
@@ -59,34 +61,44 @@ pub async fn list(
             &filter,
             page,
         )
-    });
-    Ok(Json(list.await?))
+    })
+    .await
 }
 
 /// `GET /workspaces/{id}/computers`
 pub async fn list_in_workspace(
     State(store): State<Store>,
     State(fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Computer>>> {
-    let store = store.clone();
-    let list = store.read(move |tx| {
-        workspaces::find(tx, &caller, id)?;
+) -> Result<Response> {
+    let asked = move || {
         let (page, filter) = (page.get()?.page()?, filter.get()?);
-        if id_param("workspace_id", filter.workspace_id.as_deref())?
-            .is_some_and(|other: WorkspaceId| other != id)
-        {
+        let other: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
+        if other.is_some_and(|other| other != id) {
             return Err(Error::field(
                 "workspace_id",
                 "is not the workspace of the path; leave it out",
             ));
         }
+        Ok((page, Arc::new(filter)))
+    };
+    let (page, filter) = match asked() {
+        Ok(asked) => asked,
+        Err(e) => {
+            // What is not there is said first.
+            let exists = store.read(move |tx| workspaces::find(tx, &caller, id).map(drop));
+            return exists.await.and(Err(e));
+        }
+    };
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
+        workspaces::find(tx, &caller, id)?;
         list_where(tx, &fleet, &caller, Some(id), &filter, page)
-    });
-    Ok(Json(list.await?))
+    })
+    .await
 }
 
 /// The narrowest index that fits comes from the conditions that are really there.
@@ -103,12 +115,10 @@ fn list_where(
     if let Some(id) = project {
         projects::reach(tx, caller, id)?;
     }
-    let status = match filter.status.as_deref() {
+    let status = match filter.status()? {
         None => None,
-        Some(text) => Some(text.parse::<Status>().map_err(|_| {
-            let known = Status::ALL.map(Status::as_str).join(", ");
-            Error::field("status", format!("is not a status; allowed are {known}"))
-        })?),
+        Some(Some(status)) => Some(status),
+        Some(None) => return Ok(page.list(Vec::new(), 0)),
     };
     let user = caller.only_user().or(filter.external_user_id.as_deref());
     let mut condition = "c.tenant_id = :tenant AND c.deleted_at IS NULL".to_owned();
@@ -135,10 +145,7 @@ fn list_where(
             .as_deref()
             .is_some_and(|asked| Some(asked) != user)
     {
-        return Ok(List {
-            data: Vec::new(),
-            total: 0,
-        });
+        return Ok(page.list(Vec::new(), 0));
     }
     // What a counter knows is not counted; without other conditions they are :tenant and one more.
     let count = match (&workspace, &project, params.len()) {
@@ -165,5 +172,5 @@ fn list_where(
     let data = rows
         .map(|row| row.map(|record| record.view(fleet)))
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }

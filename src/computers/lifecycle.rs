@@ -3,7 +3,7 @@
 //! The built-in driver has no process behind it. A computer that is on its way somewhere carries
 //! the instant at which it arrives (`due_at`); [`run_due`] takes every one whose instant has come
 //! there, *dated at that instant*. So a transition or an auto-stop that fell due while the service
-//! was down is caught up at the next start as if it had been up (USAGE U14, U15).
+//! was down is caught up at the next start as if it had been up.
 
 use crate::http::NoBody;
 use axum::extract::State;
@@ -31,7 +31,7 @@ use crate::usage::ledger::{self, Event, append, held};
 pub struct Change<'a> {
     /// What happened: `computer.running`, `computer.resized`, ...
     pub kind: &'static str,
-    /// When; moved up to the computer's last event if the clock has stepped back (USAGE U13).
+    /// When; moved up to the computer's last event if the clock has stepped back.
     pub at: Timestamp,
     /// Who.
     pub actor: Actor<'a>,
@@ -133,7 +133,7 @@ pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut 
     }
 }
 
-/// Writes what may change of a row. `name` and the like come with it.
+/// Updates the columns of a computer's row that may change.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
     tx.run(
         "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
@@ -478,7 +478,7 @@ fn perform(
         ));
     }
     let target = match (verb, before.status) {
-        // Already there or on the way: success that changes nothing (CONTRACT §4.7).
+        // Already there or on the way: success that changes nothing, since clients say start right after create.
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
             let mut touched = before;
@@ -531,7 +531,7 @@ fn refused(code: &'static str, message: impl Into<String>, computer: &Record) ->
         .with_details(json!({ "status": computer.status, "allowed": allowed }))
 }
 
-/// A row's `settings` and `selected_apps` as text, for inserts.
+/// `selected_apps` as text, for inserts.
 pub(super) fn apps_text(apps: &[String]) -> Result<String> {
     json::text(&apps)
 }

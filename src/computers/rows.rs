@@ -12,8 +12,8 @@ use crate::ids::WorkspaceId;
 use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use crate::store::Columns;
 use crate::store::Tx;
+use crate::store::{Columns, columns};
 use std::sync::LazyLock;
 
 use rusqlite::{OptionalExtension, Row};
@@ -71,47 +71,44 @@ pub struct Record {
     pub domain: Option<String>,
 }
 
+columns! { Record {
+    id: ["c.id"],
+    tenant_id: ["c.tenant_id"],
+    workspace_id: ["c.workspace_id"],
+    project_id: ["c.project_id"],
+    name: ["c.name"],
+    slug: ["c.slug"],
+    template_type: ["c.template_type"],
+    size: ["c.size"],
+    status: ["c.status"],
+    external_driver: ["c.driver"] => |driver: String| driver == "external",
+    visibility: ["c.visibility"],
+    metadata: ["c.metadata"],
+    selected_apps: json ["c.selected_apps"],
+    settings: ["c.settings"],
+    external_workspace_id: ["w.external_workspace_id"],
+    external_user_id: ["c.external_user_id"],
+    external_project_id: ["c.external_project_id"],
+    auto_stop_seconds: ["c.auto_stop_seconds"],
+    due_at: ["c.due_at"],
+    created_at: ["c.created_at"],
+    updated_at: ["c.updated_at"],
+    started_at: ["c.started_at"],
+    stopped_at: ["c.stopped_at"],
+    domain: [domains::OF_COMPUTER],
+} }
+
 impl Record {
-    /// Of the columns of [`SELECT`].
+    /// Of a row of [`SELECT`].
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
-        let mut row = Columns::new(row);
-        Ok(Record {
-            id: row.get()?,
-            tenant_id: row.get()?,
-            workspace_id: row.get()?,
-            project_id: row.get()?,
-            name: row.get()?,
-            slug: row.get()?,
-            template_type: row.get()?,
-            size: row.get()?,
-            status: row.get()?,
-            external_driver: row.get::<String>()? == "external",
-            visibility: row.get()?,
-            metadata: row.get()?,
-            selected_apps: row.json()?,
-            settings: row.get()?,
-            external_workspace_id: row.get()?,
-            external_user_id: row.get()?,
-            external_project_id: row.get()?,
-            auto_stop_seconds: row.get()?,
-            due_at: row.get()?,
-            created_at: row.get()?,
-            updated_at: row.get()?,
-            started_at: row.get()?,
-            stopped_at: row.get()?,
-            domain: row.get()?,
-        })
+        Self::from_columns(&mut Columns::new(row))
     }
 }
 
 pub static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT c.id, c.tenant_id, c.workspace_id, c.project_id, c.name, c.slug, c.template_type,
-                c.size, c.status, c.driver, c.visibility, c.metadata, c.selected_apps, c.settings,
-                w.external_workspace_id, c.external_user_id, c.external_project_id, c.auto_stop_seconds,
-                c.due_at, c.created_at, c.updated_at, c.started_at, c.stopped_at, {} AS domain
-         FROM computers c JOIN workspaces w ON w.id = c.workspace_id",
-        domains::OF_COMPUTER
+        "SELECT {} FROM computers c JOIN workspaces w ON w.id = c.workspace_id",
+        Record::COLUMNS.join(", ")
     )
 });
 

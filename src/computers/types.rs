@@ -1,6 +1,7 @@
 //! Computers as requests and replies show them.
 
 use crate::clock::Timestamp;
+use crate::error::{Error, Result};
 use crate::ids::ComputerId;
 use crate::ids::ProjectId;
 use crate::ids::TenantId;
@@ -48,7 +49,7 @@ pub struct Computer {
     pub visibility: String,
     /// The caller's own data.
     pub metadata: Object,
-    /// The workspace's id of the caller's.
+    /// The caller's own id for the workspace.
     pub external_workspace_id: Option<String>,
     /// The caller's end user.
     pub external_user_id: Option<String>,
@@ -82,12 +83,11 @@ pub struct Computer {
     pub updated_at: Timestamp,
     /// When it last began to run.
     pub started_at: Option<Timestamp>,
-    /// When it last came to rest.
+    /// When it last stopped.
     pub stopped_at: Option<Timestamp>,
 }
 
-/// A computer at both levels, since one client reads the object and another its `data`
-/// (CONTRACT §7.8).
+/// A computer at both levels, since one client reads the object and another its `data`.
 #[derive(Serialize, ToSchema)]
 pub struct ComputerTwice {
     #[serde(flatten)]
@@ -129,6 +129,41 @@ pub struct Filter {
     /// Only computers with this status
     #[param(value_type = Option<Status>)]
     pub status: Option<String>,
+    /// Another name of `status`
+    #[param(value_type = Option<Status>)]
+    pub state: Option<String>,
     /// Only computers of this end user
     pub external_user_id: Option<String>,
+}
+
+impl Filter {
+    /// The status that is asked for; `Some(None)` = one that no computer here ever has.
+    pub(super) fn status(&self) -> Result<Option<Option<Status>>> {
+        if let (Some(status), Some(state)) = (&self.status, &self.state)
+            && status != state
+        {
+            return Err(Error::field(
+                "state",
+                "is another name of status; send one of them",
+            ));
+        }
+        let Some(text) = self.status.as_deref().or(self.state.as_deref()) else {
+            return Ok(None);
+        };
+        match Status::asked(text) {
+            Some(asked) => Ok(Some(asked)),
+            None => {
+                let known = Status::ALL.map(Status::as_str).join(", ");
+                let name = if self.status.is_some() {
+                    "status"
+                } else {
+                    "state"
+                };
+                Err(Error::field(
+                    name,
+                    format!("is not a status; allowed are {known}"),
+                ))
+            }
+        }
+    }
 }

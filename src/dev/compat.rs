@@ -4,8 +4,8 @@
 //! Only names are kept, never values, and only so many of them: an application may be hostile. Of a
 //! path that is not there, what stands in the place of a name and looks like one is taken for one.
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::http::{Method, StatusCode};
 use serde::Serialize;
@@ -121,7 +121,7 @@ struct ClientView {
 
 impl Compat {
     fn record(&self) -> MutexGuard<'_, Record> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// Names that a request of a known route used.

@@ -3,21 +3,22 @@
 use super::compat::Compat;
 use super::faults::Faults;
 use crate::access::auth::Auth;
+use crate::access::own_host;
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::{Known, MAX_BODY, Recorder, Used, from_json, read_body};
+use crate::http::{Known, MAX_BODY, Recorder, Used, body_patience, from_json, read_body};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
-use crate::store::Store;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use data_encoding::HEXLOWER;
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
-use std::net::IpAddr;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
-use std::sync::{Mutex, PoisonError};
 use subtle::ConstantTimeEq;
 
 /// The emulator over a running service. Cheap to clone.
@@ -39,14 +40,14 @@ pub struct LoginLinks(Mutex<Option<String>>);
 impl LoginLinks {
     /// Makes the link good; returns its path.
     pub fn allow(&self, random: [u8; 32]) -> String {
-        let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let token = HEXLOWER.encode(&random);
         let path = format!("/_dev/visit/{token}");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(token);
+        *self.0.lock() = Some(token);
         path
     }
 
     pub fn take(&self, given: &str) -> bool {
-        let mut token = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut token = self.0.lock();
         let fits = token
             .as_ref()
             .is_some_and(|token| token.as_bytes().ct_eq(given.as_bytes()).into());
@@ -134,34 +135,20 @@ pub async fn to_its_end<T: Send + 'static>(
 
 /// A browser names the page that asks in `Origin`, and in `Host` the name by which it reached this
 /// server: another site's page has a foreign origin, or a name of its own that was made to lead here.
-pub fn check_site(dev: bool, headers: &HeaderMap) -> Result<()> {
+pub fn check_site(own: Option<&[String]>, headers: &HeaderMap) -> Result<()> {
     let text = |name| {
         headers
             .get(name)
             .map(|v: &HeaderValue| v.to_str().unwrap_or("?"))
     };
     let host = text(HOST);
-    let foreign_origin =
-        text(ORIGIN).is_some_and(|origin| origin.split_once("://").map(|(_, rest)| rest) != host);
-    // Development mode listens on loopback only, where it has no other name.
-    let foreign_host = dev && host.is_some_and(|host| !is_loopback(host));
-    if foreign_origin || foreign_host {
+    if text(ORIGIN).is_some_and(|origin| origin.split_once("://").map(|(_, rest)| rest) != host) {
         return Err(Error::denied(
             "FORBIDDEN",
             "this is for programs and for this server's own pages; reach it as 127.0.0.1 or localhost",
         ));
     }
-    Ok(())
-}
-
-/// Whether a `Host` header names this machine to itself.
-fn is_loopback(host: &str) -> bool {
-    let name = match host.strip_prefix('[') {
-        Some(rest) => rest.split(']').next().unwrap_or(""),
-        None => host.split(':').next().unwrap_or(""),
-    };
-    name.eq_ignore_ascii_case("localhost")
-        || name.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    own_host::check(Version::HTTP_11, &Uri::default(), headers, false, own)
 }
 
 /// A JSON body.
@@ -172,7 +159,8 @@ impl<T: DeserializeOwned> FromRequest<Emulator> for Input<T> {
 
     async fn from_request(request: Request, dev: &Emulator) -> Result<Self> {
         let (parts, body) = request.into_parts();
-        let bytes = read_body(&parts, body, MAX_BODY, dev.fleet.config.request_timeout).await?;
+        let patience = body_patience(dev.fleet.config.request_timeout);
+        let bytes = read_body(&parts, body, MAX_BODY, patience).await?;
         let value = if bytes.is_empty() {
             serde_json::Value::Null
         } else {
@@ -220,11 +208,11 @@ mod tests {
             (&[("host", "localhost:8400"), ("origin", "null")], false),
         ] {
             assert_eq!(
-                check_site(true, &headers(pairs)).is_ok(),
+                check_site(Some(&[]), &headers(pairs)).is_ok(),
                 allowed,
                 "{pairs:?}"
             );
         }
-        assert!(check_site(false, &headers(&[("host", "ws.example.com")])).is_ok());
+        assert!(check_site(None, &headers(&[("host", "ws.example.com")])).is_ok());
     }
 }

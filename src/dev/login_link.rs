@@ -21,7 +21,7 @@ pub(super) async fn enter(
     Path(token): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response> {
-    check_site(true, &headers)?;
+    check_site(dev.fleet.config.own_names(), &headers)?;
     // Who comes again is signed in already, or signs in by hand.
     let mut response = Redirect::to("/admin").into_response();
     if dev.fleet.config.dev && dev.login_links.take(&token) {

@@ -96,7 +96,7 @@ async fn restart_compat(State(dev): State<Emulator>) -> Json<compat::Report> {
 /// An operator's key; and nothing that a page of another site could have sent, which matters since
 /// everybody knows the key of development mode.
 async fn guard(State(dev): State<Emulator>, request: Request, next: Next) -> Result<Response> {
-    check_site(dev.fleet.config.dev, request.headers())?;
+    check_site(dev.fleet.config.own_names(), request.headers())?;
     let key = dev
         .auth
         .identify(&dev.store, request.method(), request.headers())

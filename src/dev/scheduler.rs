@@ -5,7 +5,7 @@ use super::simulation::Simulation;
 use super::state;
 use crate::clock::Timestamp;
 use crate::computers::lifecycle;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::outbox::webhooks::queue;
 use crate::store::WriteTx;
 use crate::usage::ledger::rates;
@@ -78,7 +78,7 @@ pub fn run(
             if let Some(simulation) = &mut simulation {
                 simulation.act(tx, dev, at)?;
             }
-            Ok(())
+            Ok::<_, Error>(())
         })?;
         done += 1;
     };

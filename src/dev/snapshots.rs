@@ -4,6 +4,8 @@
 //! on the connection that writes, between two commits: whoever reads sees one or the other, and the
 //! clock goes back with it.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -17,9 +19,10 @@ use serde::{Deserialize, Serialize};
 use super::emulator::{Emulator, Input, to_its_end};
 use super::state;
 use crate::clock::{Course, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::store;
-use crate::store::{Signals, Store};
+use crate::store::Signals;
 
 /// The snapshot that is taken of what was seeded.
 pub const SEED: &str = "seed";
@@ -129,11 +132,18 @@ fn copy(
     let clock = store.clock().clone();
     move |conn, _| {
         let failed = |e: std::io::Error| Error::internal(format!("snapshots: {e}"));
-        std::fs::create_dir_all(&folder).map_err(failed)?;
+        store::make_dir(&folder)?;
         // Written beside and renamed: a copy that was cut short never has the name.
         let draft = path.with_extension("draft");
         let _ = std::fs::remove_file(&draft);
         {
+            // SQLite fills an empty file that is there, and gives its log the same mode.
+            let private = OpenOptions::new()
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(&draft);
+            private.map_err(failed)?;
             let mut copy = Connection::open(&draft)?;
             // Lost with a power failure, as everything of an emulator may be.
             copy.pragma_update(None, "synchronous", "OFF")?;

@@ -4,8 +4,9 @@
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store::{Store, WriteTx};
+use crate::store::WriteTx;
 
 /// The scenario that goes on, as the row has it.
 pub(super) struct Kept {

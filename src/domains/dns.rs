@@ -1,4 +1,4 @@
-//! What the DNS says about a preview domain (CONTRACT §6.3).
+//! What the DNS says about a preview domain.
 //!
 //! A wildcard cannot be looked up as such, so a random name under it is: an answer for a name that
 //! nobody can have made before comes from the wildcard. Names are only ever asked for in the DNS;
@@ -22,19 +22,19 @@ use uuid::Uuid;
 
 use crate::error::{Error, Result};
 
-/// The wildcards of a preview domain (S): previews and deployments under the domain itself, ports
+/// The wildcards of a preview domain: previews and deployments under the domain itself, ports
 /// under `sandbox`.
 const WILDCARDS: [&str; 2] = ["*", "*.sandbox"];
 /// How long one question waits for its answer before it is asked once more.
-const QUESTION: Duration = Duration::from_secs(3);
+const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
 /// Repetitions of a question that was not answered.
 const REPEATS: usize = 1;
 /// How long a whole check may take.
-const CHECK: Duration = Duration::from_secs(10);
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a check waits for its turn.
-const TURN: Duration = Duration::from_secs(5);
+const QUEUE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Checks at the same time. Each of them may send a dozen packets; nobody is to be flooded.
-const CHECKS: usize = 16;
+const MAX_CHECKS: usize = 16;
 /// CNAME records that are followed. Resolvers give up at about as many.
 const MAX_HOPS: usize = 8;
 
@@ -166,7 +166,7 @@ impl Dns {
     pub fn new(resolver: Option<SocketAddr>) -> Self {
         Dns {
             resolver,
-            turns: Semaphore::new(CHECKS),
+            turns: Semaphore::new(MAX_CHECKS),
         }
     }
 
@@ -184,7 +184,7 @@ impl Dns {
                 5,
             )
         };
-        let _turn = timeout(TURN, self.turns.acquire())
+        let _turn = timeout(QUEUE_TIMEOUT, self.turns.acquire())
             .await
             .map_err(|_| busy())?
             .map_err(Error::internal)?;
@@ -217,7 +217,7 @@ impl Dns {
             })?,
         };
         let options = builder.options_mut();
-        options.timeout = QUESTION;
+        options.timeout = QUERY_TIMEOUT;
         options.attempts = REPEATS;
         options.cache_size = 0;
         options.use_hosts_file = ResolveHosts::Never;
@@ -236,7 +236,7 @@ async fn look(
     let seen = match resolver {
         Ok(resolver) => {
             let host = record.host.replacen('*', label, 1);
-            let seen = timeout(CHECK, look_up(resolver, &host, &record.expected)).await;
+            let seen = timeout(CHECK_TIMEOUT, look_up(resolver, &host, &record.expected)).await;
             seen.unwrap_or_else(|_| Err("the DNS did not answer in time".into()))
         }
         Err(why) => Err(why.clone()),
@@ -244,7 +244,8 @@ async fn look(
     record.with(seen)
 }
 
-/// Where `host` leads, seen from `target`. `Err` says why that could not be found out.
+/// Where `host` leads, seen from `target`. Of the names on the way only the first is told, which whoever set
+/// the record wrote there: what comes behind it may be names of a network that is not theirs. `Err` says why that could not be found out.
 async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<Seen, String> {
     let name =
         |text: &str| Name::from_ascii(format!("{text}.")).map_err(|e| format!("{text}: {e}"));
@@ -258,8 +259,8 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
         }
         if next == start || hops.contains(&next) {
             return Ok(Seen::Else {
+                why: format!("leads in a circle through {}", found()),
                 found: found(),
-                why: format!("leads in a circle through {}", text(&next)),
             });
         }
         if hops.len() == MAX_HOPS {
@@ -278,7 +279,7 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
     if there.is_empty() {
         return Ok(match first {
             Some(found) => Seen::Else {
-                why: format!("leads to {}, which has no address", text(&last)),
+                why: format!("leads to {found}, which has no address"),
                 found,
             },
             None => Seen::Nothing,
@@ -294,7 +295,7 @@ async fn look_up(resolver: &TokioResolver, host: &str, target: &str) -> Result<S
         return Ok(Seen::Target(first.unwrap_or(list)));
     }
     let why = match &first {
-        Some(_) => format!("leads to {}", text(&last)),
+        Some(found) => format!("leads to {found}"),
         None => format!("has addresses that are not those of {}", text(&target)),
     };
     Ok(Seen::Else {

@@ -1,9 +1,9 @@
 //! Setting, clearing and verifying the domain of a level, and the endpoints that do so.
 
+use crate::db::Store;
 use crate::domains::DomainStatus;
 use crate::domains::Scope;
 use crate::rules::host::normalize_host;
-use crate::store::Store;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;

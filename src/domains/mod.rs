@@ -1,5 +1,5 @@
 //! Preview domains: the host names under which an organization, a workspace or a project shows its
-//! previews (CONTRACT §6).
+//! previews.
 //!
 //! A level without a domain of its own has that of the next level above: project, workspace,
 //! organization, and last the base domain of this server. A domain is free to use at once; whether

@@ -1,4 +1,4 @@
-//! A preview domain as the API shows it (CONTRACT §6.2, §6.3, §6.5) and as the store keeps it.
+//! A preview domain as the API shows it and as the store keeps it.
 
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, Row};
@@ -320,7 +320,7 @@ pub(super) fn own(tx: &Tx<'_>, tenant: TenantId, scope: Scope, id: Uuid) -> Resu
         .optional()?)
 }
 
-/// What a check says about the whole domain (CONTRACT §0.4 no. 14); `Err` is why it says nothing.
+/// What a check says about the whole domain; `Err` is why it says nothing (no answer is not a wrong one).
 pub(super) fn verdict(records: &[DnsRecord], once_verified: bool) -> Result<State, String> {
     let has = |status| records.iter().any(|record| record.status == status);
     if let Some(record) = records

@@ -6,7 +6,6 @@
 //! 1970, as in the database, so that nothing is lost on the way.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 use uuid::Uuid;
 
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -150,8 +149,8 @@ pub struct Audit {
     pub r#type: String,
     pub resource_type: String,
     pub resource_id: Uuid,
-    pub before: Option<Value>,
-    pub after: Option<Value>,
+    pub before: Option<Object>,
+    pub after: Option<Object>,
 }
 
 /// How many lines of each kind there are.

@@ -19,14 +19,14 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Params, PathId, Reply};
+use crate::http::{Mutation, Params, PathId, Reply, Room, flag};
 use crate::ids::WorkspaceId;
-use crate::store::Store;
 use crate::workspaces;
 
-/// Imports that are read at the same time: each may take some 200 MB while it is.
-static READING: Semaphore = Semaphore::const_new(2);
+/// Imports are read one after the other: each may need much memory.
+static READING: Semaphore = Semaphore::const_new(1);
 
 /// A capsule: a JSON object a line, as `GET /workspaces/{id}/export` gives it; may be compressed with gzip.
 #[derive(ToSchema)]
@@ -56,18 +56,18 @@ pub struct ImportQuery {
 impl ImportQuery {
     fn check(self) -> Result<Options> {
         let mut fields = Fields::default();
-        let mut flag = |name: &'static str, value: Option<String>| match value.as_deref() {
-            None | Some("false") => false,
-            Some("true") => true,
-            Some(_) => {
-                fields.push(name, "must be true or false");
-                false
-            }
-        };
         let options = Options {
-            keep_running: flag("keep_running", self.keep_running),
-            rename_computers: flag("rename_computers", self.rename_computers),
-            without_domains: flag("without_domains", self.without_domains),
+            keep_running: flag(&mut fields, "keep_running", self.keep_running.as_deref()),
+            rename_computers: flag(
+                &mut fields,
+                "rename_computers",
+                self.rename_computers.as_deref(),
+            ),
+            without_domains: flag(
+                &mut fields,
+                "without_domains",
+                self.without_domains.as_deref(),
+            ),
             slug: self.slug,
             external_workspace_id: self.external_workspace_id,
         };
@@ -78,17 +78,19 @@ impl ImportQuery {
 /// `GET /workspaces/{id}/export`: the workspace as one file, compressed where the client accepts that.
 pub async fn export(
     State(store): State<Store>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
     let gzip = accepted.is_some_and(|list| list.split(',').any(|one| one.trim() == "gzip"));
-    let reader = caller.clone();
-    let made = store
+    let (reader, mut spool) = (caller.clone(), room.writer(caller.tenant_id()));
+    let (made, spool) = store
         .read(move |tx| {
             let tenant = workspaces::find(tx, &reader, id)?.view.tenant_id;
-            write::write(tx, tenant, id, gzip)
+            let made = write::write(tx, tenant, id, gzip, &mut spool)?;
+            Ok((made, spool))
         })
         .await?;
     let after = json!({ "sha256": made.sha256, "rows": made.rows });
@@ -118,7 +120,7 @@ pub async fn export(
                 HeaderValue::from_str(&name).map_err(Error::internal)?,
             ),
         ],
-        made.bytes,
+        spool.into_body()?,
     )
         .into_response();
     if gzip {

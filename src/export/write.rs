@@ -1,5 +1,6 @@
 //! Reading a workspace into a capsule: everything from one read transaction, which is one snapshot.
 
+use data_encoding::HEXLOWER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
@@ -14,6 +15,7 @@ use super::format::{
 };
 use super::{MAX_BODY, MAX_EVENTS, MAX_LINES, MAX_TEXT};
 use crate::error::{Error, Result};
+use crate::http;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::json;
 use crate::rules::status::Status;
@@ -22,25 +24,42 @@ use crate::store::Tx;
 use crate::usage::ledger::transfer;
 use crate::usage::ledger::transfer::ExportedEvent;
 
-/// A capsule as bytes.
+/// What a capsule that was written holds.
 pub(super) struct Exported {
-    pub bytes: Vec<u8>,
     pub slug: String,
     pub sha256: String,
     pub rows: Rows,
 }
 
 /// Where the lines go, counted and hashed on the way.
-struct Sink {
-    out: Out,
+struct Sink<'a> {
+    out: Out<'a>,
     hash: Sha256,
     text: usize,
     lines: usize,
 }
 
-enum Out {
-    Plain(Vec<u8>),
-    Gzip(GzEncoder<Vec<u8>>),
+enum Out<'a> {
+    Plain(&'a mut dyn Write),
+    Gzip(GzEncoder<Counted<'a>>),
+}
+
+/// Compressed bytes, of which a capsule that can be imported has only so many.
+struct Counted<'a> {
+    out: &'a mut dyn Write,
+    bytes: usize,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.bytes += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn too_large() -> Error {
@@ -54,7 +73,7 @@ fn too_large() -> Error {
     )
 }
 
-impl Sink {
+impl Sink<'_> {
     fn put(&mut self, line: &Line) -> Result<()> {
         let mut text = serde_json::to_string(line).map_err(Error::internal)?;
         text.push('\n');
@@ -68,11 +87,11 @@ impl Sink {
             Out::Plain(out) => out.write_all(text.as_bytes()),
             Out::Gzip(out) => out.write_all(text.as_bytes()),
         }
-        .map_err(Error::internal)
+        .map_err(http::not_kept)
     }
 }
 
-/// The workspace as a capsule, compressed if asked for.
+/// Writes the workspace as a capsule to `out`, compressed if asked for.
 ///
 /// # Errors
 /// 409 when it is larger than a capsule may be, or its usage does not add up; when the store fails.
@@ -81,13 +100,17 @@ pub(super) fn write(
     tenant: TenantId,
     id: WorkspaceId,
     gzip: bool,
+    out: &mut dyn Write,
 ) -> Result<Exported> {
-    let contents = Contents::read(tx, tenant, id)?;
+    let contents = Contents::read_but_audit(tx, tenant, id)?;
     let mut sink = Sink {
         out: if gzip {
-            Out::Gzip(GzEncoder::new(Vec::new(), Compression::default()))
+            Out::Gzip(GzEncoder::new(
+                Counted { out, bytes: 0 },
+                Compression::default(),
+            ))
         } else {
-            Out::Plain(Vec::new())
+            Out::Plain(out)
         },
         hash: Sha256::new(),
         text: 0,
@@ -105,7 +128,7 @@ pub(super) fn write(
         workspace_id: id,
         organization,
     }))?;
-    let (slug, rows) = (contents.workspace.slug.clone(), contents.rows());
+    let (slug, mut rows) = (contents.workspace.slug.clone(), contents.rows());
     let (usage, corrections_micros) = transfer::metered(tx, id, contents.exported_at)?;
     let each = contents.computers.iter().map(|computer| &computer.usage);
     let sum = each.fold((0, 0), |sum, one| {
@@ -123,30 +146,26 @@ pub(super) fn write(
         ));
     }
     contents.lines(&mut |line| sink.put(&line))?;
-    let sha256 = hex(&sink.hash.clone().finalize());
+    let until = contents.exported_at;
+    drop(contents);
+    // The largest part goes from the database to the file row by row.
+    audit(tx, tenant, id, until, &mut |row| {
+        rows.audit += 1;
+        sink.put(&Line::Audit(Box::new(row)))
+    })?;
+    let sha256 = HEXLOWER.encode(&sink.hash.clone().finalize());
     sink.put(&Line::End(End {
         rows,
         usage,
         corrections_micros,
         sha256: sha256.clone(),
     }))?;
-    let bytes = match sink.out {
-        Out::Plain(bytes) => bytes,
-        Out::Gzip(out) => out.finish().map_err(Error::internal)?,
-    };
-    if gzip && bytes.len() > MAX_BODY {
+    if let Out::Gzip(out) = sink.out
+        && out.finish().map_err(http::not_kept)?.bytes > MAX_BODY
+    {
         return Err(too_large());
     }
-    Ok(Exported {
-        bytes,
-        slug,
-        sha256,
-        rows,
-    })
-}
-
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(Exported { slug, sha256, rows })
 }
 
 /// Everything between the head and the sums.
@@ -206,6 +225,17 @@ impl Contents {
     /// # Errors
     /// 409 when it is larger than a capsule may be; when the store fails.
     pub(super) fn read(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
+        let mut contents = Self::read_but_audit(tx, tenant, id)?;
+        let until = contents.exported_at;
+        audit(tx, tenant, id, until, &mut |row| {
+            contents.audit.push(row);
+            Ok(())
+        })?;
+        Ok(contents)
+    }
+
+    /// [`Contents::read`] without the rows of the audit log.
+    fn read_but_audit(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
         let mut histories = BTreeMap::new();
         let mut left = MAX_EVENTS;
         let corrections = transfer::corrections(tx, tenant, id, left + 1)?;
@@ -262,7 +292,7 @@ impl Contents {
             projects,
             computers,
             events: events.into_iter().map(|(_, event)| event).collect(),
-            audit: audit(tx, tenant, id)?,
+            audit: Vec::new(),
         })
     }
 }
@@ -463,15 +493,18 @@ fn computer(row: &Row<'_>) -> rusqlite::Result<Computer> {
     })
 }
 
-/// The audit log of the workspace. That it was exported or imported is about copies of it.
-fn audit(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Vec<Audit>> {
-    let read = |row: &Row<'_>| {
-        let object = |name: &str| -> rusqlite::Result<Option<serde_json::Value>> {
-            let there: Option<String> = row.get(name)?;
-            there.map(|_| json::column(row, name)).transpose()
-        };
+/// The audit log of the workspace, row by row. That it was exported or imported is about copies of it.
+fn audit(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    id: WorkspaceId,
+    until: i64,
+    visit: &mut dyn FnMut(Audit) -> Result<()>,
+) -> Result<()> {
+    let read = |row: &Row<'_>| -> rusqlite::Result<Audit> {
         Ok(Audit {
-            at: row.get("at")?,
+            // What a clock that was ahead has dated after this export happened before it.
+            at: row.get::<_, i64>("at")?.min(until),
             actor_type: row.get("actor_type")?,
             actor_id: row
                 .get::<_, Option<[u8; 16]>>("actor_id")?
@@ -482,20 +515,19 @@ fn audit(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Vec<Audit>> {
             r#type: row.get("type")?,
             resource_type: row.get("resource_type")?,
             resource_id: Uuid::from_bytes(row.get("resource_id")?),
-            before: object("before")?,
-            after: object("after")?,
+            before: row.get("before")?,
+            after: row.get("after")?,
         })
     };
-    let found: Vec<Audit> = tx
-        .prepare_cached(
-            "SELECT * FROM audit_log WHERE workspace_id = ?2 AND tenant_id = ?1
+    let mut statement = tx.prepare_cached(
+        "SELECT * FROM audit_log WHERE workspace_id = ?2 AND tenant_id = ?1
                  AND type NOT IN ('workspace.exported', 'workspace.imported')
              ORDER BY seq LIMIT ?3",
-        )?
-        .query_map(
-            (tenant, id, i64::try_from(MAX_LINES).unwrap_or(i64::MAX)),
-            read,
-        )?
-        .collect::<Result<_, _>>()?;
-    Ok(found)
+    )?;
+    let most = i64::try_from(MAX_LINES).unwrap_or(i64::MAX);
+    let mut rows = statement.query((tenant, id, most))?;
+    while let Some(row) = rows.next()? {
+        visit(read(row)?)?;
+    }
+    Ok(())
 }

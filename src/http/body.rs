@@ -25,7 +25,7 @@ pub struct NoBody {}
 
 /// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
 ///
-/// Field names are accepted in camelCase too (CONTRACT §0.4 no. 18).
+/// Field names are accepted in camelCase too: one client sends them as its callers wrote them.
 pub(super) fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
     if !bytes.is_empty() && !is_json(parts) {
         return Err(Error::unsupported_media_type());
@@ -108,19 +108,30 @@ fn snake_case(object: Map<String, Value>) -> Result<Map<String, Value>> {
     fields.finish().map(|()| renamed)
 }
 
-/// Reads at most `limit` bytes, for as long as `patience`.
+/// Whether the head says that the body is longer than `limit`.
+pub(super) fn too_long(parts: &Parts, limit: usize) -> bool {
+    let declared = parts
+        .headers
+        .get(CONTENT_LENGTH)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse::<u64>().ok());
+    declared.is_some_and(|length| length > limit as u64)
+}
+
+/// How long a body may take, and three quarters of the request timeout where that is less: who sends
+/// too slowly hears that, not that the server was slow.
+pub fn body_patience(request_timeout: Duration) -> Duration {
+    Duration::from_secs(30).min(request_timeout * 3 / 4)
+}
+
+/// Reads at most `limit` bytes, for as long as `patience`, into memory.
 pub async fn read_body(
     parts: &Parts,
     body: axum::body::Body,
     limit: usize,
     patience: Duration,
 ) -> Result<Bytes> {
-    let declared = parts
-        .headers
-        .get(CONTENT_LENGTH)
-        .and_then(|v| v.to_str().ok())
-        .and_then(|v| v.parse::<u64>().ok());
-    if declared.is_some_and(|length| length > limit as u64) {
+    if too_long(parts, limit) {
         return Err(Error::too_large(limit));
     }
     let whole = Limited::new(body, limit).collect();

@@ -2,20 +2,28 @@
 //! the connections underneath. It knows no resource.
 
 mod body;
+mod budget;
 mod drain_body;
 pub mod idempotency;
 mod mutation;
 mod names;
+mod paced;
 mod paging;
 mod params;
+mod places;
+mod room;
 mod schemas;
 mod server;
+mod spool;
 
-pub use body::{MAX_BODY, NoBody, from_json, read_body};
+pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
-pub use paging::{List, Page, PageQuery};
-pub use params::{DeletedQuery, Params, PathId, PathIds, id_param};
+pub use paging::{List, Page, PageMeta, PageQuery};
+pub use params::{DeletedQuery, Params, PathId, PathIds, flag, id_param, instant};
+pub use places::Guest;
+pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};
 pub use server::{Cut, serve};
+pub use spool::not_kept;

@@ -1,6 +1,6 @@
 //! Requests that change something.
 //!
-//! The order of checks is CONTRACT §5: key, id syntax, existence, tenant, scope, body, state. A
+//! The order of checks (api-decisions.md): key, id syntax, existence, tenant, scope, body, state. A
 //! body or query that cannot be read is therefore *held* as an error, and the handler asks for it
 //! (`?`) after it has found the resource.
 
@@ -13,22 +13,22 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::body::{MAX_BODY, parse_body, read_body};
+use super::body::{MAX_BODY, body_patience, parse_body};
+use super::budget::Held;
 use super::idempotency::{self, Idempotency, Reply};
+use super::room::Room;
 use crate::access::caller::Caller;
 use crate::access::scopes::Access;
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store::{Savepoint, Store, WriteTx};
+use crate::store::{Savepoint, WriteTx};
 
 /// What [`Mutation`] needs of the service.
 pub struct Kit {
     pub store: Store,
     pub request_timeout: Duration,
+    pub room: Room,
 }
-
-/// How long a body may take, and three quarters of the request timeout where that is less: who sends
-/// too slowly hears that, not that the server was slow.
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A request that changes something: who asks, what they send, and whether they may be repeating
 /// themselves. Run with [`Mutation::run`] (see [`super::idempotency`]).
@@ -39,6 +39,8 @@ pub struct Mutation<T> {
     body: Result<T>,
     idempotency: Option<Idempotency>,
     savepoint: Savepoint,
+    /// The memory that a large body needs until the change is made.
+    held: Option<Held>,
 }
 
 impl<T> Mutation<T> {
@@ -60,7 +62,7 @@ where
         let kit = Kit::from_ref(state);
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, state).await?;
-        let (bytes, idempotency) = receive(&parts, body, &kit).await?;
+        let (bytes, held, idempotency) = receive(&parts, body, &kit).await?;
         let body = parse_body(&parts, &bytes);
         Ok(Mutation {
             store: kit.store,
@@ -68,6 +70,7 @@ where
             body,
             idempotency,
             savepoint: Savepoint::Own,
+            held,
         })
     }
 }
@@ -90,7 +93,13 @@ impl<T: Send + 'static> Mutation<T> {
             body,
             idempotency,
             savepoint,
+            held,
         } = self;
+        // In use until the writer is done with it, also when the client has left.
+        let f = move |tx: &WriteTx<'_>, caller: &Caller, body| {
+            let _held = held;
+            f(tx, caller, body)
+        };
         let Some(key) = idempotency else {
             let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
             return Ok(store.write_as(savepoint, f).await?.into_response());
@@ -112,13 +121,14 @@ impl Mutation<Bytes> {
     pub async fn raw(request: Request, kit: &Kit) -> Result<Self> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, &()).await?;
-        let (bytes, idempotency) = receive(&parts, body, kit).await?;
+        let (bytes, held, idempotency) = receive(&parts, body, kit).await?;
         Ok(Mutation {
             store: kit.store.clone(),
             caller,
             body: Ok(bytes),
             idempotency,
             savepoint: Savepoint::Own,
+            held,
         })
     }
 
@@ -142,6 +152,7 @@ impl Mutation<Bytes> {
             body,
             idempotency: self.idempotency,
             savepoint: self.savepoint,
+            held: self.held,
         })
     }
 }
@@ -151,13 +162,13 @@ async fn receive(
     parts: &Parts,
     body: axum::body::Body,
     kit: &Kit,
-) -> Result<(Bytes, Option<Idempotency>)> {
+) -> Result<(Bytes, Option<Held>, Option<Idempotency>)> {
     let limit = parts
         .extensions
         .get::<Access>()
         .map_or(MAX_BODY, |access| access.max_body);
-    let patience = BODY_PATIENCE.min(kit.request_timeout * 3 / 4);
-    let bytes = read_body(parts, body, limit, patience).await?;
+    let patience = body_patience(kit.request_timeout);
+    let (bytes, held) = kit.room.receive(parts, body, limit, patience).await?;
     let idempotency = idempotency::from_headers(parts, &bytes)?;
-    Ok((bytes, idempotency))
+    Ok((bytes, held, idempotency))
 }

@@ -1,8 +1,10 @@
 //! The names that a request may use: query parameters, and fields of the body.
 //!
 //! They come from the schemas of the OpenAPI document, so there is no second list that could differ
-//! from it. Looked at with `--strict`, which refuses the others, and where the emulator records what
-//! an application uses; otherwise no request comes by here.
+//! from it. A list, or an answer about usage, refuses a parameter that it does not know: a filter that is
+//! ignored answers more than was asked for, and what is done with the rows is done to the wrong ones.
+//! Elsewhere names are looked at with `--strict`, which refuses the others, and where the emulator records
+//! what an application uses.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -22,21 +24,21 @@ use crate::access::caller::Caller;
 use crate::error::{Fields, Result};
 
 /// How deep schemas are followed: one that contains itself ends somewhere.
-const DEEPEST: usize = 8;
+const MAX_DEPTH: usize = 8;
 /// Names of one request that are told apart at the most.
-const MOST: usize = 500;
+const MAX_NAMES: usize = 500;
 /// Fields that one refusal names at the most.
-const REFUSED: usize = 20;
+const MAX_NAMES_IN_ERROR: usize = 20;
 /// Characters of an unknown name that are shown.
-const LONGEST: usize = 64;
+const MAX_NAME_CHARS: usize = 64;
 /// From this likeness on, 0 to 1, another name is probably what was meant.
-const ALIKE: f64 = 0.8;
+const MIN_SIMILARITY: f64 = 0.8;
 
 /// What a route knows.
 pub struct Known {
     /// Its method.
     pub method: Method,
-    /// Its path below [`super::BASE`].
+    /// Its path below [`BASE`](crate::rules::hosted::BASE).
     pub path: &'static str,
     query: BTreeSet<String>,
     body: Node,
@@ -73,7 +75,7 @@ pub enum Treatment {
     Known,
     /// It is accepted for the sake of clients that send it, and has no effect.
     Ignored,
-    /// This server has no such name: without effect, and refused with `--strict`.
+    /// This server has no such name: without effect, or refused.
     Unknown,
 }
 
@@ -174,9 +176,9 @@ impl Used {
         known: bool,
         near: impl FnOnce() -> Option<String>,
     ) {
-        let name: String = name.chars().take(LONGEST).collect();
+        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
         let at = (place, name);
-        if self.0.len() >= MOST || self.0.contains_key(&at) {
+        if self.0.len() >= MAX_NAMES || self.0.contains_key(&at) {
             return;
         }
         let what = if route.ignored.contains(&at.1.as_str()) {
@@ -193,7 +195,7 @@ impl Used {
     pub fn refuse(&self) -> Result<()> {
         let mut fields = Fields::default();
         let unknown = |(_, (what, _)): &(_, &(Treatment, _))| *what == Treatment::Unknown;
-        for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(REFUSED) {
+        for ((place, name), (_, near)) in self.0.iter().filter(unknown).take(MAX_NAMES_IN_ERROR) {
             let what = match place {
                 NamedIn::Query => "is not a parameter of this request",
                 NamedIn::Body => "is not a field of this request",
@@ -224,7 +226,7 @@ pub(super) fn snake(key: &str) -> String {
 
 /// What a schema allows.
 fn node(schema: &RefOr<Schema>, components: &Components, depth: usize) -> Node {
-    if depth > DEEPEST {
+    if depth > MAX_DEPTH {
         return Node::Open;
     }
     let inner = |schema: &RefOr<Schema>| node(schema, components, depth + 1);
@@ -277,11 +279,11 @@ impl Node {
 
 /// The name that was probably meant.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> Option<String> {
-    let name: String = name.chars().take(LONGEST).collect();
+    let name: String = name.chars().take(MAX_NAME_CHARS).collect();
     known
         .into_iter()
         .map(|other| (strsim::jaro_winkler(&name, other), other))
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
         .max_by(|(one, _), (other, _)| one.total_cmp(other))
         .map(|(_, other)| other.clone())
 }
@@ -297,16 +299,24 @@ pub struct Checks(Arc<CheckParts>);
 
 struct CheckParts {
     known: Known,
-    /// Refuse what is unknown.
+    /// Refuse what is unknown, fields of the body too.
     strict: bool,
+    /// Refuse an unknown parameter: it would have chosen rows.
+    exact: bool,
     recorder: Option<Arc<dyn Recorder>>,
 }
 
 impl Checks {
-    pub fn new(known: Known, strict: bool, recorder: Option<Arc<dyn Recorder>>) -> Self {
+    pub fn new(
+        known: Known,
+        strict: bool,
+        exact: bool,
+        recorder: Option<Arc<dyn Recorder>>,
+    ) -> Self {
         Checks(Arc::new(CheckParts {
             known,
             strict,
+            exact: exact || strict,
             recorder,
         }))
     }
@@ -315,9 +325,16 @@ impl Checks {
 /// Looks at the query of a request before its handler does: after the key and its scopes, before the
 /// row that it names.
 pub async fn check_query(request: Request, next: Next) -> Response {
+    if request.uri().query().is_none_or(str::is_empty) {
+        return next.run(request).await;
+    }
     let (mut parts, body) = request.into_parts();
     let outcome = match Caller::from_request_parts(&mut parts, &()).await {
-        Ok(_) => judge(&parts, |known| known.query(parts.uri.query().unwrap_or(""))),
+        Ok(_) => judge(
+            &parts,
+            |checks| checks.exact,
+            |known| known.query(parts.uri.query().unwrap_or("")),
+        ),
         Err(e) => Err(e),
     };
     match outcome {
@@ -328,11 +345,15 @@ pub async fn check_query(request: Request, next: Next) -> Response {
 
 /// Looks at a body that has been read.
 pub(super) fn check_body(parts: &Parts, body: &Value) -> Result<()> {
-    judge(parts, |known| known.body(body))
+    judge(parts, |checks| checks.strict, |known| known.body(body))
 }
 
-fn judge(parts: &Parts, look: impl FnOnce(&Known) -> Used) -> Result<()> {
-    // Not there without `--strict` and without the emulator.
+fn judge(
+    parts: &Parts,
+    refuses: impl FnOnce(&CheckParts) -> bool,
+    look: impl FnOnce(&Known) -> Used,
+) -> Result<()> {
+    // Not there where nothing is refused and nobody records.
     let Some(Checks(checks)) = parts.extensions.get::<Checks>() else {
         return Ok(());
     };
@@ -340,5 +361,9 @@ fn judge(parts: &Parts, look: impl FnOnce(&Known) -> Used) -> Result<()> {
     if let Some(recorder) = &checks.recorder {
         recorder.names(&checks.known, &used);
     }
-    if checks.strict { used.refuse() } else { Ok(()) }
+    if refuses(checks) {
+        used.refuse()
+    } else {
+        Ok(())
+    }
 }

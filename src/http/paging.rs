@@ -1,4 +1,4 @@
-//! Lists: `{data, total}`, whole unless a page is asked for (CONTRACT §2.3).
+//! Lists: `{data, total}`, whole unless a page is asked for.
 
 use std::borrow::Cow;
 
@@ -10,13 +10,38 @@ use utoipa::{IntoParams, PartialSchema, ToSchema};
 
 use crate::error::{Fields, Result};
 
-/// A list of the API: exactly two keys, since one client refuses a third (CONTRACT §2.2).
+/// A list of the API: two keys, since one client refuses a third; `meta` comes where `per_page` was sent,
+/// by those that look for it.
 #[derive(Serialize, Debug)]
 pub struct List<T> {
     /// The rows of this page.
     pub data: Vec<T>,
     /// How many there are before paging.
     pub total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
+}
+
+impl<T> List<T> {
+    /// All rows that there are.
+    pub fn whole(data: Vec<T>) -> Self {
+        List {
+            total: i64::try_from(data.len()).unwrap_or(i64::MAX),
+            data,
+            meta: None,
+        }
+    }
+}
+
+/// Where a page lies, for clients that count pages.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct PageMeta {
+    /// How many rows there are before paging.
+    total: i64,
+    /// Number of this page, from 1.
+    page: i64,
+    /// Rows of a page.
+    per_page: i64,
 }
 
 impl<T: ToSchema> PartialSchema for List<T> {
@@ -27,6 +52,7 @@ impl<T: ToSchema> PartialSchema for List<T> {
                 ArrayBuilder::new().items(Ref::from_schema_name(T::name())),
             )
             .property("total", i64::schema())
+            .property("meta", Ref::from_schema_name(PageMeta::name()))
             .required("data")
             .required("total")
             .into()
@@ -42,6 +68,7 @@ impl<T: ToSchema> ToSchema for List<T> {
     fn schemas(all: &mut Vec<(String, RefOr<Schema>)>) {
         all.push((T::name().into_owned(), T::schema()));
         T::schemas(all);
+        all.push((PageMeta::name().into_owned(), PageMeta::schema()));
     }
 }
 
@@ -75,6 +102,8 @@ pub struct Page {
     pub limit: i64,
     /// Rows to skip.
     pub offset: i64,
+    /// The number of the page, where `per_page` was sent.
+    pub numbered: Option<i64>,
 }
 
 impl Page {
@@ -85,6 +114,24 @@ impl Page {
     pub fn params(&self) -> [(&'static str, &dyn ToSql); 2] {
         [(":limit", &self.limit), (":offset", &self.offset)]
     }
+
+    /// The rows of this page, of `total` that there are.
+    pub fn list<T>(&self, data: Vec<T>, total: i64) -> List<T> {
+        List {
+            data,
+            total,
+            meta: self.meta(total),
+        }
+    }
+
+    /// Where this page lies, if the client counts pages by `per_page`.
+    pub fn meta(&self, total: i64) -> Option<PageMeta> {
+        self.numbered.map(|page| PageMeta {
+            total,
+            page,
+            per_page: self.limit,
+        })
+    }
 }
 
 impl PageQuery {
@@ -94,6 +141,13 @@ impl PageQuery {
     /// 422 naming each parameter that is out of range, or a mix of both ways.
     pub fn page(&self) -> Result<Page> {
         let mut fields = Fields::default();
+        let page = self.read(&mut fields);
+        fields.finish()?;
+        Ok(page)
+    }
+
+    /// [`PageQuery::page`], where more than the page may be wrong.
+    pub fn read(&self, fields: &mut Fields) -> Page {
         let mut number = |name: &'static str, text: &Option<String>, min: i64, max: i64| {
             let text = text.as_ref()?;
             match text.parse::<i64>() {
@@ -122,21 +176,23 @@ impl PageQuery {
                 "cannot be combined with page; use page and page_size, or limit and offset",
             );
         }
-        fields.finish()?;
+        let numbered = per_page.map(|_| page.unwrap_or(1));
         let size = size.or(per_page);
-        Ok(match (page, size) {
+        match (page, size) {
             (None, None) => Page {
                 limit: limit.unwrap_or(-1),
                 offset: offset.unwrap_or(0),
+                numbered,
             },
             (page, size) => {
                 let size = size.unwrap_or(20);
                 Page {
                     limit: size,
                     offset: (page.unwrap_or(1) - 1).saturating_mul(size),
+                    numbered,
                 }
             }
-        })
+        }
     }
 }
 
@@ -160,28 +216,32 @@ mod tests {
             page(&[]).unwrap(),
             Page {
                 limit: -1,
-                offset: 0
+                offset: 0,
+                numbered: None
             }
         );
         assert_eq!(
             page(&[("page", "3"), ("per_page", "10")]).unwrap(),
             Page {
                 limit: 10,
-                offset: 20
+                offset: 20,
+                numbered: Some(3)
             }
         );
         assert_eq!(
             page(&[("page", "2")]).unwrap(),
             Page {
                 limit: 20,
-                offset: 20
+                offset: 20,
+                numbered: None
             }
         );
         assert_eq!(
             page(&[("limit", "5"), ("offset", "7")]).unwrap(),
             Page {
                 limit: 5,
-                offset: 7
+                offset: 7,
+                numbered: None
             }
         );
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Ids in paths, and query strings.
 
+use crate::clock::Timestamp;
 use std::collections::HashSet;
 
 use axum::extract::{FromRequestParts, Path};
@@ -99,6 +100,42 @@ pub fn id_param<T: From<Uuid>>(name: &'static str, value: Option<&str>) -> Resul
     }
 }
 
+/// A parameter that is yes or no: `true`, `1` and the empty value are yes; absent, `false` and `0` are no.
+pub fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
+    match value {
+        None | Some("false" | "0") => false,
+        Some("true" | "1" | "") => true,
+        Some(_) => {
+            fields.push(name, "must be true or false");
+            false
+        }
+    }
+}
+
+/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`. A plain date is
+/// its first instant, UTC.
+pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
+    let at = text.map(|text| {
+        if is_date(text) {
+            Timestamp::parse(&format!("{text}T00:00:00Z"))
+        } else {
+            // The plus of an offset is a space in a query string, unless the caller took care of it.
+            Timestamp::parse(&text.replace(' ', "+"))
+        }
+    });
+    if at == Some(None) {
+        fields.push(
+            name,
+            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z, or a date such as 2026-05-10",
+        );
+    }
+    at.flatten()
+}
+
+fn is_date(text: &str) -> bool {
+    text.len() == 10 && !text.contains('T')
+}
+
 /// What was deleted, too.
 #[derive(serde::Deserialize, utoipa::IntoParams, Default)]
 #[into_params(parameter_in = Query)]
@@ -115,11 +152,13 @@ impl DeletedQuery {
     /// # Errors
     /// 422.
     pub fn included(&self) -> Result<bool> {
-        match self.include_deleted.as_deref() {
-            None | Some("0" | "false") => Ok(false),
-            Some("1" | "true") => Ok(true),
-            Some(_) => Err(Error::field("include_deleted", "must be true or false")),
-        }
+        let mut fields = Fields::default();
+        let included = flag(
+            &mut fields,
+            "include_deleted",
+            self.include_deleted.as_deref(),
+        );
+        fields.finish().map(|()| included)
     }
 }
 

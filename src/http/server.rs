@@ -1,7 +1,6 @@
 //! Connections: how many there may be, and how long each may keep us waiting.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -12,19 +11,26 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tower::ServiceExt;
 
 use super::drain_body;
+use super::paced::Paced;
+use super::places::Places;
+use crate::access::throttle::neighbourhood;
 use crate::rules::config::Config;
 
 /// A request's head must be there after this time (or the request timeout, where that is shorter), and
 /// the next one on a connection that stays open: who sends a byte a minute does not hold a connection.
+/// Replies wait as long for who does not read (see [`Paced`]).
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
 /// Bytes of a request's head. Beyond that hyper answers 431.
 const MAX_HEAD: usize = 64 << 10;
+/// Bytes of a reply that the kernel holds for a client; it takes twice as many for its own books.
+const SEND_BUFFER: usize = 128 << 10;
 /// After a failure to accept (no file handles left), before the next try.
 const BREATHER: Duration = Duration::from_millis(50);
 
@@ -49,7 +55,7 @@ pub async fn serve(
     config: &Config,
     mut stop: watch::Receiver<bool>,
 ) {
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let places = Places::new(config.max_connections);
     let patience = config.request_timeout.min(HEAD_PATIENCE);
     let mut builder = http1::Builder::new();
     builder
@@ -70,17 +76,25 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(place) = places.clone().try_acquire_owned() else {
+        let address = peer.ip().to_canonical();
+        let shared = config
+            .trusted_proxies
+            .iter()
+            .any(|net| net.contains(&address));
+        let Some(place) = places.take(neighbourhood(address), shared) else {
             tokio::spawn(turn_away(stream));
             continue;
         };
         // Replies are written whole: waiting to fill a packet only delays them.
         let _ = stream.set_nodelay(true);
-        let router = router.clone();
+        // What waits in the kernel for who does not read is bounded, too, and soon noticed.
+        let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
+        let (router, guest) = (router.clone(), place.guest.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             request
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
+            request.extensions_mut().insert(guest.clone());
             let (request, unread) = drain_body::watch(request);
             let answer = router.clone().oneshot(request);
             async move {
@@ -97,10 +111,14 @@ pub async fn serve(
                 Ok::<_, Cut>(reply)
             }
         });
-        let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
+        let stream = TokioIo::new(Paced::new(stream, patience));
+        let connection = graceful.watch(builder.serve_connection(stream, service));
         tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, %peer, "connection ended");
+            tokio::select! {
+                ended = connection => if let Err(error) = ended {
+                    tracing::debug!(%error, %peer, "connection ended");
+                },
+                () = place.guest.leave() => tracing::debug!(%peer, "connection ended for another's sake"),
             }
             drop(place);
         });

@@ -1,17 +1,18 @@
-//! Live events: the audit log as server-sent events (CONTRACT §12.8).
+//! Live events: the audit log as server-sent events.
 //!
 //! Each stream is a task that reads on from the last event it has sent, whenever a commit is
 //! announced, and hands what it reads to the connection through a small bounded buffer. The log
 //! itself is the queue: nothing is ever skipped, and a client that comes back names the last event
 //! it has seen. A reader that does not keep up is cut, and resumes like any other.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
@@ -27,11 +28,14 @@ use crate::access::caller::Caller;
 use crate::access::scopes::covers;
 use crate::access::session;
 use crate::clock::Timestamp;
+use crate::computers;
+use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::Params;
-use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
-use crate::store::Store;
+use crate::http::DeletedQuery;
+use crate::http::{PageQuery, Params, PathId};
+use crate::ids::{ApiKeyId, ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
+use crate::usage::questions::events as computer_events;
 
 /// Streams of one key at the most.
 const PER_KEY: usize = 32;
@@ -99,12 +103,12 @@ impl Streams {
 
     /// How many are open.
     pub fn count(&self) -> usize {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = self.open.lock();
         open.values().sum()
     }
 
     fn enter(self: &Arc<Self>, key: ApiKeyId) -> Result<StreamSlot> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.open.lock();
         let all: usize = open.values().sum();
         let own = open.entry(key).or_default();
         if *own >= PER_KEY || all >= ALL {
@@ -127,11 +131,7 @@ struct StreamSlot {
 
 impl Drop for StreamSlot {
     fn drop(&mut self) {
-        let mut open = self
-            .streams
-            .open
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.streams.open.lock();
         if let Some(own) = open.get_mut(&self.key) {
             *own -= 1;
             if *own == 0 {
@@ -248,6 +248,8 @@ struct View {
     user: Option<String>,
     scopes: Vec<String>,
     types: Globs,
+    /// Only what happens to this computer.
+    computer: Option<ComputerId>,
     /// The session whose end is the end of the stream too.
     session: Option<[u8; 32]>,
 }
@@ -327,6 +329,11 @@ impl View {
         if !covers(&self.scopes, scope_of(&event.resource_type)) {
             return None;
         }
+        if let Some(computer) = self.computer
+            && (event.resource_type != "computer" || event.resource_id != computer.0)
+        {
+            return None;
+        }
         if let Some(only) = self.workspace
             && event.workspace_id != Some(only)
         {
@@ -386,7 +393,44 @@ pub async fn stream(
     headers: HeaderMap,
     query: Params<StreamQuery>,
 ) -> Result<Response> {
-    let query = query.get()?;
+    open(store, streams, caller, &headers, query.get()?, None).await
+}
+
+/// `GET /computers/{id}/events`: the compute events behind its usage; its live events for who asks for a
+/// stream, as published clients do under this path.
+pub async fn of_computer(
+    State(store): State<Store>,
+    State(streams): State<Arc<Streams>>,
+    caller: Caller,
+    PathId(id): PathId<ComputerId>,
+    headers: HeaderMap,
+    page: Params<PageQuery>,
+    query: Params<StreamQuery>,
+    deleted: Params<DeletedQuery>,
+) -> Result<Response> {
+    let accepts = headers.get_all(ACCEPT).iter();
+    let streamed = accepts
+        .filter_map(|accept| accept.to_str().ok())
+        .any(|accept| accept.contains("text/event-stream"));
+    if !streamed {
+        let list = computer_events::list(State(store), caller, PathId(id), page, deleted).await?;
+        return Ok(list.into_response());
+    }
+    let asking = caller.clone();
+    store
+        .read(move |tx| computers::find(tx, &asking, id).map(drop))
+        .await?;
+    open(store, streams, caller, &headers, query.get()?, Some(id)).await
+}
+
+async fn open(
+    store: Store,
+    streams: Arc<Streams>,
+    caller: Caller,
+    headers: &HeaderMap,
+    query: StreamQuery,
+    computer: Option<ComputerId>,
+) -> Result<Response> {
     let types = Globs::parse("types", query.types.as_deref())?;
     // A browser that resumes by itself sends the header, and the query that it began with.
     let header = headers.get("last-event-id");
@@ -408,7 +452,7 @@ pub async fn stream(
     let session = if headers.contains_key(AUTHORIZATION) {
         None
     } else {
-        session::cookie(&headers).map(session::token_hash)
+        session::cookie(headers).map(session::token_hash)
     };
     let place = streams.enter(caller.key_id())?;
     let view = Arc::new(View {
@@ -418,6 +462,7 @@ pub async fn stream(
         user: caller.only_user().map(str::to_owned),
         scopes: caller.key().scopes.clone(),
         types,
+        computer,
         session,
     });
     let end = store

@@ -1,5 +1,8 @@
 //! The endpoints.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::http::NoBody;
 use crate::http::id_param;
 use axum::Json;
@@ -9,16 +12,18 @@ use rusqlite::{ToSql, named_params, params};
 
 use super::rows::*;
 use super::types::*;
+use super::unfinished::Unfinished;
 use crate::access::caller::Caller;
+use crate::audit::Actor;
 use crate::computers;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Object;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::attribution;
 use crate::workspaces;
@@ -59,43 +64,51 @@ fn list_where(
         ))?
         .query_map(params.as_slice(), Project::from_row)?
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }
 
 /// `GET /projects`
 pub async fn list(
     State(store): State<Store>,
-    State(_fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Project>>> {
-    let (page, filter) = (page.get()?.page()?, filter.get()?);
+) -> Result<Response> {
+    let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
     let workspace: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
-    let list = store.read(move |tx| {
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
         }
         let workspace = workspace.or(caller.only_workspace());
         let external = filter.external_project_id.as_deref();
         list_where(tx, caller.tenant_id(), workspace, external, page)
-    });
-    Ok(Json(list.await?))
+    })
+    .await
 }
 
 /// `GET /workspaces/{id}/projects`
 pub async fn list_in_workspace(
     State(store): State<Store>,
-    State(_fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     page: Params<PageQuery>,
-) -> Result<Json<List<Project>>> {
-    let list = store.read(move |tx| {
+) -> Result<Response> {
+    let page = match page.get().and_then(|page| page.page()) {
+        Ok(page) => page,
+        Err(e) => {
+            // What is not there is said first.
+            let exists = store.read(move |tx| workspaces::find(tx, &caller, id).map(drop));
+            return exists.await.and(Err(e));
+        }
+    };
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
         workspaces::find(tx, &caller, id)?;
-        list_where(tx, caller.tenant_id(), Some(id), None, page.get()?.page()?)
-    });
-    Ok(Json(list.await?))
+        list_where(tx, caller.tenant_id(), Some(id), None, page)
+    })
+    .await
 }
 
 /// `POST /projects`
@@ -219,7 +232,7 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
                 },
             )
             .map_err(unique)?;
-            project.audit(tx, caller, "project.updated", Some(&before))?;
+            project.audit(tx, Actor::Key(caller), "project.updated", Some(&before))?;
             Ok(Reply::ok(project))
         })
         .await
@@ -247,7 +260,7 @@ pub async fn delete(
                         .with_details(serde_json::json!({ "computers": project.computer_count })),
                 );
             }
-            remove(tx, caller, &project)?;
+            remove(tx, Some(caller), &project)?;
             Ok(Reply::ok(Deleted::yes()))
         })
         .await
@@ -255,11 +268,14 @@ pub async fn delete(
 
 /// `POST /projects/{id}/move`
 pub async fn move_to(
+    State(store): State<Store>,
     State(fleet): State<Fleet>,
     PathId(id): PathId<ProjectId>,
     request: Mutation<Move>,
 ) -> Result<Response> {
-    request
+    let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
+    let (left_here, fleet_here) = (left.clone(), fleet.clone());
+    let reply = request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
             let input = input?;
@@ -277,7 +293,6 @@ pub async fn move_to(
                     "the default project stays in its workspace; move its computers instead",
                 ));
             }
-            computers::lifecycle::catch_up(tx, &fleet)?;
             // The project first: its computers follow into the place that it then has.
             tx.run(
                 "UPDATE projects SET workspace_id = ?1, updated_at = ?2
@@ -285,11 +300,18 @@ pub async fn move_to(
                 (target.view.id, tx.now(), id, caller.tenant_id()),
             )
             .map_err(unique)?;
-            computers::change::follow_project(tx, &fleet, caller, id, &target)?;
+            let left = computers::change::follow_project(tx, &fleet_here, caller, id, &target)?;
+            left_here.store(left, Ordering::Relaxed);
             let after =
                 one(tx, "p.id = ?1", params![id])?.ok_or_else(|| Error::not_found("project"))?;
-            after.audit(tx, caller, "project.moved", Some(&before))?;
+            after.audit(tx, Actor::Key(caller), "project.moved", Some(&before))?;
             Ok(Reply::ok(after))
         })
-        .await
+        .await?;
+    if left.load(Ordering::Relaxed) {
+        Unfinished::Move(id)
+            .finish(store, fleet, Some(caller))
+            .await?;
+    }
+    Ok(reply)
 }

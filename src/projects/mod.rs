@@ -3,6 +3,7 @@
 pub mod handlers;
 mod rows;
 mod types;
+pub mod unfinished;
 
 pub use rows::*;
 pub use types::*;

@@ -11,7 +11,7 @@ use crate::ids::{ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::ConfigFile;
 use crate::rules::text::free_slug;
-use crate::store::{Tx, WriteTx};
+use crate::store::{TURN, Tx, WriteTx};
 use crate::workspaces;
 use crate::{domains, limits};
 
@@ -143,7 +143,7 @@ pub fn insert(
         created_at: tx.now(),
         updated_at: tx.now(),
     };
-    project.audit(tx, caller, "project.created", None)?;
+    project.audit(tx, Actor::Key(caller), "project.created", None)?;
     Ok(project)
 }
 
@@ -179,7 +179,7 @@ impl Project {
     pub(super) fn audit(
         &self,
         tx: &WriteTx<'_>,
-        caller: &Caller,
+        actor: Actor<'_>,
         kind: &str,
         before: Option<&Project>,
     ) -> Result<()> {
@@ -187,7 +187,7 @@ impl Project {
         audit::record(
             tx,
             &Entry {
-                actor: Actor::Key(caller),
+                actor,
                 tenant_id: self.tenant_id,
                 workspace_id: Some(self.workspace_id),
                 kind,
@@ -209,26 +209,36 @@ pub(super) fn unique(e: rusqlite::Error) -> Error {
     }
 }
 
-/// Marks every project of a workspace as deleted; their computers are gone already.
+/// Deletes projects of a workspace. Returns whether some are left.
 ///
 /// # Errors
 /// When the store fails.
-pub fn delete_all_in(tx: &WriteTx<'_>, caller: &Caller, workspace: WorkspaceId) -> Result<()> {
-    let sql = format!("{SELECT} WHERE p.workspace_id = ?1 AND p.deleted_at IS NULL");
+pub fn delete_some(
+    tx: &WriteTx<'_>,
+    caller: Option<&Caller>,
+    workspace: WorkspaceId,
+) -> Result<bool> {
+    let sql = format!(
+        "{SELECT} WHERE p.workspace_id = ?1 AND p.deleted_at IS NULL LIMIT {}",
+        TURN + 1
+    );
     let projects = tx
         .prepare_cached(&sql)?
         .query_map([workspace], Project::from_row)?
         .collect::<Result<Vec<_>, _>>()?;
     projects
         .iter()
-        .try_for_each(|project| remove(tx, caller, project))
+        .take(TURN)
+        .try_for_each(|project| remove(tx, caller, project))?;
+    Ok(projects.len() > TURN)
 }
 
-pub(super) fn remove(tx: &WriteTx<'_>, caller: &Caller, project: &Project) -> Result<()> {
+pub(super) fn remove(tx: &WriteTx<'_>, caller: Option<&Caller>, project: &Project) -> Result<()> {
     domains::forget(tx, domains::Scope::Project, project.id.0)?;
     tx.run(
         "UPDATE projects SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
-        (tx.now(), project.id, caller.tenant_id()),
+        (tx.now(), project.id, project.tenant_id),
     )?;
-    project.audit(tx, caller, "project.deleted", Some(project))
+    let actor = caller.map_or(Actor::System, Actor::Key);
+    project.audit(tx, actor, "project.deleted", Some(project))
 }

@@ -18,7 +18,7 @@ pub struct Project {
     pub tenant_id: TenantId,
     /// The workspace that it lies in.
     pub workspace_id: WorkspaceId,
-    /// The workspace's id of the caller's.
+    /// The caller's own id for the workspace.
     pub external_workspace_id: Option<String>,
     /// The caller's own id; unique inside the workspace.
     pub external_project_id: Option<String>,

@@ -35,7 +35,7 @@ pub const DEFAULT_TEMPLATE: &str = "miosa-desktop";
 pub const REGION: &str = "local";
 
 impl Catalog {
-    /// The defaults of CONTRACT §4.5 and §0.4 no. 9, changed by what the file says.
+    /// The defaults (configuration.md, "The configuration file"), changed by what the file says.
     pub fn new(file: &ConfigFile) -> Self {
         let defaults = [
             (1, 2048, 10, 15),
@@ -82,7 +82,7 @@ impl Catalog {
         self.sizes[&size]
     }
 
-    /// Credits per hour of a size at an instant, by the configuration (USAGE U17).
+    /// Credits per hour of a size at an instant, by the configuration.
     pub fn rate_at(&self, size: Size, at: i64) -> i64 {
         let dated = self.rates.range((size, i64::MIN)..=(size, at)).next_back();
         dated.map_or(self.sizes[&size].rate, |(_, rate)| *rate)

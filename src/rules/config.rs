@@ -51,6 +51,14 @@ pub struct ServeArgs {
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
+    /// A further name by which this machine's programs and pages reach it with --dev; repeat for more
+    #[arg(
+        long = "dev-host",
+        env = "WORKSPACED_DEV_HOST",
+        value_name = "NAME",
+        value_delimiter = ','
+    )]
+    pub dev_hosts: Vec<String>,
     /// Refuse unknown fields and parameters (422) instead of ignoring them
     #[arg(long, env = "WORKSPACED_STRICT", value_parser = boolish())]
     pub strict: bool,
@@ -231,6 +239,8 @@ pub enum LogFormat {
 pub struct Config {
     /// Development mode.
     pub dev: bool,
+    /// Names that development mode goes by besides those of loopback.
+    pub dev_hosts: Vec<String>,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -265,6 +275,13 @@ pub struct Config {
     pub webhook_reach: WebhookReach,
     /// Where backups go and when they are made; `None` = nowhere.
     pub backups: Option<BackupSettings>,
+}
+
+impl Config {
+    /// The names by which this server may be reached, where they matter: besides those of loopback.
+    pub fn own_names(&self) -> Option<&[String]> {
+        self.dev.then_some(&self.dev_hosts)
+    }
 }
 
 /// Which addresses webhooks may lead to, besides public ones.
@@ -332,7 +349,7 @@ pub struct SizeConfig {
 }
 
 /// New rates from an instant on; what is left out keeps its rate. The past keeps its price: a change
-/// that is configured after its date holds from when the service first sees it (USAGE U17).
+/// that is configured after its date holds from when the service first sees it.
 #[derive(Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct RateChange {
@@ -504,6 +521,7 @@ impl ServeArgs {
         };
         Ok(Config {
             dev: self.dev,
+            dev_hosts: self.dev_hosts.clone(),
             virtual_clock: self.dev || self.clock == ClockKind::Virtual,
             frozen: self.clock == ClockKind::Virtual,
             strict: self.strict,
@@ -542,10 +560,11 @@ impl ServeArgs {
 }
 
 impl Default for Config {
-    /// The defaults of the flags, without delays: what tests start from.
+    /// What tests start from: the defaults of the flags, but with two readers and no rate limits: what tests start from.
     fn default() -> Self {
         Config {
             dev: false,
+            dev_hosts: Vec::new(),
             virtual_clock: false,
             frozen: false,
             strict: false,

@@ -32,7 +32,7 @@ const NOT_PUBLIC: [&str; 13] = [
 /// A host name as it is stored: ASCII, lower case, no dot at the end, and short enough for the
 /// names that are made under it. International names are turned into their `xn--` form.
 ///
-/// Rules: CONTRACT §6.2 (at least two labels; no scheme, port, path, wildcard or IP address).
+/// At least two labels; no scheme, port, path, wildcard or IP address.
 ///
 /// # Errors
 /// What is wrong and what to send instead, to be put behind the name of a field or flag.

@@ -7,7 +7,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// A size of computer. Ordered: xs < small < medium < large < xl (CONTRACT §4.5).
+/// A size of computer. Ordered: xs < small < medium < large < xl.
 #[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[serde(rename_all = "lowercase")]
 pub enum Size {

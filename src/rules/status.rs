@@ -1,4 +1,4 @@
-//! The life of a computer (CONTRACT §4.7).
+//! The life of a computer: its statuses, and which of them follow by themselves.
 
 use std::fmt;
 use std::str::FromStr;
@@ -55,6 +55,17 @@ impl Status {
         }
     }
 
+    /// What a filter asks for: a status of this server, or a constant of a published client under which
+    /// it means the same; `Some(None)` where nothing here is ever in that state.
+    pub fn asked(text: &str) -> Option<Option<Status>> {
+        match text {
+            "creating" => Some(Some(Status::Provisioning)),
+            "active" => Some(Some(Status::Running)),
+            "paused" | "destroying" => Some(None),
+            other => other.parse().ok().map(Some),
+        }
+    }
+
     /// The event that says a computer has come here.
     pub fn event(self) -> &'static str {
         match self {
@@ -68,7 +79,7 @@ impl Status {
         }
     }
 
-    /// Whether time spent here is billed (CONTRACT §0.4 no. 9).
+    /// Whether time spent here is billed.
     pub fn billable(self) -> bool {
         self == Status::Running
     }

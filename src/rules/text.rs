@@ -7,17 +7,19 @@ use unicode_normalization::UnicodeNormalization;
 use crate::error::Fields;
 use crate::json::Patch;
 
-/// Longest name, in characters (S).
+/// Longest name, in characters.
 pub const MAX_NAME: usize = 120;
-/// Longest slug (S: one character and up to 79 more).
+/// Longest slug: one character and up to 79 more.
 pub const MAX_SLUG: usize = 80;
-/// Longest description, in characters (CONTRACT §0.4 no. 11).
+/// Longest description, in characters.
 pub const MAX_DESCRIPTION: usize = 2000;
-/// Longest external id, in characters (CONTRACT §0.4 no. 11).
+/// Longest external id, in characters.
 pub const MAX_EXTERNAL_ID: usize = 255;
-/// Largest metadata, serialized, in bytes (CONTRACT §0.4 no. 11).
+/// Largest metadata, serialized, in bytes.
 pub const MAX_METADATA: usize = 16 * 1024;
-/// S's text for a slug that does not fit its pattern.
+/// Deepest metadata, levels.
+pub const MAX_DEPTH: usize = 32;
+/// The text for a slug that does not fit its pattern.
 pub const BAD_SLUG: &str = "must start with alphanumeric and contain only a-z 0-9 -";
 
 /// A name, trimmed; `None` and blank are the same mistake.
@@ -27,13 +29,53 @@ pub fn name(fields: &mut Fields, field: &'static str, value: Option<&str>) -> St
         fields.push(field, "can't be blank");
     } else if value.chars().count() > MAX_NAME {
         fields.push(field, format!("should be at most {MAX_NAME} character(s)"));
-    } else if value.chars().any(char::is_control) {
-        fields.push(field, "must not contain control characters");
+    } else if let Some(why) = unseen(value, false) {
+        fields.push(field, why);
     }
     value.to_owned()
 }
 
-/// Checks a slug against S's pattern `[a-z0-9][a-z0-9-]{0,79}`.
+/// Why a text may not be shown to people: it holds what nobody can see, and what may turn around or hide
+/// what stands beside it. Joiners and marks that writing itself needs are no such characters.
+fn unseen(value: &str, lines: bool) -> Option<String> {
+    let bad = value.chars().find(|c| match *c {
+        '\n' | '\r' | '\t' => !lines,
+        c => c.is_control() || is_invisible(c),
+    })?;
+    Some(if bad.is_control() {
+        "must not contain control characters".to_owned()
+    } else {
+        format!(
+            "must not contain the invisible character U+{:04X}",
+            u32::from(bad)
+        )
+    })
+}
+
+/// A text of others as a terminal may show it: what would move its cursor, turn it around or break the line
+/// is written out. Rows from before such texts were refused have them still.
+pub fn printable(value: &str) -> String {
+    let mut shown = String::with_capacity(value.len());
+    for c in value.chars() {
+        if c.is_control() || is_invisible(c) {
+            shown.extend(c.escape_default());
+        } else {
+            shown.push(c);
+        }
+    }
+    shown
+}
+
+/// Characters without a shape that no writing needs: overrides and isolates of direction, separators of
+/// lines, the zero width space and no-break space, tags, and what is no character at all.
+fn is_invisible(c: char) -> bool {
+    matches!(c,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}' | '\u{200b}' | '\u{2060}'
+        | '\u{feff}' | '\u{fdd0}'..='\u{fdef}' | '\u{e0000}'..='\u{e007f}')
+        || u32::from(c) & 0xfffe == 0xfffe
+}
+
+/// Checks a slug against the pattern `[a-z0-9][a-z0-9-]{0,79}`.
 pub fn slug(fields: &mut Fields, field: &'static str, value: &str) {
     if !is_slug(value) {
         fields.push(field, BAD_SLUG);
@@ -47,7 +89,7 @@ pub fn is_slug(value: &str) -> bool {
     value.len() <= MAX_SLUG && bytes.next().is_some_and(fits) && bytes.all(|b| fits(b) || b == b'-')
 }
 
-/// The slug of a name (CONTRACT §4.8): accents off, lower case, everything else one dash.
+/// The slug of a name: accents off, lower case, everything else one dash.
 /// `fallback` where nothing is left.
 pub fn slugify(name: &str, fallback: &str) -> String {
     let mut slug = String::new();
@@ -90,11 +132,8 @@ pub fn limited(
     let length = value.chars().count();
     if length < min || length > max {
         fields.push(field, format!("should be {min} to {max} character(s)"));
-    } else if value
-        .chars()
-        .any(|c| c.is_control() && !matches!(c, '\n' | '\r' | '\t'))
-    {
-        fields.push(field, "must not contain control characters");
+    } else if let Some(why) = unseen(value, true) {
+        fields.push(field, why);
     }
 }
 
@@ -125,14 +164,44 @@ pub fn description(fields: &mut Fields, value: Option<&str>) {
 /// Checks an id of the caller's.
 pub fn external_id(fields: &mut Fields, field: &'static str, value: Option<&str>) {
     limited(fields, field, value, 1, MAX_EXTERNAL_ID);
+    if value.is_some_and(|value| value.contains(['\n', '\r', '\t'])) {
+        fields.push(field, "must not contain control characters");
+    }
 }
 
-/// Checks the size of metadata.
+/// How deep JSON is nested: 1 for an object that holds no other.
+fn depth(json: &str) -> usize {
+    let (mut depth, mut deepest, mut text, mut escaped) = (0_usize, 0, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if text => escaped = true,
+            b'"' => text = !text,
+            _ if text => {}
+            b'{' | b'[' => {
+                depth += 1;
+                deepest = deepest.max(depth);
+            }
+            b'}' | b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    deepest
+}
+
+/// Checks the size of metadata, and how deep it is: what is taken here is carried on in replies, in the
+/// audit log, in exports, in messages to webhooks, and has to be read there.
 pub fn metadata(fields: &mut Fields, field: &'static str, value: Option<&crate::json::Object>) {
     if value.is_some_and(|v| v.text().len() > MAX_METADATA) {
         fields.push(
             field,
             format!("should be at most {MAX_METADATA} bytes of JSON"),
+        );
+    }
+    if value.is_some_and(|v| depth(v.text()) > MAX_DEPTH) {
+        fields.push(
+            field,
+            format!("should be nested at most {MAX_DEPTH} levels deep"),
         );
     }
 }
@@ -186,6 +255,48 @@ mod tests {
         assert_eq!(slugify(&"a".repeat(200), "x").len(), 80);
         let cut = slugify(&format!("{} b", "a".repeat(79)), "x");
         assert_eq!(cut, "a".repeat(79));
+    }
+
+    #[test]
+    fn what_nobody_can_see_is_told_from_what_writing_needs() {
+        for (text, lines, fits) in [
+            ("Dr. Müller 👩\u{200d}⚕\u{fe0f}", false, true),
+            ("عيادة\u{200f}ـ", false, true),
+            ("\u{200c}نم", false, true),
+            ("a\nb", false, false),
+            ("a\nb\tc\r\n", true, true),
+            ("a\u{1b}[2J", true, false),
+            ("a\u{85}b", true, false),
+            ("a\u{202e}b", true, false),
+            ("a\u{2066}b", true, false),
+            ("a\u{2028}b", true, false),
+            ("a\u{200b}b", true, false),
+            ("a\u{feff}b", true, false),
+            ("a\u{e0041}b", true, false),
+            ("a\u{ffff}b", true, false),
+            ("a\u{10fffe}b", true, false),
+            ("a\u{fdd0}b", true, false),
+        ] {
+            assert_eq!(unseen(text, lines).is_none(), fits, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_terminal_is_shown_what_it_cannot_act_on() {
+        let shown = printable("a\u{1b}[2J\nforged\t\u{202e}Ärger 👩");
+        assert_eq!(shown, "a\\u{1b}[2J\\nforged\\t\\u{202e}Ärger 👩");
+    }
+
+    #[test]
+    fn depth_counts_levels_and_not_what_stands_in_texts() {
+        for (json, levels) in [
+            ("{}", 1),
+            (r#"{"a":[{"b":1},[]]}"#, 3),
+            (r#"{"a":"{[{["}"#, 1),
+            (r#"{"a\"{":"\\","b":[]}"#, 2),
+        ] {
+            assert_eq!(depth(json), levels, "{json}");
+        }
     }
 
     #[test]

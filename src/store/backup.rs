@@ -5,6 +5,7 @@
 //! only then given its name: a file that has its name is complete. `NAME.sha256` beside it is in the
 //! form that `sha256sum --check` reads, and is there before the file is.
 
+use data_encoding::HEXLOWER;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -12,15 +13,18 @@ use std::path::{Path, PathBuf};
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
+use super::failure::{Failure, StoreError};
 use super::open;
 use super::schema::{APPLICATION_ID, VERSION};
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
 
 /// Faults of one kind that are listed at the most.
 const FAULTS: usize = 20;
 /// SQLite's virtual machine runs so many steps between two flushes of a growing backup.
 const FLUSH_STEPS: i32 = 50_000;
+
+/// How a database file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// Where a backup goes.
 #[derive(Clone, Debug)]
@@ -55,9 +59,12 @@ pub struct Backup {
 /// # Errors
 /// 409 when the file is there already, 507 when the disk is full, 503 for everything else that the
 /// storage refuses, 500 when the copy is not sound. The target is then as it was.
-pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup> {
+pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreError> {
     let file = match target {
-        Target::File(file) => file.clone(),
+        Target::File(file) => {
+            file.parent().map(sweep);
+            file.clone()
+        }
         Target::Dir { dir, .. } => {
             make_dir(dir)?;
             sweep(dir);
@@ -65,18 +72,15 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup> {
         }
     };
     if file.exists() {
-        return Err(Error::conflict(
-            "BACKUP_EXISTS",
-            format!(
-                "{}: this file is there already; choose another name",
-                file.display()
-            ),
-        ));
+        return Err(StoreError::Exists(format!(
+            "{}: this file is there already; choose another name",
+            file.display()
+        )));
     }
     let partial = beside(&file, ".partial");
     let backup = copy(db, &partial, now).and_then(|(bytes, sha256)| {
         write_checksum(&file, &sha256)?;
-        fs::rename(&partial, &file).map_err(|e| Error::of_io(&e, &file))?;
+        fs::rename(&partial, &file).map_err(|e| StoreError::io(e, &file))?;
         sync_dir(&file)?;
         Ok(Backup {
             file: file.clone(),
@@ -100,10 +104,10 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup> {
 }
 
 /// The copy under its temporary name, sound and flushed: its size and SHA-256.
-fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String)> {
-    let io = |e: io::Error| Error::of_io(&e, partial);
+fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String), StoreError> {
+    let io = |e: io::Error| StoreError::io(e, partial);
     let text = partial.to_str().ok_or_else(|| {
-        Error::bad_request(
+        StoreError::Refused(
             "INVALID_PATH_TEXT",
             format!("{}: the path is not UTF-8", partial.display()),
         )
@@ -120,7 +124,7 @@ fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String)> {
     let source = open::for_backup(db)?;
     if source.query_row("PRAGMA application_id", [], |row| row.get::<_, i64>(0))? != APPLICATION_ID
     {
-        return Err(Error::bad_request(
+        return Err(StoreError::Refused(
             "NOT_A_DATABASE",
             format!("{}: this is not a workspaced database", db.display()),
         ));
@@ -139,7 +143,7 @@ fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String)> {
     file.sync_all().map_err(io)?;
     let inspection = inspect(partial)?;
     if let Some(fault) = inspection.faults.first() {
-        return Err(Error::internal(format!(
+        return Err(StoreError::Internal(format!(
             "the backup of {} is not sound: {fault}",
             now.rfc3339()
         )));
@@ -162,9 +166,9 @@ pub struct Inspection {
 ///
 /// # Errors
 /// When the file cannot be read at all. What is wrong *in* it is the answer, not an error.
-pub fn inspect(path: &Path) -> Result<Inspection> {
+pub fn inspect(path: &Path) -> Result<Inspection, StoreError> {
     if !path.is_file() {
-        return Err(Error::bad_request(
+        return Err(StoreError::Refused(
             "NO_SUCH_FILE",
             format!("{}: there is no such file", path.display()),
         ));
@@ -235,11 +239,11 @@ fn read_only(path: &Path) -> rusqlite::Result<Connection> {
 ///
 /// # Errors
 /// What `f` returns, or why the file cannot be read.
-pub fn read_file<T>(
+pub fn read_file<T, E: Failure>(
     path: &Path,
     now: Timestamp,
-    f: impl FnOnce(&super::Tx<'_>) -> Result<T>,
-) -> Result<T> {
+    f: impl FnOnce(&super::Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let conn = read_only(path)?;
     conn.execute_batch("BEGIN")?;
     f(&super::Tx::new(&conn, now))
@@ -253,8 +257,8 @@ pub fn read_file<T>(
 ///
 /// # Errors
 /// When the file cannot be read.
-pub fn sha256(path: &Path) -> Result<String> {
-    let io = |e: io::Error| Error::of_io(&e, path);
+pub fn sha256(path: &Path) -> Result<String, StoreError> {
+    let io = |e: io::Error| StoreError::io(e, path);
     let mut file = File::open(path).map_err(io)?;
     let mut hasher = Sha256::new();
     let mut buffer = vec![0; 1 << 20];
@@ -264,11 +268,7 @@ pub fn sha256(path: &Path) -> Result<String> {
             n => hasher.update(&buffer[..n]),
         }
     }
-    Ok(hasher
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(HEXLOWER.encode(&hasher.finalize()))
 }
 
 /// The file with the checksum of `file`.
@@ -284,7 +284,7 @@ pub fn recorded_checksum(file: &Path) -> Option<String> {
         .then(|| hash.to_ascii_lowercase())
 }
 
-fn write_checksum(file: &Path, sha256: &str) -> Result<()> {
+fn write_checksum(file: &Path, sha256: &str) -> Result<(), StoreError> {
     let path = checksum_file(file);
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let write = || {
@@ -297,7 +297,7 @@ fn write_checksum(file: &Path, sha256: &str) -> Result<()> {
         writeln!(out, "{sha256}  {name}")?;
         out.sync_all()
     };
-    write().map_err(|e| Error::of_io(&e, &path))
+    write().map_err(|e| StoreError::io(e, &path))
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -338,10 +338,10 @@ fn time_of(name: &str) -> Option<Timestamp> {
 ///
 /// # Errors
 /// When the directory cannot be read; one that is not there has none.
-pub fn list(dir: &Path) -> Result<Vec<Backup>> {
+pub fn list(dir: &Path) -> Result<Vec<Backup>, StoreError> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| Error::of_io(&e, dir))?,
+        entries => entries.map_err(|e| StoreError::io(e, dir))?,
     };
     let mut found: Vec<Backup> = entries
         .filter_map(|entry| {
@@ -370,26 +370,39 @@ fn prune(dir: &Path, keep: usize) {
     }
 }
 
-/// Deletes what a crash left behind of a backup.
-fn sweep(dir: &Path) {
+/// Removes what copies that were killed have left in a directory: partial files that nobody holds.
+pub(super) fn sweep(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
-        let Some(whole) = name.to_str().and_then(|name| name.strip_suffix(".partial")) else {
+        let whole = name.to_str().and_then(|name| name.strip_suffix(".partial"));
+        // Other programs call their files so, too.
+        if !whole.is_some_and(|whole| time_of(whole).is_some() || whole.contains(".db")) {
             continue;
-        };
-        let abandoned = || File::open(entry.path()).is_ok_and(|file| file.try_lock().is_ok());
-        if time_of(whole).is_some() && abandoned() {
+        }
+        let abandoned = File::open(entry.path()).is_ok_and(|file| {
+            let mut magic = Vec::new();
+            let read = (&file).take(MAGIC.len() as u64).read_to_end(&mut magic);
+            // The first page comes last.
+            let ours = MAGIC.starts_with(&magic) || magic.iter().all(|byte| *byte == 0);
+            read.is_ok() && ours && file.try_lock().is_ok()
+        });
+        if abandoned {
+            let _ = fs::remove_file(beside(&entry.path(), "-journal"));
             let _ = fs::remove_file(entry.path());
         }
     }
 }
 
-pub(super) fn make_dir(dir: &Path) -> Result<()> {
+/// Makes a directory that is for its owner only, if it is not there.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_dir(dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(dir).map_err(|e| Error::of_io(&e, dir))
+    builder.create(dir).map_err(|e| StoreError::io(e, dir))
 }
 
 /// `file` with `suffix` behind its name.
@@ -400,14 +413,14 @@ pub(super) fn beside(file: &Path, suffix: &str) -> PathBuf {
 }
 
 /// Makes a rename in the directory of `file` durable.
-pub(super) fn sync_dir(file: &Path) -> Result<()> {
+pub(super) fn sync_dir(file: &Path) -> Result<(), StoreError> {
     let dir = file
         .parent()
         .filter(|dir| !dir.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     File::open(dir)
         .and_then(|dir| dir.sync_all())
-        .map_err(|e| Error::of_io(&e, dir))
+        .map_err(|e| StoreError::io(e, dir))
 }
 
 #[cfg(test)]

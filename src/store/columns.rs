@@ -41,3 +41,29 @@ impl<'r, 's> Columns<'r, 's> {
             .map_err(|e| rusqlite::Error::FromSqlConversionFailure(place, Type::Text, Box::new(e)))
     }
 }
+
+/// One list for both sides of a look-up: the columns that a statement selects, and the type that a row
+/// of them becomes. `field: [sql]` is read as it is, `field: json [sql]` from the JSON that it holds, and
+/// `field: [sql] => f` through `f`.
+macro_rules! columns {
+    ($name:ident { $($field:ident: $($kind:ident)? [$sql:expr] $(=> $map:expr)?),* $(,)? }) => {
+        impl $name {
+            /// What [`Self::from_columns`] reads, in this order.
+            pub const COLUMNS: &[&str] = &[$($sql),*];
+
+            /// From the next columns of a row.
+            ///
+            /// # Errors
+            /// When one of them is of another type.
+            pub fn from_columns(
+                row: &mut $crate::store::columns::Columns<'_, '_>,
+            ) -> rusqlite::Result<Self> {
+                Ok($name { $($field: columns!(@read row $($kind)? $(=> $map)?)),* })
+            }
+        }
+    };
+    (@read $row:ident) => { $row.get()? };
+    (@read $row:ident json) => { $row.json()? };
+    (@read $row:ident => $map:expr) => { ($map)($row.get()?) };
+}
+pub(crate) use columns;

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use crate::error::Fault;
+use super::failure::Fault;
 
 /// The storage as the last write that touched the disk left it. Damage stays until a restart.
 #[derive(Default)]

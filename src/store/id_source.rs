@@ -5,8 +5,8 @@ use std::cell::Cell;
 use sha2::{Digest, Sha256};
 use uuid::{Builder, ContextV7, Uuid};
 
+use super::failure::StoreError;
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
 
 /// A source of ids and random bytes.
 pub(crate) enum IdSource {
@@ -62,11 +62,11 @@ impl IdSource {
         clippy::disallowed_methods,
         reason = "the one legal site: secrets come from the store"
     )]
-    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N]> {
+    pub(super) fn random<const N: usize>(&self) -> Result<[u8; N], StoreError> {
         let mut bytes = [0; N];
         match self {
             IdSource::System(_) => getrandom::fill(&mut bytes)
-                .map_err(|e| Error::internal(format!("no randomness: {e}")))?,
+                .map_err(|e| StoreError::Internal(format!("no randomness: {e}")))?,
             IdSource::Seeded(seeded) => {
                 for part in bytes.chunks_mut(32) {
                     part.copy_from_slice(&seeded.draw()[..part.len()]);

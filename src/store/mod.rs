@@ -18,9 +18,11 @@
 mod attachments;
 mod backup;
 mod checkpoint;
-mod columns;
+pub(crate) mod columns;
+mod failure;
 mod group_commit;
 mod health;
+mod home;
 mod id_source;
 mod open;
 mod readers;
@@ -32,9 +34,11 @@ mod upgrade;
 mod writer;
 mod writer_cache;
 
+use parking_lot::{Mutex, RwLock};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, RwLock};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
@@ -47,30 +51,39 @@ use tokio::sync::{Notify, oneshot, watch};
 use attachments::Attachments;
 
 use crate::clock::{Clock, Timestamp};
-use crate::error::{Error, Result};
 
 pub use backup::{
-    Backup, Target, checksum_file, inspect, list as list_backups, read_file, recorded_checksum,
-    sha256, take as take_backup,
+    Backup, Target, checksum_file, inspect, list as list_backups, make_dir, read_file,
+    recorded_checksum, sha256, take as take_backup,
 };
 pub use columns::Columns;
+pub(crate) use columns::columns;
+pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
-pub use open::{OpenError, lock_data_dir};
+pub use open::{OpenError, is_abandoned, lock_data_dir};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
 pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
 
+/// Rows that one turn of the writer changes. Where there are more, the others follow in turns of their own,
+/// so that nobody else waits for all of them.
+pub const TURN: usize = 50;
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
 const READ_QUEUE: usize = 4096;
 /// How many writes may wait for the writer.
 const WRITE_QUEUE: usize = 4096;
 
-/// The open database. Cheap to clone.
-#[derive(Clone)]
-pub struct Store(Arc<Inner>);
+/// The open database, whose users fail with an `E`. Cheap to clone.
+pub struct Store<E>(Arc<Inner>, PhantomData<fn() -> E>);
+
+impl<E> Clone for Store<E> {
+    fn clone(&self) -> Self {
+        Store(self.0.clone(), PhantomData)
+    }
+}
 
 struct Inner {
     path: PathBuf,
@@ -109,6 +122,8 @@ pub struct Commits {
     pub last: AtomicUsize,
     /// Seconds that it took, waiting for the disk included.
     pub duration: Histogram,
+    /// Microseconds of the longest turn of the writer so far: for so long all others waited.
+    pub longest_turn: AtomicU64,
 }
 
 impl Default for Commits {
@@ -116,6 +131,7 @@ impl Default for Commits {
         Commits {
             writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             last: AtomicUsize::new(0),
+            longest_turn: AtomicU64::new(0),
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
         }
     }
@@ -136,13 +152,14 @@ impl Signals {
     }
 }
 
-impl Store {
+impl<E: Failure> Store<E> {
     /// Opens (or creates, or upgrades) the database file and starts the threads.
     ///
     /// # Errors
     /// When the file is not ours, is newer than this program, is damaged as far as can be seen without
     /// reading all of it, or cannot be used in WAL mode. It is then left as it is.
-    pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Store, OpenError> {
+    pub fn open(path: &Path, clock: Clock, readers: usize) -> Result<Self, OpenError> {
+        path.parent().map(backup::sweep);
         let signals = Arc::new(Signals::default());
         let writer_conn = open::writer(path)
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
@@ -152,6 +169,7 @@ impl Store {
         let attachments = Arc::new(Attachments::default());
         let (writer, writer_thread) = writer::start(
             writer_conn,
+            home::Home::of(path),
             checkpointer,
             clock.clone(),
             signals.clone(),
@@ -161,28 +179,32 @@ impl Store {
         let pool = open::pool(path, readers)?;
         let (reader, mut threads) = readers::start(&pool, readers, READ_QUEUE)?;
         threads.push(writer_thread);
-        Ok(Store(Arc::new(Inner {
-            path: path.to_owned(),
-            clock,
-            readers: reader,
-            pool: RwLock::new(Some(pool)),
-            writer,
-            threads: Mutex::new(threads),
-            signals,
-            attachments,
-        })))
+        Ok(Store(
+            Arc::new(Inner {
+                path: path.to_owned(),
+                clock,
+                readers: reader,
+                pool: RwLock::new(Some(pool)),
+                writer,
+                threads: Mutex::new(threads),
+                signals,
+                attachments,
+            }),
+            PhantomData,
+        ))
     }
 
     /// Runs `f` in a read transaction on one of the readers.
     ///
     /// # Errors
     /// What `f` returns; 503 when too many reads wait.
-    pub async fn read<T, F>(&self, f: F) -> Result<T>
+    pub async fn read<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?.await.map_err(|_| dropped())?
+        let (_asking, answer) = self.queue_read(f)?;
+        answer.await.map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::read`] for a row or two by key: done at once on the caller's own thread where a
@@ -191,13 +213,13 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub async fn look_up<T, F>(&self, f: F) -> Result<T>
+    pub async fn look_up<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let free = {
-            let pool = self.0.pool.read().unwrap_or_else(|e| e.into_inner());
+            let pool = self.0.pool.read();
             pool.as_ref().and_then(Pool::try_get)
         };
         match free {
@@ -210,10 +232,10 @@ impl Store {
     ///
     /// # Errors
     /// What `f` returns; 503 when too many writes wait, 503 or 507 when the storage fails.
-    pub async fn write<T, F>(&self, f: F) -> Result<T>
+    pub async fn write<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.write_as(Savepoint::Own, f).await
     }
@@ -225,10 +247,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn write_validating_first<T, F>(&self, f: F) -> Result<T>
+    pub async fn write_validating_first<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.write_as(Savepoint::None, f).await
     }
@@ -237,14 +259,14 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub(crate) async fn write_as<T, F>(&self, savepoint: Savepoint, f: F) -> Result<T>
+    pub(crate) async fn write_as<T, F>(&self, savepoint: Savepoint, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.queue_write(savepoint, f)?
             .await
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write`] in a commit of its own, so that `f` may move the clock: what is written next
@@ -252,10 +274,10 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub(crate) async fn write_alone<T, F>(&self, f: F) -> Result<T>
+    pub(crate) async fn write_alone<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Alone(writer::job(
@@ -263,7 +285,7 @@ impl Store {
             f,
             answer,
         )))?;
-        receive.await.map_err(|_| dropped())?
+        receive.await.map_err(|_| E::from(dropped()))?
     }
 
     /// Runs `f` between two commits on the connection that writes, with no transaction open: for
@@ -271,32 +293,34 @@ impl Store {
     ///
     /// # Errors
     /// What `f` returns; 503 when too many writes wait.
-    pub(crate) async fn exclusive<T, F>(&self, f: F) -> Result<T>
+    pub(crate) async fn exclusive<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
-        self.queue_exclusive(f)?.await.map_err(|_| dropped())?
+        self.queue_exclusive(f)?
+            .await
+            .map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::exclusive`] for threads outside the runtime, such as the command line.
     ///
     /// # Errors
     /// As [`Store::exclusive`].
-    pub(crate) fn exclusive_blocking<T, F>(&self, f: F) -> Result<T>
+    pub(crate) fn exclusive_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
         self.queue_exclusive(f)?
             .blocking_recv()
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
-    fn queue_exclusive<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_exclusive<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T, E>>, E>
     where
         T: Send + 'static,
-        F: FnOnce(&mut Connection, &Signals) -> Result<T> + Send + 'static,
+        F: FnOnce(&mut Connection, &Signals) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Exclusive(Box::new(
@@ -307,7 +331,7 @@ impl Store {
         Ok(receive)
     }
 
-    fn queue(&self, message: writer::Message) -> Result<()> {
+    fn queue(&self, message: writer::Message) -> Result<(), StoreError> {
         self.0.writer.try_send(message).map_err(|_| busy())
     }
 
@@ -315,46 +339,54 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::read`].
-    pub fn read_blocking<T, F>(&self, f: F) -> Result<T>
+    pub fn read_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.queue_read(f)?.blocking_recv().map_err(|_| dropped())?
+        let (_asking, answer) = self.queue_read(f)?;
+        answer.blocking_recv().map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write`] for threads outside the runtime, such as the command line.
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub fn write_blocking<T, F>(&self, f: F) -> Result<T>
+    pub fn write_blocking<T, F>(&self, f: F) -> Result<T, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         self.queue_write(Savepoint::Own, f)?
             .blocking_recv()
-            .map_err(|_| dropped())?
+            .map_err(|_| E::from(dropped()))?
     }
 
-    fn queue_read<T, F>(&self, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    /// Runs for as long as somebody holds the first of what is returned.
+    fn queue_read<T, F>(&self, f: F) -> Result<(Arc<()>, oneshot::Receiver<Result<T, E>>), E>
     where
         T: Send + 'static,
-        F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
     {
         let (answer, receive) = oneshot::channel();
-        let job = readers::job(self.0.clock.clone(), self.0.signals.clone(), f, answer);
-        self.0.readers.try_send(job).map_err(|_| busy())?;
-        Ok(receive)
+        let asking = Arc::new(());
+        let (clock, signals) = (self.0.clock.clone(), self.0.signals.clone());
+        let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking));
+        self.0.readers.try_send(job).map_err(|_| E::from(busy()))?;
+        Ok((asking, receive))
     }
 
-    fn queue_write<T, F>(&self, savepoint: Savepoint, f: F) -> Result<oneshot::Receiver<Result<T>>>
+    fn queue_write<T, F>(
+        &self,
+        savepoint: Savepoint,
+        f: F,
+    ) -> Result<oneshot::Receiver<Result<T, E>>, E>
     where
         T: Send + 'static,
-        F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         if self.0.signals.health.is_damaged() {
-            return Err(Error::damaged());
+            return Err(StoreError::Damaged.into());
         }
         let (answer, receive) = oneshot::channel();
         self.queue(writer::Message::Job(writer::job(savepoint, f, answer)))?;
@@ -365,7 +397,7 @@ impl Store {
     ///
     /// # Errors
     /// As [`Store::write`].
-    pub async fn probe(&self) -> Result<()> {
+    pub async fn probe(&self) -> Result<(), E> {
         self.write(|tx| Ok(writer::rewrite_header(tx)?)).await
     }
 
@@ -409,12 +441,11 @@ impl Store {
     /// Finishes what is queued, moves the WAL into the database file and ends the threads.
     /// Later calls of `read` and `write` answer 503.
     pub fn close(&self) {
-        let threads =
-            std::mem::take(&mut *self.0.threads.lock().unwrap_or_else(|e| e.into_inner()));
+        let threads = std::mem::take(&mut *self.0.threads.lock());
         if threads.is_empty() {
             return;
         }
-        *self.0.pool.write().unwrap_or_else(|e| e.into_inner()) = None;
+        *self.0.pool.write() = None;
         // Readers first: the writer's last checkpoint then finds nobody in the WAL.
         for _ in 1..threads.len() {
             let _ = self.0.readers.send(readers::Job::Stop);
@@ -461,15 +492,15 @@ fn about(error: OpenError, path: &Path) -> OpenError {
     }
 }
 
-fn busy() -> Error {
-    Error::unavailable(
+fn busy() -> StoreError {
+    StoreError::Busy(
         "too many requests are waiting for the database; nothing was changed, try again",
         1,
     )
 }
 
-fn dropped() -> Error {
-    Error::unavailable(
+fn dropped() -> StoreError {
+    StoreError::Busy(
         "the database is busy or the server is stopping; nothing was changed, try again",
         2,
     )
@@ -477,13 +508,13 @@ fn dropped() -> Error {
 
 /// Turns a panic inside a transaction into an error for the log, so that one bad request cannot
 /// take a database thread down.
-fn guard<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+fn guard<T, E: From<StoreError>>(f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
     std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).unwrap_or_else(|panic| {
         let text = panic
             .downcast_ref::<String>()
             .map(String::as_str)
             .or_else(|| panic.downcast_ref::<&str>().copied())
             .unwrap_or("panic");
-        Err(Error::internal(format!("panic in a transaction: {text}")))
+        Err(StoreError::Internal(format!("panic in a transaction: {text}")).into())
     })
 }

@@ -51,6 +51,8 @@ impl From<rusqlite::Error> for OpenError {
     }
 }
 
+/// The file whose lock says that a data directory is served.
+pub(super) const LOCK: &str = "workspaced.lock";
 /// Waits this long for another process (the command line beside the service) to finish a write.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page cache of the writer, KiB. Readers get less, since each has its own.
@@ -84,7 +86,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let lock = options
-        .open(dir.join("workspaced.lock"))
+        .open(dir.join(LOCK))
         .map_err(|e| say("cannot be written", &e))?;
     match lock.try_lock() {
         Ok(()) => Ok((lock, dir.join("workspaced.db"))),
@@ -94,6 +96,11 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
         ))),
         Err(TryLockError::Error(e)) => Err(say("cannot be locked", &e)),
     }
+}
+
+/// Whether a data directory is one that no process serves any more.
+pub fn is_abandoned(dir: &Path) -> bool {
+    File::open(dir.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
 }
 
 /// Pragmas are per connection, so every connection comes through here; the timeout first, since
@@ -137,6 +144,8 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     // Until it is known to be sound, not a byte of it is changed; not even by closing it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     pragmas(&conn, WRITER_CACHE_KIB)?;
+    // What undoes a statement: SQLite walks through all of it at the end of each, if it is in memory.
+    conn.pragma_update(None, "temp_store", "FILE")?;
     // Finds a damaged page when it is read, not when it is used.
     conn.pragma_update(None, "cell_size_check", true)?;
     glance(&conn)?;

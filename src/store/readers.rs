@@ -1,6 +1,6 @@
 //! The readers: a fixed number of connections in a pool, and as many threads that use them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Sender, bounded};
@@ -10,10 +10,10 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Signals;
+use super::failure::Failure;
 use super::open::OpenError;
 use super::tx::Tx;
 use crate::clock::Clock;
-use crate::error::{Error, Result};
 
 /// What a reader thread is told.
 pub(super) enum Job {
@@ -21,32 +21,46 @@ pub(super) enum Job {
     Stop,
 }
 
-/// `f` in a read transaction; the answer goes to `answer`.
-pub(super) fn job<T, F>(
+/// Virtual machine instructions of SQLite between two looks whether somebody still waits: about a
+/// millisecond.
+const LOOK_EVERY: i32 = 20_000;
+
+/// `f` in a read transaction; the answer goes to `answer`. Given up when `asking` has no other holder: the
+/// client has left, or was told that it took too long.
+pub(super) fn job<T, E, F>(
     clock: Clock,
     signals: Arc<Signals>,
     f: F,
-    answer: oneshot::Sender<Result<T>>,
+    answer: oneshot::Sender<Result<T, E>>,
+    asking: Weak<()>,
 ) -> Job
 where
     T: Send + 'static,
-    F: FnOnce(&Tx<'_>) -> Result<T> + Send + 'static,
+    E: Failure,
+    F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,
 {
     Job::Run(Box::new(move |conn| {
         if answer.is_closed() {
             return; // The client has left while this waited: reading for nobody helps nobody.
         }
-        let _ = answer.send(super::guard(|| read(conn, &clock, &signals, f)));
+        let given_up = move || asking.strong_count() == 0;
+        let watched = conn.progress_handler(LOOK_EVERY, Some(given_up));
+        let result = super::guard(|| read(conn, &clock, &signals, f));
+        let unwatched = conn.progress_handler(0, None::<fn() -> bool>);
+        if let Err(error) = watched.and(unwatched) {
+            tracing::warn!(%error, "a read was not watched");
+        }
+        let _ = answer.send(result);
     }))
 }
 
 /// `f` in a read transaction of its own.
-pub(super) fn read<T>(
+pub(super) fn read<T, E: Failure>(
     conn: &Connection,
     clock: &Clock,
     signals: &Signals,
-    f: impl FnOnce(&Tx<'_>) -> Result<T>,
-) -> Result<T> {
+    f: impl FnOnce(&Tx<'_>) -> Result<T, E>,
+) -> Result<T, E> {
     let in_transaction = || {
         conn.prepare_cached("BEGIN")?.execute([])?;
         let result = super::guard(|| f(&Tx::new(conn, clock.now())));
@@ -54,7 +68,7 @@ pub(super) fn read<T>(
         result
     };
     let result = in_transaction();
-    if let Some(fault) = result.as_ref().err().and_then(Error::fault) {
+    if let Some(fault) = result.as_ref().err().and_then(E::fault) {
         signals.health.failed(fault);
     }
     result

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::Connection;
 
 use super::backup::{self, beside, sync_dir};
+use super::failure::StoreError;
 use crate::clock::Timestamp;
-use crate::error::{Error, Result};
 
 /// What a restore did.
 #[derive(Debug)]
@@ -16,6 +16,8 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Version of the restored schema.
     pub schema_version: i64,
+    /// Keys that the backup would have brought back: revoked, disabled or rotated since, and still so.
+    pub keys: usize,
 }
 
 /// Puts a copy of `backup` in the place of `db`. The caller holds the lock of the data directory.
@@ -27,9 +29,14 @@ pub struct Restored {
 /// # Errors
 /// 400 when there is no backup or it is not sound, with what is wrong with it; 503 or 507 when the
 /// storage fails. The database is then as it was.
-pub fn restore(backup: &Path, db: &Path, checksum: bool, now: Timestamp) -> Result<Restored> {
+pub fn restore(
+    backup: &Path,
+    db: &Path,
+    checksum: bool,
+    now: Timestamp,
+) -> Result<Restored, StoreError> {
     let refuse = |why: String| {
-        Error::bad_request(
+        StoreError::Refused(
             "BACKUP_REFUSED",
             format!("{}: {why}. Nothing was changed", backup.display()),
         )
@@ -47,12 +54,14 @@ pub fn restore(backup: &Path, db: &Path, checksum: bool, now: Timestamp) -> Resu
     let incoming = beside(db, ".restoring");
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
+            let keys = carry_keys(db, &incoming);
             let kept = set_aside(db, now)?;
-            fs::rename(&incoming, db).map_err(|e| Error::of_io(&e, db))?;
+            fs::rename(&incoming, db).map_err(|e| StoreError::io(e, db))?;
             sync_dir(db)?;
             Ok(Restored {
                 kept,
                 schema_version,
+                keys,
             })
         },
     );
@@ -62,13 +71,40 @@ pub fn restore(backup: &Path, db: &Path, checksum: bool, now: Timestamp) -> Resu
     restored
 }
 
+/// What became of keys since the backup holds on: one that was revoked because it had leaked does not
+/// open anything again. Returns how many that concerns. From a database that cannot be read nothing
+/// can be taken over.
+fn carry_keys(present: &Path, incoming: &Path) -> usize {
+    if !present.exists() {
+        return 0;
+    }
+    let carry = || -> rusqlite::Result<usize> {
+        let conn = Connection::open(incoming)?;
+        conn.execute("ATTACH ?1 AS present", [present.to_string_lossy()])?;
+        let changed = conn.execute(
+            "UPDATE api_keys SET
+                 (status, secret_hash, key_prefix, last4, updated_at) =
+                 (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
+             WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
+                 AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
+            [],
+        )?;
+        conn.execute("DETACH present", [])?;
+        Ok(changed)
+    };
+    carry().unwrap_or_else(|error| {
+        tracing::warn!(%error, "keys that were revoked since the backup are as they were in it; look at `keys list`");
+        0
+    })
+}
+
 /// Copies and checks; returns the version of the schema.
 fn bring_in(
     backup: &Path,
     incoming: &Path,
     checksum: Option<String>,
-    refuse: &dyn Fn(String) -> Error,
-) -> Result<i64> {
+    refuse: &dyn Fn(String) -> StoreError,
+) -> Result<i64, StoreError> {
     let write = || {
         let mut options = fs::OpenOptions::new();
         options.create(true).truncate(true).write(true);
@@ -78,7 +114,7 @@ fn bring_in(
         std::io::copy(&mut fs::File::open(backup)?, &mut out)?;
         out.sync_all()
     };
-    write().map_err(|e| Error::of_io(&e, incoming))?;
+    write().map_err(|e| StoreError::io(e, incoming))?;
     if checksum.is_some() && backup::sha256(incoming).ok() != checksum {
         return Err(refuse(
             "it does not have the checksum that is recorded beside it; it was damaged or changed"
@@ -95,7 +131,7 @@ fn bring_in(
 
 /// Gives the present database a second name, and leaves no write-ahead log that SQLite would take
 /// for one of the restored file.
-fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
+fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>, StoreError> {
     if !db.exists() {
         remove_logs(db)?;
         return Ok(None);
@@ -122,7 +158,7 @@ fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
             // Not a rename: until the new file takes the name, the old one has it.
             fs::hard_link(&from, &to)
                 .or_else(|_| fs::copy(&from, &to).map(drop))
-                .map_err(|e| Error::of_io(&e, &to))?;
+                .map_err(|e| StoreError::io(e, &to))?;
         }
     }
     sync_dir(&kept)?;
@@ -130,12 +166,12 @@ fn set_aside(db: &Path, now: Timestamp) -> Result<Option<PathBuf>> {
     Ok(Some(kept))
 }
 
-fn remove_logs(db: &Path) -> Result<()> {
+fn remove_logs(db: &Path) -> Result<(), StoreError> {
     for suffix in ["-wal", "-shm"] {
         let log = beside(db, suffix);
         match fs::remove_file(&log) {
             Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                return Err(Error::of_io(&e, &log));
+                return Err(StoreError::io(e, &log));
             }
             _ => {}
         }

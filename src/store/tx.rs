@@ -9,11 +9,11 @@ use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
 use super::attachments::Attachments;
+use super::failure::{Failure, Fault, StoreError};
 use super::id_source::IdSource;
 use super::statements::{self, Keep};
 use super::writer_cache::WriterCache;
 use crate::clock::Timestamp;
-use crate::error::Fault;
 
 /// A read transaction: one snapshot at one instant.
 pub struct Tx<'a> {
@@ -167,7 +167,7 @@ impl<'a> WriteTx<'a> {
     ///
     /// # Errors
     /// When the operating system has none to give.
-    pub fn random<const N: usize>(&self) -> crate::error::Result<[u8; N]> {
+    pub fn random<const N: usize>(&self) -> Result<[u8; N], StoreError> {
         self.source.random()
     }
 
@@ -177,12 +177,12 @@ impl<'a> WriteTx<'a> {
     ///
     /// # Errors
     /// What `f` returns.
-    pub(crate) fn at<T>(
+    pub(crate) fn at<T, E: Failure>(
         &self,
         now: Timestamp,
         source: Option<&IdSource>,
-        f: impl FnOnce(&WriteTx<'_>) -> crate::error::Result<T>,
-    ) -> crate::error::Result<T> {
+        f: impl FnOnce(&WriteTx<'_>) -> Result<T, E>,
+    ) -> Result<T, E> {
         let then = WriteTx::new(
             self.conn,
             self.statements,
@@ -222,10 +222,7 @@ impl<'a> WriteTx<'a> {
     ///
     /// # Errors
     /// What `f` returns, or the failure to undo.
-    pub fn nested<T>(
-        &self,
-        f: impl FnOnce() -> crate::error::Result<T>,
-    ) -> crate::error::Result<T> {
+    pub fn nested<T, E: Failure>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.nested_as(Savepoint::Own, f)
     }
 
@@ -233,21 +230,21 @@ impl<'a> WriteTx<'a> {
     ///
     /// # Errors
     /// As [`WriteTx::nested`].
-    pub(crate) fn nested_as<T>(
+    pub(crate) fn nested_as<T, E: Failure>(
         &self,
         savepoint: Savepoint,
-        f: impl FnOnce() -> crate::error::Result<T>,
-    ) -> crate::error::Result<T> {
+        f: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         self.undoing(savepoint, &NESTED, f)
     }
 
     /// Runs `f`, and undoes what it did if it fails.
-    pub(super) fn undoing<T>(
+    pub(super) fn undoing<T, E: Failure>(
         &self,
         savepoint: Savepoint,
         sql: &SavepointSql,
-        f: impl FnOnce() -> crate::error::Result<T>,
-    ) -> crate::error::Result<T> {
+        f: impl FnOnce() -> Result<T, E>,
+    ) -> Result<T, E> {
         let own = matches!(savepoint, Savepoint::Own);
         let (before, changes) = (*self.effects.borrow(), self.total_changes());
         if own {

@@ -31,10 +31,8 @@ pub(super) fn upgrade(conn: &Connection, path: &Path, now: Timestamp) -> Result<
         backup::take(path, &Target::File(file.clone()), now).map_err(|e| {
             OpenError::new(format!(
                 "{}: no backup could be made before the upgrade from schema version {version} to {VERSION} \
-                 ({}{}); nothing was changed",
+                 ({e}); nothing was changed",
                 path.display(),
-                e.message(),
-                e.internal_detail().map(|d| format!(": {d}")).unwrap_or_default(),
             ))
         })?;
         tracing::info!(backup = %file.display(), from = version, to = VERSION, "upgrading the schema");

@@ -19,13 +19,14 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
+use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
+use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
 use super::tx::{Effects, JOB, Savepoint, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
-use crate::error::{Error, Fault, Result};
 
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
 const CHECKPOINT_PAGES: u32 = 1000;
@@ -56,37 +57,51 @@ pub(super) type Exclusive = Box<dyn FnOnce(&mut Connection, &Signals) + Send>;
 /// Runs and says how to answer once the commit is known.
 pub(super) type Job = Box<dyn FnOnce(&WriteTx<'_>) -> Answer + Send>;
 /// Gets `None` when the commit succeeded, else why it did not.
-type Answer = Box<dyn FnOnce(Option<&Failure>) + Send>;
+type Answer = Box<dyn FnOnce(Option<&CommitFailure>) + Send>;
 
 /// Why a commit did not succeed.
-pub(super) struct Failure {
+pub(super) struct CommitFailure {
     error: rusqlite::Error,
     /// Whether the change will be there after a crash is not known.
     undecided: bool,
 }
 
-impl Failure {
-    fn to_error(&self) -> Error {
-        let error = Error::of_sqlite(&self.error);
+impl CommitFailure {
+    fn to_error(&self) -> StoreError {
+        let error = copy_of(&self.error);
         if self.undecided {
-            error.undecided()
+            StoreError::Undecided(error)
         } else {
-            error
+            StoreError::Sqlite(error)
         }
     }
 }
 
-pub(super) fn job<T, F>(savepoint: Savepoint, f: F, answer: oneshot::Sender<Result<T>>) -> Job
+/// Each caller of a commit is told why it failed; SQLite's error cannot be cloned.
+fn copy_of(error: &rusqlite::Error) -> rusqlite::Error {
+    match error {
+        rusqlite::Error::SqliteFailure(code, text) => {
+            rusqlite::Error::SqliteFailure(*code, text.clone())
+        }
+        other => rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ERROR),
+            Some(other.to_string()),
+        ),
+    }
+}
+
+pub(super) fn job<T, E, F>(savepoint: Savepoint, f: F, answer: oneshot::Sender<Result<T, E>>) -> Job
 where
     T: Send + 'static,
-    F: FnOnce(&WriteTx<'_>) -> Result<T> + Send + 'static,
+    E: Failure,
+    F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
 {
     Box::new(move |tx| {
         let result = tx.undoing(savepoint, &JOB, || super::guard(|| f(tx)));
         Box::new(move |failure| {
             let result = match failure {
                 // What f refused stays refused whatever became of the commit.
-                Some(why) if result.is_ok() => Err(why.to_error()),
+                Some(why) if result.is_ok() => Err(why.to_error().into()),
                 _ => result,
             };
             let _ = answer.send(result);
@@ -96,6 +111,7 @@ where
 
 pub(super) fn start(
     conn: Connection,
+    home: Home,
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
@@ -111,6 +127,7 @@ pub(super) fn start(
         Writer {
             runtime,
             conn,
+            home,
             checkpointer,
             clock,
             signals,
@@ -149,7 +166,7 @@ thread_local! {
 /// it has run the task.
 struct Answers {
     answers: std::vec::IntoIter<Answer>,
-    failure: Option<Failure>,
+    failure: Option<CommitFailure>,
 }
 
 impl Drop for Answers {
@@ -164,6 +181,7 @@ struct Writer {
     /// Whose threads wake the callers; without one the writer does it itself.
     runtime: Option<Handle>,
     conn: Connection,
+    home: Home,
     checkpointer: Checkpointer,
     clock: Clock,
     signals: Arc<Signals>,
@@ -229,7 +247,7 @@ impl Writer {
         let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
-        let (mut after, mut committing) = (None, false);
+        let (mut after, mut committing, mut gone) = (None, false, false);
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
@@ -278,9 +296,12 @@ impl Writer {
                     }
                 }
             }
+            self.home.check()?;
             committing = true;
             let running = watch.micros();
             statements.execute("COMMIT", [])?;
+            // What was written into a file that has gone meanwhile is not acknowledged.
+            self.home.check().inspect_err(|_| gone = true)?;
             let present = answers.len() + others.map_or(0, Receiver::len);
             let group_commit = self.group_commit.get();
             self.group_commit
@@ -295,13 +316,13 @@ impl Writer {
             if !self.conn.is_autocommit() {
                 let _ = self.conn.execute_batch("ROLLBACK");
             }
-            if let Some(fault) = Error::of_sqlite(&error).fault() {
+            if let Some(fault) = fault_of(&error) {
                 self.signals.health.failed(fault);
             }
             // A full disk fails before the commit mark is written: that is decided.
             let full = error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
-            let undecided = committing && !full && !self.unmake_undecided();
-            Failure { error, undecided }
+            let undecided = gone || committing && !full && !self.unmake_undecided();
+            CommitFailure { error, undecided }
         });
         if failure.is_some() {
             self.writing.cache.clear();
@@ -315,7 +336,9 @@ impl Writer {
         let commits = &self.signals.commits;
         commits.writes.observe(answers.len() as f64);
         commits.last.store(answers.len(), Ordering::Relaxed);
-        commits.duration.observe(watch.micros() as f64 / 1e6);
+        let turn = watch.micros();
+        commits.duration.observe(turn as f64 / 1e6);
+        commits.longest_turn.fetch_max(turn, Ordering::Relaxed);
         let answers = Answers {
             answers: answers.into_iter(),
             failure,

@@ -16,13 +16,13 @@ use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
 use crate::compute::Empty;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Mutation, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::Config;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::{limits, workspaces};
 use std::sync::Arc;
@@ -232,10 +232,7 @@ pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Lis
             .into_iter()
             .map(|r| r.view(tx, role(&caller)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(List {
-            total: i64::try_from(data.len()).unwrap_or(i64::MAX),
-            data,
-        })
+        Ok(List::whole(data))
     });
     Ok(Json(list.await?))
 }

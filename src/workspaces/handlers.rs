@@ -1,5 +1,8 @@
 //! The endpoints.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crate::http::NoBody;
 use axum::Json;
 use axum::extract::State;
@@ -16,34 +19,34 @@ use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::Fleet;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply};
+use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room, flag};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json;
 use crate::json::Object;
 use crate::json::Patch;
+use crate::projects::unfinished::Unfinished;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
-use crate::store::Store;
 use crate::store::{Columns, Tx, WriteTx};
-use crate::{computers, limits, projects};
+use crate::{limits, projects};
 
 /// `GET /workspaces`
 pub async fn list(
     State(store): State<Store>,
-    State(_fleet): State<Fleet>,
+    State(room): State<Room>,
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<Filter>,
-) -> Result<Json<List<Workspace>>> {
-    let (page, filter) = (page.get()?.page()?, filter.get()?);
+) -> Result<Response> {
+    let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
     let order = order(filter.sort.as_deref())?;
-    Ok(Json(
-        store
-            .read(move |tx| list_where(tx, &caller, &filter, order, page))
-            .await?,
-    ))
+    room.list(&store, caller.tenant_id(), page, move |tx, page| {
+        list_where(tx, &caller, &filter, order, page)
+    })
+    .await
 }
 
 /// Only the conditions that are asked for, so that each list has the index that fits it.
@@ -100,7 +103,7 @@ fn list_where(
     params.extend(page.params());
     let found = format!(
         "SELECT {} FROM {from} WHERE {condition}",
-        Workspace::COLUMNS
+        Workspace::COLUMNS.join(", ")
     );
     let sorted = matches!(search, Some(Search::Text { .. }));
     let found = if order.merged && !sorted {
@@ -111,10 +114,10 @@ fn list_where(
     let data = tx
         .prepare_cached(&format!("{found} ORDER BY {} {}", order.by, Page::SQL))?
         .query_map(params.as_slice(), |row| {
-            Workspace::from_row(&mut Columns::new(row))
+            Workspace::from_columns(&mut Columns::new(row))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(List { data, total })
+    Ok(page.list(data, total))
 }
 
 /// `POST /workspaces`
@@ -141,7 +144,7 @@ pub enum Outcome {
     Reused(Record),
 }
 
-/// The order of decisions is CONTRACT §5.2 with §0.4 nos. 1 and 2.
+/// The order of decisions is part of the API (api-decisions.md, "Workspaces").
 pub fn create_or_reuse(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -205,9 +208,9 @@ fn refuse_same_name(tx: &Tx<'_>, tenant: TenantId, name: &str) -> Result<()> {
         .prepare_cached(&format!(
             "SELECT {} FROM workspaces w WHERE tenant_id = ?1 AND name = ?2 COLLATE NOCASE AND name = ?2
              AND deleted_at IS NULL ORDER BY created_at, id LIMIT 1",
-            Workspace::COLUMNS
+            Workspace::COLUMNS.join(", ")
         ))?
-        .query_row((tenant, name), |row| Workspace::from_row(&mut Columns::new(row)))
+        .query_row((tenant, name), |row| Workspace::from_columns(&mut Columns::new(row)))
         .optional()?;
     match existing {
         Some(existing) => Err(Error::field("slug", TAKEN)
@@ -448,25 +451,37 @@ fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Re
 
 /// `DELETE /workspaces/{id}`
 pub async fn delete(
+    State(store): State<Store>,
     State(fleet): State<Fleet>,
     PathId(id): PathId<WorkspaceId>,
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
-    request
+    let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
+    let (left_here, fleet_here) = (left.clone(), fleet.clone());
+    let reply = request
         .run(move |tx, caller, _| {
-            computers::lifecycle::catch_up(tx, &fleet)?;
+            crate::computers::lifecycle::catch_up(tx, &fleet_here)?;
             let record = find(tx, caller, id)?;
             let query = query.get()?;
             let mut fields = Fields::default();
             let force = flag(&mut fields, "force", query.force.as_deref());
             let dry_run = flag(&mut fields, "dry_run", query.dry_run.as_deref());
             fields.finish()?;
-            delete_workspace(tx, &fleet, caller, &record, force, dry_run).map(Reply::ok)
+            let deleted = delete_workspace(tx, &fleet_here, caller, &record, force, dry_run)?;
+            left_here.store(deleted.1, Ordering::Relaxed);
+            Ok(Reply::ok(deleted.0))
         })
-        .await
+        .await?;
+    if left.load(Ordering::Relaxed) {
+        Unfinished::Delete(id)
+            .finish(store, fleet, Some(caller))
+            .await?;
+    }
+    Ok(reply)
 }
 
+/// Deletes a workspace with what is in it; true where there is more of that than one turn takes.
 fn delete_workspace(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -474,7 +489,7 @@ fn delete_workspace(
     record: &Record,
     force: bool,
     dry_run: bool,
-) -> Result<Deleted> {
+) -> Result<(Deleted, bool)> {
     let id = record.view.id;
     if record.view.is_default {
         return Err(Error::conflict(
@@ -487,12 +502,13 @@ fn delete_workspace(
         projects: record.project_count,
     };
     if dry_run {
-        return Ok(Deleted {
+        let would = Deleted {
             deleted: false,
             dry_run: true,
             would_delete: Some(contents),
             ..Deleted::yes()
-        });
+        };
+        return Ok((would, false));
     }
     if !force {
         if contents.computers > 0 {
@@ -501,7 +517,7 @@ fn delete_workspace(
                     .with_details(serde_json::json!(contents)),
             );
         }
-        // The automatic default project is no content of the customer's (CONTRACT §0.4 no. 6).
+        // The automatic default project is no content of the customer's.
         if contents.projects > i64::from(projects::default_of(tx, id)?.is_some()) {
             return Err(
                 Error::conflict("WORKSPACE_HAS_PROJECTS", "workspace has projects")
@@ -509,8 +525,7 @@ fn delete_workspace(
             );
         }
     }
-    computers::change::delete_all_in(tx, fleet, caller, id)?;
-    projects::delete_all_in(tx, caller, id)?;
+    let left = Unfinished::Delete(id).turn(tx, fleet, Some(caller))?;
     crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
     tx.run(
         "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
@@ -528,7 +543,7 @@ fn delete_workspace(
         "workspace.deleted",
         Some(&record.view),
     )?;
-    Ok(if force {
+    let deleted = if force {
         Deleted {
             force,
             resources: Some(contents),
@@ -536,19 +551,8 @@ fn delete_workspace(
         }
     } else {
         Deleted::yes()
-    })
-}
-
-/// `true`, `1` and the empty value are yes; absent, `false` and `0` are no.
-fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
-    match value {
-        None | Some("false" | "0") => false,
-        Some("true" | "1" | "") => true,
-        Some(_) => {
-            fields.push(name, "must be true or false");
-            false
-        }
-    }
+    };
+    Ok((deleted, left))
 }
 
 /// `GET /workspaces/{id}/stats`
@@ -601,8 +605,5 @@ pub async fn nothing(
     store
         .read(move |tx| find(tx, &caller, id).map(drop))
         .await?;
-    Ok(Json(List {
-        data: Vec::new(),
-        total: 0,
-    }))
+    Ok(Json(List::whole(Vec::new())))
 }

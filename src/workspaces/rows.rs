@@ -3,6 +3,7 @@
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::value::RawValue;
+use std::sync::LazyLock;
 
 use super::types::*;
 use crate::access::caller::Caller;
@@ -49,11 +50,7 @@ pub fn find_billed(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId, deleted: bool)
         return find(tx, caller, id);
     }
     caller.check_past()?;
-    let sql = format!(
-        "SELECT {}, {} FROM workspaces w WHERE w.id = ?1",
-        Workspace::COLUMNS,
-        Record::MORE
-    );
+    let sql = format!("SELECT {} FROM workspaces w WHERE w.id = ?1", *COLUMNS);
     let found = tx.prepare_cached(&sql)?.query_row([id], Record::from_row);
     let record = found
         .optional()?
@@ -62,13 +59,14 @@ pub fn find_billed(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId, deleted: bool)
     caller.check_scope()?;
     Ok(record)
 }
+/// What [`Record::from_row`] reads.
+static COLUMNS: LazyLock<String> = LazyLock::new(Record::columns);
 
 /// The statement for a [`Record`] of the live workspace that a condition on `w` finds.
 fn select(condition: &str) -> String {
     format!(
-        "SELECT {}, {} FROM workspaces w WHERE {condition} AND w.deleted_at IS NULL",
-        Workspace::COLUMNS,
-        Record::MORE
+        "SELECT {} FROM workspaces w WHERE {condition} AND w.deleted_at IS NULL",
+        *COLUMNS
     )
 }
 

@@ -11,7 +11,7 @@ use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::json::Patch;
 use crate::rules::size::Size;
-use crate::store::Columns;
+use crate::store::{Columns, columns};
 
 /// A workspace: the eleven keys of the API page, always all present.
 #[derive(Serialize, ToSchema, Debug, Clone)]
@@ -56,7 +56,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// What a new workspace has (CONTRACT §0.4 no. 10).
+    /// What a new workspace has.
     pub fn initial() -> Self {
         Settings {
             max_computers: None,
@@ -82,45 +82,42 @@ pub struct Record {
     pub project_count: i64,
 }
 
-impl Workspace {
-    /// What [`Workspace::from_row`] reads, of the table `workspaces` called `w`.
-    pub(super) const COLUMNS: &str =
-        "w.id, w.tenant_id, w.name, w.slug, w.external_workspace_id, w.description,
-        w.metadata, w.is_default, w.computer_count, w.created_at, w.updated_at";
+// Of the table `workspaces`, called `w`.
+columns! { Workspace {
+    id: ["w.id"],
+    tenant_id: ["w.tenant_id"],
+    name: ["w.name"],
+    slug: ["w.slug"],
+    external_workspace_id: ["w.external_workspace_id"],
+    description: ["w.description"],
+    metadata: ["w.metadata"],
+    is_default: ["w.is_default"],
+    computer_count: ["w.computer_count"],
+    created_at: ["w.created_at"],
+    updated_at: ["w.updated_at"],
+} }
 
-    pub(super) fn from_row(row: &mut Columns<'_, '_>) -> rusqlite::Result<Self> {
-        Ok(Workspace {
-            id: row.get()?,
-            tenant_id: row.get()?,
-            name: row.get()?,
-            slug: row.get()?,
-            external_workspace_id: row.get()?,
-            description: row.get()?,
-            metadata: row.get()?,
-            is_default: row.get()?,
-            computer_count: row.get()?,
-            created_at: row.get()?,
-            updated_at: row.get()?,
-        })
-    }
-}
+columns! { Settings {
+    max_computers: ["w.max_computers"],
+    max_computer_size: ["w.max_computer_size"],
+    default_computer_size: ["w.default_computer_size"],
+    default_auto_stop_seconds: ["w.default_auto_stop_seconds"],
+    allowed_template_types: json ["w.allowed_template_types"],
+} }
 
 impl Record {
-    /// What [`Record::from_row`] reads besides [`Workspace::COLUMNS`].
-    pub(super) const MORE: &str = "w.max_computers, w.max_computer_size, w.default_computer_size,
-        w.default_auto_stop_seconds, w.allowed_template_types, w.project_count";
+    /// What [`Record::from_row`] reads.
+    pub(super) fn columns() -> String {
+        [Workspace::COLUMNS, Settings::COLUMNS, &["w.project_count"]]
+            .concat()
+            .join(", ")
+    }
 
     pub(super) fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         let mut row = Columns::new(row);
         Ok(Record {
-            view: Workspace::from_row(&mut row)?,
-            settings: Settings {
-                max_computers: row.get()?,
-                max_computer_size: row.get()?,
-                default_computer_size: row.get()?,
-                default_auto_stop_seconds: row.get()?,
-                allowed_template_types: row.json()?,
-            },
+            view: Workspace::from_columns(&mut row)?,
+            settings: Settings::from_columns(&mut row)?,
             project_count: row.get()?,
         })
     }
@@ -213,7 +210,7 @@ pub struct UpdateSettings {
     pub allowed_template_types: Patch<Vec<String>>,
 }
 
-/// The sizes that a cap may name (S).
+/// The sizes that a cap may name.
 #[expect(dead_code, reason = "documents the values of a field")]
 #[derive(ToSchema)]
 #[schema(rename_all = "lowercase")]

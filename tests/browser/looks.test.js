@@ -6,6 +6,7 @@ import { seed } from "./lib/seed.js";
 import { startService } from "./lib/service.js";
 import { filesOf, weigh } from "./lib/weight.js";
 
+const MANUAL = ["", "/metering", "/figures", "/operating", "?q=late+reports", "/nowhere"];
 let service, browser, page, screens;
 before(async () => {
   service = await startService("--dev", "--provision-ms", "0");
@@ -83,6 +84,10 @@ for (const theme of ["light", "dark"]) {
     await page.locator(".operation").first().waitFor();
     await page.locator(".operation details summary").first().click();
     found.push(...(await violations(page)).map((v) => `docs: ${v}`));
+    for (const path of MANUAL) {
+      await page.goto(`${service.origin}/docs/manual${path}`);
+      found.push(...(await violations(page)).map((v) => `manual${path}: ${v}`));
+    }
     assert.deepEqual(found, []);
   });
 }
@@ -145,6 +150,12 @@ for (const width of [360, 390, 820, 3840]) {
       );
       wide.push(...small.map((e) => `${hash}: too small ${e}`));
     }
+    for (const path of MANUAL) {
+      await page.goto(`${service.origin}/docs/manual${path}`);
+      const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      if (over > 0) wide.push(`manual${path}: ${over} px`);
+    }
+    await open("/");
     assert.deepEqual(wide, []);
     await page.setViewportSize({ width: 1440, height: 900 });
   });
@@ -231,6 +242,24 @@ test("in the examples every part of a path is a variable of the language", async
   await card.getByText(`f"${path}/{id}/deliveries/{did}"`).waitFor();
   await card.getByRole("radio", { name: "TypeScript" }).check();
   await card.getByText("fetch(`" + path + "/${id}/deliveries/${did}`").waitFor();
+});
+
+test("the manual is reached from the page and searched without a script of its own", async () => {
+  await open("/");
+  await page.getByRole("link", { name: "Manual", exact: true }).click();
+  await page.getByRole("heading", { name: "The manual" }).waitFor();
+  const pages = page.getByRole("navigation", { name: "Pages of the manual" });
+  await pages.getByRole("link", { name: "Metering" }).click();
+  await page.getByRole("heading", { name: "Metering", level: 1 }).waitFor();
+  await page.getByRole("searchbox").fill("late reports");
+  await page.keyboard.press("Enter");
+  const first = page.locator(".hits > li").first();
+  await first.locator("mark").first().waitFor();
+  await first.getByRole("link").click();
+  await page.waitForURL(/\/docs\/manual\/metering#reports-clocks-and-corrections$/);
+  await page.getByRole("link", { name: "API reference" }).click();
+  await page.locator(".operation").first().waitFor();
+  await page.getByRole("link", { name: "Manual", exact: true }).waitFor();
 });
 
 test("no error in the console, no request to another origin", () =>

@@ -52,7 +52,7 @@ def statuses(answer: bytes) -> list[int]:
 
 
 def head(method="POST", path="/api/v1/workspaces", *lines: str) -> bytes:
-    first = [f"{method} {path} HTTP/1.1", "Host: x", "Authorization: Bearer msk_u_dev", "Content-Type: application/json"]
+    first = [f"{method} {path} HTTP/1.1", "Host: localhost", "Authorization: Bearer msk_u_dev", "Content-Type: application/json"]
     return "\r\n".join([*first, *lines, "", ""]).encode("latin-1")
 
 
@@ -72,7 +72,7 @@ def memory(server) -> float:
 def test_a_head_that_never_ends_is_cut_off(server):
     with connect(server) as connection:
         began = time.monotonic()
-        connection.sendall(b"GET /api/v1/whoami HTTP/1.1\r\nHost: x\r\n")
+        connection.sendall(b"GET /api/v1/whoami HTTP/1.1\r\nHost: localhost\r\n")
         connection.settimeout(0.3)
         answer = None
         while answer is None:
@@ -179,7 +179,7 @@ def test_bodies_that_go_too_far(server, body):
 
 # --- smuggling -------------------------------------------------------------------------------
 
-HIDDEN = b"POST /api/v1/workspaces HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer msk_u_dev\r\nContent-Length: 17\r\n\r\n{\"name\":\"hidden\"}"
+HIDDEN = b"POST /api/v1/workspaces HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer msk_u_dev\r\nContent-Length: 17\r\n\r\n{\"name\":\"hidden\"}"
 CHUNKED = b"0\r\n\r\n" + HIDDEN
 
 

@@ -19,12 +19,12 @@ def anyio_backend():
 
 
 @asynccontextmanager
-async def tools(url: str, key: str):
+async def tools(url: str, key: str, **extra: str):
     """Calls tools by name; gives their text."""
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "miosa_mcp"],
-        env=environment(MIOSA_BASE_URL=url, MIOSA_API_KEY=key),
+        env=environment(MIOSA_BASE_URL=url, MIOSA_API_KEY=key, **extra),
     )
     async with stdio_client(command) as streams, ClientSession(*streams) as session:
         await session.initialize()

@@ -1,9 +1,12 @@
 """The program itself: first start, flags, signals, a second process, crashes, the command line."""
 
+import contextlib
+import os
 import signal
 import socket
 import sqlite3
 import stat
+import subprocess
 import threading
 import time
 from contextlib import closing
@@ -12,7 +15,7 @@ from datetime import datetime
 import httpx
 import pytest
 
-from workspaced import FAST, Server, eventually, run
+from workspaced import BINARY, FAST, PATIENCE, Server, environment, eventually, run
 
 
 def answers(server: Server, key: str) -> int:
@@ -27,7 +30,7 @@ def test_the_first_start_prints_what_a_newcomer_needs_and_the_second_does_not(tm
     with Server(tmp_path) as server:
         lines = [line.strip() for line in server.output.splitlines()]
         key = server.first_key
-        assert f"export MIOSA_BASE_URL={server.url}" in lines
+        assert f"export MIOSA_BASE_URL={server.url}/api/v1" in lines
         assert f"export MIOSA_API_KEY={key}" in lines
         assert any(f"{server.url}/admin" in line for line in lines)
         assert lines[-1] == f"listening on {server.url}"
@@ -376,3 +379,89 @@ def test_the_log_never_shows_a_secret(tmp_path):
         assert answers(server, secret) == 200
         assert '"status":200' in eventually(lambda: server.log, "a line of log")
         assert key not in server.log and secret not in server.log
+
+
+# --- standard output and secrets ---------------------------------------------------------------
+
+
+def into_a_closed_pipe(*arguments: object, **extra: str) -> subprocess.CompletedProcess[str]:
+    """Runs the binary where nobody reads what it prints, as behind `| head -1` once that has its line."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        return subprocess.run(
+            [BINARY, *map(str, arguments)],
+            env=environment(**extra),
+            stdin=subprocess.DEVNULL,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=PATIENCE,
+        )
+    finally:
+        os.close(writing)
+
+
+def test_every_command_ends_quietly_when_its_reader_has_left(tmp_path):
+    with Server(tmp_path) as server:
+        env = {"MIOSA_BASE_URL": f"{server.url}/api/v1", "MIOSA_API_KEY": server.first_key}
+        data = ("--data-dir", server.data_dir)
+        for command in [
+            ("ws", "ls"),
+            ("ws", "ls", "--json"),
+            ("ws", "show", "default"),
+            ("ws", "usage", "default"),
+            ("ws", "create", "W"),
+            ("computers", "create", "c"),
+            ("computers", "ls"),
+            ("computers", "rm", "c"),
+            ("tenants", "list", *data),
+            ("tenants", "create", "Other", *data),
+            ("keys", "list", *data),
+            ("verify", *data),
+            ("scenario", "list"),
+            ("completions", "bash"),
+            ("man",),
+            ("version",),
+            ("help",),
+            ("help", "metering"),
+            ("--help",),
+            ("--version",),
+        ]:
+            done = into_a_closed_pipe(*command, **env)
+            assert (done.returncode, done.stderr) == (0, ""), command
+
+
+def test_a_service_goes_on_where_nobody_reads_its_first_lines(tmp_path):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [BINARY, "--dev", "--data-dir", tmp_path / "data", "--listen", f"127.0.0.1:{port}"]
+    process = subprocess.Popen(command, env=environment(), stdout=writing, stderr=subprocess.DEVNULL)
+    os.close(writing)
+    try:
+
+        def ready() -> bool:
+            assert process.poll() is None, process.returncode
+            with contextlib.suppress(httpx.TransportError):
+                return httpx.get(f"http://127.0.0.1:{port}/health").status_code == 200
+            return False
+
+        eventually(ready, "an answer")
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_key_from_a_file_of_secrets_may_end_its_line(tmp_path):
+    with Server(tmp_path) as server:
+        key = server.first_key
+        for written in [f"{key}\n", f"{key}\r\n", f"  {key} "]:
+            done = run("ws", "ls", MIOSA_BASE_URL=f"{server.url}/api/v1\n", MIOSA_API_KEY=written)
+            assert (done.returncode, done.stderr) == (0, ""), repr(written)
+            assert "default" in done.stdout
+        nothing = run("ws", "ls", MIOSA_BASE_URL=server.url, MIOSA_API_KEY="\n")
+        assert nothing.returncode == 2
+        assert "there is no API key" in nothing.stderr

@@ -1,4 +1,4 @@
-"""What the README tells people to paste does what it says."""
+"""What the README and the manual tell people to paste does what it says."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import pytest
 
 from workspaced import FAST, ROOT, Server, environment, run
 
-README = (ROOT / "README.md").read_text()
+MANUAL = "assets/manual"
 
 
-def block(language: str, after: str) -> str:
-    """The first fenced block of a language after a text."""
-    found = re.search(rf"```{language}\n(.*?)```", README[README.index(after) :], re.DOTALL)
-    assert found, f"no {language} block after {after!r}"
+def block(language: str, page: str, after: str) -> str:
+    """The first fenced block of a language after a text of a page."""
+    text = (ROOT / page).read_text()
+    found = re.search(rf"```{language}\n(.*?)```", text[text.index(after) :], re.DOTALL)
+    assert found, f"no {language} block after {after!r} in {page}"
     return found[1]
 
 
@@ -32,7 +33,7 @@ def started(tmp_path):
 
 def test_the_quick_start_with_curl(started):
     # A newline after each reply: as pasted line by line, each would stand on its own.
-    script = block("sh", "## Quick start").replace("curl -s ", "curl -s -w '\\n' --fail-with-body ")
+    script = block("sh", "README.md", "## Quick start").replace("curl -s ", "curl -s -w '\\n' --fail-with-body ")
     done = subprocess.run(["bash", "-e", "-c", script], env=started, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     workspace, computer, settings, stats, usage = map(json.loads, done.stdout.split("\n")[:-1])
@@ -45,7 +46,7 @@ def test_the_quick_start_with_curl(started):
 
 
 def test_the_quick_start_with_python(started):
-    script = block("python", "## Quick start")
+    script = block("python", "README.md", "## Quick start")
     done = subprocess.run([sys.executable, "-c", script], env=started, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     name, status = done.stdout.split()
@@ -55,14 +56,14 @@ def test_the_quick_start_with_python(started):
 
 def test_the_configuration_file(tmp_path):
     file = tmp_path / "workspaced.toml"
-    file.write_text(block("toml", "## Configuration"))
+    file.write_text(block("toml", f"{MANUAL}/configuration.md", "## The configuration file"))
     with Server(tmp_path, "--dev", "--config", file) as server, server.http("msk_u_dev") as http:
         small = next(size for size in http.get("/compute/sizes").json()["data"] if size["id"] == "small")
         assert (small["vcpus"], small["credits_per_hour"]) == (2, 30)
 
 
 def test_the_commands_for_organizations_and_keys(tmp_path):
-    commands = block("sh", "## Keys, scopes, organizations").strip().splitlines()
+    commands = block("sh", f"{MANUAL}/configuration.md", "## Organizations and API keys").strip().splitlines()
     assert len(commands) == 2
     with Server(tmp_path) as server:
         for command in commands:
@@ -74,4 +75,5 @@ def test_the_commands_for_organizations_and_keys(tmp_path):
 
 
 def test_the_litestream_configuration_is_the_one_that_is_tested():
-    assert block("yaml", "### Continuous replication: Litestream") == (ROOT / "tests/durability/litestream.yml").read_text()
+    shown = block("yaml", f"{MANUAL}/operating.md", "## Continuous replication: Litestream")
+    assert shown == (ROOT / "tests/durability/litestream.yml").read_text()

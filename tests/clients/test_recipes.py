@@ -1,4 +1,4 @@
-"""The recipes of the README, run as far as this machine can; what it cannot run is skipped and says why."""
+"""The recipes of the manual, run as far as this machine can; what it cannot run is skipped and says why."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ import httpx
 import pytest
 import yaml
 
-from test_readme import block
+from test_readme import MANUAL, block
 from workspaced import BINARY, FAST, PATIENCE, ROOT, Server, environment, eventually, run
 
-COMPOSE = block("yaml", "ENTRYPOINT [")
+RECIPES = f"{MANUAL}/recipes.md"
+COMPOSE = block("yaml", RECIPES, "ENTRYPOINT [")
 
 
 def tool(name: str) -> str:
@@ -57,7 +58,7 @@ def test_the_application():
 def test_github_actions(tmp_path):
     """Every `run` step in the shell that GitHub uses, in order, with an application to test."""
     port = free_port()
-    text = block("yaml", "### GitHub Actions").replace("8400", str(port))
+    text = block("yaml", RECIPES, "## GitHub Actions").replace("8400", str(port))
     workflow = yaml.safe_load(text)
     assert workflow[True] == "push", "YAML reads `on` as true"
     job = workflow["jobs"]["test"]
@@ -88,7 +89,7 @@ def test_github_actions(tmp_path):
 
 def test_the_container_starts_and_stops_as_the_image_says(tmp_path):
     """The commands of the image without the image: no Docker daemon is needed, so none is asked."""
-    dockerfile = block("dockerfile", "### A container")
+    dockerfile = block("dockerfile", RECIPES, "## A container")
     instructions = dict(re.findall(r"^(USER|VOLUME|EXPOSE|ENTRYPOINT) (.*)$", dockerfile, re.MULTILINE))
     assert "RUN cargo build --locked --release" in dockerfile
     oldest = re.search(r'^rust-version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
@@ -137,7 +138,7 @@ def test_compose_takes_the_file(tmp_path):
 def test_the_systemd_unit(tmp_path):
     """Read by systemd itself: no unknown setting, and little that is left open."""
     analyze = tool("systemd-analyze")
-    unit = block("ini", "### systemd")
+    unit = block("ini", f"{MANUAL}/operating.md", "## systemd")
     start = re.search(r"^ExecStart=(\S+) (.*)$", unit, re.MULTILINE)
     assert start[1] == "/usr/local/bin/workspaced"
     # Each flag is one of this binary.
@@ -169,7 +170,7 @@ http {{
 
 def nginx(home: Path, port: int, backend: str) -> list[str]:
     program = tool("nginx")
-    recipe = block("nginx", "### nginx or Caddy").replace("127.0.0.1:8400", backend)
+    recipe = block("nginx", RECIPES, "## nginx or Caddy").replace("127.0.0.1:8400", backend)
     (home / "nginx.conf").write_text(NGINX.format(dir=home, port=port, recipe=recipe))
     user = ["-g", "user root;"] if os.getuid() == 0 else []
     return [program, "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "error.log"), *user]
@@ -177,7 +178,7 @@ def nginx(home: Path, port: int, backend: str) -> list[str]:
 
 def caddy(home: Path, port: int, backend: str) -> list[str]:
     program = tool("caddy")
-    recipe = block("caddy", "### nginx or Caddy").replace("127.0.0.1:8400", backend)
+    recipe = block("caddy", RECIPES, "## nginx or Caddy").replace("127.0.0.1:8400", backend)
     # On loopback there is no certificate to be had.
     recipe = recipe.replace("workspaces.example.com", f"http://127.0.0.1:{port}")
     (home / "Caddyfile").write_text("{\n admin off\n grace_period 1s\n}\n" + recipe)
@@ -248,8 +249,8 @@ def started(tmp_path):
 
 
 def test_javascript(started):
-    env = environment(MIOSA_BASE_URL=started.url, MIOSA_API_KEY=started.first_key)
-    script = block("js", "### From JavaScript")
+    env = environment(MIOSA_BASE_URL=f"{started.url}/api/v1", MIOSA_API_KEY=started.first_key)
+    script = block("js", RECIPES, "## From JavaScript")
     done = subprocess.run(
         [tool("node"), "--input-type=module", "-e", script], env=env, capture_output=True, text=True, timeout=60
     )
@@ -258,7 +259,7 @@ def test_javascript(started):
 
 
 def test_moving_a_workspace(started, tmp_path):
-    out, into = [line.split("#")[0].split() for line in block("sh", "### Move a workspace").strip().splitlines()]
+    out, into = [line.split("#")[0].split() for line in block("sh", RECIPES, "## Move a workspace").strip().splitlines()]
     old = {"MIOSA_BASE_URL": started.url, "MIOSA_API_KEY": started.first_key}
     assert run("ws", "create", "Clinic", "--external-id", out[2].removeprefix("external:"), **old).returncode == 0
     file = tmp_path / out[3]

@@ -192,7 +192,7 @@ def test_every_other_command_of_the_page(curl, api):
 # --- its promises, one test each -------------------------------------------------------------
 
 
-def test_1_create_answers_the_whole_workspace(api, organization):
+def test_create_answers_the_whole_workspace(api, organization):
     made = ok(
         api.post(
             "/workspaces",
@@ -216,7 +216,7 @@ def test_1_create_answers_the_whole_workspace(api, organization):
     }
 
 
-def test_2_the_list_holds_the_default_workspace_and_the_new_one(api, workspace, organization):
+def test_the_list_holds_the_default_workspace_and_the_new_one(api, workspace, organization):
     listed = ok(api.get("/workspaces"))
     assert list(listed) == ["data", "total"] and listed["total"] == 2
     default, other = listed["data"]
@@ -227,7 +227,7 @@ def test_2_the_list_holds_the_default_workspace_and_the_new_one(api, workspace, 
     assert list(default) == WORKSPACE_KEYS
 
 
-def test_3_a_slug_is_derived_from_the_name(api):
+def test_a_slug_is_derived_from_the_name(api):
     for name, slug in (
         ("Dr. Smith Clinic", "dr-smith-clinic"),
         ("  Café  Zürich — West!  ", "cafe-zurich-west"),
@@ -238,7 +238,7 @@ def test_3_a_slug_is_derived_from_the_name(api):
     assert error["details"] == {"slug": [TAKEN]}
 
 
-def test_4_slugs_are_unique_and_well_formed(api, workspace):
+def test_slugs_are_unique_and_well_formed(api, workspace):
     error = refused(
         api.post("/workspaces", json={"name": "Other", "slug": "harbor-dental"}), 422, "VALIDATION_FAILED", TAKEN
     )
@@ -252,7 +252,7 @@ def test_4_slugs_are_unique_and_well_formed(api, workspace):
     assert ok(api.get("/workspaces"))["total"] == 5
 
 
-def test_5_a_name_has_1_to_120_characters(api):
+def test_a_name_has_1_to_120_characters(api):
     for body in ({"name": ""}, {"name": "   "}, {"name": "x" * 121}, {}, {"name": None}, {"name": 5}, {"name": ["x"]}):
         error = refused(api.post("/workspaces", json=body), 422, "VALIDATION_FAILED")
         assert list(error["details"]) == ["name"], body
@@ -277,7 +277,7 @@ def test_5_a_name_has_1_to_120_characters(api):
         ("GET", "/preview-domain/verify", None),
     ],
 )
-def test_6_foreign_is_403_and_unknown_is_404(api, stranger, method, path, body):
+def test_foreign_is_403_and_unknown_is_404(api, stranger, method, path, body):
     theirs = ok(stranger.get("/workspaces"))["data"][0]
     send = {"json": body} if body else {}
     refused(api.request(method, f"/workspaces/{theirs['id']}{path}", **send), 403, "FORBIDDEN", "forbidden")
@@ -286,7 +286,7 @@ def test_6_foreign_is_403_and_unknown_is_404(api, stranger, method, path, body):
     assert ok(stranger.get(f"/workspaces/{theirs['id']}")) == theirs
 
 
-def test_7_patch_changes_what_it_names(api, workspace):
+def test_patch_changes_what_it_names(api, workspace):
     path = f"/workspaces/{workspace['id']}"
     first = ok(api.patch(path, json={"description": "About", "metadata": {"a": 1, "b": [2]}}))
     assert (first["description"], first["metadata"]) == ("About", {"a": 1, "b": [2]})
@@ -305,7 +305,7 @@ def test_7_patch_changes_what_it_names(api, workspace):
     assert ok(api.patch(path, json={"external_workspace_id": None}))["external_workspace_id"] is None
 
 
-def test_8_settings(api, workspace):
+def test_settings(api, workspace):
     path = f"/workspaces/{workspace['id']}/settings"
     given = {
         "max_computers": 10,
@@ -335,7 +335,7 @@ def test_8_settings(api, workspace):
     assert ok(api.put(path, json={"max_computers": None}))["settings"] == given | {"max_computers": None}
 
 
-def test_9_caps_bite(api, workspace):
+def test_caps_bite(api, workspace):
     at, settings = {"workspace_id": workspace["id"]}, f"/workspaces/{workspace['id']}/settings"
     ok(api.put(settings, json={"max_computers": 1}))
     ok(api.post("/computers", json={"name": "one"} | at), 201)
@@ -355,7 +355,7 @@ def test_9_caps_bite(api, workspace):
     ok(api.post("/computers", json={"name": "other", "template_type": "miosa-headless"} | at), 201)
 
 
-def test_10_defaults_apply_where_nothing_is_given(api, workspace):
+def test_defaults_apply_where_nothing_is_given(api, workspace):
     at = {"workspace_id": workspace["id"]}
     ok(
         api.put(
@@ -369,7 +369,7 @@ def test_10_defaults_apply_where_nothing_is_given(api, workspace):
     assert (given["size"], given["auto_stop_seconds"]) == ("small", 0)
 
 
-def test_11_a_project_is_made_once_by_its_slug(api, workspace):
+def test_a_project_is_made_once_by_its_slug(api, workspace):
     body = {"workspace_id": workspace["id"], "project_slug": "lead-magnet", "project_name": "Lead Magnet"}
     first = ok(api.post("/computers", json={"name": "a"} | body), 201)
     second = ok(api.post("/computers", json={"name": "b"} | body), 201)
@@ -380,7 +380,7 @@ def test_11_a_project_is_made_once_by_its_slug(api, workspace):
     assert project["name"] == "Lead Magnet"
 
 
-def test_12_only_an_empty_workspace_is_deleted(api, workspace):
+def test_only_an_empty_workspace_is_deleted(api, workspace):
     path = f"/workspaces/{workspace['id']}"
     computer = ok(api.post("/computers", json={"name": "a", "workspace_id": workspace["id"]}), 201)
     refused(api.delete(path), 409, "WORKSPACE_HAS_COMPUTERS", "workspace has computers")
@@ -393,7 +393,7 @@ def test_12_only_an_empty_workspace_is_deleted(api, workspace):
     assert workspace["id"] not in [w["id"] for w in ok(api.get("/workspaces"))["data"]]
 
 
-def test_13_stats_count_by_status_and_add_up_the_hardware(api, workspace, status_of):
+def test_stats_count_by_status_and_add_up_the_hardware(api, workspace, status_of):
     at = {"workspace_id": workspace["id"]}
     ok(
         api.put(
@@ -424,7 +424,7 @@ def test_13_stats_count_by_status_and_add_up_the_hardware(api, workspace, status
     }.items() <= stats["settings"].items()
 
 
-def test_14_usage(api, workspace):
+def test_usage(api, workspace):
     path = f"/workspaces/{workspace['id']}/usage"
     usage = ok(api.get(path))
     assert (usage["window"], usage["granularity"]) == ("24h", "hour")
@@ -450,7 +450,7 @@ def test_14_usage(api, workspace):
         refused(api.get(f"{path}?{bad}"), 422, "VALIDATION_FAILED")
 
 
-def test_15_preview_domains_inherit_and_override(api, workspace):
+def test_preview_domains_inherit_and_override(api, workspace):
     name = f"clinic-{uuid.uuid4().hex[:8]}.example"
     path = f"/workspaces/{workspace['id']}/preview-domain"
     before = ok(api.get(path))
@@ -492,7 +492,7 @@ def test_15_preview_domains_inherit_and_override(api, workspace):
         refused(api.put(path, json={"preview_domain": bad}), 422, "VALIDATION_FAILED")
 
 
-def test_16_a_computer_moves_by_move_only(api, workspace):
+def test_a_computer_moves_by_move_only(api, workspace):
     target = ok(api.post("/workspaces", json={"name": "Target"}), 201)
     computer = ok(api.post("/computers", json={"name": "c", "workspace_id": workspace["id"]}), 201)
 
@@ -511,7 +511,7 @@ def test_16_a_computer_moves_by_move_only(api, workspace):
     assert ok(api.get(f"/computers/{computer['id']}"))["workspace_id"] == target["id"]
 
 
-def test_17_without_a_key_nothing_else_is_looked_at(server, workspace):
+def test_without_a_key_nothing_else_is_looked_at(server, workspace):
     with server.http(None) as nobody:
         for method, path, send in (
             ("GET", "/workspaces", {}),

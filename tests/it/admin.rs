@@ -327,6 +327,7 @@ fn wrong_keys_are_slowed_down() {
 fn development_mode_says_so() {
     let s = Service::with(Config {
         dev: true,
+        dev_hosts: vec!["box.test".into()],
         ..Config::default()
     });
     let who = browser(&s, "GET", "/admin/session", &[], None).expect(200);

@@ -122,7 +122,9 @@ fn a_backup_is_private_has_its_checksum_and_replaces_nothing() {
         "what sha256sum --check reads"
     );
     assert_eq!((mode(&file), mode(&checksum_file(&file))), (0o600, 0o600));
-    let again = take_backup(&db, &Target::File(file.clone()), at(START)).unwrap_err();
+    let again = take_backup(&db, &Target::File(file.clone()), at(START))
+        .map_err(workspaced::testing::Error::from)
+        .unwrap_err();
     assert_eq!(
         (again.status().as_u16(), again.code()),
         (409, "BACKUP_EXISTS")
@@ -131,6 +133,7 @@ fn a_backup_is_private_has_its_checksum_and_replaces_nothing() {
     let nowhere = dir.path().join("no/such/dir.db");
     assert_eq!(
         take_backup(&db, &Target::File(nowhere), at(START))
+            .map_err(workspaced::testing::Error::from)
             .unwrap_err()
             .status(),
         503
@@ -142,6 +145,7 @@ fn a_backup_is_private_has_its_checksum_and_replaces_nothing() {
         .unwrap();
     assert_eq!(
         take_backup(&other, &Target::File(dir.path().join("x.db")), at(START))
+            .map_err(workspaced::testing::Error::from)
             .unwrap_err()
             .code(),
         "NOT_A_DATABASE"
@@ -285,7 +289,9 @@ fn what_cannot_be_trusted_is_not_restored() {
             "schema version",
         ),
     ] {
-        let refused = restore(&file, &db, true, at(START)).unwrap_err();
+        let refused = restore(&file, &db, true, at(START))
+            .map_err(workspaced::testing::Error::from)
+            .unwrap_err();
         assert_eq!(refused.code(), "BACKUP_REFUSED", "{file:?}");
         assert!(
             refused.message().contains(why),

@@ -126,12 +126,15 @@ fn strict_asks_for_key_and_scope_first() {
 }
 
 #[test]
-fn without_strict_the_unknown_is_ignored() {
+fn without_strict_the_unknown_is_ignored_unless_it_would_choose_rows() {
     for driven in [false, true] {
         let s = service(driven, false);
         s.post("/workspaces?x=1", json!({ "name": "Acme", "colour": 1 }))
             .expect(201);
-        s.get("/workspaces?pagesize=5").expect(200);
+        let text = s.get("/workspaces?pagesize=5").invalid(&["pagesize"])["message"].to_string();
+        assert!(text.contains("did you mean page_size?"), "{text}");
+        s.get(&format!("/workspaces/{}?pagesize=5", s.default_workspace))
+            .expect(200);
     }
 }
 

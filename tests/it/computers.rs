@@ -61,7 +61,7 @@ fn a_new_computer_in_full() {
 }
 
 #[test]
-fn row_10_workspace_defaults_apply_and_the_request_wins() {
+fn workspace_defaults_apply_and_the_request_wins() {
     let s = Service::new();
     let w = s.workspace("A");
     let settings = json!({ "default_computer_size": "medium", "default_auto_stop_seconds": 60 });
@@ -83,7 +83,7 @@ fn row_10_workspace_defaults_apply_and_the_request_wins() {
 }
 
 #[test]
-fn row_11_workspace_and_project_are_found_or_made() {
+fn workspace_and_project_are_found_or_made() {
     let s = Service::new();
     let w = s.workspace("Clinic");
     let body = json!({ "name": "a", "workspaceId": w, "projectSlug": "lead-magnet", "projectName": "Lead Magnet" });
@@ -359,7 +359,7 @@ fn what_fell_due_while_the_service_was_down_is_dated_at_its_deadline() {
 }
 
 #[test]
-fn row_16_a_computer_moves_and_patch_cannot_move_it() {
+fn a_computer_moves_and_patch_cannot_move_it() {
     let s = Service::new();
     let (from, to) = (s.workspace("From"), s.workspace("To"));
     let c = s.running(&from, "small");
@@ -472,7 +472,7 @@ fn resize_and_clone() {
 }
 
 #[test]
-fn row_9_caps_bite_everywhere_and_leave_nothing_behind() {
+fn caps_bite_everywhere_and_leave_nothing_behind() {
     let s = Service::new();
     let (w, roomy) = (s.workspace("Tight"), s.workspace("Roomy"));
     let set = |body: Value| {

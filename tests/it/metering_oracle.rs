@@ -1,5 +1,5 @@
 //! The oracle: a meter that walks time, tick by tick, and shares no code with the product, against
-//! the API on thousands of random histories (USAGE §2, "Exact" and "Order-free").
+//! the API on thousands of random histories (metering.md, "exact" and "independent of order").
 //!
 //! Every instant of a history lies on a grid, so that a walk in steps of the grid is exact. The grid
 //! is a millisecond in one history and a quarter of an hour in another. Half of the histories are

@@ -37,6 +37,26 @@ fn count(store: &Store) -> i64 {
 }
 
 #[test]
+fn a_reader_is_let_go_when_nobody_waits_any_more() {
+    const ENDLESS: &str =
+        "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c) SELECT count(*) FROM c";
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    threads().block_on(async {
+        for _ in 0..4 {
+            let read = store.read(|tx| Ok(tx.query_row(ENDLESS, [], |row| row.get::<_, i64>(0))?));
+            let patience = std::time::Duration::from_millis(50);
+            assert!(tokio::time::timeout(patience, read).await.is_err());
+        }
+        // Both readers have been asked for more than they could ever do.
+        let read = store.read(|tx| Ok(tx.query_row("SELECT 1", [], |row| row.get::<_, i64>(0))?));
+        let answer = tokio::time::timeout(std::time::Duration::from_secs(10), read).await;
+        assert_eq!(answer.expect("a reader is free").unwrap(), 1);
+    });
+    store.close();
+}
+
+#[test]
 fn ok_commits_err_rolls_back_and_a_panic_is_an_error() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);

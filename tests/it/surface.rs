@@ -355,7 +355,7 @@ fn health_needs_no_key() {
     let answer = s.send(Request::get("/health").body(Body::empty()).unwrap());
     assert_eq!(
         answer.expect(200),
-        json!({ "status": "ok", "storage": "works", "version": env!("CARGO_PKG_VERSION") })
+        json!({ "status": "ok", "storage": "works", "version": env!("CARGO_PKG_VERSION"), "tzdata": "2026f" })
     );
 }
 

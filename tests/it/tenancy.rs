@@ -22,7 +22,7 @@ const OWNED: [&str; 13] = [
 ];
 
 /// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
-/// found it through `Caller::authorize` (a test of all routes with foreign ids is in `isolation.rs`).
+/// found it through `Caller::within_reach` (a test of all routes with foreign ids is in `isolation.rs`).
 const PARENTS: [&str; 5] = [
     "id = ",
     "workspace_id = ",
@@ -32,14 +32,29 @@ const PARENTS: [&str; 5] = [
 ];
 
 /// What has neither, by file and a part of the statement, and why that is right.
-const OTHERS: [(&str, &str, &str); 29] = [
+const OTHERS: [(&str, &str, &str); 34] = [
+    (
+        "projects/unfinished.rs",
+        "deleted_at IS NOT NULL",
+        "the service at its start, about all of it",
+    ),
+    (
+        "tenants/first_start.rs",
+        "last_used_at IS NOT NULL",
+        "the service at its start, about all of it",
+    ),
+    (
+        "store/restore.rs",
+        "present.api_keys",
+        "about all of it, from the command line",
+    ),
     (
         "api_keys/handlers.rs",
         "WHERE {condition}",
         "the condition begins with the tenant",
     ),
     (
-        "computers/mod.rs",
+        "computers/handlers.rs",
         "FROM computers c WHERE {condition}",
         "the condition begins with the tenant",
     ),
@@ -49,7 +64,7 @@ const OTHERS: [(&str, &str, &str); 29] = [
         "the condition begins with the tenant",
     ),
     (
-        "projects/shapes.rs",
+        "projects/types.rs",
         "SELECT p.*",
         "the condition that is added begins with the tenant, or names the row",
     ),
@@ -85,11 +100,15 @@ const OTHERS: [(&str, &str, &str); 29] = [
         "an instant, about the installation",
     ),
     (
-        "metrics.rs",
+        "api/metrics.rs",
         "GROUP BY status",
         "numbers, about the installation",
     ),
-    ("cli.rs", "operator = 1", "about the installation"),
+    (
+        "tenants/first_start.rs",
+        "operator = 1",
+        "about the installation",
+    ),
     (
         "computers/lifecycle.rs",
         "SELECT id, due_at",
@@ -100,49 +119,59 @@ const OTHERS: [(&str, &str, &str); 29] = [
         "SELECT due_at",
         "the driver serves all tenants",
     ),
-    ("events.rs", "max(seq)", "a number, about the installation"),
     (
-        "capsule/import.rs",
+        "outbox/events.rs",
+        "max(seq)",
+        "a number, about the installation",
+    ),
+    (
+        "export/import.rs",
         "min(seq)",
         "a number, inside the writer",
     ),
-    ("system.rs", "max(seq)", "a number, for operators"),
+    ("api/system.rs", "max(seq)", "a number, for operators"),
     (
-        "system.rs",
+        "api/system.rs",
         "count(*) FROM sessions",
         "a number, for operators",
     ),
     (
-        "http/replies.rs",
+        "http/idempotency/store.rs",
         "INSERT INTO idempotency",
         "the key is the caller's",
     ),
     (
-        "http/replies.rs",
+        "http/idempotency/store.rs",
         "FROM idempotency_state",
         "what the writer knows of all of them",
     ),
     (
-        "http/replies.rs",
+        "http/idempotency/store.rs",
         "ORDER BY seq LIMIT ?2",
         "what is too old goes, whoever's it is",
     ),
     (
-        "http/replies.rs",
+        "http/idempotency/store.rs",
         "DELETE FROM idempotency",
         "what is too old goes, whoever's it is",
     ),
     (
-        "sessions.rs",
+        "access/session.rs",
         "INSERT INTO sessions",
         "the key is the one that signed in",
     ),
-    ("sessions.rs", "token_hash", "whoever knows the token"),
+    ("access/session.rs", "token_hash", "whoever knows the token"),
+    ("api/sign_in.rs", "token_hash", "whoever knows the token"),
     ("store/upgrade", "", "upgrades all of it"),
-    ("usage/rebuild/", "", "rebuilds all of it"),
-    ("usage/verify", "", "compares all of it, for operators"),
+    ("store/schema.rs", "", "upgrades all of it"),
+    ("usage/ledger/rebuild/", "", "rebuilds all of it"),
     (
-        "usage/history.rs",
+        "usage/ledger/verify",
+        "",
+        "compares all of it, for operators",
+    ),
+    (
+        "usage/ledger/history.rs",
         "max(seq)",
         "a number, inside the writer",
     ),

@@ -1,4 +1,4 @@
-//! Usage: every row of USAGE §4 under its own name, U1 to U16 here, the others in `usage_rules`. The
+//! Usage: the rules of metering.md for edge cases, each under its name, here and in `usage_rules`. The
 //! digits are worked out by hand.
 
 use serde_json::{Value, json};
@@ -81,7 +81,7 @@ pub const HOUR: i64 = 3_600_000;
 pub const DAY: &str = "from=2026-06-01T00:00:00Z&to=2026-06-02T00:00:00Z";
 
 #[test]
-fn u01_running_since_before_the_window_is_cut_to_its_start() {
+fn running_before_the_window_is_cut_to_its_start() {
     let s = service_at("2026-05-20T00:00:00Z");
     let w = s.workspace("Clinic");
     report(&s, &external(&s, &w, "small"), &["2026-05-20T00:00:00Z"]);
@@ -109,7 +109,7 @@ fn u01_running_since_before_the_window_is_cut_to_its_start() {
 }
 
 #[test]
-fn u02_still_running_counts_up_to_now() {
+fn still_running_counts_up_to_now() {
     let s = Service::new();
     let w = s.workspace("Clinic");
     s.running(&w, "small");
@@ -125,7 +125,7 @@ fn u02_still_running_counts_up_to_now() {
 }
 
 #[test]
-fn u03_the_edge_of_a_bucket_belongs_to_the_next_one() {
+fn bucket_edges_belong_to_the_next_bucket() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -150,7 +150,7 @@ fn u03_the_edge_of_a_bucket_belongs_to_the_next_one() {
 }
 
 #[test]
-fn u04_start_and_stop_at_the_same_instant_is_zero_and_both_are_kept() {
+fn zero_length_is_nothing_and_both_events_are_kept() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -168,7 +168,7 @@ fn u04_start_and_stop_at_the_same_instant_is_zero_and_both_are_kept() {
 }
 
 #[test]
-fn u05_a_resize_splits_the_price_not_the_time() {
+fn resize_while_running_splits_the_price_not_the_time() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = s.running(&w, "small");
@@ -187,7 +187,7 @@ fn u05_a_resize_splits_the_price_not_the_time() {
 }
 
 #[test]
-fn u06_a_move_leaves_history_where_it_was() {
+fn move_while_running_leaves_history_where_it_was() {
     let s = service_at("2026-06-01T00:00:00Z");
     let (a, b) = (s.workspace("A"), s.workspace("B"));
     let c = s.running(&a, "small");
@@ -205,7 +205,7 @@ fn u06_a_move_leaves_history_where_it_was() {
 }
 
 #[test]
-fn u07_a_delete_stops_it_and_its_usage_stays() {
+fn delete_while_running_stops_it_and_its_usage_stays() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = s.running(&w, "small");
@@ -216,7 +216,7 @@ fn u07_a_delete_stops_it_and_its_usage_stays() {
 }
 
 #[test]
-fn u08_error_stops_the_meter_and_provisioning_is_free() {
+fn errors_stop_the_meter_and_provisioning_is_free() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -235,7 +235,7 @@ fn u08_error_stops_the_meter_and_provisioning_is_free() {
 }
 
 #[test]
-fn u09_an_event_id_counts_once() {
+fn repeated_report_counts_once() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -270,7 +270,7 @@ fn u09_an_event_id_counts_once() {
 }
 
 #[test]
-fn u10_starting_what_runs_and_stopping_what_is_stopped_change_nothing() {
+fn repeated_state_changes_nothing() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -301,7 +301,7 @@ fn u10_starting_what_runs_and_stopping_what_is_stopped_change_nothing() {
 }
 
 #[test]
-fn u11_late_and_shuffled_events_give_the_numbers_of_in_order_arrival() {
+fn late_reports_and_shuffled_ones_give_the_numbers_of_in_order_arrival() {
     let facts = |c: &str| {
         [
             event("1", "started", c, "2026-06-01T01:00:00Z", json!({})),
@@ -350,7 +350,7 @@ fn u11_late_and_shuffled_events_give_the_numbers_of_in_order_arrival() {
 }
 
 #[test]
-fn u12_five_minutes_ahead_are_taken_and_invisible_until_then() {
+fn reports_ahead_of_the_clock_are_taken_for_five_minutes_and_invisible_until_then() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -384,7 +384,7 @@ fn u12_five_minutes_ahead_are_taken_and_invisible_until_then() {
 }
 
 #[test]
-fn u13_a_clock_that_steps_back_does_not_make_time_negative() {
+fn clock_steps_back_and_time_is_not_negative() {
     let s = service_at("2026-06-01T10:00:00Z");
     let w = s.workspace("Clinic");
     let c = s.running(&w, "small");
@@ -413,7 +413,7 @@ fn u13_a_clock_that_steps_back_does_not_make_time_negative() {
 }
 
 #[test]
-fn u14_a_computer_runs_on_while_the_service_is_down() {
+fn service_down_and_the_computer_keeps_running() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     s.running(&w, "small");
@@ -423,7 +423,7 @@ fn u14_a_computer_runs_on_while_the_service_is_down() {
 }
 
 #[test]
-fn u15_an_auto_stop_that_fell_due_in_between_is_dated_at_its_deadline() {
+fn overdue_auto_stop_is_dated_at_its_deadline() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let settings = json!({ "default_auto_stop_seconds": 3600 });
@@ -449,7 +449,7 @@ fn u15_an_auto_stop_that_fell_due_in_between_is_dated_at_its_deadline() {
 }
 
 #[test]
-fn u16_a_new_default_auto_stop_is_for_computers_created_afterwards() {
+fn changed_auto_stop_default_is_for_computers_created_afterwards() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     s.running(&w, "small");

@@ -1,4 +1,4 @@
-//! The invariants of USAGE §2 as properties, each under its number, over random histories: three
+//! The invariants of metering.md as properties, each under its name, over random histories: three
 //! computers of an agent, two workspaces, two days. That the numbers are also the right ones is the
 //! oracle's business (`metering_oracle`).
 
@@ -139,7 +139,7 @@ proptest! {
     #![proptest_config(cases(16))]
 
     #[test]
-    fn invariant_1_state_and_usage_commit_together(facts in facts()) {
+    fn atomic_state_and_usage_commit_together(facts in facts()) {
         let world = World::new();
         for fact in &facts {
             world.report(std::slice::from_ref(fact));
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_2_a_series_sums_to_its_totals(facts in facts()) {
+    fn exact_a_series_sums_to_its_totals(facts in facts()) {
         let world = World::with(&facts);
         for query in ["", "window=7d", "window=30d&granularity=day", "window=7d&tz=Asia/Kathmandu"] {
             for reply in world.both(query) {
@@ -168,7 +168,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_3_totals_do_not_depend_on_the_granularity(facts in facts()) {
+    fn independent_of_granularity_are_all_totals(facts in facts()) {
         let world = World::with(&facts);
         for zone in ["UTC", "America/New_York", "Asia/Kolkata"] {
             let query = |granularity| format!("window=7d&granularity={granularity}&tz={zone}");
@@ -186,7 +186,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_4_a_bucket_that_has_ended_stays_as_it_is(facts in facts(), later in 1..100_000_i64) {
+    fn stable_a_bucket_that_has_ended_stays_as_it_is(facts in facts(), later in 1..100_000_i64) {
         let world = World::with(&facts);
         let whole = |reply: &Value| -> Vec<Value> {
             buckets(reply).iter().filter(|b| b["partial"] == false).cloned().collect()
@@ -215,7 +215,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_5_the_order_of_arrival_leaves_no_trace(facts in facts(), sizes in prop::collection::vec(1..7_usize, 30)) {
+    fn independent_of_order_the_arrival_leaves_no_trace(facts in facts(), sizes in prop::collection::vec(1..7_usize, 30)) {
         let mut in_order = facts.clone();
         in_order.sort_by_key(|fact| fact.minute);
         let (one, other) = (World::with(&in_order), World::new());
@@ -245,7 +245,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_6_windows_parts_and_places_add_up(facts in facts(), cut in 1..MINUTES * 60_000) {
+    fn additive_windows_parts_and_places_add_up(facts in facts(), cut in 1..MINUTES * 60_000) {
         let world = World::with(&facts);
         let (start, middle, end) = (at(START), at(START).plus_ms(cut), at("2026-06-03T00:00:00Z"));
         let window = |a: Timestamp, b: Timestamp| format!("from={}&to={}", a.rfc3339_ms(), b.rfc3339_ms());
@@ -271,7 +271,7 @@ proptest! {
     }
 
     #[test]
-    fn invariant_7_what_is_derived_is_rebuilt_row_for_row(facts in facts()) {
+    fn rebuildable_is_what_is_derived_row_for_row(facts in facts()) {
         let world = World::with(&facts);
         let before = dumps(&world.s);
         world.s.app.store.write_blocking(rebuild).unwrap();
@@ -334,7 +334,7 @@ fn steps_of_a_month(hours: i64, events: i64, computers: i64) -> i64 {
 }
 
 #[test]
-fn invariant_8_a_series_costs_by_its_buckets_alone() {
+fn flat_a_series_costs_by_its_buckets_alone() {
     let few = steps_of_a_month(1_100, 2, 1);
     let many = steps_of_a_month(1_100, 20, 3);
     assert_eq!(few, many, "thirty times the events");

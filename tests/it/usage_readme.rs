@@ -1,4 +1,4 @@
-//! "The meter on one screen" of the README: every digit of its worked example is what the database and
+//! "The meter on one screen" of the manual: every digit of its worked example is what the database and
 //! the API say.
 
 use std::fmt::Write;
@@ -9,7 +9,7 @@ use workspaced::testing::Timestamp;
 use crate::harness::at;
 use crate::usage::{HOUR, event, external, service_at, usage};
 
-/// The tables of the README, worked out by hand.
+/// The tables of the manual, worked out by hand.
 const EXAMPLE: &str = "\
 | hour | running | running_ms | rate | credit_ms |
 |---|---|---|---|---|
@@ -110,13 +110,13 @@ fn the_worked_example_is_what_the_meter_does() {
 }
 
 #[test]
-fn the_readme_shows_the_worked_example() {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = std::fs::read_to_string(path).unwrap();
+fn the_manual_shows_the_worked_example() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/manual/metering.md");
+    let page = std::fs::read_to_string(path).unwrap();
     for table in EXAMPLE.split("\n\n") {
         assert!(
-            readme.contains(table.trim_end()),
-            "README.md lacks:\n{table}"
+            page.contains(table.trim_end()),
+            "metering.md lacks:\n{table}"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Usage: rows U17 to U28 of USAGE §4 under their own names.
+//! Usage: the rules of metering.md for edge cases, each under its name; the others are in `usage`.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -23,7 +23,7 @@ fn apply_rates(s: &Service, config: &Config) -> usize {
 }
 
 #[test]
-fn u17_a_new_rate_holds_from_then_on_and_the_past_keeps_its_price() {
+fn rate_change_holds_from_then_on_and_the_past_keeps_its_price() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     assert_eq!(apply_rates(&s, &Config::default()), 0);
@@ -71,7 +71,7 @@ fn u17_a_new_rate_holds_from_then_on_and_the_past_keeps_its_price() {
 }
 
 #[test]
-fn u17_what_starts_at_the_instant_of_a_change_has_the_new_price() {
+fn rate_change_at_the_instant_of_a_start_is_its_price() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let dated = with_rates("[[rates]]\neffective_from = \"2026-06-01T10:00:00Z\"\nsmall = 40");
@@ -88,7 +88,7 @@ fn u17_what_starts_at_the_instant_of_a_change_has_the_new_price() {
 }
 
 #[test]
-fn u17_a_rate_that_changed_while_the_service_was_down_splits_a_stint_that_has_ended() {
+fn rate_change_while_the_service_was_down_splits_an_interval_that_has_ended() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let dated = with_rates("[[rates]]\neffective_from = \"2026-06-01T01:00:01Z\"\nsmall = 90");
@@ -106,7 +106,7 @@ fn u17_a_rate_that_changed_while_the_service_was_down_splits_a_stint_that_has_en
 }
 
 #[test]
-fn u17_a_report_that_comes_late_is_priced_as_it_would_have_been_in_time() {
+fn rate_change_before_a_late_report_prices_it_as_in_time() {
     let dated = with_rates("[[rates]]\neffective_from = \"2026-06-01T10:00:00Z\"\nsmall = 90");
     for late in [false, true] {
         let s = service_at("2026-06-01T00:00:00Z");
@@ -144,7 +144,7 @@ fn u17_a_report_that_comes_late_is_priced_as_it_would_have_been_in_time() {
 }
 
 #[test]
-fn u18_what_was_acknowledged_is_in_the_file() {
+fn durable_is_what_was_acknowledged() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     s.running(&w, "small");
@@ -162,7 +162,7 @@ fn u18_what_was_acknowledged_is_in_the_file() {
 }
 
 #[test]
-fn u19_a_correction_is_a_new_event_with_reason_and_actor() {
+fn corrections_are_new_events_with_reason_and_actor() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let c = external(&s, &w, "small");
@@ -223,7 +223,7 @@ fn u19_a_correction_is_a_new_event_with_reason_and_actor() {
 }
 
 #[test]
-fn u20_nothing_at_all_is_zeros_in_every_bucket() {
+fn empty_history_is_zeros_in_every_bucket() {
     let s = Service::new();
     let w = s.workspace("Clinic");
     for (query, buckets) in [
@@ -261,7 +261,7 @@ fn u20_nothing_at_all_is_zeros_in_every_bucket() {
 }
 
 #[test]
-fn u21_unknown_values_are_refused_with_what_is_allowed() {
+fn unknown_words_are_refused_with_what_is_allowed() {
     let s = Service::new();
     let w = s.workspace("Clinic");
     let get = |query: &str| s.get(&format!("/workspaces/{w}/usage?{query}"));
@@ -315,7 +315,7 @@ fn u21_unknown_values_are_refused_with_what_is_allowed() {
 }
 
 #[test]
-fn u22_a_day_across_midnight_is_two_partial_days() {
+fn partial_days_are_two_across_midnight() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     report(&s, &external(&s, &w, "small"), &["2026-06-01T00:00:00Z"]);
@@ -367,7 +367,7 @@ fn always(tz: &str, from: &str, to: &str, granularity: &str) -> Vec<(String, f64
 }
 
 #[test]
-fn u23_days_of_23_and_25_hours() {
+fn daylight_saving_makes_days_of_23_and_25_hours() {
     let spring = always(
         "America/New_York",
         "2026-03-08T05:00:00Z",
@@ -396,7 +396,7 @@ fn u23_days_of_23_and_25_hours() {
 }
 
 #[test]
-fn u24_zones_off_the_full_hour() {
+fn odd_offsets_are_zones_off_the_full_hour() {
     let kolkata = always(
         "Asia/Kolkata",
         "2026-06-01T00:00:00Z",
@@ -459,7 +459,7 @@ fn u24_zones_off_the_full_hour() {
 }
 
 #[test]
-fn u25_series_and_totals_are_one_snapshot_while_others_write() {
+fn one_snapshot_holds_series_and_totals_while_others_write() {
     let s = Service::with(Config {
         delays: Delays {
             provision_ms: 0,
@@ -498,7 +498,7 @@ fn u25_series_and_totals_are_one_snapshot_while_others_write() {
 }
 
 #[test]
-fn u26_a_century_of_the_highest_rate_does_not_overflow() {
+fn overflow_does_not_happen_in_a_century_of_the_highest_rate() {
     let config = with_rates("[sizes.xl]\ncredits_per_hour = 100000");
     let s = Service::with(config);
     s.clock.set(at("2026-01-01T00:00:00Z"));
@@ -517,7 +517,7 @@ fn u26_a_century_of_the_highest_rate_does_not_overflow() {
 }
 
 #[test]
-fn u27_usage_of_a_deleted_workspace_stays_in_the_tenants_reports() {
+fn deleted_workspaces_stay_in_the_tenants_reports() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Gone Clinic");
     s.running(&w, "small");
@@ -541,7 +541,7 @@ fn u27_usage_of_a_deleted_workspace_stays_in_the_tenants_reports() {
 }
 
 #[test]
-fn u28_stats_and_usage_agree() {
+fn stats_agree_with_usage() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let first = s.running(&w, "small");

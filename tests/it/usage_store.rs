@@ -421,25 +421,31 @@ const MAY_SCAN: [(&str, &str); 2] = [
 
 /// Every SQL text in the sources of usage: literals that begin with a verb, and the files of reads.
 fn statements() -> Vec<(String, String)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/usage");
     let mut found = Vec::new();
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        let Ok(text) = std::fs::read_to_string(&path) else {
-            continue;
-        };
-        if matches!(name.as_str(), "series.sql" | "step.sql") {
-            found.push((name, text));
-        } else if name.ends_with(".rs") && name != "verify.rs" {
-            for verb in ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE "] {
-                for (start, _) in text.match_indices(verb) {
-                    let sql = text[start + 1..].split('"').next().unwrap();
-                    let sql = sql
-                        .replace("{table}", "meter_hours")
-                        .replace("{key}", "hour")
-                        .replace("{}", "*");
-                    found.push((name.clone(), sql));
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src/usage")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+            let Ok(text) = std::fs::read_to_string(&path) else {
+                continue;
+            };
+            if matches!(name.as_str(), "series.sql" | "step.sql") {
+                found.push((name, text));
+            } else if name.ends_with(".rs") && name != "verify.rs" {
+                for verb in ["\"SELECT ", "\"INSERT ", "\"UPDATE ", "\"DELETE "] {
+                    for (start, _) in text.match_indices(verb) {
+                        let sql = text[start + 1..].split('"').next().unwrap();
+                        let sql = sql
+                            .replace("{table}", "meter_hours")
+                            .replace("{key}", "hour")
+                            .replace("{}", "*");
+                        found.push((name.clone(), sql));
+                    }
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! Workspaces: the API page and rows 1 to 17 of CONTRACT §17, endpoint by endpoint.
+//! Workspaces: every statement of the public API page, endpoint by endpoint.
 
 use axum::http::Method;
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn workspace(name: &str, slug: &str, is_default: bool) -> Value {
 }
 
 #[test]
-fn row_1_the_curl_of_the_api_page() {
+fn the_curl_of_the_api_page() {
     let s = Service::new();
     let body = json!({
         "name": "Dr. Smith Clinic", "slug": "dr-smith-clinic", "external_workspace_id": "clinic_123",
@@ -35,7 +35,7 @@ fn row_1_the_curl_of_the_api_page() {
 }
 
 #[test]
-fn row_2_the_list_shows_the_default_first_and_has_two_keys() {
+fn the_list_shows_the_default_first_and_has_two_keys() {
     let s = Service::new();
     s.workspace("Zeta");
     s.workspace("Alpha");
@@ -71,7 +71,7 @@ fn row_2_the_list_shows_the_default_first_and_has_two_keys() {
 }
 
 #[test]
-fn row_3_a_slug_is_derived_from_the_name() {
+fn a_slug_is_derived_from_the_name() {
     let s = Service::new();
     let created = s
         .post("/workspaces", json!({ "name": "  Dr. Smith Clinic " }))
@@ -83,7 +83,7 @@ fn row_3_a_slug_is_derived_from_the_name() {
 }
 
 #[test]
-fn row_4_slugs_are_unique_and_have_a_format() {
+fn slugs_are_unique_and_have_a_format() {
     let s = Service::new();
     s.post("/workspaces", json!({ "name": "A", "slug": "taken" }))
         .expect(201);
@@ -110,7 +110,7 @@ fn row_4_slugs_are_unique_and_have_a_format() {
 }
 
 #[test]
-fn row_5_names_have_1_to_120_characters() {
+fn names_have_1_to_120_characters() {
     let s = Service::new();
     let before = s.fingerprint();
     for bad in [
@@ -158,7 +158,7 @@ fn every_wrong_field_is_named_at_once() {
 }
 
 #[test]
-fn row_6_foreign_is_403_and_unknown_is_404_on_every_endpoint() {
+fn foreign_is_403_and_unknown_is_404_on_every_endpoint() {
     let s = Service::new();
     let (_, foreign) = s.other_tenant("other");
     let bodies = json!({ "name": "x", "preview_domain": "example.com", "max_computers": 1 });
@@ -209,7 +209,7 @@ fn row_6_foreign_is_403_and_unknown_is_404_on_every_endpoint() {
 }
 
 #[test]
-fn row_7_patch_changes_what_is_given() {
+fn patch_changes_what_is_given() {
     let s = Service::new();
     let created = s
         .post(
@@ -271,7 +271,7 @@ fn row_7_patch_changes_what_is_given() {
 }
 
 #[test]
-fn row_8_settings_and_their_limits() {
+fn settings_and_their_limits() {
     let s = Service::new();
     let id = s.workspace("A");
     let path = format!("/workspaces/{id}/settings");
@@ -331,7 +331,7 @@ fn row_8_settings_and_their_limits() {
 }
 
 #[test]
-fn row_12_delete_empties_nothing_by_itself() {
+fn delete_empties_nothing_by_itself() {
     let s = Service::new();
     let id = s.workspace("A");
     let path = format!("/workspaces/{id}");
@@ -388,7 +388,7 @@ fn delete_with_force_and_dry_run_says_what_goes() {
 }
 
 #[test]
-fn row_13_the_stats_of_the_api_page() {
+fn the_stats_of_the_api_page() {
     let s = Service::new();
     let id = s.workspace("A");
     for size in ["small", "small", "small"] {
@@ -476,7 +476,7 @@ fn the_same_name_again_is_told_from_a_collision_of_slugs() {
 }
 
 #[test]
-fn row_17_without_a_key_nothing_else_is_said() {
+fn without_a_key_nothing_else_is_said() {
     let s = Service::new();
     let id = s.workspace("A");
     for path in [

@@ -8,9 +8,9 @@
 
 pub mod handlers;
 
+use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use axum::http::Method;
 use serde::{Deserialize, Serialize};
@@ -204,7 +204,7 @@ impl Rule {
 
 impl Faults {
     fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// Whether there is any rule at all.

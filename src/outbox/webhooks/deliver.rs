@@ -1,13 +1,15 @@
 //! Sending what is due: a fixed number of threads, and who gets one of them.
 //!
-//! A webhook has one message under way at the most and an organization a few, so that slow receivers
-//! of one do not take the threads of the others; of all that is due the webhook that waits longest
-//! comes first. What is under way is known in memory only: after a crash it is still pending.
+//! A webhook has one message under way at the most and an organization a few; of what is due, every
+//! organization has its first message sent before another has its second. A receiver that did not take
+//! its last message, or never took any, gets no thread of those that are kept for the others: so those
+//! that hang, however many there are and whosever, do not hold up those that work. What is under way is known in memory only: after a crash it is still pending.
 
+use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as Queue, bounded};
@@ -17,18 +19,20 @@ use tokio::sync::watch;
 
 use super::queue::{self, Verdict};
 use super::send::{Message, Outcome, Sender, WHOLE};
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::{TenantId, WebhookId};
 use crate::rules::config::Config;
-use crate::store::Store;
 
 /// Threads that send, and so messages under way at the most.
-const THREADS: usize = 16;
+const THREADS: usize = 64;
+/// Of these for receivers that are not known to work.
+const UNPROVEN: usize = 48;
 /// Of these for one organization.
 const PER_TENANT: usize = 4;
-/// Webhooks that are looked at for the next ones to send from: those that are passed over because they
-/// or their organization have enough under way must not hide all others.
-const LOOK: usize = 200;
+/// Webhooks of an organization that are looked at for the next ones to send from: those under way are
+/// still due, and must not hide the others.
+const LOOK: usize = 2 * PER_TENANT;
 /// How long a thread whose result could not be written waits before its webhook is taken up again.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 /// How often the outbox is looked at without being told to.
@@ -53,12 +57,19 @@ pub struct Inner {
     /// What became of attempts.
     pub results: Family<[(&'static str, &'static str); 1], Counter>,
     sender: Sender,
-    busy: Mutex<HashMap<WebhookId, TenantId>>,
+    busy: Mutex<HashMap<WebhookId, Busy>>,
     /// One look at what is due at a time.
     taking: tokio::sync::Mutex<()>,
     threads: OnceLock<Queue<Job>>,
     /// Moves with every attempt that has been written down.
     done: watch::Sender<u64>,
+}
+
+/// Whose message is under way.
+#[derive(Clone, Copy)]
+struct Busy {
+    tenant: TenantId,
+    proven: bool,
 }
 
 struct Job {
@@ -91,8 +102,8 @@ impl Outbox {
         self.done.subscribe()
     }
 
-    fn busy(&self) -> std::sync::MutexGuard<'_, HashMap<WebhookId, TenantId>> {
-        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    fn busy(&self) -> parking_lot::MutexGuard<'_, HashMap<WebhookId, Busy>> {
+        self.busy.lock()
     }
 
     fn release(&self, webhook: WebhookId) {
@@ -157,23 +168,27 @@ pub(super) async fn start_due(outbox: &Outbox) -> Result<usize> {
     let busy = outbox.busy().clone();
     let messages = outbox.store.read(move |tx| {
         let mut of_tenant: HashMap<TenantId, usize> = HashMap::new();
-        for tenant in busy.values() {
-            *of_tenant.entry(*tenant).or_default() += 1;
+        for one in busy.values() {
+            *of_tenant.entry(one.tenant).or_default() += 1;
         }
         let mut room = THREADS.saturating_sub(busy.len());
+        let unproven = busy.values().filter(|one| !one.proven).count();
+        let mut for_unproven = UNPROVEN.saturating_sub(unproven);
         let mut messages = Vec::new();
         if room == 0 {
             return Ok(messages);
         }
-        for (webhook, tenant) in queue::due(tx, LOOK)? {
-            let under_way = of_tenant.entry(tenant).or_default();
-            if room == 0 || *under_way >= PER_TENANT || busy.contains_key(&webhook) {
+        for due in queue::due(tx, LOOK)? {
+            let under_way = of_tenant.entry(due.tenant).or_default();
+            let full = room == 0 || (!due.proven && for_unproven == 0);
+            if full || *under_way >= PER_TENANT || busy.contains_key(&due.webhook) {
                 continue;
             }
-            if let Some(message) = queue::first(tx, webhook, tenant)? {
-                messages.push(message);
+            if let Some(message) = queue::first(tx, due.webhook, due.tenant)? {
+                messages.push((message, due.proven));
                 *under_way += 1;
                 room -= 1;
+                for_unproven -= usize::from(!due.proven);
             }
         }
         Ok(messages)
@@ -182,9 +197,9 @@ pub(super) async fn start_due(outbox: &Outbox) -> Result<usize> {
     let started = messages.len();
     if started > 0 {
         let threads = outbox.threads()?;
-        for message in messages {
-            let webhook = message.webhook;
-            outbox.busy().insert(webhook, message.tenant);
+        for (message, proven) in messages {
+            let (webhook, tenant) = (message.webhook, message.tenant);
+            outbox.busy().insert(webhook, Busy { tenant, proven });
             let outbox = outbox.clone();
             // As many places as threads, and no more than that are under way.
             if threads

@@ -28,7 +28,7 @@ use crate::store::WriteTx;
 
 /// Entries of `events`.
 const MAX_EVENTS: usize = 50;
-/// Retries of a delivery, unless said otherwise (CONTRACT §12.7).
+/// Retries of a delivery, unless said otherwise.
 const RETRIES: i64 = 3;
 /// Deliveries of a page when nothing is said.
 const PAGE: i64 = 50;
@@ -40,25 +40,29 @@ pub async fn list(
     State(outbox): State<Outbox>,
     caller: Caller,
     page: Params<PageQuery>,
+    filter: Params<WebhookFilter>,
 ) -> Result<Json<List<WebhookView>>> {
-    let page = page.get()?.page()?;
+    let (page, active) = (page.get()?.page()?, filter.get()?.active()?);
     let list = outbox.store.read(move |tx| {
-        let place = "tenant_id = :tenant AND deleted_at IS NULL";
+        let place = "tenant_id = :tenant AND deleted_at IS NULL AND (:active IS NULL OR enabled = :active)";
         let total = tx
             .prepare_cached(&format!("SELECT count(*) FROM webhooks WHERE {place}"))?
-            .query_row(named_params! { ":tenant": caller.tenant_id() }, |row| {
-                row.get(0)
-            })?;
+            .query_row(
+                named_params! { ":tenant": caller.tenant_id(), ":active": active },
+                |row| row.get(0),
+            )?;
         let data = tx
             .prepare_cached(&format!(
                 "SELECT * FROM webhooks WHERE {place} ORDER BY created_at, id LIMIT :limit OFFSET :offset"
             ))?
             .query_map(
-                named_params! { ":tenant": caller.tenant_id(), ":limit": page.limit, ":offset": page.offset },
+                named_params! {
+                    ":tenant": caller.tenant_id(), ":active": active, ":limit": page.limit, ":offset": page.offset,
+                },
                 WebhookView::from_row,
             )?
             .collect::<rusqlite::Result<_>>()?;
-        Ok(List { data, total })
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
 }
@@ -66,8 +70,7 @@ pub async fn list(
 /// `GET /webhooks/events`
 pub async fn event_types(_: Caller) -> Json<List<EventType>> {
     let data = catalog::all();
-    let total = i64::try_from(data.len()).unwrap_or(i64::MAX);
-    Json(List { data, total })
+    Json(List::whole(data))
 }
 
 /// `GET /webhooks/{id}`
@@ -300,6 +303,7 @@ pub async fn deliveries(
             .collect::<rusqlite::Result<_>>()?;
         let full = i64::try_from(data.len()).is_ok_and(|n| n == limit);
         Ok(DeliveryPage {
+            meta: page.meta(total),
             next_cursor: data.last().filter(|_| full).map(|last| last.id),
             data,
             total,

@@ -311,12 +311,37 @@ pub fn waiting(tx: &Tx<'_>) -> Result<i64> {
     Ok(tx.row(sql, [], |row| row.get(0))?)
 }
 
-/// The webhooks that have something to send, those that wait longest first.
-pub(super) fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<(WebhookId, TenantId)>> {
-    let sql = "SELECT id, tenant_id FROM webhooks WHERE due_at <= ?1 ORDER BY due_at LIMIT ?2";
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+/// What is due after this instant was put off while the clock was ahead, since nothing waits for so long:
+/// it is due now.
+fn beyond(now: Timestamp) -> Timestamp {
+    now.plus_ms(2 * LONGEST_RETRY_MS)
+}
+
+/// A webhook that has something to send.
+pub(super) struct Due {
+    pub webhook: WebhookId,
+    pub tenant: TenantId,
+    /// Its receiver took the last message that was sent to it.
+    pub proven: bool,
+}
+
+/// The webhooks that have something to send, `each` of an organization at the most: the first of every
+/// organization before the second of any, those that wait longest first.
+pub(super) fn due(tx: &Tx<'_>, each: usize) -> Result<Vec<Due>> {
+    let sql = "SELECT id, tenant_id, proven FROM
+             (SELECT id, tenant_id, due_at, failed_attempts = 0 AND last_success_at IS NOT NULL AS proven,
+                  row_number() OVER (PARTITION BY tenant_id ORDER BY failed_attempts > 0, due_at) AS nth
+              FROM webhooks WHERE due_at <= ?1 OR due_at > ?3)
+         WHERE nth <= ?2 ORDER BY nth, due_at";
+    let each = i64::try_from(each).unwrap_or(i64::MAX);
     let mut statement = tx.prepare_cached(sql)?;
-    let rows = statement.query_map((tx.now(), limit), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let rows = statement.query_map((tx.now(), each, beyond(tx.now())), |row| {
+        Ok(Due {
+            webhook: row.get(0)?,
+            tenant: row.get(1)?,
+            proven: row.get(2)?,
+        })
+    })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
 }
 
@@ -324,8 +349,8 @@ pub(super) fn due(tx: &Tx<'_>, limit: usize) -> Result<Vec<(WebhookId, TenantId)
 pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result<Option<Message>> {
     let sql = "SELECT d.id, d.event_id, d.event_type, d.body, d.attempt_count, w.url, w.secret
         FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.tenant_id = d.tenant_id
-        WHERE d.webhook_id = ?1 AND d.tenant_id = ?2 AND d.state = 'pending' AND d.next_attempt_at <= ?3
-            AND w.deleted_at IS NULL
+        WHERE d.webhook_id = ?1 AND d.tenant_id = ?2 AND d.state = 'pending'
+            AND (d.next_attempt_at <= ?3 OR d.next_attempt_at > ?4) AND w.deleted_at IS NULL
         ORDER BY d.asked DESC, d.next_attempt_at, d.id LIMIT 1";
     let read = |row: &rusqlite::Row<'_>| {
         Ok(Message {
@@ -341,7 +366,8 @@ pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result
             at: tx.now(),
         })
     };
-    Ok(tx.row(sql, (webhook, tenant, tx.now()), read).optional()?)
+    let params = (webhook, tenant, tx.now(), beyond(tx.now()));
+    Ok(tx.row(sql, params, read).optional()?)
 }
 
 /// What an attempt led to.

@@ -1,5 +1,6 @@
 //! Rows: finding, making and changing them.
 
+use data_encoding::HEXLOWER;
 use rusqlite::{OptionalExtension, named_params};
 
 use super::catalog;
@@ -33,10 +34,7 @@ pub(super) struct Fields {
 /// A secret of 256 random bits.
 fn new_secret(tx: &WriteTx<'_>) -> Result<String> {
     let bytes: [u8; 32] = tx.random()?;
-    let hex = bytes.iter().map(|byte| format!("{byte:02x}"));
-    Ok(std::iter::once(SECRET_PREFIX.to_owned())
-        .chain(hex)
-        .collect())
+    Ok(format!("{SECRET_PREFIX}{}", HEXLOWER.encode(&bytes)))
 }
 
 fn load(tx: &Tx<'_>, id: WebhookId) -> Result<Option<WebhookView>> {

@@ -1,5 +1,6 @@
 //! One attempt: a signed POST, within limits.
 
+use data_encoding::HEXLOWER;
 use std::io::{self, Read};
 use std::time::Duration;
 
@@ -94,8 +95,7 @@ fn hmac(secret: &str, parts: &[&str]) -> String {
     for part in parts {
         mac.update(part.as_bytes());
     }
-    let bytes = mac.finalize().into_bytes();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    HEXLOWER.encode(&mac.finalize().into_bytes())
 }
 
 /// Looks a name up once and judges every address; the connection goes to what was judged.

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
+use crate::error::{Fields, Result};
+use crate::http::{PageMeta, flag};
 use crate::ids::{DeliveryId, TenantId, WebhookId};
 use crate::json;
 use crate::json::Patch;
@@ -17,9 +19,9 @@ pub const SECRET_PREFIX: &str = "whsec_";
 pub struct WebhookView {
     /// Its id.
     pub id: WebhookId,
-    /// Whose.
+    /// The organization that it belongs to.
     pub tenant_id: TenantId,
-    /// For people.
+    /// Display name.
     pub name: String,
     /// Where events are sent.
     pub url: String,
@@ -271,6 +273,8 @@ pub struct DeliveryPage {
     pub(super) total: i64,
     /// Send it as `cursor` for older ones; null when there are none.
     pub(super) next_cursor: Option<DeliveryId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) meta: Option<PageMeta>,
 }
 
 /// `GET /webhooks/{id}/deliveries`
@@ -283,4 +287,33 @@ pub struct DeliveryFilter {
     /// `next_cursor` of the page before: older ones than those
     #[param(value_type = Option<uuid::Uuid>)]
     pub cursor: Option<String>,
+}
+
+/// `GET /webhooks`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct WebhookFilter {
+    /// Only those that are enabled (true), or disabled (false)
+    #[param(value_type = Option<bool>)]
+    pub active: Option<String>,
+    /// Another name of `active`
+    #[param(value_type = Option<bool>)]
+    pub enabled: Option<String>,
+}
+
+impl WebhookFilter {
+    pub(super) fn active(&self) -> Result<Option<bool>> {
+        let mut fields = Fields::default();
+        let mut read = |name, text: Option<&str>| text.map(|_| flag(&mut fields, name, text));
+        let active = read("active", self.active.as_deref());
+        let enabled = read("enabled", self.enabled.as_deref());
+        if let (Some(active), Some(enabled)) = (active, enabled)
+            && active != enabled
+        {
+            fields.push("enabled", "is another name of active; send one of them");
+        }
+        fields.finish()?;
+        Ok(active.or(enabled))
+    }
 }

@@ -40,7 +40,7 @@ pub struct Event {
 
 /// Appends an event of our own, in the same transaction as the change of the computer's row, and
 /// returns the instant from which it holds: `event.at`, but never before the computer's last event,
-/// should the clock have stepped back (USAGE U13). The true reading goes to `recorded_at`.
+/// should the clock have stepped back. The true reading goes to `recorded_at`.
 ///
 /// # Errors
 /// When the store fails.

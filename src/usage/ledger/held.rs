@@ -27,7 +27,7 @@ pub struct Held {
 }
 
 /// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
-/// are invisible until then (U12). Our own events hold at once, also after the clock stepped back.
+/// are invisible until then. Our own events hold at once, also after the clock stepped back.
 ///
 /// # Errors
 /// When the store fails.

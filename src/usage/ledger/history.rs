@@ -5,7 +5,7 @@
 //! later rows have carried over may turn out to be wrong. Nothing is ever updated: a row
 //! `computer.restated` is appended at the same instant, where the later `seq` holds; and where it
 //! turns out that a computer ran across a change of the tariff, a row `computer.repriced` there. That
-//! makes the numbers the same in whatever order reports arrive (U11), and the log still says what
+//! makes the numbers the same in whatever order reports arrive, and the log still says what
 //! was known when.
 
 use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, last_until};

@@ -1,4 +1,4 @@
-//! Intervals: the intervals during which one computer was in one state, from its events. For what needs
+//! The intervals during which one computer was in one state, from its events. For what needs
 //! to know which computer it was: breakdowns, explanations, sessions, reports by end user.
 
 use rusqlite::Row;
@@ -105,7 +105,7 @@ pub fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Resul
         .collect::<Result<_, _>>()?)
 }
 
-/// The workspaces of a tenant that ever consumed anything, deleted ones included (U27).
+/// The workspaces of a tenant that ever consumed anything, deleted ones included.
 pub fn workspaces(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<WorkspaceId>> {
     Ok(tx
         .prepare_cached(

@@ -3,7 +3,7 @@
 //!
 //! A change that the configuration dates ahead holds from its date on, also where the service was
 //! down at that instant. One without a date, or with a date that had passed when it was first seen,
-//! holds from the instant at which it was seen: a change never re-prices the past (U17). Computers
+//! holds from the instant at which it was seen: a change never re-prices the past. Computers
 //! that run across a change get an event `computer.repriced` at its instant, since every event
 //! carries the price that holds from it on.
 
@@ -95,7 +95,7 @@ impl Vcpus {
     pub fn load(tx: &Tx<'_>) -> Result<Self> {
         let mut known: BTreeMap<Size, Vec<(i64, i64)>> = BTreeMap::new();
         let mut statement = tx.prepare_cached(
-            "SELECT size, effective_from, vcpus FROM size_vcpus ORDER BY size, effective_from",
+            "SELECT size, effective_from, vcpus FROM size_vcpus WHERE size > '' ORDER BY size, effective_from",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {

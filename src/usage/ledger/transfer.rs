@@ -84,7 +84,7 @@ impl Stored {
         })
     }
 
-    /// It is not a report from outside, nor follows from such: it holds whatever the clock shows (U13).
+    /// It is not a report from outside, nor follows from such: it holds whatever the clock shows.
     pub fn is_own(&self) -> bool {
         self.event.computer_id.is_none()
             || (self.event.event_id.is_none() && self.event.stated != 0)

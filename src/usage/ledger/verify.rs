@@ -1,5 +1,5 @@
 //! The books prove themselves: everything derived is recomputed from the raw events and compared, row
-//! for row, on a live database (USAGE §2 no. 7); or dropped and built anew.
+//! for row, on a live database; or dropped and built anew.
 
 use serde::Serialize;
 use utoipa::ToSchema;

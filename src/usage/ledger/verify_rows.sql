@@ -1,4 +1,4 @@
--- Rows that must agree with what they follow from, by kind; no row = all do (U28).
+-- Rows that must agree with what they follow from, by kind; no row = all do.
 --
 WITH
 -- The event that held for each computer when its row was last brought in line with its events: no

@@ -1,6 +1,6 @@
 //! Reading the meter: what a workspace had consumed by given instants. Costs a row per hour between
 //! the first and the last of them and a look-up per instant inside an hour, whatever the number of
-//! events, computers and years (USAGE §2 no. 8).
+//! events, computers and years.
 
 use rusqlite::{OptionalExtension, Row, named_params};
 

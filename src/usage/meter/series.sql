@@ -1,6 +1,6 @@
 -- The meter of one workspace, as far as a window needs it: spans in the order of time, each with
 -- the changes within it and what these have added by its end. The program runs the flow through
--- them (src/usage/reading.rs) and reads it at the edges of the buckets.
+-- them (src/usage/meter/reading.rs) and reads it at the edges of the buckets.
 --
 -- :workspace  the workspace
 -- :era        start of the era in which the window starts

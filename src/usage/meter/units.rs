@@ -1,5 +1,4 @@
-//! Exact amounts, and the integers that are shown of them (USAGE §2, "Integer credits that always
-//! add up").
+//! Exact amounts, and the integers that are shown of them (metering.md, "Integer credits that add up").
 //!
 //! A meter is never rounded, only its reading is: what a period shows is the difference of two
 //! shown readings. So buckets add up to days, days to windows, windows to the life of a workspace,
@@ -10,7 +9,7 @@ use std::ops::{Add, AddAssign, Sub};
 use serde::{Serialize, Serializer};
 
 /// What was consumed, or a reading of the meter since the birth of a workspace. 128 bits, since a
-/// century of 10,000 computers at the highest rate exceeds 64 (U26).
+/// century of 10,000 computers at the highest rate exceeds 64.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Amount {
     /// Running time, summed over computers, milliseconds.
@@ -172,7 +171,7 @@ pub fn apportion(parts: &[i128], unit: i128, total: i64) -> Vec<i64> {
     shown
 }
 
-/// To 64 bits, which hold every shown number of a century (U26); beyond them the largest there is.
+/// To 64 bits, which hold every shown number of a century; beyond them the largest there is.
 pub fn narrow(value: i128) -> i64 {
     i64::try_from(value).unwrap_or(if value < 0 { i64::MIN } else { i64::MAX })
 }

@@ -3,7 +3,7 @@
 //!
 //! There is one way in, [`apply`], for a single transition as for a batch of ten thousand reports,
 //! for the newest event as for one that is a year late. Everything stored is a sum of independent
-//! changes, so the order of arrival leaves no trace (USAGE §2 no. 5).
+//! changes, so the order of arrival leaves no trace (metering.md, "independent of order").
 
 use std::collections::BTreeMap;
 use std::ops::{Add, Neg, Sub};

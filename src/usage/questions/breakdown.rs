@@ -141,7 +141,7 @@ fn largest(parts: BTreeMap<Part, Vec<Amount>>, limit: usize) -> BTreeMap<Part, V
     kept
 }
 
-/// Key and name of a part; what was deleted keeps its last name (U27).
+/// Key and name of a part; what was deleted keeps its last name.
 fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, String)> {
     let name = |sql: &str, id: &dyn rusqlite::ToSql| -> Result<String> {
         Ok(tx

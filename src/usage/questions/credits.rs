@@ -1,4 +1,4 @@
-//! `/credits/*`: what an organization was granted and what it spent (CONTRACT §9.4). Spending is read
+//! `/credits/*`: what an organization was granted and what it spent. Spending is read
 //! from the meters, in whole credits as each workspace's series shows them.
 
 use crate::usage::ledger::intervals::credits_spent;
@@ -11,10 +11,10 @@ use utoipa::ToSchema;
 use super::rollup::{Exact, month_start};
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::Result;
-use crate::http::{PageQuery, Params};
+use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
@@ -39,6 +39,8 @@ pub struct Transactions {
     transactions: Vec<Transaction>,
     data: Vec<Transaction>,
     total: i64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
 }
 
 /// What a workspace spent in a calendar month (UTC), a correction, or the credits that an organization began with.
@@ -167,6 +169,7 @@ pub async fn transactions(
             transactions: data.clone(),
             data,
             total,
+            meta: page.meta(total),
         })
     });
     Ok(Json(list.await?))
@@ -187,7 +190,7 @@ fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
             )
             .optional()?;
         let name = name.unwrap_or_default();
-        let mut corrected = 0;
+        let mut corrected: i64 = 0;
         for (n, (month, read)) in months
             .windows(2)
             .zip(readings(tx, workspace, &cuts)?.windows(2))

@@ -3,6 +3,7 @@
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::computers;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::http::DeletedQuery;
 use crate::http::List;
@@ -14,7 +15,6 @@ use crate::ids::ProjectId;
 use crate::ids::WorkspaceId;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use crate::store::Store;
 use axum::Json;
 use axum::extract::State;
 use rusqlite::{OptionalExtension, Row};
@@ -67,7 +67,7 @@ impl EventView {
 const NEWEST: i64 = 1000;
 
 /// `GET /computers/{id}/events`: the history of a live computer, newest first; the newest 1,000 unless
-/// a page is asked for. What is dated ahead of the clock is not there yet (U12).
+/// a page is asked for. What is dated ahead of the clock is not there yet.
 pub async fn list(
     State(store): State<Store>,
     caller: Caller,
@@ -102,7 +102,7 @@ pub async fn list(
             )?
             .query_map((id, tx.now(), limit, page.offset), EventView::from_row)?
             .collect::<Result<_, _>>()?;
-        Ok(List { data, total })
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
 }

@@ -7,14 +7,15 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use super::types::GranularityName;
-use super::window::{Granularity, Window, Zone, instant};
+use super::window::{Granularity, Window, Zone};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
+use crate::http::instant;
 use crate::http::{DeletedQuery, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::intervals::{self, Interval};
 use crate::usage::meter::reading::readings;

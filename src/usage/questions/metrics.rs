@@ -1,4 +1,4 @@
-//! `GET /computers/{id}/metrics`: one computer over time (CONTRACT §7.12).
+//! `GET /computers/{id}/metrics`: one computer over time.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,11 +8,11 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::computers;
+use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::http::{Params, PathId};
 use crate::ids::ComputerId;
 use crate::rules::catalog::Catalog;
-use crate::store::Store;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::floor;
 use crate::usage::meter::units::Amount;

@@ -1,5 +1,5 @@
 //! `GET /usage/series`: credits and compute hours of the whole organization over time, for the chart
-//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included (U27).
+//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included.
 
 use std::cmp::Reverse;
 
@@ -13,10 +13,10 @@ use super::types::{Bucket, GranularityName, WindowName};
 use super::window::{Asked, Window};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Fields, Result};
 use crate::http::Params;
 use crate::ids::{TenantId, WorkspaceId};
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
@@ -30,7 +30,10 @@ pub struct OrganizationQuery {
     /// How far back from now: 24h (default), 7d, 30d
     #[param(inline, value_type = Option<WindowName>)]
     pub window: Option<String>,
-    /// Size of a bucket: hour (default), day
+    /// Instead of `window`: a calendar month of `tz`, such as 2026-10
+    #[param(example = "2026-10", pattern = r"^\d{4}-\d{2}$")]
+    pub period: Option<String>,
+    /// Size of a bucket: hour (default; day with `period`), day
     #[param(inline, value_type = Option<GranularityName>)]
     pub granularity: Option<String>,
     /// Instead of `window`: from here on, inclusive; RFC 3339
@@ -96,6 +99,7 @@ pub async fn organization_series(
 fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<OrganizationSeries> {
     let asked = Asked {
         window: query.window.as_deref(),
+        month: query.period.as_deref(),
         granularity: query.granularity.as_deref(),
         from: query.from.as_deref(),
         to: query.to.as_deref(),

@@ -1,5 +1,5 @@
-//! `GET /usage` and `GET /usage/summary`: usage of the whole organization (CONTRACT §9.1, §9.2).
-//! Deleted workspaces stay in it (U27).
+//! `GET /usage` and `GET /usage/summary`: usage of the whole organization.
+//! Deleted workspaces stay in it.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -10,15 +10,15 @@ use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::window::instant;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::Params;
 use crate::http::id_param;
+use crate::http::instant;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::attribution::Attributions;
 use crate::usage::ledger::intervals;

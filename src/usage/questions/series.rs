@@ -12,10 +12,10 @@ use super::window::{Asked, Window};
 use super::{breakdown, csv};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Fields, Result};
-use crate::http::{DeletedQuery, Params, PathId};
+use crate::http::{DeletedQuery, Params, PathId, Room};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::Amount;
@@ -29,7 +29,10 @@ pub struct SeriesQuery {
     /// How far back from now: 24h (default), 7d, 30d
     #[param(inline, value_type = Option<WindowName>)]
     pub window: Option<String>,
-    /// Size of a bucket: hour (default), day
+    /// Instead of `window`: a calendar month of `tz`, such as 2026-10
+    #[param(example = "2026-10", pattern = r"^\d{4}-\d{2}$")]
+    pub period: Option<String>,
+    /// Size of a bucket: hour (default; day with `period`), day
     #[param(inline, value_type = Option<GranularityName>)]
     pub granularity: Option<String>,
     /// Instead of `window`: from here on, inclusive; RFC 3339
@@ -53,12 +56,14 @@ pub struct SeriesQuery {
 /// `GET /workspaces/{id}/usage`
 pub async fn workspace_series(
     State(store): State<Store>,
+    State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     query: Params<SeriesQuery>,
     deleted: Params<DeletedQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
+    let owner = caller.tenant_id();
     let reply = store.read(move |tx| {
         let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
@@ -71,17 +76,19 @@ pub async fn workspace_series(
         ))
     });
     let (series, csv) = reply.await?;
-    Ok(if csv {
-        csv::reply(&series)
+    if csv {
+        Ok(csv::reply(&series))
+    } else if series.groups.is_some() {
+        room.json(owner, series).await
     } else {
-        Json(series).into_response()
-    })
+        Ok(Json(series).into_response())
+    }
 }
 
 /// The series of a workspace that the caller has found.
 ///
 /// # Errors
-/// 422 that names every parameter that is wrong and what is allowed (U21).
+/// 422 that names every parameter that is wrong and what is allowed.
 pub fn read_series(
     tx: &Tx<'_>,
     tenant: TenantId,
@@ -103,6 +110,7 @@ pub fn read_series(
     }
     let asked = Asked {
         window: query.window.as_deref(),
+        month: query.period.as_deref(),
         granularity: query.granularity.as_deref(),
         from: query.from.as_deref(),
         to: query.to.as_deref(),

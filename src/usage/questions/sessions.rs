@@ -9,15 +9,15 @@ use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::window::instant;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::id_param;
-use crate::http::{PageQuery, Params};
+use crate::http::instant;
+use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
-use crate::store::Store;
 use crate::store::Tx;
 use crate::usage::ledger::event::Stored;
 use crate::usage::ledger::intervals::{self, Interval};
@@ -51,6 +51,8 @@ pub struct Sessions {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// Send it as `cursor` for the next page.
     next_cursor: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    meta: Option<PageMeta>,
 }
 
 /// One computer, running, in one place, at one size.
@@ -117,6 +119,7 @@ pub async fn sessions(
             data: views(tx, &shown)?,
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
+            meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
         })
     });
     Ok(Json(list.await?))

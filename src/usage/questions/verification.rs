@@ -4,8 +4,8 @@ use axum::Json;
 use axum::extract::State;
 
 use crate::access::caller::Caller;
+use crate::db::Store;
 use crate::error::Result;
-use crate::store::Store;
 use crate::usage::ledger::verify::{Verification, verify};
 
 /// `GET /usage/verify`

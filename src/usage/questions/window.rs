@@ -1,6 +1,7 @@
-//! Which period a question is about, and the buckets that it is cut into (USAGE §1 "window" and
-//! "bucket", U20–U24).
+//! Which period a question is about, and the buckets that it is cut into (metering.md, "Windows and
+//! buckets").
 
+use crate::http::instant;
 use jiff::tz::TimeZone;
 
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
@@ -154,6 +155,8 @@ impl Zone {
 #[derive(Default)]
 pub struct Asked<'a> {
     pub window: Option<&'a str>,
+    /// A calendar month, `2026-10`.
+    pub month: Option<&'a str>,
     pub granularity: Option<&'a str>,
     pub from: Option<&'a str>,
     pub to: Option<&'a str>,
@@ -183,10 +186,14 @@ impl Window {
     /// # Errors
     /// 422 that names every parameter that is wrong and what is allowed, and what is in `fields`.
     pub fn new(asked: &Asked<'_>, as_of: Timestamp, mut fields: Fields) -> Result<Window> {
+        // A month in hours would be 744 rows.
+        let granularity = asked.granularity.or(asked.month.map(|_| "day"));
         let granularity =
-            Granularity::parse(asked.granularity).map_err(|text| fields.push("granularity", text));
+            Granularity::parse(granularity).map_err(|text| fields.push("granularity", text));
         let zone = Zone::parse(asked.tz).map_err(|text| fields.push("tz", text));
-        let period = if asked.from.is_some() || asked.to.is_some() {
+        let period = if let Some(text) = asked.month {
+            month(asked, text, zone.as_ref().ok(), &mut fields)
+        } else if asked.from.is_some() || asked.to.is_some() {
             custom(asked, as_of, &mut fields)
         } else {
             named(asked.window, as_of)
@@ -266,17 +273,39 @@ fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str>
     Ok((name, as_of.0 - length, as_of.0))
 }
 
-/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`.
-pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
-    // The plus of an offset is a space in a query string, unless the caller took care of it.
-    let at = text.map(|text| Timestamp::parse(&text.replace(' ', "+")));
-    if at == Some(None) {
-        fields.push(
-            name,
-            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z",
-        );
+/// The whole month, also where it is not over yet.
+fn month(
+    asked: &Asked<'_>,
+    text: &str,
+    zone: Option<&Zone>,
+    fields: &mut Fields,
+) -> Option<Period> {
+    for (name, given) in [
+        ("window", asked.window),
+        ("from", asked.from),
+        ("to", asked.to),
+    ] {
+        if given.is_some() {
+            fields.push(name, "cannot be combined with period; use one or the other");
+        }
     }
-    at.flatten()
+    let first = Some(text)
+        .filter(|text| text.len() == 7)
+        .and_then(|text| format!("{text}-01").parse::<jiff::civil::Date>().ok());
+    let period = first.and_then(|first| {
+        let next = first.checked_add(jiff::Span::new().months(1)).ok()?;
+        let zone = zone?.zone.clone().unwrap_or(TimeZone::UTC);
+        let start = |date: jiff::civil::Date| {
+            let start = date.at(0, 0, 0, 0).to_zoned_datetime(zone.clone()).ok()?;
+            Some(start.timestamp().as_millisecond())
+        };
+        Some(("custom", start(first)?, start(next)?))
+    });
+    // A wrong zone has its own text.
+    if period.is_none() && zone.is_some() {
+        fields.push("period", "must be a month such as 2026-10");
+    }
+    period
 }
 
 fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {

@@ -1,5 +1,5 @@
 //! `POST /usage/adjustments`: corrections. What was metered is never changed; a correction is one
-//! more event, with a signed amount, a reason and whoever posted it (U19).
+//! more event, with a signed amount, a reason and whoever posted it.
 
 use axum::Json;
 use axum::extract::State;
@@ -12,11 +12,12 @@ use crate::access::caller::Caller;
 use crate::audit;
 use crate::audit::{Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Mutation, PageQuery, Params, Reply, id_param};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::rules::text;
-use crate::store::{Store, Tx, WriteTx};
+use crate::store::{Tx, WriteTx};
 use crate::usage::meter::{self, Changes, Flow};
 
 /// Largest correction: a billion credits. Keeps 64-bit sums safe for longer than anyone corrects.
@@ -129,8 +130,8 @@ pub async fn list(
                 (asked.0, asked.1, asked.2, asked.3, page.limit, page.offset),
                 Adjustment::from_row,
             )?
-            .collect::<Result<_, _>>()?;
-        Ok(List { data, total })
+            .collect::<Result<Vec<_>, _>>()?;
+        Ok(page.list(data, total))
     });
     Ok(Json(list.await?))
 }
@@ -169,6 +170,7 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
     let reason = input.reason.as_deref().map_or("", str::trim);
     text::limited(&mut fields, "reason", Some(reason), 1, MAX_REASON);
     text::external_id(&mut fields, "id", input.id.as_deref());
+    let dated = input.at.is_some();
     let at = match input.at.as_deref().map(Timestamp::parse) {
         None => Some(tx.now()),
         Some(at) => at.filter(|at| at.0 >= 0 && *at <= tx.now()),
@@ -196,7 +198,7 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
         actor: format!("api_key {}", caller.key().prefix),
         recorded_at: tx.now(),
     };
-    if let Some(before) = repeated(tx, &adjustment, input.at.is_some())? {
+    if let Some(before) = repeated(tx, &adjustment, dated)? {
         return Ok((before, false));
     }
     tx.run(
@@ -246,8 +248,7 @@ fn tenant_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<TenantId> {
     .ok_or_else(|| Error::not_found("workspace"))
 }
 
-/// The correction that has this id already: the same again is a success that changes nothing. Its
-/// instant is part of it where the poster named one.
+/// The correction that has this id already: the same again is a success that changes nothing.
 fn repeated(tx: &Tx<'_>, new: &Adjustment, dated: bool) -> Result<Option<Adjustment>> {
     use rusqlite::OptionalExtension;
     let Some(id) = &new.id else { return Ok(None) };
@@ -261,6 +262,7 @@ fn repeated(tx: &Tx<'_>, new: &Adjustment, dated: bool) -> Result<Option<Adjustm
     let same = |old: &Adjustment| {
         (old.workspace_id, old.amount_micros, &old.reason)
             == (new.workspace_id, new.amount_micros, &new.reason)
+            // One without an instant of its own, repeated later, is the same.
             && (!dated || old.at == new.at)
     };
     match found {

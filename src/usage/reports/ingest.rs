@@ -1,8 +1,8 @@
 //! `POST /compute-events`: what an outside agent reports about computers of the driver `external`.
 //!
 //! A report says one thing about one computer. Whatever order reports arrive in, and however often,
-//! the numbers are those of in-order arrival: the id makes a repeat a success that changes nothing
-//! (U9), and late ones go into the middle of the history (U11, [`super::history`]).
+//! the numbers are those of in-order arrival: the id makes a repeat a success that changes nothing,
+//! and late ones go into the middle of the history ([`super::history`]).
 
 use crate::computers;
 use crate::computers::Fleet;

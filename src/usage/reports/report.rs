@@ -9,7 +9,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text::MAX_EXTERNAL_ID;
 
-/// How far ahead of the clock an event may be dated (U12).
+/// How far ahead of the clock an event may be dated.
 const MAX_AHEAD_MS: i64 = 5 * 60_000;
 
 /// What happened to a computer. Further fields are ignored.

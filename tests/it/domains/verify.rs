@@ -186,6 +186,10 @@ fn what_the_dns_says_decides() {
 fn a_hint_says_what_stands_in_the_way() {
     let w = World::new();
     w.dns.set("old.example", Says::Addresses(&["198.51.100.7"]));
+    w.dns
+        .set("behind.example", Says::Cname("db7.internal.example"));
+    w.dns
+        .set("db7.internal.example", Says::Addresses(&["10.1.2.3"]));
     w.dns.set("circle.example", Says::Cname("back.example"));
     w.dns.set("back.example", Says::Cname("circle.example"));
     for n in 0..20 {
@@ -200,6 +204,12 @@ fn a_hint_says_what_stands_in_the_way() {
             "name * and the value proxy.selfhost.example",
         ),
         (Says::Cname("old.example"), "leads to old.example", &value),
+        // What comes behind the name that the customer wrote is not told.
+        (
+            Says::Cname("behind.example"),
+            "leads to behind.example",
+            &value,
+        ),
         (
             Says::Cname("gone.example"),
             "gone.example, which has no address",
@@ -229,6 +239,7 @@ fn a_hint_says_what_stands_in_the_way() {
         w.wildcards("harbor.example", says);
         w.set("harbor.example");
         let body = w.verify();
+        assert!(!body.to_string().contains("internal"), "{body}");
         let hint = body["records"][0]["hint"].as_str().unwrap();
         assert!(
             hint.contains(why) && hint.contains(advice),

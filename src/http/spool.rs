@@ -1,0 +1,291 @@
+//! Bytes that wait for a client: bodies that are still coming, replies that are not read yet.
+//!
+//! A few of them are kept in memory, more in a file without a name beside the database, which is gone
+//! with its last handle whatever becomes of the process. So a client that is slow, or does not mean well,
+//! costs disk and no memory; and of the disk an organization has its share (see [`Budget`]).
+
+use std::fs::File;
+use std::io::{self, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use http_body_util::BodyExt;
+use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio_util::io::ReaderStream;
+
+use super::budget::{Budget, Held};
+use crate::error::{Error, Result};
+use crate::ids::TenantId;
+
+/// Bytes that are kept in memory.
+pub const MEMORY: usize = 64 << 10;
+/// Bytes of all files together.
+const DISK: usize = 1 << 30;
+/// Of these for one organization.
+const SHARE: usize = DISK / 4;
+/// The file grows by so much at a time.
+const STEP: usize = 256 << 10;
+/// Bytes that are read from the file at once.
+const PIECE: usize = 64 << 10;
+
+/// Where the files are.
+pub struct Spools {
+    directory: PathBuf,
+    budget: Arc<Budget>,
+}
+
+impl Spools {
+    /// Beside this database.
+    pub fn new(database: &Path) -> Self {
+        Spools {
+            directory: database.parent().unwrap_or(Path::new(".")).to_owned(),
+            budget: Budget::new(DISK, SHARE),
+        }
+    }
+
+    fn file(&self) -> io::Result<File> {
+        tempfile::tempfile_in(&self.directory)
+    }
+
+    fn held(&self, owner: TenantId) -> Result<Held> {
+        self.budget.try_take(owner, STEP).ok_or_else(full)
+    }
+
+    /// A body that is still coming, until it is whole; more than a little of it waits on disk.
+    pub async fn receive<B>(&self, owner: Option<TenantId>, body: B) -> Result<Received, Broken>
+    where
+        B: axum::body::HttpBody<Data = Bytes, Error = axum::BoxError>,
+    {
+        let mut body = std::pin::pin!(body);
+        let mut start = Vec::new();
+        let mut file: Option<(tokio::fs::File, Held)> = None;
+        let (mut length, mut room) = (0, STEP);
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(Broken::Body)?.into_data() else {
+                continue;
+            };
+            length += data.len();
+            match (&mut file, owner) {
+                (None, Some(owner)) if length > MEMORY => {
+                    let held = self.held(owner)?;
+                    let mut to = tokio::fs::File::from_std(self.file().map_err(not_kept)?);
+                    to.write_all(&start).await.map_err(not_kept)?;
+                    to.write_all(&data).await.map_err(not_kept)?;
+                    start = Vec::new();
+                    file = Some((to, held));
+                }
+                (None, _) => start.extend_from_slice(&data),
+                (Some((to, held)), _) => {
+                    while length > room {
+                        if !held.grow(STEP) {
+                            return Err(full().into());
+                        }
+                        room += STEP;
+                    }
+                    to.write_all(&data).await.map_err(not_kept)?;
+                }
+            }
+        }
+        Ok(match file {
+            None => Received::Memory(start.into()),
+            Some((file, held)) => Received::Disk { file, length, held },
+        })
+    }
+
+    /// A reply as `write` makes it, and its length; more than a little of it goes to disk as it is made,
+    /// and is sent from there.
+    pub async fn reply<F>(self: &Arc<Self>, owner: TenantId, write: F) -> Result<(Body, u64)>
+    where
+        F: FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    {
+        let mut spool = self.writer(owner);
+        tokio::task::spawn_blocking(move || {
+            write(&mut spool).map_err(not_kept)?;
+            let length = spool.length as u64;
+            Ok((spool.into_body()?, length))
+        })
+        .await
+        .map_err(Error::internal)?
+    }
+
+    /// Where a reply is written to before it is sent.
+    pub fn writer(self: &Arc<Self>, owner: TenantId) -> Spool {
+        Spool {
+            spools: self.clone(),
+            owner,
+            start: Vec::new(),
+            file: None,
+            room: STEP,
+            length: 0,
+        }
+    }
+}
+
+/// Why a body did not come to its end.
+pub enum Broken {
+    /// It is the client's.
+    Body(axum::BoxError),
+    /// It is ours.
+    Store(Error),
+}
+
+impl From<Error> for Broken {
+    fn from(error: Error) -> Self {
+        Broken::Store(error)
+    }
+}
+
+/// A body that has come.
+pub enum Received {
+    /// It was short.
+    Memory(Bytes),
+    /// It waits on disk.
+    Disk {
+        file: tokio::fs::File,
+        length: usize,
+        held: Held,
+    },
+}
+
+impl Received {
+    pub fn len(&self) -> usize {
+        match self {
+            Received::Memory(bytes) => bytes.len(),
+            Received::Disk { length, .. } => *length,
+        }
+    }
+
+    /// All of it, in memory.
+    pub async fn bytes(self) -> Result<Bytes> {
+        match self {
+            Received::Memory(bytes) => Ok(bytes),
+            Received::Disk {
+                mut file,
+                length,
+                held,
+            } => {
+                let mut bytes = Vec::with_capacity(length);
+                file.seek(SeekFrom::Start(0))
+                    .await
+                    .map_err(Error::internal)?;
+                file.read_to_end(&mut bytes)
+                    .await
+                    .map_err(Error::internal)?;
+                drop(held);
+                Ok(bytes.into())
+            }
+        }
+    }
+}
+
+/// What is written, and then read once.
+pub struct Spool {
+    spools: Arc<Spools>,
+    owner: TenantId,
+    /// All of it while it is little, and what the file does not have yet.
+    start: Vec<u8>,
+    file: Option<(File, Held)>,
+    /// Bytes that there is room for, and those that are written.
+    room: usize,
+    length: usize,
+}
+
+impl Spool {
+    /// What was written, as the body of a reply.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn into_body(mut self) -> Result<Body> {
+        if self.file.is_none() {
+            return Ok(self.start.into());
+        }
+        self.to_file().map_err(not_kept)?;
+        let Some((mut file, held)) = self.file else {
+            return Err(Error::internal("a spool without its file"));
+        };
+        file.seek(SeekFrom::Start(0)).map_err(not_kept)?;
+        let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+        // Its room is free again when the reply has been sent, or its client has gone.
+        let body = Body::from_stream(pieces).map_frame(move |frame| {
+            let _ = &held;
+            frame
+        });
+        Ok(Body::new(body))
+    }
+
+    fn to_file(&mut self) -> io::Result<()> {
+        if self.file.is_none() {
+            let held = self
+                .spools
+                .held(self.owner)
+                .map_err(|_| io::Error::other(NoRoom))?;
+            self.file = Some((self.spools.file()?, held));
+        }
+        if let Some((file, _)) = &mut self.file {
+            file.write_all(&self.start)?;
+            self.start.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Write for Spool {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.start.len() + bytes.len() > MEMORY {
+            self.to_file()?;
+        }
+        self.length += bytes.len();
+        match &mut self.file {
+            Some((file, held)) if bytes.len() > MEMORY => {
+                while self.length > self.room {
+                    if !held.grow(STEP) {
+                        return Err(io::Error::other(NoRoom));
+                    }
+                    self.room += STEP;
+                }
+                file.write_all(bytes)?;
+            }
+            Some((_, held)) if self.length > self.room => {
+                if !held.grow(STEP) {
+                    return Err(io::Error::other(NoRoom));
+                }
+                self.room += STEP;
+                self.start.extend_from_slice(bytes);
+            }
+            _ => self.start.extend_from_slice(bytes),
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The organization has its share of the disk.
+#[derive(Debug)]
+struct NoRoom;
+
+impl std::fmt::Display for NoRoom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("too much is waiting")
+    }
+}
+
+impl std::error::Error for NoRoom {}
+
+fn full() -> Error {
+    Error::unavailable(
+        "too much is waiting to be read by the clients of this organization; read it, or ask for pages",
+        1,
+    )
+}
+
+/// Why a reply could not be kept: ours, or that of the disk.
+pub fn not_kept(error: io::Error) -> Error {
+    match error.downcast::<NoRoom>() {
+        Ok(_) => full(),
+        Err(error) => Error::of_io(&error, Path::new("the data directory")),
+    }
+}

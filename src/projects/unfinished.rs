@@ -1,0 +1,92 @@
+//! Changes of more rows than one turn of the writer takes: a large project that moves, a large workspace
+//! that is deleted.
+//!
+//! The first turn changes what names the place, and with it everything that is decided: the limits, the
+//! answer, whose deed it is. The rows below follow in turns of their own, each of them whole. What is left
+//! is seen from the rows themselves, so that a service that was killed carries on at its next start.
+
+use std::time::Duration;
+
+use crate::access::caller::Caller;
+use crate::computers::Fleet;
+use crate::computers::change;
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::ids::{ProjectId, WorkspaceId};
+use crate::projects;
+use crate::store::{Tx, WriteTx};
+
+/// What is left to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unfinished {
+    /// Computers of this project are not yet in its workspace.
+    Move(ProjectId),
+    /// Computers or projects of this workspace are not deleted yet.
+    Delete(WorkspaceId),
+}
+
+/// After a failure of the storage, before the next try.
+const BREATHER: Duration = Duration::from_secs(1);
+
+impl Unfinished {
+    /// What a service that was killed has left, to be asked once at the start.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn all(tx: &Tx<'_>) -> Result<Vec<Unfinished>> {
+        let mut moves = tx.prepare(
+            "SELECT DISTINCT p.id FROM computers c JOIN projects p ON p.id = c.project_id
+             WHERE c.deleted_at IS NULL AND p.deleted_at IS NULL AND p.workspace_id <> c.workspace_id",
+        )?;
+        let mut deletes = tx.prepare(
+            "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)",
+        )?;
+        let moves = moves.query_map([], |row| row.get(0).map(Unfinished::Move))?;
+        let moves = moves.collect::<rusqlite::Result<Vec<_>>>()?;
+        let deletes = deletes.query_map([], |row| row.get(0).map(Unfinished::Delete))?;
+        let mut all = deletes.collect::<rusqlite::Result<Vec<_>>>()?;
+        all.extend(moves);
+        Ok(all)
+    }
+
+    /// One turn. Returns whether something is left.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn turn(self, tx: &WriteTx<'_>, fleet: &Fleet, caller: Option<&Caller>) -> Result<bool> {
+        match self {
+            Unfinished::Move(project) => change::follow(tx, fleet, caller, project),
+            Unfinished::Delete(workspace) => {
+                if change::delete_some(tx, fleet, caller, workspace)? {
+                    return Ok(true);
+                }
+                projects::delete_some(tx, caller, workspace)
+            }
+        }
+    }
+
+    /// Turn after turn until nothing is left, in the name of `caller`, or of the service.
+    ///
+    /// # Errors
+    /// When the service stops before that, or this panics; the next start carries on.
+    pub async fn finish(self, store: Store, fleet: Fleet, caller: Option<Caller>) -> Result<()> {
+        // To its end, also when the client has left.
+        let turns = tokio::spawn(async move {
+            loop {
+                let (fleet, caller) = (fleet.clone(), caller.clone());
+                let turn = store
+                    .write(move |tx| self.turn(tx, &fleet, caller.as_ref()))
+                    .await;
+                match turn {
+                    Ok(true) => tokio::task::yield_now().await,
+                    Ok(false) => return,
+                    Err(e) => {
+                        tracing::warn!(error = e.message(), "a long change waits for the storage");
+                        tokio::time::sleep(BREATHER).await;
+                    }
+                }
+            }
+        });
+        turns.await.map_err(Error::internal)
+    }
+}
