@@ -43,7 +43,7 @@ pub struct Transactions {
     meta: Option<PageMeta>,
 }
 
-/// What a workspace spent in a calendar month (UTC), or the credits that an organization began with.
+/// What a workspace spent in a calendar month (UTC), a correction, or the credits that an organization began with.
 #[derive(Serialize, ToSchema, Clone)]
 pub struct Transaction {
     id: String,
@@ -51,7 +51,7 @@ pub struct Transaction {
     workspace_id: Option<WorkspaceId>,
     user_id: Option<String>,
     computer_id: Option<ComputerId>,
-    /// earn or spend.
+    /// earn, spend, or adjustment: a correction, which counts as a spend does, at its own instant.
     r#type: &'static str,
     /// Whole credits; those of a spend are what the series of the workspace shows for the month.
     amount: i64,
@@ -81,6 +81,9 @@ pub struct CreditsUsage {
     #[schema(value_type = Timestamp)]
     period_end: Exact,
 }
+
+/// Micro-credits of a credit.
+const MICROS: i64 = 1_000_000;
 
 struct Account {
     granted: i64,
@@ -187,11 +190,29 @@ fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
             )
             .optional()?;
         let name = name.unwrap_or_default();
-        for (month, read) in months
+        let mut corrected: i64 = 0;
+        for (n, (month, read)) in months
             .windows(2)
             .zip(readings(tx, workspace, &cuts)?.windows(2))
+            .enumerate()
         {
-            let amount = read[0].until(&read[1]).credits_used;
+            let mut amount = read[0].until(&read[1]).credits_used;
+            // A correction is a transaction of its own, in whole credits by a running sum.
+            for correction in intervals::corrections(tx, tenant, workspace, cuts[n], cuts[n + 1])? {
+                let before = corrected.div_euclid(MICROS);
+                corrected += correction.micros;
+                let part = corrected.div_euclid(MICROS) - before;
+                amount -= part;
+                rows.push(Transaction {
+                    id: format!("{workspace}:{}", correction.seq),
+                    workspace_id: Some(workspace),
+                    r#type: "adjustment",
+                    amount: part,
+                    amount_credits: part,
+                    description: correction.reason,
+                    ..empty(tenant, Timestamp(correction.at))
+                });
+            }
             if amount != 0 {
                 let label = &month[0].rfc3339()[..7];
                 rows.push(Transaction {
