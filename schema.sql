@@ -363,7 +363,7 @@ CREATE INDEX webhook_deliveries_pending ON webhook_deliveries (webhook_id, asked
 CREATE INDEX webhook_deliveries_age ON webhook_deliveries (finished_at) WHERE finished_at IS NOT NULL;
 
 -- Where a driven clock stands, and the scenario whose computers go on and off by it (src/dev). One
--- row at the most; none where the clock is the system's.
+-- row at most; none where the clock is the system's.
 CREATE TABLE dev_state (
     id       INTEGER PRIMARY KEY CHECK (id = 1),
     mode     TEXT NOT NULL CHECK (mode IN ('real', 'frozen', 'running')),

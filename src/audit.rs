@@ -1,11 +1,12 @@
 //! The audit log: who changed what, written in the transaction of the change itself.
 
+use std::num::NonZeroU32;
+
 use axum::Json;
 use axum::extract::State;
 use rusqlite::{Row, ToSql, named_params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use std::num::NonZeroU32;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
@@ -13,8 +14,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http;
-use crate::http::{PageMeta, PageQuery, Params, instant};
+use crate::http::{self, PageMeta, PageQuery, Params, instant};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::json;
 use crate::store::{Tx, WriteTx};
@@ -31,9 +31,7 @@ pub enum Actor<'a> {
 
 /// One entry. `before` and `after` are the resource as the API shows it.
 pub struct Entry<'a, B: Serialize, A: Serialize> {
-    /// Who.
     pub actor: Actor<'a>,
-    /// Whose.
     pub tenant_id: TenantId,
     /// In which workspace, if in one.
     pub workspace_id: Option<WorkspaceId>,
@@ -41,9 +39,7 @@ pub struct Entry<'a, B: Serialize, A: Serialize> {
     pub kind: &'a str,
     /// The id of the resource; its type is the part of `kind` before the dot.
     pub resource: Uuid,
-    /// The resource before.
     pub before: Option<&'a B>,
-    /// The resource after.
     pub after: Option<&'a A>,
 }
 
@@ -51,9 +47,6 @@ pub struct Entry<'a, B: Serialize, A: Serialize> {
 pub const NONE: Option<&()> = None;
 
 /// Appends the entry.
-///
-/// # Errors
-/// When the store fails.
 pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B, A>) -> Result<()> {
     let (actor_type, caller) = match entry.actor {
         Actor::Key(caller) => ("api_key", Some(caller)),
@@ -108,7 +101,6 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
 
 /// A row that has just been written.
 pub struct Recorded<'a> {
-    /// Its number.
     pub seq: i64,
     pub tenant_id: TenantId,
     pub workspace_id: Option<WorkspaceId>,
@@ -123,9 +115,6 @@ pub struct Recorded<'a> {
 /// Is told of rows in the transaction that writes them.
 pub trait Sink: Send + Sync {
     /// Whether it cares about an organization at all; asked before a row is put together for it.
-    ///
-    /// # Errors
-    /// When the store fails.
     fn wants(&self, tx: &WriteTx<'_>, tenant: TenantId) -> Result<bool>;
 
     /// Hears of a row.
@@ -141,9 +130,6 @@ pub struct Sinks(pub Vec<Box<dyn Sink>>);
 /// Forgets rows past the configured retention, the oldest first and at most `limit` a pass. The newest
 /// row stays whatever its age: its number is where live streams and the next row go on from. Returns
 /// how many went.
-///
-/// # Errors
-/// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, days: Option<NonZeroU32>, limit: u32) -> Result<usize> {
     let Some(days) = days else {
         return Ok(0);
@@ -160,9 +146,9 @@ pub fn purge(tx: &WriteTx<'_>, days: Option<NonZeroU32>, limit: u32) -> Result<u
 // ---------------------------------------------------------------------------------------------
 // Reading
 
-/// Rows of one page at the most, and when `limit` is left out.
+/// Rows of one page at most, and when `limit` is left out.
 const MAX_LIMIT: i64 = 100;
-/// Rows that one page looks through at the most. A filter that matches little then answers a short
+/// Rows that one page looks through at most. A filter that matches little then answers a short
 /// page with a cursor to go on from, instead of reading years.
 const LOOK_THROUGH: i64 = 20_000;
 /// The same where pages are numbered or skipped to, since a short page is the end of those.
@@ -173,7 +159,7 @@ const LOOK_SKIPPING: i64 = 200_000;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct ListQuery {
-    /// Rows at the most, 1 to 100
+    /// Rows at most, 1 to 100
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub limit: Option<String>,
     /// Rows to skip; goes with `limit`

@@ -1,7 +1,6 @@
 //! Backups of the service: by the clock, and when an operator asks. Both go to the directory of
 //! `--backup-dir` and nowhere else; a caller never names a path.
 
-use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,19 +8,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, watch};
 use utoipa::ToSchema;
 
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
-use crate::store;
-use crate::store::{Backup, StoreError, Target};
+use crate::store::{self, Backup, StoreError, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);

@@ -3,10 +3,10 @@
 //! Everything that has a time gets it from the transaction ([`crate::store::Tx::now`]), which
 //! stamps it once from the [`Clock`] of the store. Tests and development mode drive the clock by hand.
 
-use parking_lot::Mutex;
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::{Deserialize, Serialize, Serializer};
 use time::OffsetDateTime;
@@ -123,7 +123,7 @@ pub enum Clock {
     System,
     /// A clock that can be driven; shared by all clones.
     Driven(Arc<Mutex<Course>>),
-    /// The same in the hand of a test, where limits go by it too. Those of a service that people use
+    /// The same set by a test, where limits go by it too. Those of a service that people use
     /// go by the time of this machine: a clock that stands still must not shut them out.
     Manual(Arc<Mutex<Course>>),
 }
@@ -134,7 +134,6 @@ pub enum Clock {
 pub enum Mode {
     /// With the wall clock.
     Real,
-    /// Not at all.
     Frozen,
     /// From where it stands, at a speed of its own.
     Running,
@@ -143,7 +142,6 @@ pub enum Mode {
 /// Where a driven clock stands and how it goes on from there.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Course {
-    /// How it goes.
     pub mode: Mode,
     /// What it showed when it was last set.
     pub at: Timestamp,

@@ -1,20 +1,20 @@
 //! What an installation offers: sizes, templates, prices, regions. Read-only, from the configuration.
 
-use crate::access::caller::Caller;
-use crate::clock::Timestamp;
-use crate::db::Store;
-use crate::error::Error;
-use crate::error::Result;
-use crate::http::List;
-use crate::rules::catalog::Catalog;
-use crate::rules::catalog::REGION;
-use crate::rules::size::Size;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use serde::Serialize;
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use utoipa::ToSchema;
+
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::http::List;
+use crate::rules::catalog::{Catalog, REGION};
+use crate::rules::size::Size;
 
 /// The one product that there is here.
 const PRODUCT: &str = "computer";

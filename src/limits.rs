@@ -246,9 +246,6 @@ pub struct Effective {
 }
 
 /// What holds for a workspace.
-///
-/// # Errors
-/// When the store fails.
 pub fn effective(tx: &Tx<'_>, file: &ConfigFile, record: &Record) -> Result<Effective> {
     let tenant = tenant(tx, file, record.view.tenant_id)?;
     let (own, initial) = (&record.settings, Settings::initial());
@@ -307,9 +304,6 @@ fn sourced<T: PartialEq>(value: T, initial: T) -> Sourced<T> {
 }
 
 /// The ceilings of an organization and what is used of each: `(name, ceiling, used)`.
-///
-/// # Errors
-/// When the store fails.
 pub fn ceilings(
     tx: &Tx<'_>,
     file: &ConfigFile,

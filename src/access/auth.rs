@@ -4,13 +4,13 @@
 //! Found keys are remembered for a moment; a change of any key through this process voids all of
 //! that before its caller is answered, one made by the command line is seen within a second.
 
-use parking_lot::{Mutex, RwLock};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::http::header::AUTHORIZATION;
 use axum::http::{HeaderMap, Method};
+use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::key::{Key, find_key};
@@ -23,7 +23,7 @@ use crate::ids::ApiKeyId;
 /// How long a found key is believed without looking again, milliseconds: the longest that a
 /// revocation by the command line, another process, can go unseen.
 const BELIEVE_MS: i64 = 1000;
-/// Keys remembered at the most.
+/// Keys remembered at most.
 const REMEMBER: usize = 10_000;
 
 /// The credential check, with its memory.

@@ -66,11 +66,9 @@ pub fn hash(secret: &str) -> [u8; 32] {
 /// What a key is, as the request sees it.
 #[derive(Debug)]
 pub struct Key {
-    /// The key's row.
     pub id: ApiKeyId,
     /// The one organization it belongs to.
     pub tenant_id: TenantId,
-    /// That organization's slug.
     pub tenant_slug: String,
     /// The only workspace it reaches; `None` = all.
     pub workspace_id: Option<WorkspaceId>,
@@ -112,9 +110,6 @@ impl Key {
 }
 
 /// The active key whose secret has this hash; it may have expired.
-///
-/// # Errors
-/// When the store fails.
 pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
     let found = tx
         .row(

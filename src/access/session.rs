@@ -7,7 +7,7 @@
 //! * `SameSite=Strict` keeps the cookie out of what other sites send. Beyond that a request that is
 //!   known by its cookie only must carry [`HEADER`], which another site's page cannot add without a
 //!   preflight that is never granted, and a change must carry an `Origin` equal to its `Host`.
-//! * Wrong keys cost an address a growing delay, a minute at the most; the right key passes all the same.
+//! * Wrong keys cost an address a growing delay, a minute at most; the right key passes all the same.
 
 use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method};
@@ -33,9 +33,9 @@ const COOKIE_NAME_TLS: &str = "__Host-workspaced_session";
 const IDLE_MS: i64 = 12 * HOUR_MS;
 /// How long it lasts however much it is used.
 pub const WHOLE_MS: i64 = 7 * DAY_MS;
-/// A use is written down at the most this often.
+/// A use is written down at most this often.
 const TOUCH_MS: i64 = 10 * 60_000;
-/// Sessions of one key at the most; the oldest go.
+/// Sessions of one key at most; the oldest go.
 const PER_KEY: i64 = 50;
 
 // ---------------------------------------------------------------------------------------------
@@ -103,9 +103,6 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 }
 
 /// The key behind a live session, and when the session ends.
-///
-/// # Errors
-/// When the store fails.
 pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
     Ok(tx.row(
         "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
@@ -166,9 +163,6 @@ fn over() -> Error {
 }
 
 /// Forgets sessions that are over; at most `limit` a pass. Returns how many went.
-///
-/// # Errors
-/// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     Ok(tx.run(
         "DELETE FROM sessions WHERE token_hash IN

@@ -9,7 +9,6 @@
 //!
 //! An address of version 6 counts as its /64, which one customer of a provider has for himself.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
@@ -23,6 +22,7 @@ use governor::nanos::Nanos;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use ipnet::IpNet;
+use parking_lot::Mutex;
 
 use super::key::Key;
 use crate::clock::Ticks;
@@ -40,7 +40,6 @@ type Limiter<K> = RateLimiter<K, HashMapStateStore<K>, Ticks, NoOpMiddleware<Nan
 /// All the buckets.
 pub struct Throttle {
     clock: Ticks,
-    /// Off: development mode.
     off: bool,
     default_rpm: Option<NonZeroU32>,
     /// By requests a minute: keys with the same limit share a table, not a bucket.

@@ -1,15 +1,16 @@
 //! Wrong keys at the sign-in cost an address a growing delay, a minute at most; the right key passes
 //! all the same.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
+
+use parking_lot::Mutex;
 
 use super::throttle::neighbourhood;
 use crate::clock::{HOUR_MS, Timestamp};
 use crate::error::{Error, Result};
 
-/// Addresses that are remembered at the most; the one that failed longest ago makes room.
+/// Addresses that are remembered at most; the one that failed longest ago makes room.
 const ADDRESSES: usize = 4096;
 /// Wrong keys of one address that cost nothing.
 const FREE: u32 = 5;

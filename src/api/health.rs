@@ -18,7 +18,7 @@ use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::store::Fault;
 
-/// The disk is asked at the most this often, microseconds: nobody needs a key to ask.
+/// The disk is asked at most this often, microseconds: nobody needs a key to ask.
 const FRESH_US: u64 = 1_000_000;
 /// A write that takes longer than this is no write.
 const PATIENCE: Duration = Duration::from_secs(5);

@@ -23,11 +23,10 @@ use crate::{api_keys, audit, dev};
 
 /// One kind of background work.
 pub struct Job {
-    /// For the log.
     pub name: &'static str,
     /// At least this often, milliseconds.
     pub every_ms: i64,
-    /// What one pass does at the most, so that requests get their turn between two.
+    /// What one pass does at most, so that requests get their turn between two.
     pub batch: u32,
     /// Deletes what is old by the clock, and so waits until that has been believable for a while.
     pub deletes: bool,

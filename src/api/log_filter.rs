@@ -1,12 +1,11 @@
 //! What is logged, changed while the service runs.
 
-use parking_lot::Mutex;
-use std::sync::Arc;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::filter::Targets;
 use utoipa::ToSchema;

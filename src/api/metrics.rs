@@ -3,12 +3,12 @@
 //! Requests are counted by the route's template, never by its path: a label per id would grow for
 //! ever. What can be read off the state (computers, queue, files) is read when it is asked for.
 
-use parking_lot::Mutex;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
+use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -212,9 +212,6 @@ impl Metrics {
     }
 
     /// All of it in the text format; what is not counted as it happens is looked up now.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub async fn text(&self, store: &Store, streams: &Streams, outbox: &Outbox) -> Result<String> {
         let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
         let (counts, waiting): (Vec<(String, i64)>, i64) = store

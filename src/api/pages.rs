@@ -4,7 +4,6 @@
 //! is compressed once, at its first use, and has a strong ETag, so that a browser asks again every
 //! time (`no-cache`) and is told "not modified" in a few bytes.
 
-use data_encoding::HEXLOWER;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
@@ -19,15 +18,14 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 use axum::routing::get;
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
 
 use crate::api::app::App;
-use crate::api::health;
-use crate::api::openapi;
-use crate::api::sign_in;
+use crate::api::{health, openapi, sign_in};
 use crate::error::Error;
 
 #[derive(RustEmbed)]

@@ -28,7 +28,6 @@ use crate::{
 
 /// One endpoint.
 pub struct Route {
-    /// The method.
     pub method: Method,
     /// The path below [`BASE`](crate::rules::hosted::BASE), in the syntax of both axum and OpenAPI.
     pub path: &'static str,

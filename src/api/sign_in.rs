@@ -1,12 +1,13 @@
 //! `/admin/session`: signing in to the admin page, and out.
 
+use axum::http::header::{CACHE_CONTROL, ORIGIN};
+use axum::response::IntoResponse;
+
 use super::app::App;
 use crate::access::key::hash;
 use crate::access::session::{
     HEADER, WHOLE_MS, check_origin, cookie, find, set_cookie, start, token_hash,
 };
-use axum::http::header::{CACHE_CONTROL, ORIGIN};
-use axum::response::IntoResponse;
 
 /// Bytes of a sign-in body that are read.
 const MAX_BODY: usize = 4096;

@@ -19,8 +19,7 @@ use crate::limits;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use crate::store;
-use crate::store::Tx;
+use crate::store::{self, Tx};
 use crate::usage::ledger::tariff;
 
 /// Rows of each list of an overview.

@@ -1,7 +1,5 @@
 //! The endpoints.
 
-use crate::access::key::KeyType;
-use crate::access::key::hash;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -9,18 +7,17 @@ use axum::response::Response;
 use super::rows::*;
 use super::types::*;
 use crate::access::caller::Caller;
-use crate::access::key::Key;
+use crate::access::key::{Key, KeyType, hash};
 use crate::access::scopes::covers;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::NoBody;
-use crate::http::{List, Mutation, PageQuery, Params, PathId, Reply};
+use crate::http::{List, Mutation, NoBody, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
-use crate::json::Patch;
+use crate::json::{self, Patch};
 use crate::rules::text;
 use crate::store::WriteTx;
-use crate::{json, workspaces};
+use crate::workspaces;
 
 /// Scopes of a form that a scope can have: `*`, `area:verb`, `area:*`.
 fn check_scopes(fields: &mut Fields, scopes: &[String]) {

@@ -7,8 +7,7 @@ use rusqlite::{OptionalExtension, named_params};
 use super::types::*;
 use crate::access::caller::Caller;
 use crate::access::key::{DEV_KEY, KeyType, hash};
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId};
@@ -35,9 +34,6 @@ pub(super) fn new_secret(tx: &WriteTx<'_>, key_type: KeyType) -> Result<String> 
 }
 
 /// Makes a key.
-///
-/// # Errors
-/// When the store fails.
 pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyView> {
     let secret = match new.fixed {
         Some(fixed) => fixed.to_owned(),
@@ -96,9 +92,6 @@ pub(super) fn find(tx: &Tx<'_>, caller: &Caller, id: ApiKeyId) -> Result<KeyView
 }
 
 /// The fixed key of development mode: there in it, gone outside it.
-///
-/// # Errors
-/// When the store fails.
 pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> {
     let there: bool = tx.query_row(
         "SELECT EXISTS (SELECT 1 FROM api_keys WHERE secret_hash = ?1)",
@@ -127,9 +120,6 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
 }
 
 /// Writes down when keys were last used.
-///
-/// # Errors
-/// When the store fails.
 pub fn record_uses(tx: &WriteTx<'_>, uses: &HashMap<ApiKeyId, Timestamp>) -> Result<()> {
     let mut statement = tx.prepare_cached(
         "UPDATE api_keys SET last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2",
@@ -141,9 +131,6 @@ pub fn record_uses(tx: &WriteTx<'_>, uses: &HashMap<ApiKeyId, Timestamp>) -> Res
 }
 
 /// The keys of an organization, oldest first; for the command line.
-///
-/// # Errors
-/// When the store fails.
 pub fn all(tx: &Tx<'_>, tenant: Option<TenantId>) -> Result<Vec<KeyView>> {
     let mut statement = tx.prepare(
         "SELECT * FROM api_keys WHERE status <> 'revoked' AND (?1 IS NULL OR tenant_id = ?1) ORDER BY created_at, id",

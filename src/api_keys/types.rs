@@ -7,12 +7,11 @@ use utoipa::ToSchema;
 use crate::access::key::KeyType;
 use crate::clock::Timestamp;
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
-use crate::json;
-use crate::json::Patch;
+use crate::json::{self, Patch};
 
 /// Characters at the beginning of a secret that may be shown, to tell keys apart.
 pub(super) const PREFIX: usize = 12;
-/// Scopes on one key at the most.
+/// Scopes on one key at most.
 pub(super) const MAX_SCOPES: usize = 50;
 
 /// An API key, without its secret.
@@ -200,7 +199,6 @@ pub enum Switch {
 
 /// A key to be made.
 pub struct NewKey {
-    /// Display name.
     pub name: String,
     /// What it is for.
     pub key_type: KeyType,
@@ -208,15 +206,12 @@ pub struct NewKey {
     pub operator: bool,
     /// Empty = everything within reach.
     pub scopes: Vec<String>,
-    /// The only workspace.
     pub workspace_id: Option<WorkspaceId>,
     /// The only end user.
     pub external_user_id: Option<String>,
     /// What it is made for.
     pub purpose: Option<String>,
-    /// Requests a minute.
     pub rate_limit_rpm: Option<i64>,
-    /// When it ends.
     pub expires_at: Option<Timestamp>,
     /// This secret instead of a random one: the fixed key of development mode.
     pub fixed: Option<&'static str>,

@@ -4,16 +4,14 @@ use clap::{Args, Subcommand};
 
 use super::{Failure, with_store};
 use crate::access::key::KeyType;
-use crate::api_keys;
-use crate::api_keys::NewKey;
+use crate::api_keys::{self, NewKey};
 use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::Fields;
 use crate::ids::{ApiKeyId, TenantId, parse_uuid};
 use crate::rules::config::{ConfigFile, DataArgs};
-use crate::rules::text;
-use crate::rules::text::printable;
+use crate::rules::text::{self, printable};
 use crate::tenants;
 
 #[derive(Subcommand)]

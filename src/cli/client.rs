@@ -59,7 +59,7 @@ pub(super) enum WsCommand {
         client: ClientArgs,
         /// Id, slug, or external:YOUR-ID
         workspace: String,
-        /// Computers at the most
+        /// Computers at most
         #[arg(long, value_name = "N|none")]
         max_computers: Option<String>,
         /// Largest size: small, medium, large

@@ -1,17 +1,16 @@
 //! `backup`, `restore` and `check`: the database as a file.
 
-use crate::error::Error;
-use crate::usage::ledger::verify::verify;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
 use super::Failure;
 use crate::clock::{Clock, Timestamp};
+use crate::error::Error;
 use crate::rules::config::DataArgs;
-use crate::store;
-use crate::store::Target;
+use crate::store::{self, Target};
 use crate::tenants;
+use crate::usage::ledger::verify::verify;
 
 #[derive(Subcommand)]
 pub(super) enum FilesCommand {

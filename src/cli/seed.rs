@@ -11,8 +11,7 @@ use super::{Failure, with_store};
 use crate::api::app::App;
 use crate::clock::Clock;
 use crate::db::Store;
-use crate::dev;
-use crate::dev::{Seeded, scenario};
+use crate::dev::{self, Seeded, scenario};
 use crate::rules::config::{Config, ConfigFile, DataArgs};
 use crate::store;
 

@@ -1,6 +1,5 @@
 //! Changing a computer: name and manners, size, place; and the end of it.
 
-use crate::http::NoBody;
 use std::collections::BTreeSet;
 
 use axum::Json;
@@ -19,19 +18,15 @@ use crate::audit::Actor;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, PathId, Reply};
+use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
-use crate::json::Object;
-use crate::json::Patch;
-use crate::limits;
-use crate::limits::Growth;
-use crate::projects;
-use crate::projects::Project;
+use crate::json::{Object, Patch};
+use crate::limits::{self, Growth};
+use crate::projects::{self, Project};
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::store::TURN;
-use crate::store::WriteTx;
+use crate::store::{TURN, WriteTx};
 use crate::usage::ledger::attribution;
 use crate::workspaces;
 
@@ -423,9 +418,6 @@ pub fn follow_project(
 }
 
 /// Takes computers of a project to the workspace that it is in. Returns whether some are left.
-///
-/// # Errors
-/// When the store fails.
 pub fn follow(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -502,9 +494,6 @@ fn destroy(
 }
 
 /// Deletes computers of a workspace. Returns whether some are left.
-///
-/// # Errors
-/// When the store fails.
 pub fn delete_some(
     tx: &WriteTx<'_>,
     fleet: &Fleet,

@@ -16,10 +16,8 @@ use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
-use crate::limits;
-use crate::limits::Growth;
-use crate::projects;
-use crate::projects::Project;
+use crate::limits::{self, Growth};
+use crate::projects::{self, Project};
 use crate::rules::config::ConfigFile;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
@@ -28,7 +26,7 @@ use crate::store::{Tx, WriteTx};
 use crate::workspaces;
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
-/// Apps on one computer at the most.
+/// Apps on one computer at most.
 const MAX_APPS: usize = 100;
 
 /// `POST /computers`. Workspace and project may each be named in one of several ways
@@ -505,7 +503,7 @@ fn host_label(tx: &Tx<'_>, caller: &Caller, slug: &str, id: ComputerId) -> Resul
     Ok(cut(slug, &hex))
 }
 
-/// `slug-suffix` as one DNS label, 63 characters at the most.
+/// `slug-suffix` as one DNS label, 63 characters at most.
 fn cut(slug: &str, suffix: &str) -> String {
     let room = (62 - suffix.len()).min(slug.len());
     format!("{}-{suffix}", slug[..room].trim_end_matches('-'))

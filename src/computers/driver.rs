@@ -15,9 +15,6 @@ use crate::store::Tx;
 /// transaction of the change, so it must not wait for anything outside.
 pub trait Driver: Send + Sync {
     /// When a computer that came to its status at `at` goes on, where it would at `due`.
-    ///
-    /// # Errors
-    /// When the store fails.
     fn delay(
         &self,
         tx: &Tx<'_>,
@@ -48,7 +45,6 @@ impl Driver for Simulated {
 pub struct Fleet {
     /// Delays, ceilings, the base domain.
     pub config: Arc<Config>,
-    /// Sizes, rates, templates.
     pub catalog: Arc<Catalog>,
     /// What goes on by itself.
     pub driver: Arc<dyn Driver>,

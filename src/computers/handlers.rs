@@ -1,31 +1,21 @@
 //! Reading computers.
 
-use super::rows::SELECT;
-use super::rows::find;
-use super::types::{Computer, Filter};
-use crate::access::caller::Caller;
-use crate::computers::Fleet;
-use crate::computers::Record;
-use crate::db::Store;
-use crate::error::Error;
-use crate::error::Result;
-use crate::http::List;
-use crate::http::Page;
-use crate::http::PageQuery;
-use crate::http::Params;
-use crate::http::PathId;
-use crate::http::Room;
-use crate::http::id_param;
-use crate::ids::ComputerId;
-use crate::ids::ProjectId;
-use crate::ids::WorkspaceId;
-use crate::projects;
-use crate::store::Tx;
-use crate::workspaces;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
-use std::sync::Arc;
+
+use super::rows::{SELECT, find};
+use super::types::{Computer, Filter};
+use crate::access::caller::Caller;
+use crate::computers::{Fleet, Record};
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::http::{List, Page, PageQuery, Params, PathId, Room, id_param};
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::store::Tx;
+use crate::{projects, workspaces};
 
 /// `GET /computers/{id}`
 pub async fn show(

@@ -5,7 +5,6 @@
 //! there, *dated at that instant*. So a transition or an auto-stop that fell due while the service
 //! was down is caught up at the next start as if it had been up.
 
-use crate::http::NoBody;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
@@ -13,12 +12,11 @@ use serde_json::json;
 
 use super::{Moved, Record, changed, find};
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::error::{Error, Result};
-use crate::http::{Mutation, PathId, Reply};
+use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json;
 use crate::rules::status::Status;
@@ -33,16 +31,12 @@ pub struct Change<'a> {
     pub kind: &'static str,
     /// When; moved up to the computer's last event if the clock has stepped back.
     pub at: Timestamp,
-    /// Who.
     pub actor: Actor<'a>,
 }
 
 impl Change<'_> {
     /// Takes a computer from `before` to `after`; `None` before a creation. Where the status
     /// changes, the instants that go with it and what the driver does next are set here.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub fn apply(
         self,
         tx: &WriteTx<'_>,
@@ -189,9 +183,6 @@ pub(super) fn record(
 
 /// Takes computers whose instant has come to where they are going, in the order in which they fell
 /// due, at most `limit` of them. Returns how many; 0 = nothing is due.
-///
-/// # Errors
-/// When the store fails.
 pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
     for done in 0..limit {
         let next: Option<(ComputerId, Timestamp)> = tx
@@ -210,9 +201,6 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
 }
 
 /// Lets happen what has fallen due, of all computers: before a change that concerns many of them.
-///
-/// # Errors
-/// When the store fails.
 pub fn catch_up(tx: &WriteTx<'_>, fleet: &Fleet) -> Result<()> {
     while run_due(tx, fleet, 100)? > 0 {}
     Ok(())
@@ -272,9 +260,6 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
 
 /// Brings the row of a computer that an agent outside reports about to what its events say holds now.
 /// A report that is dated ahead of the clock is taken up when its instant has come.
-///
-/// # Errors
-/// When the store fails.
 pub fn follow_events(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
@@ -372,9 +357,6 @@ fn possible_place(
 
 /// Switches a computer on or off as its user would; one that is already there, on its way, or moved
 /// by an agent outside stays as it is. Returns whether anything was done.
-///
-/// # Errors
-/// When the store fails.
 pub fn drive(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, on: bool) -> Result<bool> {
     let Some(before) = super::load(tx, id)?.filter(|c| !c.external_driver) else {
         return Ok(false);
@@ -398,9 +380,6 @@ pub fn drive(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, on: bool) -> Resul
 }
 
 /// When [`run_due`] next has something to do.
-///
-/// # Errors
-/// When the store fails.
 pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT due_at FROM computers WHERE due_at IS NOT NULL ORDER BY due_at LIMIT 1";
     Ok(tx.row(sql, [], |row| row.get(0)).optional()?)

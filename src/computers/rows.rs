@@ -1,41 +1,31 @@
 //! Computers as the store has them: look-ups, and the order in which they are permitted.
 
-use crate::access::caller::Caller;
-use crate::clock::Timestamp;
-use crate::domains;
-use crate::error::Error;
-use crate::error::Result;
-use crate::ids::ComputerId;
-use crate::ids::ProjectId;
-use crate::ids::TenantId;
-use crate::ids::WorkspaceId;
-use crate::json::Object;
-use crate::rules::size::Size;
-use crate::rules::status::Status;
-use crate::store::Tx;
-use crate::store::{Columns, columns};
 use std::sync::LazyLock;
 
 use rusqlite::{OptionalExtension, Row};
 
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::domains;
+use crate::error::{Error, Result};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::json::Object;
+use crate::rules::size::Size;
+use crate::rules::status::Status;
+use crate::store::{Columns, Tx, columns};
+
 /// A live computer as the store has it.
 #[derive(Debug, Clone)]
 pub struct Record {
-    /// Its id.
     pub id: ComputerId,
-    /// Whose.
     pub tenant_id: TenantId,
-    /// Where.
     pub workspace_id: WorkspaceId,
-    /// Where.
     pub project_id: ProjectId,
-    /// For people.
     pub name: String,
     /// Label in host names.
     pub slug: String,
     /// What it was made from.
     pub template_type: String,
-    /// Its size.
     pub size: Size,
     /// Where it is in its life.
     pub status: Status,
@@ -116,9 +106,6 @@ pub static SELECT: LazyLock<String> = LazyLock::new(|| {
 // Look-ups
 
 /// The live computer with this id, whoever asks: for the service itself.
-///
-/// # Errors
-/// When the store fails.
 pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Record>> {
     let sql = format!("{} WHERE c.id = ?1 AND c.deleted_at IS NULL", *SELECT);
     Ok(tx

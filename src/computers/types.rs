@@ -1,16 +1,14 @@
 //! Computers as requests and replies show them.
 
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::ids::ComputerId;
-use crate::ids::ProjectId;
-use crate::ids::TenantId;
-use crate::ids::WorkspaceId;
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
 
 /// A computer.
 #[derive(Serialize, ToSchema, Debug, Clone)]

@@ -12,7 +12,7 @@ use crate::clock::{Course, Mode, Stopwatch, Timestamp};
 use crate::error::{Error, Fields, Result};
 use crate::outbox::webhooks::deliver::deliver_due;
 
-/// Instants that one commit passes at the most: readers see the clock move, and the log stays small.
+/// Instants that one commit passes at most: readers see the clock move, and the log stays small.
 const PER_COMMIT: usize = 2000;
 /// How long one request waits for receivers of webhooks; what they have not taken by then is sent after
 /// the clock has moved.

@@ -4,10 +4,10 @@
 //! Only names are kept, never values, and only so many of them: an application may be hostile. Of a
 //! path that is not there, what stands in the place of a name and looks like one is taken for one.
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::BTreeMap;
 
 use axum::http::{Method, StatusCode};
+use parking_lot::{Mutex, MutexGuard};
 use serde::Serialize;
 
 use super::differences;
@@ -16,11 +16,11 @@ use crate::http::{Known, NamedIn, Treatment, Used};
 use crate::ids::parse_uuid;
 use crate::rules::hosted::{BASE, other_product};
 
-/// Routes that are not there, at the most.
+/// Routes that are not there, at most.
 const UNKNOWN_ROUTES: usize = 200;
-/// Names of one route that it does not know, at the most.
+/// Names of one route that it does not know, at most.
 const UNKNOWN_NAMES: usize = 100;
-/// Clients at the most.
+/// Clients at most.
 const CLIENTS: usize = 50;
 /// Characters of a client's name.
 const CLIENT: usize = 100;

@@ -1,5 +1,16 @@
 //! What the emulator holds over a running service, and which requests it listens to.
 
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{FromRequest, Request};
+use axum::http::header::{HOST, ORIGIN};
+use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version};
+use data_encoding::HEXLOWER;
+use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
+use subtle::ConstantTimeEq;
+
 use super::compat::Compat;
 use super::faults::Faults;
 use crate::access::auth::Auth;
@@ -11,15 +22,6 @@ use crate::error::{Error, Result};
 use crate::http::{Known, MAX_BODY, Recorder, Used, body_patience, from_json, read_body};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
-use axum::extract::{FromRequest, Request};
-use axum::http::header::{HOST, ORIGIN};
-use axum::http::{HeaderMap, HeaderValue, Method, Uri, Version};
-use data_encoding::HEXLOWER;
-use parking_lot::Mutex;
-use serde::de::DeserializeOwned;
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
-use subtle::ConstantTimeEq;
 
 /// The emulator over a running service. Cheap to clone.
 #[derive(Clone)]

@@ -3,15 +3,12 @@
 //! The token is made at the start, 256 random bits, and good for one visit. It is not asked for a
 //! key: it is one.
 
-use crate::access::key::hash;
-
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::emulator::{Emulator, check_site};
-use crate::access::key::DEV_KEY;
-use crate::access::key::find_key;
+use crate::access::key::{DEV_KEY, find_key, hash};
 use crate::access::session;
 use crate::error::{Error, Result};
 

@@ -32,7 +32,6 @@ mod simulation;
 mod snapshots;
 mod state;
 
-use crate::error::{Error, Result};
 use axum::extract::{Request, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue, Method};
@@ -40,6 +39,8 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
+
+use crate::error::{Error, Result};
 
 pub use emulator::Emulator;
 use emulator::check_site;

@@ -23,7 +23,6 @@ pub struct Scenario {
     pub about: String,
     /// Name of the organization.
     pub organization: String,
-    /// Its slug.
     pub slug: String,
     /// Whole credits that it starts with.
     #[serde(default)]
@@ -39,7 +38,6 @@ pub struct Scenario {
     /// When computers go on and off, by name; `rhythm` of a computer names one of them.
     #[serde(default)]
     pub rhythms: BTreeMap<String, Rhythm>,
-    /// The customers.
     #[serde(default)]
     pub workspaces: Vec<Workspace>,
 }
@@ -50,7 +48,6 @@ pub struct Scenario {
 pub struct Rhythm {
     /// `daily`, or days and ranges: `mon-fri`, `sat`, `mon,wed,fri`.
     pub days: Days,
-    /// `HH:MM`.
     pub from: Clock,
     /// `HH:MM`; of the next day when not after `from`. Left out, the auto-stop decides.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -86,19 +83,16 @@ pub struct Workspace {
     /// Idle seconds after which its computers stop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auto_stop_seconds: Option<i64>,
-    /// Its preview domain.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
     /// How many of the domain's two records are in place.
     #[serde(skip_serializing_if = "is_zero")]
     pub domain_records: usize,
-    /// Its projects.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub projects: Vec<String>,
     /// The organization's own data about it.
     #[serde(skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
-    /// Its computers.
     pub computers: Vec<Computer>,
 }
 
@@ -117,7 +111,6 @@ pub struct Computer {
     /// Its size; the workspace's default if left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub size: Option<Size>,
-    /// Its template.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
     /// When it runs. Without a rhythm it runs from the beginning, until somebody stops it.
@@ -262,9 +255,9 @@ fn text<S: Serializer>(at: &Timestamp, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(&at.rfc3339_ms())
 }
 
-/// Days of a scenario at the most: ten years.
+/// Days of a scenario at most: ten years.
 const MAX_DAYS: u32 = 3660;
-/// Computers of a scenario at the most.
+/// Computers of a scenario at most.
 const MAX_COMPUTERS: u32 = 10_000;
 
 impl Scenario {

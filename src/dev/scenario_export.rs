@@ -17,9 +17,6 @@ use crate::store::Tx;
 ///
 /// What a file cannot say is left out: keys, corrections, the audit log, what outside agents
 /// reported. A computer that moved is told where it is now.
-///
-/// # Errors
-/// When the store fails.
 pub fn save(tx: &Tx<'_>, tenant: TenantId) -> Result<String> {
     let (organization, slug, credits, start) = tx.query_row(
         "SELECT name, slug, credits_granted, created_at FROM tenants WHERE id = ?1",

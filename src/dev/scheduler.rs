@@ -26,9 +26,6 @@ pub struct Progress {
 /// `limit` instants of it. Transitions and auto-stops, changes of prices, and what the scenario's
 /// people do; of those at the same instant in this order. With `stop_to_send` it ends where something
 /// is to be sent to a webhook, be it a retry or what has just happened.
-///
-/// # Errors
-/// When the store fails.
 pub fn run(
     tx: &WriteTx<'_>,
     dev: &Emulator,

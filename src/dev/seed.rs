@@ -2,27 +2,23 @@
 //! seed: the same bytes on every machine.
 
 use super::emulator::Emulator;
-use super::scenario::{Computer, Scenario, Workspace};
+use super::scenario::{self, Computer, Scenario, Workspace};
+use super::scheduler;
 use super::state::{self, Kept};
-use super::{scenario, scheduler};
 use crate::access::caller::Caller;
-use crate::access::key::DEV_KEY;
-use crate::access::key::find_key;
-use crate::access::key::hash;
+use crate::access::key::{DEV_KEY, find_key, hash};
 use crate::api_keys::NewKey;
 use crate::audit::Actor;
 use crate::clock::{Course, DAY_MS, Mode, Timestamp};
-use crate::computers;
 use crate::computers::create::{Create, create_computer};
 use crate::computers::lifecycle::Change;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;
-use crate::json::Object;
-use crate::json::Patch;
+use crate::json::{Object, Patch};
 use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{IdSource, WriteTx};
-use crate::{domains, projects, tenants, workspaces};
+use crate::{computers, domains, projects, tenants, workspaces};
 
 /// What was made.
 #[derive(Debug, PartialEq, Eq)]
@@ -31,7 +27,6 @@ pub struct Seeded {
     pub workspaces: i64,
     /// Computers that are there at the end.
     pub computers: i64,
-    /// Compute events.
     pub events: i64,
     /// The scenario's end, which is where a driven clock begins.
     pub end: Timestamp,

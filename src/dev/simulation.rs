@@ -150,9 +150,6 @@ fn session(
 }
 
 /// The job: what the scenario's people have done since the last time, while the clock runs.
-///
-/// # Errors
-/// When the store fails.
 pub fn live(tx: &WriteTx<'_>, dev: &Emulator) -> Result<usize> {
     if !dev.fleet.config.virtual_clock {
         return Ok(0);

@@ -21,14 +21,13 @@ use super::state;
 use crate::clock::{Course, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store;
-use crate::store::Signals;
+use crate::store::{self, Signals};
 
 /// The snapshot that is taken of what was seeded.
 pub const SEED: &str = "seed";
 /// Not a snapshot: a new installation.
 const EMPTY: &str = "empty";
-/// Snapshots of one installation at the most: each is as large as the database.
+/// Snapshots of one installation at most: each is as large as the database.
 const MOST: usize = 100;
 
 /// How often a copy waits for another process that is writing.

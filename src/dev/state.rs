@@ -93,9 +93,6 @@ pub(super) fn keep_simulated_until(tx: &WriteTx<'_>, to: Timestamp) -> Result<()
 
 /// At the start: puts the store's clock where it stood, where one was kept. Otherwise it goes with
 /// the wall clock, or stands still with `frozen`.
-///
-/// # Errors
-/// When the store fails.
 pub fn resume(store: &Store, frozen: bool) -> Result<()> {
     let kept = store.read_blocking(|tx| course(tx))?;
     let clock = store.clock();
@@ -111,9 +108,6 @@ pub(super) fn first_course(clock: &Clock, frozen: bool) -> Course {
 }
 
 /// From where it stands, the clock runs at a speed.
-///
-/// # Errors
-/// When the store fails.
 pub fn set_pace(store: &Store, speed: u32) -> Result<()> {
     let clock = store.clock().clone();
     clock.steer(Course::new(Mode::Running, clock.now(), speed));
@@ -125,9 +119,6 @@ pub fn set_pace(store: &Store, speed: u32) -> Result<()> {
 }
 
 /// At the end: keeps where the clock stands, if it ever was driven.
-///
-/// # Errors
-/// When the store fails.
 pub async fn keep(store: &Store) -> Result<()> {
     let clock = store.clock().clone();
     let Some(course) = clock.course() else {

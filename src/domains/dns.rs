@@ -171,7 +171,7 @@ impl Dns {
     }
 
     /// Looks for the records that `domain` needs to lead to `target`. `random` makes the names
-    /// that are asked for; it must be new for every check. Takes ten seconds at the most once it
+    /// that are asked for; it must be new for every check. Takes ten seconds at most once it
     /// is this check's turn.
     ///
     /// # Errors

@@ -1,9 +1,7 @@
 //! Setting, clearing and verifying the domain of a level, and the endpoints that do so.
 
-use crate::db::Store;
-use crate::domains::DomainStatus;
-use crate::domains::Scope;
-use crate::rules::host::normalize_host;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -12,24 +10,21 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
-use crate::clock::Timestamp;
-use crate::error::{Error, Result, TAKEN};
-use crate::http::NoBody;
-use crate::http::{Mutation, PathId, Reply};
-use crate::ids::{ProjectId, TenantId, WorkspaceId};
-use crate::json;
-use crate::rules::config::Config;
-use crate::store::{Tx, WriteTx};
-use crate::{projects, workspaces};
-use std::sync::Arc;
-
 use super::dns::{Dns, DnsRecord};
 use super::rows::forget;
 use super::status::{self, Own, Source, State as Known};
-use crate::rules::host;
+use crate::access::caller::Caller;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::Timestamp;
+use crate::db::Store;
+use crate::domains::{DomainStatus, Scope};
+use crate::error::{Error, Result, TAKEN};
+use crate::http::{Mutation, NoBody, PathId, Reply};
+use crate::ids::{ProjectId, TenantId, WorkspaceId};
+use crate::rules::config::Config;
+use crate::rules::host::{self, normalize_host};
+use crate::store::{Tx, WriteTx};
+use crate::{json, projects, workspaces};
 
 /// What the endpoints need of the service.
 #[derive(Clone)]

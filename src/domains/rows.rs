@@ -13,9 +13,6 @@ pub const OF_COMPUTER: &str = "COALESCE(
     (SELECT domain FROM preview_domains WHERE scope = 'organization' AND owner_id = c.tenant_id))";
 
 /// Removes the domain of an owner that is deleted.
-///
-/// # Errors
-/// When the store fails.
 pub fn forget(tx: &WriteTx<'_>, scope: Scope, owner: Uuid) -> Result<()> {
     tx.run(
         "DELETE FROM preview_domains WHERE scope = ?1 AND owner_id = ?2",

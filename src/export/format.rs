@@ -22,21 +22,16 @@ pub const FORMAT: u32 = 1;
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Line {
-    /// What this is.
     Capsule(Head),
     /// The workspace with its settings.
     Workspace(Box<Workspace>),
-    /// A project.
     Project(Project),
-    /// A computer.
     Computer(Box<Computer>),
     /// The preview domain of the workspace or of a project.
     PreviewDomain(PreviewDomain),
-    /// A compute event.
     Event(ExportedEvent),
     /// A row of the audit log.
     Audit(Box<Audit>),
-    /// The sums.
     End(End),
 }
 
@@ -44,15 +39,12 @@ pub enum Line {
 #[derive(Serialize, Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct Head {
-    /// [`FORMAT`].
     pub format: u32,
     /// Version of the schema that it was read from.
     pub schema: i64,
-    /// Program and version.
     pub made_by: String,
     /// The instant that the capsule shows.
     pub exported_at: i64,
-    /// The workspace.
     pub workspace_id: WorkspaceId,
     /// Slug of the organization that it comes from; for people.
     pub organization: String,
@@ -131,7 +123,6 @@ pub struct Computer {
 pub struct PreviewDomain {
     /// The project; `None` = the workspace itself.
     pub project_id: Option<ProjectId>,
-    /// The host name.
     pub domain: String,
 }
 
@@ -173,7 +164,6 @@ pub struct Rows {
 #[derive(Serialize, Deserialize, Clone, Debug)]
 #[serde(deny_unknown_fields)]
 pub struct End {
-    /// What there is.
     pub rows: Rows,
     /// Everything that the workspace's computers consumed up to the instant of the export.
     pub usage: Consumed,

@@ -1,9 +1,5 @@
 //! The endpoints.
 
-use super::import::Options;
-use super::{CONTENT, read, write};
-use crate::computers::Fleet;
-use crate::http::Kit;
 use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -16,12 +12,14 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
+use super::import::Options;
+use super::{CONTENT, read, write};
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
+use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Params, PathId, Reply, Room, flag};
+use crate::http::{Kit, Mutation, Params, PathId, Reply, Room, flag};
 use crate::ids::WorkspaceId;
 use crate::workspaces;
 

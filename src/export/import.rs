@@ -1,32 +1,26 @@
 //! Writing a capsule into the importing organization: all of it in one transaction, or nothing.
 
-use crate::usage::ledger::transfer::Consumed;
-use serde::Serialize;
 use std::collections::BTreeMap;
-use utoipa::ToSchema;
 
 use rusqlite::{OptionalExtension, named_params};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::format::{Audit, Computer, Project, Rows};
 use super::read::Capsule;
 use super::write::Contents;
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
-use crate::domains;
 use crate::error::{Error, Fields, Result};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
-use crate::json;
-use crate::limits;
 use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::WriteTx;
-use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::ExportedEvent;
-use crate::workspaces;
+use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent};
+use crate::{domains, json, limits, workspaces};
 
 /// [`ImportQuery`], checked.
 pub struct Options {

@@ -13,7 +13,7 @@
 //!   refused. A computer that has moved elsewhere stays behind; what it ran here comes along under an id
 //!   of its own, so that the other workspace can follow with the real one.
 //! * The copy shows the instant of the export. What ran then is stopped in the copy at that instant: the
-//!   original goes on and is billed where it is, so nothing is billed twice and nothing is lost.
+//!   original keeps running and is billed where it is, so nothing is billed twice and nothing is lost.
 //! * The same file again changes nothing, also when the workspace has lived on since.
 pub mod format;
 pub mod handlers;

@@ -1,10 +1,10 @@
 //! Reading a capsule from somebody's hands: bounded, line by line, and nothing in it is believed. What
 //! comes out holds together in itself; whether there is a place for it, the import finds out.
 
-use data_encoding::HEXLOWER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader, Read};
 
+use data_encoding::HEXLOWER;
 use flate2::bufread::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -18,13 +18,12 @@ use crate::rules::config::MAX_CREDITS_PER_HOUR;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::ExportedEvent;
+use crate::usage::ledger::transfer::{self, ExportedEvent};
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
 /// How far the clock that exported may be ahead of ours, milliseconds.
 const SKEW_MS: i64 = 5 * 60_000;
-/// Computers at the most: with the highest price, what they consume in an era stays a 64-bit number.
+/// Computers at most: with the highest price, what they consume in an era stays a 64-bit number.
 const MAX_COMPUTERS: usize = 10_000;
 /// All corrections together, micro-credits.
 const MAX_CORRECTIONS: i64 = 1_000_000_000_000_000_000;

@@ -1,9 +1,9 @@
 //! Reading a workspace into a capsule: everything from one read transaction, which is one snapshot.
 
-use data_encoding::HEXLOWER;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 
+use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rusqlite::{OptionalExtension, Row};
@@ -15,14 +15,11 @@ use super::format::{
 };
 use super::{MAX_BODY, MAX_EVENTS, MAX_LINES, MAX_TEXT};
 use crate::error::{Error, Result};
-use crate::http;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::json;
 use crate::rules::status::Status;
-use crate::store;
-use crate::store::Tx;
-use crate::usage::ledger::transfer;
-use crate::usage::ledger::transfer::ExportedEvent;
+use crate::store::{self, Tx};
+use crate::usage::ledger::transfer::{self, ExportedEvent};
+use crate::{http, json};
 
 /// What a capsule that was written holds.
 pub(super) struct Exported {

@@ -8,7 +8,6 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
-
 use tokio::sync::oneshot;
 
 use crate::error::{Error, Result};
@@ -46,7 +45,7 @@ pub struct Held {
 }
 
 impl Budget {
-    /// A budget of which one organization has `share` at the most.
+    /// A budget of which one organization has `share` at most.
     pub fn new(whole: usize, share: usize) -> Arc<Self> {
         Arc::new(Budget {
             whole,

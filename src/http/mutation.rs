@@ -34,7 +34,6 @@ pub struct Kit {
 /// themselves. Run with [`Mutation::run`] (see [`super::idempotency`]).
 pub struct Mutation<T> {
     store: Store,
-    /// Who asks.
     pub caller: Caller,
     body: Result<T>,
     idempotency: Option<Idempotency>,

@@ -25,9 +25,9 @@ use crate::error::{Fields, Result};
 
 /// How deep schemas are followed: one that contains itself ends somewhere.
 const MAX_DEPTH: usize = 8;
-/// Names of one request that are told apart at the most.
+/// Names of one request that are told apart at most.
 const MAX_NAMES: usize = 500;
-/// Fields that one refusal names at the most.
+/// Fields that one refusal names at most.
 const MAX_NAMES_IN_ERROR: usize = 20;
 /// Characters of an unknown name that are shown.
 const MAX_NAME_CHARS: usize = 64;
@@ -36,7 +36,6 @@ const MIN_SIMILARITY: f64 = 0.8;
 
 /// What a route knows.
 pub struct Known {
-    /// Its method.
     pub method: Method,
     /// Its path below [`BASE`](crate::rules::hosted::BASE).
     pub path: &'static str,
@@ -63,7 +62,6 @@ enum Node {
 pub enum NamedIn {
     /// In the query string.
     Query,
-    /// In the body.
     Body,
 }
 
@@ -71,7 +69,6 @@ pub enum NamedIn {
 #[derive(Serialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 pub enum Treatment {
-    /// It is read.
     Known,
     /// It is accepted for the sake of clients that send it, and has no effect.
     Ignored,

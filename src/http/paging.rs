@@ -87,7 +87,7 @@ pub struct PageQuery {
     /// Another name of `page_size`
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub per_page: Option<String>,
-    /// Rows at the most, 1 to 100; goes with `offset`
+    /// Rows at most, 1 to 100; goes with `offset`
     #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
     pub limit: Option<String>,
     /// Rows to skip
@@ -98,9 +98,8 @@ pub struct PageQuery {
 /// LIMIT and OFFSET of a statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Page {
-    /// Rows at the most; -1 = all.
+    /// Rows at most; -1 = all.
     pub limit: i64,
-    /// Rows to skip.
     pub offset: i64,
     /// The number of the page, where `per_page` was sent.
     pub numbered: Option<i64>,

@@ -1,6 +1,5 @@
 //! Ids in paths, and query strings.
 
-use crate::clock::Timestamp;
 use std::collections::HashSet;
 
 use axum::extract::{FromRequestParts, Path};
@@ -9,6 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
 use crate::ids::parse_uuid;
 

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
-
 use tokio::sync::Notify;
 
 /// All the places.
@@ -174,7 +173,7 @@ mod tests {
         let third = places.take(address(4), false).unwrap();
         assert!(!places.taken().guests.contains_key(&known[0].number));
         third.guest.is_known();
-        // Two each at the most: nobody holds more than the newcomer's own.
+        // Two each at most: nobody holds more than the newcomer's own.
         let fourth = places.take(address(4), false);
         assert!(fourth.is_none_or(|place| places.taken().guests.contains_key(&place.number)));
     }

@@ -133,7 +133,7 @@ impl Room {
         owner: TenantId,
         value: T,
     ) -> Result<Response> {
-        let make = move |mut out: &mut dyn Write| Ok(serde_json::to_writer(&mut out, &value)?);
+        let make = move |out: &mut dyn Write| Ok(serde_json::to_writer(out, &value)?);
         let (body, length) = self.spools.reply(owner, make).await?;
         let mut response = Response::new(body);
         let headers = response.headers_mut();
@@ -167,7 +167,6 @@ impl Room {
 /// Whether a request of a route may read so much that it has to wait for its turn.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Heavy {
-    /// It reads little.
     No,
     /// It may read much.
     Yes,

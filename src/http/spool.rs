@@ -126,7 +126,6 @@ impl Spools {
 pub enum Broken {
     /// It is the client's.
     Body(axum::BoxError),
-    /// It is ours.
     Store(Error),
 }
 
@@ -138,7 +137,6 @@ impl From<Error> for Broken {
 
 /// A body that has come.
 pub enum Received {
-    /// It was short.
     Memory(Bytes),
     /// It waits on disk.
     Disk {
@@ -200,7 +198,7 @@ impl Spool {
         if self.file.is_none() {
             return Ok(self.start.into());
         }
-        self.to_file().map_err(not_kept)?;
+        self.spill().map_err(not_kept)?;
         let Some((mut file, held)) = self.file else {
             return Err(Error::internal("a spool without its file"));
         };
@@ -214,7 +212,7 @@ impl Spool {
         Ok(Body::new(body))
     }
 
-    fn to_file(&mut self) -> io::Result<()> {
+    fn spill(&mut self) -> io::Result<()> {
         if self.file.is_none() {
             let held = self
                 .spools
@@ -233,7 +231,7 @@ impl Spool {
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.start.len() + bytes.len() > MEMORY {
-            self.to_file()?;
+            self.spill()?;
         }
         self.length += bytes.len();
         match &mut self.file {

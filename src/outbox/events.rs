@@ -5,7 +5,6 @@
 //! itself is the queue: nothing is ever skipped, and a client that comes back names the last event
 //! it has seen. A reader that does not keep up is cut, and resumes like any other.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +16,7 @@ use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
@@ -36,9 +36,9 @@ use crate::ids::{ApiKeyId, ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::questions::events as computer_events;
 
-/// Streams of one key at the most.
+/// Streams of one key at most.
 const PER_KEY: usize = 32;
-/// Streams at the most.
+/// Streams at most.
 const ALL: usize = 1024;
 /// Events of one read, and of one write to the connection.
 const BATCH: u32 = 50;
@@ -255,7 +255,7 @@ struct View {
 
 /// What is in the log behind an event.
 struct Found {
-    /// The key or the session is no good any more.
+    /// The key or the session is no longer valid.
     over: bool,
     last: i64,
     more: bool,
@@ -397,6 +397,10 @@ pub async fn stream(
 
 /// `GET /computers/{id}/events`: the compute events behind its usage; its live events for who asks for a
 /// stream, as published clients do under this path.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "each is what one of the two answers needs"
+)]
 pub async fn of_computer(
     State(store): State<Store>,
     State(streams): State<Arc<Streams>>,
@@ -491,7 +495,7 @@ async fn open(
 
 /// Why a stream ends before its reader does.
 enum End {
-    /// The service stops, the reader has left, or its key is no good any more.
+    /// The service stops, the reader has left, or its key is no longer valid.
     Quiet,
     /// The reader does not keep up.
     Slow,

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::http::NoBody;
-use crate::http::id_param;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -15,19 +13,16 @@ use super::types::*;
 use super::unfinished::Unfinished;
 use crate::access::caller::Caller;
 use crate::audit::Actor;
-use crate::computers;
-use crate::computers::Fleet;
+use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room};
+use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room, id_param};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
-use crate::json;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::attribution;
-use crate::workspaces;
-use crate::workspaces::Deleted;
+use crate::workspaces::{self, Deleted};
 
 /// The live projects of the organization, or of one of its workspaces.
 fn list_where(

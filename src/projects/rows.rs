@@ -4,16 +4,14 @@ use rusqlite::{OptionalExtension, named_params, params};
 
 use super::types::*;
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::ConfigFile;
 use crate::rules::text::free_slug;
 use crate::store::{TURN, Tx, WriteTx};
-use crate::workspaces;
-use crate::{domains, limits};
+use crate::{domains, limits, workspaces};
 
 /// The live project with this id, if the caller may touch it.
 ///
@@ -48,9 +46,6 @@ pub(super) fn one(
 }
 
 /// The workspace's project with this slug.
-///
-/// # Errors
-/// When the store fails.
 pub fn find_by_slug(tx: &Tx<'_>, workspace: WorkspaceId, slug: &str) -> Result<Option<Project>> {
     one(
         tx,
@@ -60,9 +55,6 @@ pub fn find_by_slug(tx: &Tx<'_>, workspace: WorkspaceId, slug: &str) -> Result<O
 }
 
 /// The workspace's project with this id of the caller's.
-///
-/// # Errors
-/// When the store fails.
 pub fn find_by_external(
     tx: &Tx<'_>,
     workspace: WorkspaceId,
@@ -76,9 +68,6 @@ pub fn find_by_external(
 }
 
 /// The workspace's automatic project, if it has been needed yet.
-///
-/// # Errors
-/// When the store fails.
 pub fn default_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Option<Project>> {
     one(
         tx,
@@ -89,17 +78,11 @@ pub fn default_of(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Option<Project>
 
 /// A project to be inserted.
 pub struct New<'a> {
-    /// Checked name.
     pub name: &'a str,
-    /// Checked slug.
     pub slug: &'a str,
-    /// Checked external id.
     pub external_project_id: Option<&'a str>,
-    /// Checked description.
     pub description: Option<&'a str>,
-    /// Checked metadata.
     pub metadata: Object,
-    /// The automatic one.
     pub is_default: bool,
 }
 
@@ -210,9 +193,6 @@ pub(super) fn unique(e: rusqlite::Error) -> Error {
 }
 
 /// Deletes projects of a workspace. Returns whether some are left.
-///
-/// # Errors
-/// When the store fails.
 pub fn delete_some(
     tx: &WriteTx<'_>,
     caller: Option<&Caller>,

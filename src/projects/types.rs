@@ -6,8 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
-use crate::json::Object;
-use crate::json::Patch;
+use crate::json::{Object, Patch};
 
 /// A project.
 #[derive(Serialize, ToSchema, Debug, Clone)]

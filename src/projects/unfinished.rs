@@ -8,8 +8,7 @@
 use std::time::Duration;
 
 use crate::access::caller::Caller;
-use crate::computers::Fleet;
-use crate::computers::change;
+use crate::computers::{Fleet, change};
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::{ProjectId, WorkspaceId};
@@ -30,9 +29,6 @@ const BREATHER: Duration = Duration::from_secs(1);
 
 impl Unfinished {
     /// What a service that was killed has left, to be asked once at the start.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub fn all(tx: &Tx<'_>) -> Result<Vec<Unfinished>> {
         let mut moves = tx.prepare(
             "SELECT DISTINCT p.id FROM computers c JOIN projects p ON p.id = c.project_id
@@ -50,9 +46,6 @@ impl Unfinished {
     }
 
     /// One turn. Returns whether something is left.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub fn turn(self, tx: &WriteTx<'_>, fleet: &Fleet, caller: Option<&Caller>) -> Result<bool> {
         match self {
             Unfinished::Move(project) => change::follow(tx, fleet, caller, project),

@@ -1,19 +1,16 @@
 //! What there is to run: sizes with their rates, templates, one region. From the configuration;
 //! nothing here touches the store.
 
-use crate::rules::size::Size;
 use std::collections::BTreeMap;
 
 use crate::rules::config::{ConfigFile, RateChange, SizeConfig};
+use crate::rules::size::Size;
 
 /// The hardware of a size and what an hour of it costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Hardware {
-    /// Virtual CPUs.
     pub vcpus: i64,
-    /// Memory, MB.
     pub memory_mb: i64,
-    /// Disk, GB.
     pub disk_gb: i64,
     /// Credits per hour of running.
     pub rate: i64,

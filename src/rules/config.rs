@@ -237,7 +237,6 @@ pub enum LogFormat {
 /// Everything the service needs to know, checked.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Development mode.
     pub dev: bool,
     /// Names that development mode goes by besides those of loopback.
     pub dev_hosts: Vec<String>,
@@ -255,7 +254,6 @@ pub struct Config {
     pub dns_resolver: Option<SocketAddr>,
     /// Delays of the built-in driver, milliseconds.
     pub delays: Delays,
-    /// Reader threads.
     pub readers: usize,
     /// Sizes, rates, templates, ceilings.
     pub file: ConfigFile,
@@ -265,7 +263,6 @@ pub struct Config {
     pub address_rate_limit: Option<NonZeroU32>,
     /// Who is believed about `X-Forwarded-For`.
     pub trusted_proxies: Vec<IpNet>,
-    /// Connections at once.
     pub max_connections: usize,
     /// How long a request may take.
     pub request_timeout: Duration,
@@ -287,7 +284,6 @@ impl Config {
 /// Which addresses webhooks may lead to, besides public ones.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum WebhookReach {
-    /// None.
     Public,
     /// This machine: development mode.
     Loopback,
@@ -298,7 +294,6 @@ pub enum WebhookReach {
 /// The backups that the service makes.
 #[derive(Clone, Debug)]
 pub struct BackupSettings {
-    /// Their directory.
     pub dir: PathBuf,
     /// Time between two of them; zero = only when asked for.
     pub every: Duration,
@@ -309,11 +304,8 @@ pub struct BackupSettings {
 /// How long the built-in driver takes, milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub struct Delays {
-    /// provisioning → running
     pub provision_ms: i64,
-    /// starting → running
     pub start_ms: i64,
-    /// stopping → stopped
     pub stop_ms: i64,
 }
 
@@ -338,11 +330,8 @@ pub struct ConfigFile {
 #[derive(Deserialize, Clone, Debug, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct SizeConfig {
-    /// Virtual CPUs.
     pub vcpus: Option<u32>,
-    /// Memory, MB.
     pub memory_mb: Option<u32>,
-    /// Disk, GB.
     pub disk_gb: Option<u32>,
     /// Credits per hour of running, 0 to 100,000: beyond that a century of usage would not fit 64 bits.
     pub credits_per_hour: Option<u32>,
@@ -395,7 +384,6 @@ fn instant<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Timestamp, D::Error
 #[derive(Deserialize, Serialize, Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Live workspaces.
     pub max_workspaces: Option<i64>,
     /// Live projects in all workspaces.
     pub max_projects: Option<i64>,

@@ -1,11 +1,10 @@
 //! Names, slugs and other texts that callers choose: what is allowed, and what is derived.
 
-use crate::error::Result;
-use crate::store::Tx;
 use unicode_normalization::UnicodeNormalization;
 
-use crate::error::Fields;
+use crate::error::{Fields, Result};
 use crate::json::Patch;
+use crate::store::Tx;
 
 /// Longest name, in characters.
 pub const MAX_NAME: usize = 120;
@@ -208,9 +207,6 @@ pub fn metadata(fields: &mut Fields, field: &'static str, value: Option<&crate::
 
 /// The first of `slug`, `slug-2`, `slug-3`, ... that no live row of `scope` has. Looks at about
 /// log n of them, so that a thousand of one name do not cost a thousand look-ups.
-///
-/// # Errors
-/// When the store fails.
 pub fn free_slug(
     tx: &Tx<'_>,
     slug: &str,

@@ -1,9 +1,10 @@
 //! What higher floors hand to the store, to be found again inside its write transactions.
 
-use parking_lot::RwLock;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 /// One value of each type.
 #[derive(Default)]

@@ -5,11 +5,11 @@
 //! only then given its name: a file that has its name is complete. `NAME.sha256` beside it is in the
 //! form that `sha256sum --check` reads, and is there before the file is.
 
-use data_encoding::HEXLOWER;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use data_encoding::HEXLOWER;
 use rusqlite::{Connection, OpenFlags};
 use sha2::{Digest, Sha256};
 
@@ -18,7 +18,7 @@ use super::open;
 use super::schema::{APPLICATION_ID, VERSION};
 use crate::clock::Timestamp;
 
-/// Faults of one kind that are listed at the most.
+/// Faults of one kind that are listed at most.
 const FAULTS: usize = 20;
 /// SQLite's virtual machine runs so many steps between two flushes of a growing backup.
 const FLUSH_STEPS: i32 = 50_000;
@@ -43,13 +43,9 @@ pub enum Target {
 /// A backup that is complete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
-    /// The file.
     pub file: PathBuf,
-    /// Its size.
     pub bytes: u64,
-    /// Its SHA-256, hexadecimal.
     pub sha256: String,
-    /// The snapshot's instant.
     pub created_at: Timestamp,
 }
 

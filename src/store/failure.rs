@@ -1,8 +1,7 @@
 //! What can go wrong in the store, in its own words. What a client is told of it is decided above.
 
-use std::fmt;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fmt, io};
 
 /// What can fail of the storage.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -25,7 +24,6 @@ pub enum StoreError {
     Undecided(rusqlite::Error),
     /// A page of the database is damaged: nothing is written any more.
     Damaged,
-    /// What SQLite says.
     Sqlite(rusqlite::Error),
     /// What the file system says of a file.
     Io(io::Error, PathBuf),

@@ -6,7 +6,7 @@
 //! halves take turns. That costs a flush more, and is therefore only done where running the writes takes
 //! long in comparison: on a slow disk everybody shares.
 
-/// Writes that share one commit at the most: bounds how long the first of them waits.
+/// Writes that share one commit at most: bounds how long the first of them waits.
 const MOST: usize = 256;
 
 /// What the writer has seen of its callers and of its disk.

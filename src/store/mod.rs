@@ -34,21 +34,20 @@ mod upgrade;
 mod writer;
 mod writer_cache;
 
-use parking_lot::{Mutex, RwLock};
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 
+use attachments::Attachments;
 use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::{Notify, oneshot, watch};
-
-use attachments::Attachments;
 
 use crate::clock::{Clock, Timestamp};
 
@@ -71,6 +70,9 @@ pub use tx::{Tx, WriteTx};
 /// Rows that one turn of the writer changes. Where there are more, the others follow in turns of their own,
 /// so that nobody else waits for all of them.
 pub const TURN: usize = 50;
+/// Where the result of a job arrives.
+type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
+
 /// How many reads may wait for a reader. Beyond that the server is too busy to promise an answer.
 const READ_QUEUE: usize = 4096;
 /// How many writes may wait for the writer.
@@ -110,7 +112,6 @@ pub struct Signals {
     pub audit: watch::Sender<i64>,
     /// What is known of the storage.
     pub health: Health,
-    /// How commits go.
     pub commits: Commits,
 }
 
@@ -363,7 +364,7 @@ impl<E: Failure> Store<E> {
     }
 
     /// Runs for as long as somebody holds the first of what is returned.
-    fn queue_read<T, F>(&self, f: F) -> Result<(Arc<()>, oneshot::Receiver<Result<T, E>>), E>
+    fn queue_read<T, F>(&self, f: F) -> Result<(Arc<()>, Answer<T, E>), E>
     where
         T: Send + 'static,
         F: FnOnce(&Tx<'_>) -> Result<T, E> + Send + 'static,

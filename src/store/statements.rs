@@ -16,7 +16,6 @@ type Key = (usize, usize);
 /// The statements of one connection.
 pub(super) struct Statements<'c> {
     conn: &'c Connection,
-    /// `None`: in use.
     kept: RefCell<HashMap<Key, Option<Statement<'c>>, FixedState>>,
 }
 

@@ -1,8 +1,7 @@
 //! What a new installation needs.
 
 use crate::access::key::DEV_KEY;
-use crate::api_keys;
-use crate::api_keys::NewKey;
+use crate::api_keys::{self, NewKey};
 use crate::audit::Actor;
 use crate::rules::config::ConfigFile;
 use crate::store::WriteTx;

@@ -1,7 +1,7 @@
 //! The endpoints.
 
-use super::rows::insert;
-use crate::usage::ledger::intervals::credits_spent;
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::response::Response;
@@ -9,11 +9,11 @@ use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::rows::insert;
 use crate::access::caller::Caller;
 use crate::access::key::KeyType;
 use crate::api_keys::{NewKey, NewKeyView};
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::compute::Empty;
 use crate::db::Store;
@@ -24,8 +24,8 @@ use crate::json::Object;
 use crate::rules::config::Config;
 use crate::rules::text;
 use crate::store::Tx;
+use crate::usage::ledger::intervals::credits_spent;
 use crate::{limits, workspaces};
-use std::sync::Arc;
 
 /// What every organization of this server is on.
 const PLAN: &str = "Self-hosted";

@@ -1,9 +1,7 @@
 //! Organizations as the store has them.
 
-use crate::api_keys;
-use crate::api_keys::{NewKey, NewKeyView};
-use crate::audit;
-use crate::audit::{Actor, Entry, NONE};
+use crate::api_keys::{self, NewKey, NewKeyView};
+use crate::audit::{self, Actor, Entry, NONE};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
@@ -13,7 +11,6 @@ use crate::workspaces;
 
 /// A new organization with its default workspace and its first key.
 pub struct NewTenant {
-    /// Its id.
     pub id: TenantId,
     /// The workspace that computers land in when they name none.
     pub default_workspace: WorkspaceId,
@@ -87,11 +84,8 @@ pub fn insert(
 
 /// An organization in the list of the command line.
 pub struct Overview {
-    /// Its id.
     pub id: TenantId,
-    /// Its name.
     pub name: String,
-    /// Its slug.
     pub slug: String,
     /// Workspaces that it has.
     pub workspaces: i64,
@@ -100,9 +94,6 @@ pub struct Overview {
 }
 
 /// All organizations, oldest first.
-///
-/// # Errors
-/// When the store fails.
 pub fn all(tx: &Tx<'_>) -> Result<Vec<Overview>> {
     let mut statement = tx.prepare(
         "SELECT id, name, slug, workspace_count, computer_count FROM tenants ORDER BY created_at, id",

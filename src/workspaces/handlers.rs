@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::http::NoBody;
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -15,17 +14,14 @@ use super::rows::*;
 use super::search::{self, Search};
 use super::types::*;
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{List, Mutation, Page, PageQuery, Params, PathId, Reply, Room, flag};
+use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room, flag};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json;
-use crate::json::Object;
-use crate::json::Patch;
+use crate::json::{self, Object, Patch};
 use crate::projects::unfinished::Unfinished;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;

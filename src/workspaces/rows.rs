@@ -1,18 +1,17 @@
 //! Look-ups and changes of the rows.
 
+use std::sync::LazyLock;
+
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use serde_json::value::RawValue;
-use std::sync::LazyLock;
 
 use super::types::*;
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json;
-use crate::json::Object;
+use crate::json::{self, Object};
 use crate::limits;
 use crate::store::{Tx, WriteTx};
 
@@ -85,25 +84,16 @@ fn find_by(
 }
 
 /// The tenant's workspace with this slug.
-///
-/// # Errors
-/// When the store fails.
 pub fn find_by_slug(tx: &Tx<'_>, tenant: TenantId, slug: &str) -> Result<Option<Record>> {
     find_by(tx, tenant, "slug", slug)
 }
 
 /// The tenant's workspace with this id of the caller's.
-///
-/// # Errors
-/// When the store fails.
 pub fn find_by_external(tx: &Tx<'_>, tenant: TenantId, external: &str) -> Result<Option<Record>> {
     find_by(tx, tenant, "external_workspace_id", external)
 }
 
 /// The tenant's default workspace, which always exists.
-///
-/// # Errors
-/// When the store fails.
 pub fn default_of(tx: &Tx<'_>, tenant: TenantId) -> Result<Record> {
     Ok(tx
         .prepare_cached(&select("w.tenant_id = ?1 AND w.is_default = 1"))?
@@ -112,19 +102,12 @@ pub fn default_of(tx: &Tx<'_>, tenant: TenantId) -> Result<Record> {
 
 /// A workspace to be inserted.
 pub struct New<'a> {
-    /// Whose.
     pub tenant_id: TenantId,
-    /// Checked name.
     pub name: &'a str,
-    /// Checked slug.
     pub slug: &'a str,
-    /// Checked external id.
     pub external_workspace_id: Option<&'a str>,
-    /// Checked end user.
     pub external_user_id: Option<&'a str>,
-    /// Checked description.
     pub description: Option<&'a str>,
-    /// Checked metadata.
     pub metadata: Object,
     /// Only for a tenant's first.
     pub is_default: bool,
@@ -132,7 +115,6 @@ pub struct New<'a> {
 
 /// A workspace that has just been inserted.
 pub struct Created {
-    /// It.
     pub record: Record,
     /// As the API shows it: written once, for the audit log and for the reply.
     pub json: Box<RawValue>,
@@ -196,9 +178,6 @@ pub fn insert(
 }
 
 /// Counts a workspace that has just been inserted; the triggers know only how one goes.
-///
-/// # Errors
-/// When the store fails.
 pub fn count_new(tx: &WriteTx<'_>, tenant: TenantId) -> Result<()> {
     tx.run(
         "UPDATE tenants SET workspace_count = workspace_count + 1 WHERE id = ?1",
@@ -249,9 +228,6 @@ pub(super) fn unique(e: rusqlite::Error) -> Error {
 }
 
 /// Whether a live workspace of the tenant has this slug.
-///
-/// # Errors
-/// When the store fails.
 pub fn slug_taken(tx: &Tx<'_>, tenant: TenantId, slug: &str) -> Result<bool> {
     let sql = "SELECT EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
     Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)

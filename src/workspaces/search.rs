@@ -72,9 +72,6 @@ const MAY_WAIT: i64 = 50_000;
 /// Brings the index up to date with at most `limit` new and `limit` changed workspaces. Returns how many
 /// of those that are more. Where the writer is `busy` it does so only when too many wait: a burst of new
 /// workspaces is not held up by its index.
-///
-/// # Errors
-/// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     let (indexed_to, last): (i64, i64) = tx.row(
         "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces)

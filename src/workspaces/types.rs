@@ -8,8 +8,7 @@ use utoipa::{IntoParams, ToSchema};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::Object;
-use crate::json::Patch;
+use crate::json::{Object, Patch};
 use crate::rules::size::Size;
 use crate::store::{Columns, columns};
 
@@ -43,7 +42,7 @@ pub struct Workspace {
 /// What a workspace lets its computers be.
 #[derive(Serialize, ToSchema, Debug, Clone, PartialEq)]
 pub struct Settings {
-    /// Computers at the most; null = only the organization's ceiling.
+    /// Computers at most; null = only the organization's ceiling.
     pub max_computers: Option<i64>,
     /// Largest size; null = only the organization's ceiling.
     pub max_computer_size: Option<Size>,
@@ -78,7 +77,6 @@ pub struct Record {
     pub view: Workspace,
     /// What its computers may be.
     pub settings: Settings,
-    /// Live projects.
     pub project_count: i64,
 }
 
@@ -193,7 +191,7 @@ pub struct Update {
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
 pub struct UpdateSettings {
-    /// Computers at the most
+    /// Computers at most
     #[schema(value_type = Option<i64>, minimum = 0)]
     pub max_computers: Patch<i64>,
     /// Largest size: small, medium or large
@@ -244,7 +242,6 @@ pub struct Filter {
 /// The order of a list.
 #[derive(Clone, Copy)]
 pub(super) struct Order {
-    /// As SQL.
     pub by: &'static str,
     /// No index has this order, but it has the default workspace and all others in it: two lists to merge.
     pub merged: bool,

@@ -8,7 +8,6 @@ pub struct Section {
     pub level: HeadingLevel,
     /// Its place in the page.
     pub id: String,
-    /// The heading.
     pub title: String,
     /// Its words, without marks.
     pub text: String,

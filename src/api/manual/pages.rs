@@ -15,11 +15,9 @@ pub const BASE: &str = "/docs/manual";
 pub struct Page {
     /// The name of its file and in its URL.
     pub name: String,
-    /// Its first heading.
     pub title: String,
     /// What the table of contents says of it.
     pub about: String,
-    /// Its source.
     pub markdown: String,
     /// Its title, and what stands below each heading.
     pub sections: Vec<Section>,

@@ -18,9 +18,7 @@ const BEFORE: usize = 60;
 
 /// A section that was found.
 pub struct Hit<'a> {
-    /// Where it is.
     pub page: &'a Page,
-    /// The section.
     pub section: &'a Section,
     /// A part of its text; true are the words that were asked for.
     pub snippet: Vec<(bool, String)>,

@@ -8,11 +8,11 @@
 
 pub mod handlers;
 
-use parking_lot::{Mutex, MutexGuard};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::Method;
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
@@ -74,11 +74,9 @@ pub(super) enum When {
 #[derive(Serialize, Deserialize, Clone, Copy, PartialEq, Eq, Debug)]
 #[serde(rename_all = "lowercase")]
 enum Provisioning {
-    /// New computers.
     Create,
     /// Computers that are started or restarted.
     Start,
-    /// Both.
     Any,
 }
 
@@ -91,7 +89,6 @@ pub(super) struct Effect {
     /// The code in its body.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// Its `Retry-After`, seconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
     /// How much later it comes, milliseconds.
@@ -131,7 +128,7 @@ pub(super) struct Rule {
     effect: Effect,
     probability: f64,
     seed: u64,
-    /// How often it fires at the most.
+    /// How often it fires at most.
     #[serde(skip_serializing_if = "Option::is_none")]
     times: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,9 +246,6 @@ impl Faults {
     }
 
     /// When a computer that has just set out at `at` arrives, if a rule has a say in it.
-    ///
-    /// # Errors
-    /// When the store fails.
     fn provision(
         &self,
         tx: &Tx<'_>,

@@ -38,7 +38,6 @@ fn reply_key(key: ApiKeyId, request: &[u8; 32]) -> ReplyKey {
 pub(super) struct Stored {
     /// SHA-256 of the payload that it answered.
     pub body_hash: [u8; 32],
-    /// HTTP status.
     pub status: u16,
     /// As sent, or encrypted.
     pub body: Bytes,
@@ -53,7 +52,6 @@ pub(super) struct Stored {
 struct Recent {
     /// Whether the database has been read.
     known: bool,
-    /// Where they are.
     seqs: HashMap<ReplyKey, i64>,
     /// What is left of a round, in reverse order.
     round: Vec<(ReplyKey, i64)>,
@@ -203,9 +201,6 @@ fn remove(tx: &WriteTx<'_>, place: ReplyKey, seq: i64) -> Result<()> {
 
 /// Puts at most `limit` of the replies that wait into the index. Returns how many. Where the writer is
 /// `busy` a round begins only when too many wait.
-///
-/// # Errors
-/// When the store fails.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     recall(tx)?;
     let steps: i64 = tx.row("SELECT steps FROM idempotency_state", [], |row| row.get(0))?;
@@ -277,9 +272,6 @@ impl Recent {
 }
 
 /// Forgets replies that are past their time; at most `limit` a pass. Returns how many went.
-///
-/// # Errors
-/// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     // What is in the middle of a round would come into the index after it has gone.
     if tx.cached(|recent: &mut Recent| !recent.round.is_empty()) {

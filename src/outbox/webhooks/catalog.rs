@@ -3,8 +3,7 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::outbox::events;
-use crate::outbox::events::Globs;
+use crate::outbox::events::{self, Globs};
 
 /// The type of the message that `POST /webhooks/{id}/test` sends, whatever the webhook asks for.
 pub const TEST: &str = "webhook.test";

@@ -1,11 +1,10 @@
 //! Sending what is due: a fixed number of threads, and who gets one of them.
 //!
-//! A webhook has one message under way at the most and an organization a few; of what is due, every
+//! A webhook has one message under way at most and an organization a few; of what is due, every
 //! organization has its first message sent before another has its second. A receiver that did not take
 //! its last message, or never took any, gets no thread of those that are kept for the others: so those
 //! that hang, however many there are and whosever, do not hold up those that work. What is under way is known in memory only: after a crash it is still pending.
 
-use parking_lot::Mutex;
 use std::collections::HashMap;
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -13,6 +12,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender as Queue, bounded};
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use tokio::sync::watch;
@@ -24,7 +24,7 @@ use crate::error::{Error, Result};
 use crate::ids::{TenantId, WebhookId};
 use crate::rules::config::Config;
 
-/// Threads that send, and so messages under way at the most.
+/// Threads that send, and so messages under way at most.
 const THREADS: usize = 64;
 /// Of these for receivers that are not known to work.
 const UNPROVEN: usize = 48;
@@ -218,9 +218,6 @@ pub(super) async fn start_due(outbox: &Outbox) -> Result<usize> {
 
 /// Sends what is due by now and waits until it has been, for as long as `patience`; true when nothing
 /// that is due is left.
-///
-/// # Errors
-/// When the store fails.
 pub async fn deliver_due(outbox: &Outbox, patience: Duration) -> Result<bool> {
     let mut done = outbox.attempts();
     let all = async {

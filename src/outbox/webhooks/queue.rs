@@ -288,9 +288,6 @@ pub(super) fn begin_anew(tx: &WriteTx<'_>, tenant: TenantId, webhook: WebhookId)
 }
 
 /// When there is something to send next; what is being sent counts as due.
-///
-/// # Errors
-/// When the store fails.
 pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     let sql = "SELECT min(due_at) FROM webhooks WHERE due_at IS NOT NULL";
     Ok(tx.row(sql, [], |row| row.get(0))?)
@@ -303,9 +300,6 @@ pub(super) fn next_later(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
 }
 
 /// How many deliveries wait, over all organizations.
-///
-/// # Errors
-/// When the store fails.
 pub fn waiting(tx: &Tx<'_>) -> Result<i64> {
     let sql = "SELECT coalesce(sum(pending_count), 0) FROM webhooks WHERE due_at IS NOT NULL";
     Ok(tx.row(sql, [], |row| row.get(0))?)
@@ -325,7 +319,7 @@ pub(super) struct Due {
     pub proven: bool,
 }
 
-/// The webhooks that have something to send, `each` of an organization at the most: the first of every
+/// The webhooks that have something to send, `each` of an organization at most: the first of every
 /// organization before the second of any, those that wait longest first.
 pub(super) fn due(tx: &Tx<'_>, each: usize) -> Result<Vec<Due>> {
     let sql = "SELECT id, tenant_id, proven FROM
@@ -469,9 +463,6 @@ fn rest_ms(failures: i64) -> i64 {
 
 /// Forgets deliveries past their time and what is left of deleted webhooks; at most `limit` a pass.
 /// Returns how many went.
-///
-/// # Errors
-/// When the store fails.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     let old = tx.run(
         "DELETE FROM webhook_deliveries WHERE rowid IN

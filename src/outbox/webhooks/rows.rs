@@ -4,14 +4,11 @@ use data_encoding::HEXLOWER;
 use rusqlite::{OptionalExtension, named_params};
 
 use super::catalog;
-use super::queue;
-use super::queue::webhooks_change;
-use super::types::SECRET_PREFIX;
-use super::types::{Delivery, WebhookView};
+use super::queue::{self, webhooks_change};
+use super::types::{Delivery, SECRET_PREFIX, WebhookView};
 use crate::access::caller::Caller;
 use crate::access::scopes::covers;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{DeliveryId, TenantId, WebhookId};

@@ -1,10 +1,10 @@
 //! One attempt: a signed POST, within limits.
 
-use data_encoding::HEXLOWER;
 use std::io::{self, Read};
 use std::time::Duration;
 
 use axum::http::Uri;
+use data_encoding::HEXLOWER;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use ureq::config::Config as Settings;
@@ -114,7 +114,7 @@ impl Resolver for Judging {
     ) -> Result<ResolvedSocketAddrs, Error> {
         let found = self.resolver.resolve(uri, config, timeout)?;
         let tls = uri.scheme_str() == Some("https");
-        // One address that is not allowed spoils all: a name that leads to both is up to something.
+        // One address that is not allowed spoils all: a name that leads to both has a hidden purpose.
         match found
             .iter()
             .find(|a| !target::may_reach(a.ip(), self.reach, tls))

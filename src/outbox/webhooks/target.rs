@@ -18,9 +18,7 @@ const FIRST_FREE_PORT: u16 = 1024;
 /// What stands behind an address.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum AddressClass {
-    /// The internet.
     Public,
-    /// This machine.
     Loopback,
     /// A private network: RFC 1918, RFC 6598 (carriers), RFC 4193.
     Private,

@@ -8,8 +8,7 @@ use crate::clock::Timestamp;
 use crate::error::{Fields, Result};
 use crate::http::{PageMeta, flag};
 use crate::ids::{DeliveryId, TenantId, WebhookId};
-use crate::json;
-use crate::json::Patch;
+use crate::json::{self, Patch};
 
 /// Begins every secret, so that one is recognized where it does not belong.
 pub const SECRET_PREFIX: &str = "whsec_";

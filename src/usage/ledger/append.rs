@@ -16,19 +16,15 @@ use crate::usage::meter::{self, Changes};
 
 /// From `at` on, this computer is in this state.
 pub struct Event {
-    /// Whose.
     pub tenant_id: TenantId,
     /// Where after the event.
     pub workspace_id: WorkspaceId,
     /// Where after the event.
     pub project_id: ProjectId,
-    /// Which computer.
     pub computer_id: ComputerId,
     /// An agent outside reports about it too.
     pub external: bool,
-    /// computer.running, computer.resized, ...
     pub kind: &'static str,
-    /// Effective from.
     pub at: Timestamp,
     /// Status after the event; only `running` is billable.
     pub status: Status,
@@ -41,9 +37,6 @@ pub struct Event {
 /// Appends an event of our own, in the same transaction as the change of the computer's row, and
 /// returns the instant from which it holds: `event.at`, but never before the computer's last event,
 /// should the clock have stepped back. The true reading goes to `recorded_at`.
-///
-/// # Errors
-/// When the store fails.
 pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Timestamp> {
     let computer = event.computer_id;
     let last = last_until(tx, computer, i64::MAX)?;

@@ -7,9 +7,6 @@ use crate::error::Result;
 use crate::store::{Tx, WriteTx};
 
 /// Keeps what an attribution was up to now, where it changes.
-///
-/// # Errors
-/// When the store fails.
 pub fn changes(
     tx: &WriteTx<'_>,
     subject: Uuid,
@@ -34,9 +31,6 @@ pub struct Attributions {
 
 impl Attributions {
     /// Of a subject that is now attributed to `present`.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub fn load(tx: &Tx<'_>, subject: Uuid, present: Option<String>) -> Result<Self> {
         let past = tx
             .prepare_cached(

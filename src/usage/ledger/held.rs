@@ -12,15 +12,10 @@ use crate::store::Tx;
 
 /// What holds for a computer by its events.
 pub struct Held {
-    /// Since when.
     pub at: Timestamp,
-    /// Its status.
     pub status: Status,
-    /// Its size.
     pub size: Size,
-    /// Where it is.
     pub workspace_id: WorkspaceId,
-    /// Where it is.
     pub project_id: ProjectId,
     /// When the next event, dated ahead of the clock, will hold.
     pub next: Option<Timestamp>,
@@ -28,9 +23,6 @@ pub struct Held {
 
 /// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
 /// are invisible until then. Our own events hold at once, also after the clock stepped back.
-///
-/// # Errors
-/// When the store fails.
 pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     let last = tx
         .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))

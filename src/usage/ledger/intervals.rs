@@ -157,9 +157,6 @@ pub fn corrections(
 }
 
 /// Whole credits that a tenant has spent so far: the sum over its workspaces, deleted ones included.
-///
-/// # Errors
-/// When the store fails.
 pub fn credits_spent(tx: &Tx<'_>, tenant: TenantId) -> Result<i64> {
     let mut spent = 0;
     for workspace in workspaces(tx, tenant)? {

@@ -4,7 +4,7 @@
 //! A change that the configuration dates ahead holds from its date on, also where the service was
 //! down at that instant. One without a date, or with a date that had passed when it was first seen,
 //! holds from the instant at which it was seen: a change never re-prices the past. Computers
-//! that run across a change get an event `computer.repriced` at its instant, since every event
+//! that run across a change get an event `computer.repriced` at its instant, from the starty event
 //! carries the price that holds from it on.
 
 use std::collections::BTreeMap;
@@ -22,14 +22,11 @@ use crate::rules::size::Size;
 use crate::store::{Tx, WriteTx};
 use crate::usage::meter::{self, Changes};
 
-/// Computers that one pass re-prices at the most.
+/// Computers that one pass re-prices at most.
 const BATCH: usize = 500;
 
 /// The job: brings the table in line with the configuration, then running computers in line with the
 /// table. Returns how many events it appended.
-///
-/// # Errors
-/// When the store fails.
 pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
     let now = tx.now().0;
     let announced = catalog.announced(now);
@@ -89,9 +86,6 @@ pub struct Vcpus(BTreeMap<Size, Vec<(i64, i64)>>);
 
 impl Vcpus {
     /// All of them.
-    ///
-    /// # Errors
-    /// When the store fails.
     pub fn load(tx: &Tx<'_>) -> Result<Self> {
         let mut known: BTreeMap<Size, Vec<(i64, i64)>> = BTreeMap::new();
         let mut statement = tx.prepare_cached(
@@ -123,9 +117,6 @@ impl Vcpus {
 }
 
 /// When a price that is known next comes into force.
-///
-/// # Errors
-/// When the store fails.
 pub fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
     Ok(tx.row(
         "SELECT min(effective_from) FROM rates WHERE applied = 0",

@@ -120,17 +120,11 @@ impl Consumed {
 }
 
 /// The computers that ever ran in a workspace.
-///
-/// # Errors
-/// When the store fails.
 pub fn ever_ran(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<ComputerId>> {
     intervals::computers(tx, tenant, workspace)
 }
 
 /// At most `most` events of a computer, in the order in which they hold.
-///
-/// # Errors
-/// When the store fails.
 pub fn history_of(
     tx: &Tx<'_>,
     tenant: TenantId,
@@ -146,9 +140,6 @@ pub fn history_of(
 }
 
 /// At most `most` corrections of a workspace.
-///
-/// # Errors
-/// When the store fails.
 pub fn corrections(
     tx: &Tx<'_>,
     tenant: TenantId,
@@ -224,9 +215,6 @@ pub fn consumed<'a>(
 
 /// What the meter of a workspace shows at an instant: the running computers' part, and corrections up
 /// to and with that instant in micro-credits.
-///
-/// # Errors
-/// When the store fails.
 pub fn metered(tx: &Tx<'_>, workspace: WorkspaceId, until: i64) -> Result<(Consumed, i64)> {
     let read = readings(tx, workspace, &[until, until + 1])?;
     let (Some(now), Some(after)) = (read.first(), read.get(1)) else {
@@ -356,9 +344,6 @@ fn store(
 }
 
 /// Ends or begins what a computer that was brought in consumes: an event of the service's own.
-///
-/// # Errors
-/// When the store fails.
 pub fn append_status(
     tx: &WriteTx<'_>,
     catalog: &Catalog,

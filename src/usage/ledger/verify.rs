@@ -84,9 +84,6 @@ impl std::fmt::Display for Verification {
 }
 
 /// Recomputes everything from the raw events of this snapshot and compares.
-///
-/// # Errors
-/// When the store fails.
 pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
     let count = |sql: &str| -> Result<i64> { Ok(tx.query_row(sql, [], |row| row.get(0))?) };
     let mut found = Vec::new();

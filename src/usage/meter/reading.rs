@@ -69,9 +69,6 @@ impl Meter {
 }
 
 /// The readings at `cuts`, which must be in ascending order. A correction dated at a cut comes after it.
-///
-/// # Errors
-/// When the store fails.
 pub fn readings(tx: &Tx<'_>, workspace: WorkspaceId, cuts: &[i64]) -> Result<Vec<Amount>> {
     let (Some(&first), Some(&last)) = (cuts.first(), cuts.last()) else {
         return Ok(Vec::new());

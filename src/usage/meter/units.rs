@@ -16,7 +16,6 @@ pub struct Amount {
     pub ms: i128,
     /// Credits per hour × milliseconds; 3,600,000 of them are one credit.
     pub credit_ms: i128,
-    /// Corrections, micro-credits.
     pub micros: i128,
 }
 
@@ -91,13 +90,11 @@ impl Sub for Amount {
 /// The integers of the API for one period.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Shown {
-    /// Whole credits.
     pub credits_used: i64,
     /// The same, to the millionth of a credit.
     pub credits_micros: i64,
     /// Running hours, four decimals.
     pub compute_hours: Hours,
-    /// Running time, milliseconds.
     pub compute_ms: i64,
 }
 

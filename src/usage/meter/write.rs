@@ -23,11 +23,9 @@ pub const ERA_MS: i64 = 336 * HOUR_MS;
 /// amount at an instant.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
 pub struct Flow {
-    /// Running computers.
     pub running: i64,
     /// Credits per hour of these.
     pub rate: i64,
-    /// Micro-credits at once.
     pub micros: i64,
 }
 
@@ -166,9 +164,6 @@ impl Gain {
 }
 
 /// Writes the changes.
-///
-/// # Errors
-/// When the store fails.
 pub fn apply(tx: &WriteTx<'_>, changes: Changes) -> Result<()> {
     let mut eras: BTreeMap<(WorkspaceId, i64), Gain> = BTreeMap::new();
     let mut steps = changes

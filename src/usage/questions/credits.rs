@@ -1,7 +1,6 @@
 //! `/credits/*`: what an organization was granted and what it spent. Spending is read
 //! from the meters, in whole credits as each workspace's series shows them.
 
-use crate::usage::ledger::intervals::credits_spent;
 use axum::Json;
 use axum::extract::State;
 use rusqlite::OptionalExtension;
@@ -16,7 +15,7 @@ use crate::error::Result;
 use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
-use crate::usage::ledger::intervals;
+use crate::usage::ledger::intervals::{self, credits_spent};
 use crate::usage::meter::reading::readings;
 
 /// Credits granted, spent and left, under the names that the clients look for.

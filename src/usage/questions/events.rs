@@ -1,25 +1,20 @@
 //! `GET /computers/{id}/events`.
 
-use crate::access::caller::Caller;
-use crate::clock::Timestamp;
-use crate::computers;
-use crate::db::Store;
-use crate::error::{Error, Result};
-use crate::http::DeletedQuery;
-use crate::http::List;
-use crate::http::PageQuery;
-use crate::http::Params;
-use crate::http::PathId;
-use crate::ids::ComputerId;
-use crate::ids::ProjectId;
-use crate::ids::WorkspaceId;
-use crate::rules::size::Size;
-use crate::rules::status::Status;
 use axum::Json;
 use axum::extract::State;
 use rusqlite::{OptionalExtension, Row};
 use serde::Serialize;
 use utoipa::ToSchema;
+
+use crate::access::caller::Caller;
+use crate::clock::Timestamp;
+use crate::computers;
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::http::{DeletedQuery, List, PageQuery, Params, PathId};
+use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::rules::size::Size;
+use crate::rules::status::Status;
 
 /// An event as it is shown.
 #[derive(Serialize, ToSchema)]

@@ -1,5 +1,7 @@
 //! `GET /computers/{id}/metrics`: one computer over time.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -16,7 +18,6 @@ use crate::rules::catalog::Catalog;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::floor;
 use crate::usage::meter::units::Amount;
-use std::sync::Arc;
 
 const MINUTE_MS: i64 = 60_000;
 

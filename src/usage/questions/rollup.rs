@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
@@ -14,9 +15,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::Params;
-use crate::http::id_param;
-use crate::http::instant;
+use crate::http::{Params, id_param, instant};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::store::Tx;
@@ -25,7 +24,6 @@ use crate::usage::ledger::intervals;
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, Hours, narrow, share};
-use std::sync::Arc;
 
 /// `GET /usage`
 #[derive(Deserialize, IntoParams, Default)]

@@ -1,11 +1,11 @@
 //! Which period a question is about, and the buckets that it is cut into (metering.md, "Windows and
 //! buckets").
 
-use crate::http::instant;
 use jiff::tz::TimeZone;
 
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
+use crate::http::instant;
 use crate::usage::meter::floor;
 
 /// Longest period between `from` and `to`.

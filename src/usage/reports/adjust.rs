@@ -9,8 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::access::caller::Caller;
-use crate::audit;
-use crate::audit::{Actor, Entry};
+use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};

@@ -4,8 +4,6 @@
 //! the numbers are those of in-order arrival: the id makes a repeat a success that changes nothing,
 //! and late ones go into the middle of the history ([`super::history`]).
 
-use crate::computers;
-use crate::computers::Fleet;
 use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State;
@@ -18,19 +16,17 @@ use utoipa::{IntoParams, ToSchema};
 use super::report::{Parsed, Report, parse};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
-use crate::computers::lifecycle;
+use crate::computers::{self, Fleet, lifecycle};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, Params, Reply};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::limits;
-use crate::projects;
 use crate::rules::size::Size;
 use crate::store::{Columns, WriteTx};
 use crate::usage::ledger::event::{PLACE, SIZE};
 use crate::usage::ledger::history::{self, Fact};
 use crate::usage::ledger::tariff::Tariff;
 use crate::usage::meter::{self, Changes};
-use crate::workspaces;
+use crate::{limits, projects, workspaces};
 
 /// Events of one call.
 const MAX_EVENTS: usize = 10_000;

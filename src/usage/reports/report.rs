@@ -24,7 +24,6 @@ pub struct Report {
     id: String,
     /// computer.started, .stopped, .errored, .resized, .moved or .deleted
     r#type: String,
-    /// The computer
     subject: ComputerId,
     /// When it happened; RFC 3339, at most 5 minutes ahead
     time: String,
