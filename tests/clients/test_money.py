@@ -474,7 +474,7 @@ def deleted(book):
     return book, w, c
 
 
-@pytest.mark.parametrize("path", ["usage?from={0}", "usage/explain?ts={0}", "export?"])
+@pytest.mark.parametrize("path", ["usage?from={0}", "usage/explain?ts={0}"])
 def test_the_last_bill_of_a_deleted_workspace_can_be_explained(deleted, path):
     book, w, _ = deleted
     path = f"/workspaces/{w}/{path.format(stamp(0))}"
@@ -502,10 +502,6 @@ def test_corrections_are_listed_and_are_transactions_of_their_own(book):
     rows = [t for t in book.get("/credits/transactions")["data"] if t["type"] == "adjustment"]
     assert [(t["amount"], t["workspace_id"]) for t in rows] == [(-5, w)]
     assert datetime.fromisoformat(rows[0]["created_at"]) == START + timedelta(seconds=60)
-
-
-def test_a_low_balance_is_an_event(book):
-    assert "credits.low" in json.dumps(book.get("/webhooks/events"))
 
 
 def test_the_edition_of_the_time_zones_is_shown(book):

@@ -14,7 +14,7 @@ use workspaced::testing::routes::table;
 use workspaced::testing::{Config, WebhookReach};
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
-const MAY_SCAN: [(&str, &str, &str); 14] = [
+const MAY_SCAN: [(&str, &str, &str); 16] = [
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",
@@ -25,6 +25,16 @@ const MAY_SCAN: [(&str, &str, &str); 14] = [
         "SCAN workspaces_to_index",
         ":phrase",
         "what was written in the last second",
+    ),
+    (
+        "SCAN size_vcpus",
+        "ORDER BY size",
+        "a handful of rows, a row for each change of the configuration",
+    ),
+    (
+        "SCAN (subquery",
+        "nth <= ?2",
+        "webhooks that are due, found by the index before",
     ),
     ("SCAN found", ":phrase", "what the search index found"),
     (

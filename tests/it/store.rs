@@ -104,6 +104,7 @@ fn waiting_writes_share_a_commit_and_a_refusal_undoes_itself_alone() {
 fn threads() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .enable_time()
         .build()
         .unwrap()
 }

@@ -411,8 +411,13 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
 
 /// Parts of statements of src/usage that may read a whole table, and why. Besides them `verify.rs`, which
 /// reads everything because that is its purpose.
-const MAY_SCAN: [(&str, &str); 2] = [
+const MAY_SCAN: [(&str, &str); 4] = [
     (" FROM rates", "a handful of rows"),
+    (" FROM size_vcpus", "a handful of rows"),
+    (
+        "computer_id IS NULL AND (?2 IS NULL",
+        "corrections have an index of their own; the few that are found are put in order",
+    ),
     (
         "SELECT DISTINCT tenant_id, computer_id FROM metered_computers",
         "on the day of a new price",

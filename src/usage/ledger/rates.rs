@@ -89,7 +89,7 @@ impl Vcpus {
     pub fn load(tx: &Tx<'_>) -> Result<Self> {
         let mut known: BTreeMap<Size, Vec<(i64, i64)>> = BTreeMap::new();
         let mut statement = tx.prepare_cached(
-            "SELECT size, effective_from, vcpus FROM size_vcpus WHERE size > '' ORDER BY size, effective_from",
+            "SELECT size, effective_from, vcpus FROM size_vcpus ORDER BY size, effective_from",
         )?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
