@@ -4,8 +4,8 @@
 //! key, writes error bodies, sets the headers that every reply has, and logs.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -316,20 +316,21 @@ async fn no_route(uri: Uri) -> Error {
 
 /// A path of the API whose prefix was left out.
 fn without_prefix(path: &str) -> bool {
+    static NAMES: LazyLock<Vec<(Method, &'static str)>> = LazyLock::new(routes::names);
     let first = segments(path).next().unwrap_or("");
     !first.is_empty()
         && !path.starts_with(BASE)
-        && routes::names()
+        && NAMES
             .iter()
             .any(|(_, known)| known[1..].split('/').next() == Some(first))
 }
 
-async fn no_method(uri: Uri) -> Error {
+async fn no_method(method: Method, uri: Uri) -> Error {
     let mut segments = segments(uri.path());
     match (segments.next(), segments.next()) {
         (Some(first), _) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
         // They are listed, not made.
-        (Some("api-keys"), Some("presets")) => not_here("presets"),
+        (Some("api-keys"), Some("presets")) if method == Method::POST => not_here("presets"),
         _ => Error::method_not_allowed(),
     }
 }
