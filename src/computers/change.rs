@@ -237,7 +237,8 @@ pub async fn resize(
             };
             fields.finish()?;
             let size = size.unwrap_or(before.size);
-            if size != before.size {
+            // An external computer may have been said to have another size until now: reports arrive late.
+            if size != before.size || before.external_driver {
                 let workspace = workspaces::reach(tx, caller, before.workspace_id)?;
                 // Only what grows is checked: a computer over a lowered cap may still shrink.
                 let sizes: &[Size] = if size > before.size { &[size] } else { &[] };
@@ -280,7 +281,7 @@ pub async fn move_to(
                 || input.project_slug.is_some();
             if somewhere {
                 let (workspace, project) = target(tx, &fleet, caller, &before, &input)?;
-                put_into(tx, &fleet, caller, &before, &workspace, project.as_ref())?;
+                put_into(tx, &fleet, caller, &before, &workspace, &project)?;
             } else if input.host_id.is_none() && input.region.is_none() {
                 return Err(Error::field(
                     "workspace_id",
@@ -292,14 +293,14 @@ pub async fn move_to(
         .await
 }
 
-/// Where a move goes. No project: the computer stays in its own where the workspace is the same.
+/// Where a move goes: without a project to its own, if the workspace is the same.
 fn target(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     caller: &Caller,
     computer: &Record,
     input: &Move,
-) -> Result<(workspaces::Record, Option<Project>)> {
+) -> Result<(workspaces::Record, Project)> {
     let workspace = match (input.workspace_id, input.project_id) {
         (Some(id), _) => id,
         (None, Some(project)) => projects::reach(tx, caller, project)?.workspace_id,
@@ -308,18 +309,13 @@ fn target(
     let workspace = workspaces::reach(tx, caller, workspace)?;
     let here = workspace.view.id;
     let project = if let Some(id) = input.project_id {
-        Some(project_in(tx, caller, here, id)?)
+        project_in(tx, caller, here, id)?
     } else if let Some(slug) = &input.project_slug {
-        Some(projects::find_by_slug(tx, here, slug)?.ok_or_else(|| Error::not_found("project"))?)
+        projects::find_by_slug(tx, here, slug)?.ok_or_else(|| Error::not_found("project"))?
     } else if here == computer.workspace_id {
-        None
+        project_in(tx, caller, here, computer.project_id)?
     } else {
-        Some(projects::default_or_create(
-            tx,
-            &fleet.config.file,
-            caller,
-            &workspace.view,
-        )?)
+        projects::default_or_create(tx, &fleet.config.file, caller, &workspace.view)?
     };
     Ok((workspace, project))
 }
@@ -331,11 +327,11 @@ fn put_into(
     caller: &Caller,
     before: &Record,
     workspace: &workspaces::Record,
-    project: Option<&Project>,
+    project: &Project,
 ) -> Result<()> {
-    let Some(project) = project.filter(|p| p.id != before.project_id) else {
+    if project.id == before.project_id && !before.external_driver {
         return Ok(());
-    };
+    }
     if workspace.view.id != before.workspace_id {
         let growth = Growth {
             workspace: 1,

@@ -44,7 +44,7 @@ impl Change<'_> {
         before: Option<&Record>,
         mut after: Record,
     ) -> Result<()> {
-        let states = before.map_or(ledger::ALL, |before| stated(before, &after));
+        let states = before.map_or(ledger::ALL, |before| stated(self.kind, before, &after));
         let with_project = before.is_some_and(|before| {
             before.project_id == after.project_id && before.workspace_id != after.workspace_id
         });
@@ -91,13 +91,18 @@ impl Change<'_> {
     }
 }
 
-/// What of the metered state a change is about.
-fn stated(before: &Record, after: &Record) -> i64 {
+/// What of the metered state a change is about: what differs, and what was asked for although it was
+/// so already, since a report about the time before may still arrive.
+fn stated(kind: &str, before: &Record, after: &Record) -> i64 {
     let part = |differs: bool, part: i64| if differs { part } else { 0 };
+    let place = |c: &Record| (c.workspace_id, c.project_id);
     part(before.status != after.status, ledger::STATUS)
-        | part(before.size != after.size, ledger::SIZE)
         | part(
-            (before.workspace_id, before.project_id) != (after.workspace_id, after.project_id),
+            kind == "computer.resized" || before.size != after.size,
+            ledger::SIZE,
+        )
+        | part(
+            kind == "computer.moved" || place(before) != place(after),
             ledger::PLACE,
         )
 }

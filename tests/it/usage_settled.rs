@@ -84,6 +84,42 @@ fn a_change_in_the_instant_of_a_report_settles_it_first() {
 }
 
 #[test]
+fn what_was_asked_for_again_holds_against_a_late_report_about_the_time_before() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let (w, other) = (s.workspace("A"), s.workspace("B"));
+    let c = external(&s, &w, "large");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    s.advance(2 * 3600);
+    s.post(
+        &format!("/computers/{c}/resize"),
+        json!({ "size": "large" }),
+    )
+    .expect(200);
+    s.post(
+        &format!("/computers/{c}/move"),
+        json!({ "workspace_id": w }),
+    )
+    .expect(200);
+    s.advance(3600);
+    let late =
+        |id: &str, kind: &str, data: Value| event(id, kind, &c, "2026-06-01T01:00:00Z", data);
+    let taken = send(
+        &s,
+        &[
+            late("late-1", "resized", json!({ "size": "medium" })),
+            late("late-2", "moved", json!({ "workspace_id": other })),
+        ],
+    );
+    assert_eq!(taken["accepted"], 2, "{taken}");
+    // Large in A, medium in B for the hour until both were asked for again, then large in A.
+    let credits = |w: &str| usage(&s, w, "")["total_credits_used"].as_i64().unwrap();
+    assert_eq!((credits(&w), credits(&other)), (240, 60));
+    assert_eq!(computer(&s, &c)["size"], "large");
+    assert_eq!(computer(&s, &c)["workspace_id"], w.as_str());
+    sound(&s);
+}
+
+#[test]
 fn a_change_before_the_catch_up_moves_no_deadline() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("A");
