@@ -41,10 +41,13 @@ impl Readiness {
 /// `GET /health`
 #[derive(Serialize)]
 pub struct Health {
-    /// `ok`, `degraded` (the storage does not take writes at present), `damaged`, or `stopping`.
+    /// `ok`, `degraded` (the storage does not take writes, or the clock cannot be right, so that nothing is
+    /// metered), `damaged`, or `stopping`.
     status: &'static str,
     /// What the storage does, in a sentence.
     storage: &'static str,
+    /// What is wrong with the clock, in a sentence, or `right`.
+    clock: String,
     version: &'static str,
     /// Edition of the time zones by which usage is cut into days and hours.
     tzdata: &'static str,
@@ -75,12 +78,17 @@ pub async fn health(
             "the database is damaged; writes are refused until a backup is restored",
         ),
     };
+    let clock = store.clock();
+    if status == "ok" && clock.is_wrong() {
+        status = "degraded";
+    }
     if health.stopping.load(Ordering::Acquire) {
         status = "stopping";
     }
     Json(Health {
         status,
         storage,
+        clock: clock.fault().unwrap_or_else(|| "right".into()),
         version: env!("CARGO_PKG_VERSION"),
         tzdata: tzdata(),
     })

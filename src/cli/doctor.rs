@@ -10,18 +10,17 @@ use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
 use super::Failure;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, built};
 use crate::domains::{Dns, RecordStatus};
 use crate::rules::config::DataArgs;
 use crate::store;
+use crate::usage::ledger::repair;
 
 /// Free bytes below which a warning is due, and below which writes may fail soon.
 const LOW: u64 = 1 << 30;
 const VERY_LOW: u64 = 100 << 20;
 /// A log that was not moved into the database for long.
 const LARGE_WAL: u64 = 64 << 20;
-/// This program did not exist before; a clock that says so is wrong. 2026-01-01.
-const FIRST_DAY: Timestamp = Timestamp(1_767_225_600_000);
 
 /// `workspaced doctor`
 #[derive(Args)]
@@ -148,6 +147,7 @@ fn database(report: &mut Report, file: &Path, now: Timestamp) {
                 report.say(Verdict::Broken, "database", text);
             }
             clock(report, now, last);
+            events_ahead(report, file, now);
         }
         Err(e) => {
             report.say(
@@ -172,11 +172,14 @@ fn database(report: &mut Report, file: &Path, now: Timestamp) {
 }
 
 fn clock(report: &mut Report, now: Timestamp, last: Option<Timestamp>) {
-    if now < FIRST_DAY {
+    if now < built() {
         report.say(
             Verdict::Broken,
             "clock",
-            format!("{now} cannot be; set the clock"),
+            format!(
+                "{now} cannot be: this program was built on {}; set the clock",
+                built()
+            ),
         );
         return;
     }
@@ -189,6 +192,21 @@ fn clock(report: &mut Report, now: Timestamp, last: Option<Timestamp>) {
             ),
         ),
         _ => report.say(Verdict::Fine, "clock", now),
+    }
+}
+
+/// What was dated by a clock that was ahead, and so is billed until then.
+fn events_ahead(report: &mut Report, file: &Path, now: Timestamp) {
+    match store::read_file(file, now, repair::count_ahead) {
+        Ok(0) => report.say(Verdict::Fine, "events", "none of our own is dated ahead of the clock"),
+        Ok(count) => report.say(
+            Verdict::Warning,
+            "events",
+            format!(
+                "{count} compute events are dated ahead of the clock, which was ahead: see workspaced repair-clock"
+            ),
+        ),
+        Err(e) => report.say(Verdict::Warning, "events", format!("not looked at: {}", e.message())),
     }
 }
 

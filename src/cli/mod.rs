@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod out;
+mod repair_clock;
 
 mod accounts;
 mod admin;
@@ -92,6 +93,8 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Put events where they belong that were dated by a clock that was ahead; may run beside the service
+    RepairClock(repair_clock::RepairClockArgs),
     #[command(flatten)]
     Files(files::FilesCommand),
     #[command(flatten)]
@@ -180,6 +183,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(command)) => accounts::keys(command),
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
+        Some(Command::RepairClock(args)) => repair_clock::run(&args),
         Some(Command::Files(command)) => files::run(command),
         Some(Command::Capsule(command)) => export::run(command),
         Some(Command::Demo(args)) => demo::run(*args),
@@ -346,7 +350,9 @@ async fn serve_until_signal(
     }
 
     // What fell due while it was down has happened before anybody can ask or change anything.
-    jobs::run_to_end(&app, jobs::DRIVER).await?;
+    if !app.store.clock().is_wrong() {
+        jobs::run_to_end(&app, jobs::DRIVER).await?;
+    }
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);

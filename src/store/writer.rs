@@ -25,7 +25,7 @@ use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
-use super::tx::{Effects, JOB, Savepoint, WAL_PAGES, WriteTx, Writing};
+use super::tx::{Effects, JOB, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
 
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
@@ -253,6 +253,10 @@ impl Writer {
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             statements.execute("BEGIN IMMEDIATE", [])?;
             let now = self.clock.now();
+            self.writing.stamp.set(Stamp {
+                of_wall: self.clock.follows_the_wall(),
+                wrong: self.clock.is_wrong(),
+            });
             self.writing
                 .transactions
                 .set(self.writing.transactions.get() + 1);

@@ -314,7 +314,7 @@ impl Known<'_, '_> {
         batch.insert(event.id.clone(), same);
         let fact = Fact {
             event_id: Some(event.id),
-            kind: event.kind,
+            kind: event.kind.into(),
             at: event.at,
             status: event.status,
             size: event.size,
