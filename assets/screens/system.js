@@ -216,6 +216,7 @@ function backupsOf(b) {
     facts([
       ["Directory", h("code", null, b.directory)],
       ["By the clock", byClock],
+      ["Last good one", b.last_good_at ? ago(b.last_good_at) : "none"],
     ]),
     b.last_error &&
       h("p", { class: "note bad", role: "status" }, `The last try failed: ${b.last_error}`),

@@ -13,6 +13,7 @@ use axum::extract::State;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use crate::backups::{self, Backups};
 use crate::clock::Stopwatch;
 use crate::db::Store;
 use crate::error::{Error, Result};
@@ -98,6 +99,9 @@ pub async fn health(
 #[derive(Serialize)]
 pub struct Ready {
     status: &'static str,
+    /// What does not keep requests away, but needs somebody to look at it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// `GET /readyz`
@@ -106,22 +110,28 @@ pub struct Ready {
 /// 503 or 507 with the reason.
 pub async fn ready(
     State(store): State<Store>,
+    State(backups): State<Backups>,
     State(health): State<Arc<Readiness>>,
 ) -> Result<Json<Ready>> {
-    let ready = Json(Ready { status: "ready" });
+    let ready = |warnings| {
+        Json(Ready {
+            status: "ready",
+            warnings,
+        })
+    };
     if health.stopping.load(Ordering::Acquire) {
         return Err(Error::unavailable("the server is stopping", 5).with_code("STOPPING"));
     }
     let mut wrote = health.wrote.lock().await;
     let fresh = wrote.as_ref().is_some_and(|at| at.micros() < FRESH_US);
     if fresh && store.signals().health.fault().is_none() {
-        return Ok(ready);
+        return Ok(ready(warnings(&store, &backups).await));
     }
     *wrote = None;
     match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(())) => {
             *wrote = Some(Stopwatch::start());
-            Ok(ready)
+            Ok(ready(warnings(&store, &backups).await))
         }
         Ok(Err(e)) => Err(e),
         Err(_) => Err(Error::unavailable(
@@ -129,4 +139,14 @@ pub async fn ready(
             5,
         )),
     }
+}
+
+async fn warnings(store: &Store, backups: &Backups) -> Vec<String> {
+    let standing = backups::standing(backups).await.unwrap_or_default();
+    store
+        .clock()
+        .fault()
+        .into_iter()
+        .chain(standing.warning)
+        .collect()
 }

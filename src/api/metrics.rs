@@ -18,6 +18,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::backups::{self, Backups};
 use crate::clock::Stopwatch;
 use crate::db::Store;
 use crate::error::{Error, Result};
@@ -66,6 +67,8 @@ pub struct Metrics {
     clock_wrong: Gauge,
     clock_jumps: Gauge,
     events_ahead: Gauge,
+    backup_age: Gauge<f64, AtomicU64>,
+    backup_failed: Gauge,
 }
 
 /// From a tenth of a millisecond to about seven seconds.
@@ -92,6 +95,8 @@ impl Metrics {
             clock_wrong: Gauge::default(),
             clock_jumps: Gauge::default(),
             events_ahead: Gauge::default(),
+            backup_age: Gauge::default(),
+            backup_failed: Gauge::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
@@ -189,6 +194,17 @@ impl Metrics {
             "Compute events of the service that are dated ahead of the clock",
             metrics.events_ahead.clone(),
         );
+        r.register_with_unit(
+            "backup_age",
+            "Age of the state that the last good backup holds; -1 = there is none",
+            Unit::Seconds,
+            metrics.backup_age.clone(),
+        );
+        r.register(
+            "backup_failed",
+            "1 while the last try to make a backup failed",
+            metrics.backup_failed.clone(),
+        );
         // A state and its usage are one commit, so there is nothing that could lag behind.
         let lag = Gauge::<i64>::default();
         r.register_with_unit(
@@ -242,7 +258,17 @@ impl Metrics {
     }
 
     /// All of it in the text format; what is not counted as it happens is looked up now.
-    pub async fn text(&self, store: &Store, streams: &Streams, outbox: &Outbox) -> Result<String> {
+    pub async fn text(
+        &self,
+        store: &Store,
+        streams: &Streams,
+        outbox: &Outbox,
+        backups: &Backups,
+    ) -> Result<String> {
+        let standing = backups::standing(backups).await?;
+        let age = standing.age_seconds.unwrap_or(-1);
+        self.backup_age.set(age as f64);
+        self.backup_failed.set(i64::from(standing.failed));
         let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
         let (counts, waiting, ahead): (Vec<(String, i64)>, i64, i64) = store
             .read(move |tx| {

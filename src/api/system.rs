@@ -108,7 +108,9 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             projects,
             computers,
             compute_events: number("SELECT coalesce(max(seq), 0) FROM compute_events")?,
-            audit_events: number("SELECT coalesce(max(seq), 0) FROM audit_log")?,
+            audit_events: number(
+                "SELECT max(coalesce((SELECT max(seq) FROM audit_log), 0), audit_floor) - audit_skipped FROM installation",
+            )?,
             sessions: number("SELECT count(*) FROM sessions")?,
             event_streams: streams,
         };

@@ -9,8 +9,8 @@ use clap::Args;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::Failure;
-use crate::clock::{Clock, Timestamp, built};
+use super::{Failure, installation_now};
+use crate::clock::{DAY_MS, Timestamp, built};
 use crate::domains::{Dns, RecordStatus};
 use crate::rules::config::DataArgs;
 use crate::store;
@@ -69,7 +69,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let mut report = Report::default();
     let dir = &args.data.data_dir;
     let file = dir.join("workspaced.db");
-    let now = Clock::System.now();
+    let now = installation_now(&file);
     if file.exists() {
         permissions(&mut report, dir, 0o700);
         permissions(&mut report, &file, 0o600);
@@ -148,6 +148,7 @@ fn database(report: &mut Report, file: &Path, now: Timestamp) {
             }
             clock(report, now, last);
             events_ahead(report, file, now);
+            backups(report, file, now);
         }
         Err(e) => {
             report.say(
@@ -207,6 +208,37 @@ fn events_ahead(report: &mut Report, file: &Path, now: Timestamp) {
             ),
         ),
         Err(e) => report.say(Verdict::Warning, "events", format!("not looked at: {}", e.message())),
+    }
+}
+
+/// A backup that is older than this is no help.
+const OLD_MS: i64 = 8 * DAY_MS;
+
+fn backups(report: &mut Report, file: &Path, now: Timestamp) {
+    let records = match store::backup_records(file) {
+        Ok(records) => records,
+        Err(e) => return report.say(Verdict::Warning, "backups", format!("not looked at: {e}")),
+    };
+    if records.is_empty() {
+        report.say(Verdict::Fine, "backups", "none was made in a directory yet");
+    }
+    for record in records {
+        let dir = &record.directory;
+        let good = match record.good_at {
+            Some(at) => format!("{dir}: the last good one is of {at}"),
+            None => format!("{dir}: there is no good one"),
+        };
+        match record.error {
+            Some(error) => report.say(
+                Verdict::Warning,
+                "backups",
+                format!("{good}; that of {} failed: {error}", record.tried_at),
+            ),
+            None if record.good_at.is_some_and(|at| at.plus_ms(OLD_MS) >= now) => {
+                report.say(Verdict::Fine, "backups", good);
+            }
+            None => report.say(Verdict::Warning, "backups", good),
+        }
     }
 }
 

@@ -100,6 +100,8 @@ pub struct Stamp {
     pub of_wall: bool,
     /// It shows a time that cannot be.
     pub wrong: bool,
+    /// The wall clock jumped ahead by so much and is not followed.
+    pub ahead_ms: i64,
 }
 
 /// A write transaction: one job's part of the shared one.

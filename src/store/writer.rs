@@ -253,9 +253,12 @@ impl Writer {
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             statements.execute("BEGIN IMMEDIATE", [])?;
             let now = self.clock.now();
+            let of_wall = self.clock.follows_the_wall();
+            let judged = of_wall.then(|| self.clock.judge());
             self.writing.stamp.set(Stamp {
-                of_wall: self.clock.follows_the_wall(),
-                wrong: self.clock.is_wrong(),
+                of_wall,
+                wrong: judged.is_some_and(|judged| judged.wrong),
+                ahead_ms: judged.map_or(0, |judged| judged.ahead_ms),
             });
             self.writing
                 .transactions
