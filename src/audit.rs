@@ -111,7 +111,7 @@ fn number(tx: &WriteTx<'_>) -> Result<Option<i64>> {
     let floor = match known {
         Some(floor) => floor,
         None => {
-            let sql = "SELECT coalesce(max(audit_floor), 0) FROM installation";
+            let sql = "SELECT coalesce(max(audit_floor), 0) FROM installation WHERE id = 1";
             tx.row(sql, [], |row| row.get(0))?
         }
     };

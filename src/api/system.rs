@@ -109,7 +109,7 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             computers,
             compute_events: number("SELECT coalesce(max(seq), 0) FROM compute_events")?,
             audit_events: number(
-                "SELECT max(coalesce((SELECT max(seq) FROM audit_log), 0), audit_floor) - audit_skipped FROM installation",
+                "SELECT max(coalesce((SELECT max(seq) FROM audit_log), 0), audit_floor) - audit_skipped FROM installation WHERE id = 1",
             )?,
             sessions: number("SELECT count(*) FROM sessions")?,
             event_streams: streams,

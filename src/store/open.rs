@@ -46,8 +46,8 @@ impl OpenError {
         self.kind
     }
 
-    /// The file system does not let this process have a file.
-    fn of_io(path: &Path, what: &str, e: &io::Error) -> Self {
+    /// Where the file system does not let this process have a file: that; else what `other` says.
+    fn of_io(path: &Path, e: &io::Error, other: impl FnOnce() -> Self) -> Self {
         use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
         if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) {
             OpenError {
@@ -55,7 +55,7 @@ impl OpenError {
                 kind: OpenErrorKind::Closed,
             }
         } else {
-            OpenError::new(format!("{}: {what}: {e}", path.display()))
+            other()
         }
     }
 }
@@ -196,14 +196,14 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
     let say = |what: &str, e: &dyn fmt::Display| {
         OpenError::new(format!("--data-dir {}: {what}: {e}", dir.display()))
     };
-    if dir.try_exists().is_ok_and(|there| !there) {
+    if !dir.exists() {
         let mut builder = fs::DirBuilder::new();
         builder.recursive(true);
         #[cfg(unix)]
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder
             .create(dir)
-            .map_err(|e| OpenError::of_io(dir, "cannot be created", &e))?;
+            .map_err(|e| OpenError::of_io(dir, &e, || say("cannot be created", &e)))?;
     }
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
@@ -211,7 +211,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let lock = options
         .open(dir.join(LOCK))
-        .map_err(|e| OpenError::of_io(&dir.join(LOCK), "cannot be written", &e))?;
+        .map_err(|e| OpenError::of_io(&dir.join(LOCK), &e, || say("cannot be written", &e)))?;
     match lock.try_lock() {
         Ok(()) => Ok((lock, dir.join("workspaced.db"))),
         Err(TryLockError::WouldBlock) => Err(OpenError::new(format!(
@@ -261,9 +261,11 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map_err(|e| OpenError::of_io(path, "cannot be opened", &e))?;
+    options.open(path).map_err(|e| {
+        OpenError::of_io(path, &e, || {
+            OpenError::new(format!("{}: {e}", path.display()))
+        })
+    })?;
     let conn = Connection::open(path)?;
     // Until it is known to be sound, not a byte of it is changed; not even by closing it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

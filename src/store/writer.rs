@@ -252,9 +252,9 @@ impl Writer {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             statements.execute("BEGIN IMMEDIATE", [])?;
-            let now = self.clock.now();
             let of_wall = self.clock.follows_the_wall();
             let judged = of_wall.then(|| self.clock.judge());
+            let now = judged.map_or_else(|| self.clock.now(), |judged| judged.now);
             self.writing.stamp.set(Stamp {
                 of_wall,
                 wrong: judged.is_some_and(|judged| judged.wrong),

@@ -55,7 +55,7 @@ def test_an_hour_ahead_for_two_seconds_stops_nothing_and_holds_nothing_up(tmp_pa
         assert before < 60_000
         time.sleep(1)
         assert used(http, where) == before
-        assert http.get(f"{server.url}/health").json()["clock"] == "right"
+        assert "clock" not in http.get(f"{server.url}/health").json()
         assert "jumped ahead" in server.log
         found = run("verify", "--data-dir", server.data_dir)
         assert found.returncode == 0 and "ahead" not in found.stdout, found

@@ -264,18 +264,18 @@ fn what_was_due_by_a_clock_that_was_ahead_is_not_far_away() {
 #[test]
 fn repair_clock_puts_events_where_they_belong() {
     let l = Lied::ahead_by(0);
+    let never = json!({ "default_auto_stop_seconds": 0 });
+    l.s.put(&format!("/workspaces/{}/settings", l.workspace), never)
+        .expect(200);
     let old = l.computer("old");
     let oldest = l.computer("oldest");
     l.act(&oldest, "stop");
     l.pass(10 * SECOND);
-    let since = l.s.app.store.now();
     // It lasts, and so is followed.
     l.set(YEARS);
-    for _ in 0..10 {
-        l.act(&old, "start"); // Keeps it awake.
-        l.pass(MINUTE);
-    }
-    assert!(l.s.app.store.now() > since.plus_ms(YEARS));
+    l.pass(10 * MINUTE);
+    let since = l.s.app.store.now().plus_ms(-YEARS);
+    assert!(since > right());
     let new = l.computer("new");
     l.pass(MINUTE);
     l.act(&new, "stop");
@@ -323,7 +323,7 @@ fn repair_clock_puts_events_where_they_belong() {
             .sum::<i64>()
     };
     assert_eq!(total(&new), MINUTE);
-    assert_eq!(total(&old), 10 * SECOND + MINUTE);
+    assert_eq!(total(&old), 10 * SECOND + 11 * MINUTE);
     let shown = l.s.get(&format!("/computers/{new}")).expect(200);
     let now = l.s.app.store.now().rfc3339();
     for field in ["created_at", "updated_at", "started_at"] {
@@ -502,7 +502,10 @@ fn a_clock_that_lied_for_seconds_leaves_everybody_as_they_were() {
             log["data"][0]["metadata"]["after"]["description"], "now",
             "{case}"
         );
-        l.act(&runs, "restart");
+        // Started under a clock that is an hour ahead, the service stops what has been idle for so long.
+        let stopped = l.status(&runs) == "stopped";
+        assert!(!stopped || restarted && by > MINUTE, "{case}");
+        l.act(&runs, if stopped { "start" } else { "restart" });
         assert_eq!(l.status(&runs), "running", "{case}");
         assert_eq!(l.verified(), 0, "{case}");
         // What it ran while the clock lied is not known to the second where that was from a start on; it is no hour.
@@ -526,7 +529,7 @@ fn a_clock_that_lied_for_seconds_leaves_everybody_as_they_were() {
 /// right, and from the moment at which each computer was touched it is billed by what it is.
 #[test]
 fn random_lives_under_a_lying_clock_are_billed_by_what_is_there() {
-    for seed in 1..=25_u64 {
+    for seed in 1..=15_u64 {
         let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let mut dice = move |below: u64| {
             state = state
@@ -561,10 +564,10 @@ fn random_lives_under_a_lying_clock_are_billed_by_what_is_there() {
             match dice(7) {
                 0 | 1 => drop(post("start", json!({}))),
                 2 => drop(post("stop", json!({}))),
-                3 => drop(post(
-                    "resize",
-                    json!({ "size": ["xs", "small", "large"][usize::try_from(dice(3)).unwrap()] }),
-                )),
+                3 => {
+                    let size = ["xs", "small", "large"][usize::try_from(dice(3)).unwrap()];
+                    drop(post("resize", json!({ "size": size })));
+                }
                 4 => {
                     let to = [&other, &l.workspace][usize::try_from(dice(2)).unwrap()];
                     post("move", json!({ "workspace_id": to })).expect(200);
@@ -628,7 +631,7 @@ fn random_lives_under_a_lying_clock_are_billed_by_what_is_there() {
             );
         }
         // The history is put right, and nobody is billed but who runs.
-        let since = right();
+        let since = right().plus_ms(-DAY_MS);
         let found =
             l.s.app
                 .store

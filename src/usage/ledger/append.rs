@@ -2,7 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
-use super::event::{ALL, IS_VOID, New, PLACE, SIZE, STATUS, State, last_until, steps};
+use super::event::{ALL, New, PLACE, SIZE, STATUS, State, last_until, steps};
 use super::history::{self, Fact};
 use super::tariff::{self, Tariff};
 use crate::clock::Timestamp;
@@ -149,13 +149,12 @@ fn own_before(tx: &Tx<'_>, computer: ComputerId, until: Timestamp) -> Result<Opt
 
 /// The instants after `after` at which there are such events that are not void, and what these state.
 fn own_after(tx: &Tx<'_>, computer: ComputerId, after: Timestamp) -> Result<Vec<(i64, i64)>> {
-    let sql = format!(
-        "SELECT at, stated FROM compute_events e
-         WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0 AND NOT {IS_VOID}
-         ORDER BY at, seq"
-    );
+    let sql = "SELECT at, stated FROM compute_events e
+        WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
+            WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')
+        ORDER BY at, seq";
     let mut found: Vec<(i64, i64)> = Vec::new();
-    let mut statement = tx.prepare_cached(&sql)?;
+    let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query((computer, after))?;
     while let Some(row) = rows.next()? {
         let (at, stated) = (row.get(0)?, row.get::<_, i64>(1)?);

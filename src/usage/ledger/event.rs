@@ -81,17 +81,9 @@ impl Stored {
 pub const PROJECT_MOVED: &str = "project.moved";
 
 /// The type of an event by which the service's own events of the same computer at the same instant that came
-/// before it are void: the clock had been wrong when they were dated.
+/// before it are void: the clock had been wrong when they were dated. Of a row `e` statements ask so:
+/// `EXISTS (SELECT 1 FROM compute_events v WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')`.
 pub const VOIDED: &str = "computer.voided";
-
-/// Whether a row `e` of `compute_events` has been made void.
-pub const IS_VOID: &str = "(e.event_id IS NULL AND e.stated <> 0 AND EXISTS (SELECT 1 FROM compute_events v
-    WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided'))";
-
-/// Of rows `e` that are dated ahead of the clock, those that count: our own that are not void. What an agent
-/// reports may lie ahead by minutes.
-pub const COUNTED_AHEAD: &str = "e.event_id IS NULL AND e.stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
-    WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')";
 
 /// A row to be appended.
 pub struct New<'a> {

@@ -28,10 +28,10 @@ pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     let last = tx
         .prepare_cached(&format!(
             "SELECT {} FROM compute_events e WHERE computer_id = ?1
-                 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0 AND NOT {}))
+                 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
+                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')))
              ORDER BY at DESC, seq DESC LIMIT 1",
-            event::Stored::COLUMNS,
-            event::IS_VOID
+            event::Stored::COLUMNS
         ))?
         .query_row((computer, tx.now()), event::Stored::from_row)
         .optional()?;

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::event::{self, IS_VOID, New, PLACE, SIZE, STATUS, State, Stored, VOIDED, last_until};
+use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, VOIDED, last_until};
 use super::tariff::Tariff;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
@@ -124,7 +124,8 @@ impl<'a, 'tx> Later<'a, 'tx> {
     /// When the next row holds.
     fn at(&mut self) -> Result<Option<i64>> {
         if self.page.is_empty() && !self.ended {
-            let mut statement = self.tx.prepare_cached(&format!("SELECT {}, {IS_VOID} AS void FROM compute_events e WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
+            let mut statement = self.tx.prepare_cached(&format!("SELECT {}, EXISTS (SELECT 1 FROM compute_events v
+                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided') AS void FROM compute_events e WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
             let (at, seq) = self.from;
             let rows = statement
                 .query_map((self.computer, at, seq, self.until, self.size), |row| {
@@ -189,7 +190,7 @@ impl Walk<'_, '_> {
 
     /// Passes a row that is there already.
     fn pass(&mut self, row: &Stored, void: bool, tariff: &Tariff<'_>) {
-        let void = void || row.own && self.voids.contains(&row.at);
+        let void = row.own && (void || self.voids.contains(&row.at));
         if !void {
             self.learn(row, tariff);
         }

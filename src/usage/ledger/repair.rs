@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{COUNTED_AHEAD, IS_VOID, PLACE, SIZE, STATUS, Stored};
+use super::event::{PLACE, SIZE, STATUS, Stored};
 use super::history::{self, Fact};
 use super::tariff::Tariff;
 use crate::clock::Timestamp;
@@ -25,14 +25,8 @@ const TOLERANCE_MS: i64 = 1000;
 /// # Errors
 /// When the store fails.
 pub fn count_ahead(tx: &Tx<'_>) -> Result<i64> {
-    let sql = format!(
-        "SELECT count(DISTINCT e.seq) FROM workspaces w
-         CROSS JOIN meter_steps s ON s.workspace_id = w.id AND s.at > ?1
-         CROSS JOIN compute_events e ON e.seq = s.seq
-         WHERE {COUNTED_AHEAD}"
-    );
     Ok(tx
-        .prepare_cached(&sql)?
+        .prepare_cached(include_str!("ahead.sql"))?
         .query_row([tx.now()], |row| row.get(0))?)
 }
 
@@ -65,13 +59,7 @@ struct Seen {
 /// # Errors
 /// When the store fails.
 pub fn misdated(tx: &Tx<'_>, since: Timestamp) -> Result<Vec<Misdated>> {
-    let sql = format!(
-        "SELECT {}, e.tenant_id, e.computer_id, e.type, e.recorded_at, {IS_VOID} AS void,
-             EXISTS (SELECT 1 FROM imported_rates i WHERE i.workspace_id = e.workspace_id) AS imported
-         FROM compute_events e WHERE e.computer_id IS NOT NULL ORDER BY e.seq DESC",
-        Stored::COLUMNS
-    );
-    let mut statement = tx.prepare(&sql)?;
+    let mut statement = tx.prepare(include_str!("misdated.sql"))?;
     let mut rows = statement.query([])?;
     let mut found = Vec::new();
     // The least that a later event was recorded at, and those before it that were recorded later.
@@ -84,7 +72,7 @@ pub fn misdated(tx: &Tx<'_>, since: Timestamp) -> Result<Vec<Misdated>> {
             kind: row.get("type")?,
             row: Stored::from_row(row)?,
             recorded: row.get("recorded_at")?,
-            void: row.get("void")?,
+            void: row.get("void")?, // Said of rows that state nothing too, which do not count.
             imported: row.get("imported")?,
         };
         if seen.recorded > least + TOLERANCE_MS {
@@ -99,8 +87,9 @@ pub fn misdated(tx: &Tx<'_>, since: Timestamp) -> Result<Vec<Misdated>> {
             break;
         }
         least = least.min(seen.recorded);
-        if seen.row.own && !seen.void && seen.row.at > seen.recorded + TOLERANCE_MS {
-            let right = seen.recorded;
+        let late = seen.recorded + TOLERANCE_MS;
+        if seen.row.own && !seen.void && (seen.row.at > late || seen.row.at > tx.now().0) {
+            let right = seen.recorded.min(least);
             found.push(of(seen, right));
         }
     }
@@ -122,15 +111,18 @@ fn of(seen: Seen, right: i64) -> Misdated {
 /// Between two instants at which the clock was right: what it was ahead by, and so when that happened.
 fn settle(ahead: &mut Vec<Seen>, from: i64, until: i64, found: &mut Vec<Misdated>) {
     // The last that was read happened first.
-    let by = ahead
-        .iter()
-        .map(|seen| seen.recorded)
-        .min()
-        .unwrap_or(from)
-        .saturating_sub(from);
+    let Some(first) = ahead.iter().map(|seen| seen.recorded).min() else {
+        return;
+    };
     for seen in ahead.drain(..) {
         if seen.row.own && !seen.void {
-            let right = (seen.row.at - by).max(from).min(until);
+            // One that had been due by the right clock happened when it was recorded.
+            let at = if seen.row.at < first {
+                seen.recorded
+            } else {
+                seen.row.at
+            };
+            let right = (at - (first - from)).max(from).min(until);
             found.push(of(seen, right));
         }
     }

@@ -4,7 +4,6 @@
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::event::COUNTED_AHEAD;
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::store::{Tx, WriteTx};
@@ -129,11 +128,9 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
             rows: row.get("rows")?,
         });
     }
-    let ahead = tx.query_row(
-        &format!("SELECT count(*) FROM compute_events e WHERE e.computer_id IS NOT NULL AND e.at > ?1 AND {COUNTED_AHEAD}"),
-        [tx.now()],
-        |row| row.get(0),
-    )?;
+    let ahead = tx.query_row(include_str!("verify_ahead.sql"), [tx.now()], |row| {
+        row.get(0)
+    })?;
     let differences = found.iter().map(|d| d.rows).sum();
     Ok(Verification {
         ok: differences == 0 && ms == 0 && credit_ms == 0,
