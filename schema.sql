@@ -557,6 +557,26 @@ CREATE TABLE imported_rates (
     PRIMARY KEY (workspace_id, size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- What is known of this file as a file; one row.
+CREATE TABLE installation (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    -- It is a copy: a backup, by its number in its directory, or 0. The next start of a service makes
+    -- it a database of its own: the log goes on with numbers that nobody has had. NULL = it is none.
+    copy_number   INTEGER,
+    audit_floor   INTEGER NOT NULL DEFAULT 0,        -- the next row of audit_log has a higher number
+    audit_skipped INTEGER NOT NULL DEFAULT 0         -- numbers of audit_log that were left out for that
+) STRICT;
+INSERT INTO installation (id) VALUES (1);
+
+-- Where backups were made, and how the last one went.
+CREATE TABLE backup_dirs (
+    directory TEXT PRIMARY KEY,                      -- it was there: it is not made again
+    tried_at  INTEGER NOT NULL,
+    error     TEXT,                                  -- why the last try failed; NULL = it did not
+    good_at   INTEGER,                               -- the state that the last good one holds
+    good_file TEXT
+) STRICT, WITHOUT ROWID;
+
 -- The audit log is only ever added to, and goes, if at all, from its old end.
 CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log cannot be changed');

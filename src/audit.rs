@@ -55,10 +55,11 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
     tx.run(
-        "INSERT INTO audit_log (tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
+        "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         (
+            number(tx)?,
             entry.tenant_id,
             entry.workspace_id,
             tx.now(),
@@ -97,6 +98,36 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         }
     }
     Ok(())
+}
+
+/// Whether the log went on elsewhere, after it was copied.
+#[derive(Default)]
+struct Floor(Option<i64>);
+
+/// The number of the next row, where it is not simply the next: what was given to other events before a
+/// backup was restored is not given again.
+fn number(tx: &WriteTx<'_>) -> Result<Option<i64>> {
+    let known = tx.cached(|floor: &mut Floor| floor.0);
+    let floor = match known {
+        Some(floor) => floor,
+        None => {
+            let sql = "SELECT coalesce(max(audit_floor), 0) FROM installation WHERE id = 1";
+            tx.row(sql, [], |row| row.get(0))?
+        }
+    };
+    if floor == 0 {
+        if known.is_none() {
+            tx.cached(|kept: &mut Floor| kept.0 = Some(0));
+        }
+        return Ok(None);
+    }
+    let sql = "SELECT coalesce(max(seq), 0) FROM audit_log";
+    let last: i64 = tx.row(sql, [], |row| row.get(0))?;
+    // Above it for good only when that is on disk: what is undone gives its number back.
+    if known.is_none() {
+        tx.cached(|kept: &mut Floor| kept.0 = Some(if last > floor { 0 } else { floor }));
+    }
+    Ok((last <= floor).then_some(floor + 1))
 }
 
 /// A row that has just been written.

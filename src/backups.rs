@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
-use crate::store::{self, Backup, StoreError, Target};
+use crate::store::{self, Backup, BackupRecord, StoreError, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
@@ -93,6 +93,10 @@ pub struct BackupList {
     running: bool,
     /// Why the last try failed; null when it did not.
     last_error: Option<String>,
+    /// When one was last tried to be made there.
+    last_tried_at: Option<Timestamp>,
+    /// The instant whose state the last good one holds.
+    last_good_at: Option<Timestamp>,
 }
 
 /// `GET /system/backups`
@@ -106,14 +110,18 @@ pub async fn list(State(backups): State<Backups>, _: Caller) -> Result<Json<Back
             .collect(),
         None => Vec::new(),
     };
+    let record = record(&backups).await?;
+    let last_error = backups.0.last_error.lock().clone();
     Ok(Json(BackupList {
+        last_error: last_error.or_else(|| record.as_ref()?.error.clone()),
+        last_tried_at: record.as_ref().map(|record| record.tried_at),
+        last_good_at: record.and_then(|record| record.good_at),
         total: data.len(),
         data,
         directory: settings.map(|s| s.dir.display().to_string()),
         every_seconds: settings.map(|s| s.every.as_secs()).filter(|s| *s > 0),
         keep: settings.map(|s| s.keep),
         running: backups.0.running.try_lock().is_err(),
-        last_error: backups.0.last_error.lock().clone(),
     }))
 }
 
@@ -142,6 +150,54 @@ pub async fn create(
     Ok((StatusCode::CREATED, Json(view)))
 }
 
+/// What is known of the backups in the configured directory.
+async fn record(backups: &Backups) -> Result<Option<BackupRecord>> {
+    let Some(settings) = &backups.0.settings else {
+        return Ok(None);
+    };
+    let dir = store::whole(&settings.dir);
+    let all = backups.0.store.read(|tx| Ok(store::backup_records_in(tx)?));
+    Ok(all.await?.into_iter().find(|one| one.directory == dir))
+}
+
+/// How backups go, for those who watch the service.
+#[derive(Default)]
+pub struct Standing {
+    /// Seconds since the state that the last good one holds; `None` = there is none.
+    pub age_seconds: Option<i64>,
+    /// The last try failed.
+    pub failed: bool,
+    /// What somebody should look at.
+    pub warning: Option<String>,
+}
+
+/// How backups go; without a directory there is nothing to say.
+///
+/// # Errors
+/// When the store fails.
+pub async fn standing(backups: &Backups) -> Result<Standing> {
+    let Some(settings) = &backups.0.settings else {
+        return Ok(Standing::default());
+    };
+    let (record, now) = (record(backups).await?, backups.0.store.now());
+    let error = backups.0.last_error.lock().clone();
+    let error = error.or_else(|| record.as_ref()?.error.clone());
+    let good_at = record.and_then(|record| record.good_at);
+    let age = good_at.map(|at| age(at, now));
+    let old = age.filter(|age| !settings.every.is_zero() && *age > settings.every * 2);
+    let last = good_at.map_or("there is no good one".to_owned(), |at| {
+        format!("the last good one is of {at}")
+    });
+    Ok(Standing {
+        age_seconds: age.map(|age| i64::try_from(age.as_secs()).unwrap_or(i64::MAX)),
+        failed: error.is_some(),
+        warning: match error {
+            Some(error) => Some(format!("the last backup failed ({error}); {last}")),
+            None => old.map(|_| format!("no backup is made any more; {last}")),
+        },
+    })
+}
+
 /// Makes a backup in the configured directory.
 ///
 /// # Errors
@@ -160,6 +216,7 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
         ));
     };
     let (db, now) = (backups.0.store.path().to_owned(), backups.0.store.now());
+    let looked_at = dir.clone();
     let target = Target::Dir {
         dir,
         keep: Some(keep),
@@ -168,6 +225,10 @@ pub async fn make(backups: &Backups) -> Result<Backup> {
     let error = made.as_ref().err().map(|e| e.message().to_owned());
     *backups.0.last_error.lock() = error;
     if let Ok(backup) = &made {
+        let ahead = blocking(&looked_at, move |dir| Ok(store::dated_ahead(dir, now))).await?;
+        if !ahead.is_empty() {
+            tracing::warn!(files = ?ahead, "backups whose names lie ahead of the clock: it was ahead, or is behind");
+        }
         tracing::info!(file = %backup.file.display(), bytes = backup.bytes, "backup made");
     }
     made

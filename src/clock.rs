@@ -4,7 +4,7 @@
 //! stamps it once from the [`Clock`] of the store. Tests and development mode drive the clock by hand.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use rusqlite::types::{FromSql, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
@@ -119,8 +119,10 @@ impl utoipa::ToSchema for Timestamp {}
 /// Where `now` comes from: the system, or a hand that drives it.
 #[derive(Clone, Debug)]
 pub enum Clock {
-    /// The wall clock of this machine.
+    /// The wall clock of this machine, as far as it is believed (see [`Wall`]).
     System,
+    /// The same with hands that a test moves.
+    Told(Arc<Wall>),
     /// A clock that can be driven; shared by all clones.
     Driven(Arc<Mutex<Course>>),
     /// The same set by a test, where limits go by it too. Those of a service that people use
@@ -158,17 +160,17 @@ impl Course {
             mode,
             at,
             speed,
-            set_at: wall(),
+            set_at: Wall::of_machine().now(),
         }
     }
 
     fn now(&self) -> Timestamp {
         match self.mode {
-            Mode::Real => wall(),
+            Mode::Real => Wall::of_machine().now(),
             Mode::Frozen => self.at,
             Mode::Running => {
                 // A wall clock that steps back must not take this one along.
-                let passed = (wall().0 - self.set_at.0).max(0);
+                let passed = (Wall::of_machine().now().0 - self.set_at.0).max(0);
                 self.at
                     .plus_ms(passed.saturating_mul(i64::from(self.speed)))
             }
@@ -176,7 +178,173 @@ impl Course {
     }
 }
 
-/// The wall clock of this machine.
+/// A wall clock that is ahead of the steady one by more than this is not followed at once.
+const AHEAD_MS: i64 = 5 * 60_000;
+/// For so long it must have gone evenly, then it is.
+const LASTS_MS: i64 = 10 * 60_000;
+/// The two may drift apart by so much between two looks: adjustments, and the pauses of a busy machine.
+const DRIFT_MS: i64 = 60_000;
+/// A step back by more than this is one, and no adjustment.
+const BACK_MS: i64 = 1000;
+
+/// The wall clock of a machine, held against one that only goes forward and counts while the machine sleeps.
+///
+/// A wall clock lies: it is ahead for seconds while the time is being set, or it begins in 1970. What happens
+/// now must hold now and what is due must not happen early, so a jump ahead is not followed
+/// until it has lasted; until then time goes on by the steady clock. A step back is followed at
+/// once. Both are told (`/health`, metrics, log).
+#[derive(Debug)]
+pub struct Wall {
+    source: Source,
+    seen: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+enum Source {
+    Machine,
+    /// The wall clock and the steady one, of a test.
+    Hands(Mutex<(Timestamp, i64)>),
+}
+
+/// What was seen of it so far; offsets are the wall clock less the steady one, milliseconds.
+#[derive(Clone, Copy, Debug)]
+struct Seen {
+    /// The offset that is followed.
+    followed: i64,
+    /// The offset at the last look.
+    last: i64,
+    /// Since when it has gone evenly, by the steady clock.
+    even_since: i64,
+    jumps: u64,
+    set_back: u64,
+}
+
+/// What there is to say about the clock.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Judgement {
+    /// What is believed of it.
+    pub now: Timestamp,
+    /// The wall clock is ahead by so much and not followed; 0 = it is.
+    pub ahead_ms: i64,
+    /// For so long it has gone evenly.
+    pub even_ms: i64,
+    /// How often it jumped, ahead or back.
+    pub jumps: u64,
+    /// How often it was set back by a second or more.
+    pub set_back: u64,
+    /// It shows a time before this program was built.
+    pub wrong: bool,
+}
+
+impl Judgement {
+    /// What is wrong with it, in a sentence; `None` = nothing.
+    pub fn fault(&self) -> Option<String> {
+        if self.wrong {
+            return Some(format!(
+                "the clock shows {}, before this program was built: set it. Until then nothing is metered; \
+                 reads go on",
+                self.now
+            ));
+        }
+        (self.ahead_ms > 0).then(|| {
+            format!(
+                "the wall clock jumped ahead by {} s; it is not followed until that has lasted for {} minutes",
+                self.ahead_ms / 1000,
+                LASTS_MS / 60_000
+            )
+        })
+    }
+}
+
+impl Wall {
+    /// That of this machine.
+    pub fn of_machine() -> &'static Wall {
+        static MACHINE: Wall = Wall {
+            source: Source::Machine,
+            seen: Mutex::new(None),
+        };
+        &MACHINE
+    }
+
+    /// One whose hands a test moves.
+    pub fn told(wall: Timestamp) -> Arc<Wall> {
+        Arc::new(Wall {
+            source: Source::Hands(Mutex::new((wall, 0))),
+            seen: Mutex::new(None),
+        })
+    }
+
+    /// Time passes for a test: so much by the steady clock, so much by the wall clock.
+    pub fn pass(&self, steady_ms: i64, wall_ms: i64) {
+        if let Source::Hands(hands) = &self.source {
+            let mut hands = hands.lock();
+            *hands = (hands.0.plus_ms(wall_ms), hands.1 + steady_ms);
+        }
+    }
+
+    /// What is believed to be the time.
+    pub fn now(&self) -> Timestamp {
+        self.judge().now
+    }
+
+    /// Looks at both clocks.
+    pub fn judge(&self) -> Judgement {
+        let mut seen = self.seen.lock();
+        let (wall, steady) = match &self.source {
+            Source::Machine => (wall(), steady_ms()),
+            Source::Hands(hands) => *hands.lock(),
+        };
+        let offset = wall.0.saturating_sub(steady);
+        let seen = seen.get_or_insert(Seen {
+            followed: offset,
+            last: offset,
+            even_since: steady,
+            jumps: 0,
+            set_back: 0,
+        });
+        let step = offset.saturating_sub(seen.last);
+        if step.saturating_abs() > DRIFT_MS {
+            tracing::warn!(
+                seconds = step / 1000,
+                "the wall clock jumped; nothing is deleted by age for a while"
+            );
+            seen.even_since = steady;
+            seen.jumps += 1;
+        }
+        seen.last = offset;
+        let even_ms = steady - seen.even_since;
+        let ahead = offset.saturating_sub(seen.followed);
+        // From a time that cannot be it is followed anywhere.
+        let lost = seen.followed.saturating_add(steady) < built().0;
+        if ahead <= AHEAD_MS || even_ms >= LASTS_MS || lost {
+            if ahead > AHEAD_MS {
+                tracing::warn!(seconds = ahead / 1000, now = %wall, "the clock is followed ahead");
+            }
+            seen.set_back += u64::from(ahead < -BACK_MS);
+            seen.followed = offset;
+        }
+        let now = Timestamp(seen.followed.saturating_add(steady));
+        Judgement {
+            now,
+            ahead_ms: offset.saturating_sub(seen.followed),
+            even_ms,
+            jumps: seen.jumps,
+            set_back: seen.set_back,
+            wrong: now < built(),
+        }
+    }
+}
+
+/// The day on which this program was built: it did not exist before.
+pub fn built() -> Timestamp {
+    static BUILT: OnceLock<Timestamp> = OnceLock::new();
+    *BUILT.get_or_init(|| {
+        let seconds = env!("WORKSPACED_BUILT_ON").parse().unwrap_or(0);
+        Timestamp(0).plus_seconds(seconds)
+    })
+}
+
+/// The wall clock of this machine, whatever it says.
 #[expect(
     clippy::disallowed_methods,
     reason = "the one legal site: everything else asks the transaction"
@@ -184,6 +352,20 @@ impl Course {
 fn wall() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     Timestamp(since.map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)))
+}
+
+/// Milliseconds since some start, also of the time in which the machine slept.
+#[cfg(target_os = "linux")]
+fn steady_ms() -> i64 {
+    let at = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    at.tv_sec * 1000 + at.tv_nsec / 1_000_000
+}
+
+/// Milliseconds since the first call.
+#[cfg(not(target_os = "linux"))]
+fn steady_ms() -> i64 {
+    static START: OnceLock<Stopwatch> = OnceLock::new();
+    i64::try_from(START.get_or_init(Stopwatch::start).micros() / 1000).unwrap_or(i64::MAX)
 }
 
 impl Clock {
@@ -199,7 +381,10 @@ impl Clock {
 
     /// The present instant.
     pub fn now(&self) -> Timestamp {
-        self.course().map_or_else(wall, |course| course.now())
+        match self.course() {
+            Some(course) => course.now(),
+            None => self.judge().now,
+        }
     }
 
     /// Puts a driven clock at an instant, from which it goes on as before; one that goes with the
@@ -217,7 +402,7 @@ impl Clock {
     /// How a driven clock goes; `None` for the system's.
     pub fn course(&self) -> Option<Course> {
         match self {
-            Clock::System => None,
+            Clock::System | Clock::Told(_) => None,
             Clock::Driven(course) | Clock::Manual(course) => Some(*course.lock()),
         }
     }
@@ -229,9 +414,34 @@ impl Clock {
         }
     }
 
-    /// The instant of the wall clock, which only a driven clock may differ from.
+    /// What is believed of the wall clock, which only a driven clock may differ from.
     pub fn wall(&self) -> Timestamp {
-        wall()
+        self.judge().now
+    }
+
+    /// What there is to say about the wall clock behind it.
+    pub fn judge(&self) -> Judgement {
+        match self {
+            Clock::Told(wall) => wall.judge(),
+            _ => Wall::of_machine().judge(),
+        }
+    }
+
+    /// Whether it shows what the wall clock does, and may be as wrong.
+    pub fn follows_the_wall(&self) -> bool {
+        self.course().is_none_or(|course| course.mode == Mode::Real)
+    }
+
+    /// What is wrong with it, in a sentence; `None` = nothing, or it is driven.
+    pub fn fault(&self) -> Option<String> {
+        self.follows_the_wall()
+            .then(|| self.judge().fault())
+            .flatten()
+    }
+
+    /// Whether it shows a time that cannot be: before this program was built.
+    pub fn is_wrong(&self) -> bool {
+        self.follows_the_wall() && self.judge().wrong
     }
 
     /// Real milliseconds until this clock shows `at`; `None` while it stands still.
@@ -262,7 +472,9 @@ impl Clock {
     )]
     pub fn ticks(&self) -> Ticks {
         match self {
-            Clock::System | Clock::Driven(_) => Ticks::System(std::time::Instant::now()),
+            Clock::System | Clock::Told(_) | Clock::Driven(_) => {
+                Ticks::System(std::time::Instant::now())
+            }
             Clock::Manual(_) => Ticks::Manual(self.clone()),
         }
     }
@@ -349,6 +561,79 @@ mod tests {
         clock.set(ahead);
         assert!(clock.now() >= ahead, "set ahead, it goes on from there");
         assert_eq!(Clock::System.course(), None);
+    }
+
+    #[test]
+    fn a_wall_clock_that_jumps_ahead_is_followed_when_it_has_lasted() {
+        const MINUTE: i64 = 60_000;
+        let start = built().plus_ms(DAY_MS);
+        let wall = Wall::told(start);
+        assert_eq!(wall.now(), start);
+        // Adjustments, and less than some minutes.
+        wall.pass(0, 4 * MINUTE);
+        assert_eq!(wall.now(), start.plus_ms(4 * MINUTE));
+        // Fourteen years for two seconds.
+        let right = wall.now();
+        wall.pass(0, 14 * 365 * DAY_MS);
+        wall.pass(2000, 2000);
+        assert_eq!(wall.now(), right.plus_ms(2000));
+        assert_eq!(wall.judge().ahead_ms, 14 * 365 * DAY_MS);
+        assert!(wall.judge().fault().unwrap().contains("ahead"));
+        wall.pass(0, -14 * 365 * DAY_MS);
+        assert_eq!(wall.now(), right.plus_ms(2000));
+        assert_eq!(wall.judge().fault(), None);
+        assert_eq!(wall.judge().set_back, 0, "it was never followed");
+        // It lasts; another jump meanwhile begins that anew.
+        wall.pass(0, HOUR_MS);
+        wall.pass(9 * MINUTE, 9 * MINUTE);
+        assert_eq!(wall.now(), right.plus_ms(2000 + 9 * MINUTE));
+        wall.pass(0, HOUR_MS);
+        wall.pass(9 * MINUTE, 9 * MINUTE);
+        assert_eq!(wall.now(), right.plus_ms(2000 + 18 * MINUTE));
+        wall.pass(MINUTE, MINUTE);
+        assert_eq!(wall.now(), right.plus_ms(2000 + 19 * MINUTE + 2 * HOUR_MS));
+        // Back: at once.
+        let ahead = wall.now();
+        wall.pass(0, -2 * HOUR_MS);
+        assert_eq!(wall.now(), ahead.plus_ms(-2 * HOUR_MS));
+        assert_eq!(wall.judge().set_back, 1);
+        // Asleep: the steady clock counts that too.
+        wall.pass(9 * HOUR_MS, 9 * HOUR_MS);
+        assert_eq!(wall.now(), ahead.plus_ms(7 * HOUR_MS));
+    }
+
+    #[test]
+    fn a_clock_before_the_build_is_wrong_and_right_as_soon_as_it_is_set() {
+        let wall = Wall::told(Timestamp::parse("2016-01-01T00:00:00Z").unwrap());
+        assert!(wall.judge().wrong);
+        assert!(wall.judge().fault().unwrap().contains("2016-01-01"));
+        let now = built().plus_ms(DAY_MS);
+        wall.pass(1000, now.0 - wall.now().0);
+        assert_eq!(wall.now(), now);
+        assert!(!wall.judge().wrong);
+    }
+
+    #[test]
+    fn a_clock_that_jumped_has_gone_evenly_since_then() {
+        let wall = Wall::told(built().plus_ms(DAY_MS));
+        let even = |wall: &Wall| wall.judge().even_ms / HOUR_MS;
+        assert_eq!(even(&wall), 0, "right after a start");
+        wall.pass(HOUR_MS, HOUR_MS);
+        assert_eq!(even(&wall), 1);
+        // A year ahead, and right again: both are jumps.
+        wall.pass(0, 365 * DAY_MS);
+        assert_eq!(even(&wall), 0);
+        wall.pass(HOUR_MS, HOUR_MS - 365 * DAY_MS);
+        assert_eq!(even(&wall), 0);
+        wall.pass(HOUR_MS - 1, HOUR_MS - 1);
+        assert_eq!(even(&wall), 0);
+        wall.pass(1, 1);
+        assert_eq!(even(&wall), 1);
+        // It stays ahead: believed in the end.
+        wall.pass(0, 98 * HOUR_MS);
+        assert_eq!(even(&wall), 0);
+        wall.pass(HOUR_MS, HOUR_MS);
+        assert_eq!(even(&wall), 1);
     }
 
     #[test]

@@ -142,6 +142,11 @@ impl Error {
         fields.into_error()
     }
 
+    /// 422 with a code of its own.
+    pub fn unprocessable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+    }
+
     /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict.
     pub fn limit(message: impl Into<String>, details: Value) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message).with_details(details)
@@ -280,6 +285,9 @@ impl IntoResponse for Error {
     }
 }
 
+/// The code of a file that this process may not open.
+pub const CANNOT_OPEN: &str = "CANNOT_OPEN";
+
 impl From<StoreError> for Error {
     fn from(e: StoreError) -> Self {
         match e {
@@ -289,6 +297,7 @@ impl From<StoreError> for Error {
             StoreError::Sqlite(e) => Error::of_sqlite(&e),
             StoreError::Io(e, path) => Error::of_io(&e, &path),
             StoreError::Exists(text) => Error::conflict("BACKUP_EXISTS", text),
+            StoreError::Closed(text) => Error::unavailable(text, 60).with_code(CANNOT_OPEN),
             StoreError::Refused(code, text) => Error::bad_request(code, text),
             StoreError::Internal(detail) => Error::internal(detail),
         }

@@ -65,8 +65,9 @@ pub mod testing {
     pub use crate::api::routes;
     pub use crate::api_keys::{NewKey, record_uses};
     pub use crate::audit::{Actor, Entry};
-    pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp};
-    pub use crate::computers::lifecycle::run_due;
+    pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp, Wall, built};
+    pub use crate::computers::lifecycle::{bring_all_nearer, run_due};
+    pub use crate::computers::repair::put_right;
     pub use crate::db::Store;
     pub use crate::error::Error;
     pub use crate::http::{idempotency, serve};
@@ -79,6 +80,7 @@ pub mod testing {
     pub use crate::rules::text;
     pub use crate::store::{SCHEMA, Tx, VERSION, WriteTx};
     pub use crate::usage::ledger::rates;
+    pub use crate::usage::ledger::repair::{by_computer, misdated};
     pub use crate::usage::ledger::verify::{rebuild, verify};
     pub use crate::usage::questions::series::{SeriesQuery, read_series};
     pub use crate::usage::questions::window::PeriodQuery;

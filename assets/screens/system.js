@@ -106,7 +106,11 @@ const aboutFacts = ({ database, ...system }) =>
     ["Health", status(system.health ? "ok" : "failed")],
     ["Version", [system.version, system.dev && tag("development mode")]],
     ["Up", [duration(system.uptime_seconds * 1000), ", since ", time(system.started_at)]],
-    ["Clock", [CLOCKS[system.clock], time(system.now, { full: true })]],
+    ["Clock", [CLOCKS[system.clock], time(system.now, { full: true }), system.clock_fault && tag(system.clock_fault)]],
+    system.events_ahead > 0 && [
+      "Dated ahead",
+      `${number(system.events_ahead)} compute events; see workspaced repair-clock`,
+    ],
     ["Database", bytes(database.database_bytes)],
     ["Write-ahead log", bytes(database.wal_bytes)],
     ["Schema", `version ${database.schema_version}, SQLite ${database.sqlite_version}`],
@@ -212,6 +216,7 @@ function backupsOf(b) {
     facts([
       ["Directory", h("code", null, b.directory)],
       ["By the clock", byClock],
+      ["Last good one", b.last_good_at ? ago(b.last_good_at) : "none"],
     ]),
     b.last_error &&
       h("p", { class: "note bad", role: "status" }, `The last try failed: ${b.last_error}`),

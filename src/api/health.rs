@@ -13,6 +13,7 @@ use axum::extract::State;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use crate::backups::{self, Backups};
 use crate::clock::Stopwatch;
 use crate::db::Store;
 use crate::error::{Error, Result};
@@ -41,10 +42,14 @@ impl Readiness {
 /// `GET /health`
 #[derive(Serialize)]
 pub struct Health {
-    /// `ok`, `degraded` (the storage does not take writes at present), `damaged`, or `stopping`.
+    /// `ok`, `degraded` (the storage does not take writes, or the clock cannot be right, so that nothing is
+    /// metered), `damaged`, or `stopping`.
     status: &'static str,
     /// What the storage does, in a sentence.
     storage: &'static str,
+    /// What is wrong with the clock, in a sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    clock: Option<String>,
     version: &'static str,
     /// Edition of the time zones by which usage is cut into days and hours.
     tzdata: &'static str,
@@ -75,12 +80,17 @@ pub async fn health(
             "the database is damaged; writes are refused until a backup is restored",
         ),
     };
+    let clock = store.clock();
+    if status == "ok" && clock.is_wrong() {
+        status = "degraded";
+    }
     if health.stopping.load(Ordering::Acquire) {
         status = "stopping";
     }
     Json(Health {
         status,
         storage,
+        clock: clock.fault(),
         version: env!("CARGO_PKG_VERSION"),
         tzdata: tzdata(),
     })
@@ -90,6 +100,9 @@ pub async fn health(
 #[derive(Serialize)]
 pub struct Ready {
     status: &'static str,
+    /// What does not keep requests away, but needs somebody to look at it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<String>,
 }
 
 /// `GET /readyz`
@@ -98,22 +111,28 @@ pub struct Ready {
 /// 503 or 507 with the reason.
 pub async fn ready(
     State(store): State<Store>,
+    State(backups): State<Backups>,
     State(health): State<Arc<Readiness>>,
 ) -> Result<Json<Ready>> {
-    let ready = Json(Ready { status: "ready" });
+    let ready = |warnings| {
+        Json(Ready {
+            status: "ready",
+            warnings,
+        })
+    };
     if health.stopping.load(Ordering::Acquire) {
         return Err(Error::unavailable("the server is stopping", 5).with_code("STOPPING"));
     }
     let mut wrote = health.wrote.lock().await;
     let fresh = wrote.as_ref().is_some_and(|at| at.micros() < FRESH_US);
     if fresh && store.signals().health.fault().is_none() {
-        return Ok(ready);
+        return Ok(ready(warnings(&store, &backups).await));
     }
     *wrote = None;
     match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(())) => {
             *wrote = Some(Stopwatch::start());
-            Ok(ready)
+            Ok(ready(warnings(&store, &backups).await))
         }
         Ok(Err(e)) => Err(e),
         Err(_) => Err(Error::unavailable(
@@ -121,4 +140,14 @@ pub async fn ready(
             5,
         )),
     }
+}
+
+async fn warnings(store: &Store, backups: &Backups) -> Vec<String> {
+    let standing = backups::standing(backups).await.unwrap_or_default();
+    store
+        .clock()
+        .fault()
+        .into_iter()
+        .chain(standing.warning)
+        .collect()
 }

@@ -10,14 +10,14 @@ use tokio::sync::watch;
 
 use crate::access::session;
 use crate::api::app::App;
-use crate::clock::{Stopwatch, Timestamp};
+use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::error::Result;
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
 use crate::store::WriteTx;
-use crate::usage::ledger::rates;
+use crate::usage::ledger::{rates, repair};
 use crate::workspaces::search;
 use crate::{api_keys, audit, dev};
 
@@ -30,6 +30,8 @@ pub struct Job {
     pub batch: u32,
     /// Deletes what is old by the clock, and so waits until that has been believable for a while.
     pub deletes: bool,
+    /// Writes what is billed, and so waits while the clock shows what cannot be.
+    pub meters: bool,
     /// Does a batch; returns how much it did. A full batch is followed by another at once.
     pub run: fn(&WriteTx<'_>, &App, u32) -> Result<usize>,
 }
@@ -46,6 +48,7 @@ pub static DRIVER: &Job = &Job {
     every_ms: 1000,
     batch: BATCH,
     deletes: false,
+    meters: true,
     run: |tx, app, limit| lifecycle::run_due(tx, &app.fleet, limit as usize),
 };
 
@@ -56,6 +59,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 1000,
         batch: BATCH,
         deletes: false,
+        meters: true,
         run: |tx, app, _| dev::live(tx, &app.emulator),
     },
     Job {
@@ -63,6 +67,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 1000,
         batch: BATCH,
         deletes: false,
+        meters: true,
         run: |tx, app, _| rates::run(tx, &app.catalog),
     },
     Job {
@@ -70,6 +75,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 1000,
         batch: SMALL_BATCH,
         deletes: false,
+        meters: false,
         run: |tx, app, limit| search::index(tx, app.store.is_busy(), limit),
     },
     Job {
@@ -77,6 +83,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 1000,
         batch: SMALL_BATCH,
         deletes: false,
+        meters: false,
         run: |tx, app, limit| idempotency::index(tx, app.store.is_busy(), limit),
     },
     Job {
@@ -84,6 +91,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: true,
+        meters: false,
         run: |tx, _, limit| idempotency::purge(tx, limit),
     },
     Job {
@@ -91,6 +99,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: true,
+        meters: false,
         run: |tx, _, limit| session::purge(tx, limit),
     },
     Job {
@@ -98,6 +107,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: true,
+        meters: false,
         run: |tx, app, limit| audit::purge(tx, app.config.audit_retention_days, limit),
     },
     Job {
@@ -105,6 +115,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: true,
+        meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
     },
     Job {
@@ -112,6 +123,7 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: false,
+        meters: false,
         run: |_, app, _| {
             app.throttle.forget();
             Ok(0)
@@ -122,46 +134,14 @@ pub static JOBS: &[Job] = &[
         every_ms: 60_000,
         batch: BATCH,
         deletes: false,
+        meters: false,
         run: |tx, app, _| api_keys::record_uses(tx, &app.auth.take_uses()).map(|()| 0),
     },
 ];
 
 /// A clock that was ahead for a moment has made everything old. What deletes waits until the wall clock has
-/// gone with the monotonic one for so long; so it does after a start, too.
-const BELIEVABLE: Duration = Duration::from_secs(3600);
-/// The two may drift apart by so much between two looks: adjustments, and the pauses of a busy machine.
-const DRIFT_MS: i64 = 60_000;
-
-/// Whether the wall clock can be believed.
-struct Believed {
-    /// The last look, by both clocks.
-    last: (Timestamp, u64),
-    /// Since when it has gone evenly, by the monotonic clock, microseconds.
-    since: u64,
-}
-
-impl Believed {
-    fn new(wall: Timestamp, ticks: u64) -> Self {
-        Believed {
-            last: (wall, ticks),
-            since: ticks,
-        }
-    }
-
-    /// Looks again; true when it has gone evenly for long enough.
-    fn look(&mut self, wall: Timestamp, ticks: u64) -> bool {
-        let (before, then) = std::mem::replace(&mut self.last, (wall, ticks));
-        let passed = i64::try_from((ticks - then) / 1000).unwrap_or(i64::MAX);
-        if (wall.0 - before.0 - passed).abs() > DRIFT_MS {
-            tracing::warn!(
-                seconds = (wall.0 - before.0 - passed) / 1000,
-                "the clock jumped; nothing is deleted for a while"
-            );
-            self.since = ticks;
-        }
-        u128::from(ticks - self.since) >= BELIEVABLE.as_micros()
-    }
-}
+/// gone with the steady one for so long, milliseconds; so it does after a start, too.
+const BELIEVABLE_MS: i64 = 3_600_000;
 
 /// Runs one job until it finds nothing more to do. Returns how much it did.
 ///
@@ -189,15 +169,20 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         tracing::info!(?left, "carrying on with what the last run did not finish");
         tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
     }
-    let ticks = Stopwatch::start();
-    let mut believed = Believed::new(app.store.clock().wall(), 0);
+    let (mut told, mut set_back) = (None, None);
     loop {
         let now = app.store.now();
+        let judged = app.store.clock().judge();
         // A virtual clock goes where it is driven, and is believed.
-        let deletes =
-            believed.look(app.store.clock().wall(), ticks.micros()) || app.config.virtual_clock;
+        let deletes = judged.even_ms >= BELIEVABLE_MS || app.config.virtual_clock;
+        let wrong = app.store.clock().is_wrong();
+        tell(&judged, &mut told);
+        if set_back != Some(judged.set_back) && !app.config.virtual_clock {
+            set_back = Some(judged.set_back);
+            after_set_back(&app).await;
+        }
         for (job, last) in JOBS.iter().zip(&mut last) {
-            if job.deletes && !deletes {
+            if job.deletes && !deletes || job.meters && wrong {
                 continue;
             }
             // A wall clock that steps back must not silence a job until it has caught up.
@@ -211,7 +196,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         // Between two rounds: what falls due, at its instant. A driver that fails waits a second.
         let mut sleep_ms = 1000;
         match app.store.read(lifecycle::next_due).await {
-            Ok(Some(at)) if at <= app.store.now() => {
+            Ok(Some(at)) if at <= app.store.now() && !wrong => {
                 let done = report(DRIVER, run_to_end(&app, DRIVER).await);
                 sleep_ms = if done { 0 } else { sleep_ms };
             }
@@ -240,6 +225,47 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     }
 }
 
+/// Logs what is wrong with the clock, once, and that it is right again.
+fn tell(judged: &Judgement, told: &mut Option<bool>) {
+    let kind = (judged.wrong || judged.ahead_ms > 0).then_some(judged.wrong);
+    if *told == kind {
+        return;
+    }
+    match judged.fault() {
+        Some(fault) => tracing::error!("{fault}"),
+        None => tracing::info!(now = %judged.now, "the clock is followed again"),
+    }
+    *told = kind;
+}
+
+/// At a start, and when the clock was set back: what was written while it was ahead waits for a time that
+/// is far away.
+async fn after_set_back(app: &App) {
+    loop {
+        let inner = app.clone();
+        let done = app
+            .store
+            .write(move |tx| lifecycle::bring_all_nearer(tx, &inner.fleet, BATCH as usize));
+        match done.await {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(e) => {
+                tracing::error!(error = e.message(), "what is due was not looked through");
+                break;
+            }
+        }
+    }
+    match app.store.read(repair::count_ahead).await {
+        Ok(0) => {}
+        Ok(events) => tracing::warn!(
+            events,
+            "compute events are dated ahead of the clock: what they end is billed until then. See \
+             `workspaced repair-clock`"
+        ),
+        Err(e) => tracing::error!(error = e.message(), "events ahead were not counted"),
+    }
+}
+
 /// Logs the outcome; true when the job did its work.
 fn report(job: &Job, outcome: Result<usize>) -> bool {
     match &outcome {
@@ -253,26 +279,4 @@ fn report(job: &Job, outcome: Result<usize>) -> bool {
         ),
     }
     outcome.is_ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_clock_that_jumped_is_not_believed_for_a_while() {
-        const HOUR: u64 = 3_600_000_000;
-        let at = |hours: i64| Timestamp(1_800_000_000_000 + hours * 3_600_000);
-        let mut believed = Believed::new(at(0), 0);
-        assert!(!believed.look(at(0), 0), "right after a start");
-        assert!(believed.look(at(1), HOUR));
-        // A year ahead, and right again: both are jumps.
-        assert!(!believed.look(at(8760), HOUR));
-        assert!(!believed.look(at(1), HOUR));
-        assert!(!believed.look(at(2), 2 * HOUR - 1));
-        assert!(believed.look(at(2), 2 * HOUR));
-        // It stays ahead: believed in the end.
-        assert!(!believed.look(at(100), 2 * HOUR));
-        assert!(believed.look(at(101), 3 * HOUR));
-    }
 }

@@ -18,12 +18,14 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use crate::backups::{self, Backups};
 use crate::clock::Stopwatch;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue;
+use crate::usage::ledger::repair;
 
 /// The media type of the format.
 pub const KIND: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -61,6 +63,12 @@ pub struct Metrics {
     streams: Gauge,
     deliveries_waiting: Gauge,
     deliveries_sending: Gauge,
+    clock_ahead: Gauge<f64, AtomicU64>,
+    clock_wrong: Gauge,
+    clock_jumps: Gauge,
+    events_ahead: Gauge,
+    backup_age: Gauge<f64, AtomicU64>,
+    backup_failed: Gauge,
 }
 
 /// From a tenth of a millisecond to about seven seconds.
@@ -83,6 +91,12 @@ impl Metrics {
             streams: Gauge::default(),
             deliveries_waiting: Gauge::default(),
             deliveries_sending: Gauge::default(),
+            clock_ahead: Gauge::default(),
+            clock_wrong: Gauge::default(),
+            clock_jumps: Gauge::default(),
+            events_ahead: Gauge::default(),
+            backup_age: Gauge::default(),
+            backup_failed: Gauge::default(),
             registry: Mutex::default(),
         };
         let r = &mut registry;
@@ -159,6 +173,38 @@ impl Metrics {
             "Deliveries to webhooks that are under way",
             metrics.deliveries_sending.clone(),
         );
+        r.register_with_unit(
+            "clock_ahead",
+            "By how much the wall clock jumped ahead and is not followed yet",
+            Unit::Seconds,
+            metrics.clock_ahead.clone(),
+        );
+        r.register(
+            "clock_wrong",
+            "1 while the clock shows a time before the program was built and nothing is metered",
+            metrics.clock_wrong.clone(),
+        );
+        r.register(
+            "clock_jumps",
+            "How often the wall clock jumped, ahead or back",
+            metrics.clock_jumps.clone(),
+        );
+        r.register(
+            "events_ahead",
+            "Compute events of the service that are dated ahead of the clock",
+            metrics.events_ahead.clone(),
+        );
+        r.register_with_unit(
+            "backup_age",
+            "Age of the state that the last good backup holds; -1 = there is none",
+            Unit::Seconds,
+            metrics.backup_age.clone(),
+        );
+        r.register(
+            "backup_failed",
+            "1 while the last try to make a backup failed",
+            metrics.backup_failed.clone(),
+        );
         // A state and its usage are one commit, so there is nothing that could lag behind.
         let lag = Gauge::<i64>::default();
         r.register_with_unit(
@@ -212,14 +258,25 @@ impl Metrics {
     }
 
     /// All of it in the text format; what is not counted as it happens is looked up now.
-    pub async fn text(&self, store: &Store, streams: &Streams, outbox: &Outbox) -> Result<String> {
+    pub async fn text(
+        &self,
+        store: &Store,
+        streams: &Streams,
+        outbox: &Outbox,
+        backups: &Backups,
+    ) -> Result<String> {
+        let standing = backups::standing(backups).await?;
+        let age = standing.age_seconds.unwrap_or(-1);
+        self.backup_age.set(age as f64);
+        self.backup_failed.set(i64::from(standing.failed));
         let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
-        let (counts, waiting): (Vec<(String, i64)>, i64) = store
+        let (counts, waiting, ahead): (Vec<(String, i64)>, i64, i64) = store
             .read(move |tx| {
                 let waiting = queue::waiting(tx)?;
                 let mut statement = tx.prepare_cached(sql)?;
                 let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                Ok((rows.collect::<rusqlite::Result<_>>()?, waiting))
+                let rows = rows.collect::<rusqlite::Result<_>>()?;
+                Ok((rows, waiting, repair::count_ahead(tx)?))
             })
             .await?;
         for status in crate::rules::status::Status::ALL {
@@ -240,6 +297,11 @@ impl Metrics {
         self.longest_turn
             .set(longest.load(Ordering::Relaxed) as f64 / 1e6);
         self.deliveries_waiting.set(waiting);
+        self.events_ahead.set(ahead);
+        let judged = store.clock().judge();
+        self.clock_ahead.set(judged.ahead_ms as f64 / 1e3);
+        self.clock_wrong.set(i64::from(judged.wrong));
+        gauge(&self.clock_jumps, judged.jumps);
         gauge(&self.deliveries_sending, outbox.under_way() as u64);
         let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
         let mut wal = store.path().as_os_str().to_owned();

@@ -43,7 +43,8 @@ async fn operator(app: &App, method: &Method, headers: &HeaderMap) -> Result<()>
 
 async fn reply(app: &App) -> Response {
     let metrics: Arc<Metrics> = app.metrics.clone();
-    match metrics.text(&app.store, &app.streams, &app.outbox).await {
+    let text = metrics.text(&app.store, &app.streams, &app.outbox, &app.backups);
+    match text.await {
         Ok(text) => ([(CONTENT_TYPE, KIND)], text).into_response(),
         Err(e) => e.into_response(),
     }

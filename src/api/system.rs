@@ -20,7 +20,7 @@ use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
-use crate::usage::ledger::tariff;
+use crate::usage::ledger::{repair, tariff};
 
 /// Rows of each list of an overview.
 const ROWS: i64 = 10;
@@ -42,6 +42,10 @@ pub struct System {
     clock: &'static str,
     /// Its time.
     now: Timestamp,
+    /// What is wrong with the clock of this machine; null = nothing.
+    clock_fault: Option<String>,
+    /// Compute events of the service itself that are dated ahead of the clock.
+    events_ahead: i64,
     /// Fault rules that may still fire; null where there is no emulator.
     faults: Option<usize>,
     database: Database,
@@ -98,18 +102,21 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
         let number = |sql: &str| -> Result<i64> {
             Ok(tx.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
         };
-        Ok(Counts {
+        let counts = Counts {
             organizations,
             workspaces,
             projects,
             computers,
             compute_events: number("SELECT coalesce(max(seq), 0) FROM compute_events")?,
-            audit_events: number("SELECT coalesce(max(seq), 0) FROM audit_log")?,
+            audit_events: number(
+                "SELECT max(coalesce((SELECT max(seq) FROM audit_log), 0), audit_floor) - audit_skipped FROM installation WHERE id = 1",
+            )?,
             sessions: number("SELECT count(*) FROM sessions")?,
             event_streams: streams,
-        })
+        };
+        Ok((counts, repair::count_ahead(tx)?))
     });
-    let counts = counts.await?;
+    let (counts, events_ahead) = counts.await?;
     let now = app.store.now();
     let path = app.store.path();
     let mut wal = path.as_os_str().to_owned();
@@ -125,6 +132,8 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             Some(Mode::Running) => "running",
         },
         now,
+        clock_fault: app.store.clock().fault(),
+        events_ahead,
         faults: app
             .config
             .virtual_clock

@@ -9,19 +9,18 @@ use clap::Args;
 use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-use super::Failure;
-use crate::clock::{Clock, Timestamp};
+use super::{Failure, installation_now};
+use crate::clock::{DAY_MS, Timestamp, built};
 use crate::domains::{Dns, RecordStatus};
 use crate::rules::config::DataArgs;
 use crate::store;
+use crate::usage::ledger::repair;
 
 /// Free bytes below which a warning is due, and below which writes may fail soon.
 const LOW: u64 = 1 << 30;
 const VERY_LOW: u64 = 100 << 20;
 /// A log that was not moved into the database for long.
 const LARGE_WAL: u64 = 64 << 20;
-/// This program did not exist before; a clock that says so is wrong. 2026-01-01.
-const FIRST_DAY: Timestamp = Timestamp(1_767_225_600_000);
 
 /// `workspaced doctor`
 #[derive(Args)]
@@ -70,7 +69,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     let mut report = Report::default();
     let dir = &args.data.data_dir;
     let file = dir.join("workspaced.db");
-    let now = Clock::System.now();
+    let now = installation_now(&file);
     if file.exists() {
         permissions(&mut report, dir, 0o700);
         permissions(&mut report, &file, 0o600);
@@ -148,6 +147,8 @@ fn database(report: &mut Report, file: &Path, now: Timestamp) {
                 report.say(Verdict::Broken, "database", text);
             }
             clock(report, now, last);
+            events_ahead(report, file, now);
+            backups(report, file, now);
         }
         Err(e) => {
             report.say(
@@ -172,11 +173,14 @@ fn database(report: &mut Report, file: &Path, now: Timestamp) {
 }
 
 fn clock(report: &mut Report, now: Timestamp, last: Option<Timestamp>) {
-    if now < FIRST_DAY {
+    if now < built() {
         report.say(
             Verdict::Broken,
             "clock",
-            format!("{now} cannot be; set the clock"),
+            format!(
+                "{now} cannot be: this program was built on {}; set the clock",
+                built()
+            ),
         );
         return;
     }
@@ -189,6 +193,52 @@ fn clock(report: &mut Report, now: Timestamp, last: Option<Timestamp>) {
             ),
         ),
         _ => report.say(Verdict::Fine, "clock", now),
+    }
+}
+
+/// What was dated by a clock that was ahead, and so is billed until then.
+fn events_ahead(report: &mut Report, file: &Path, now: Timestamp) {
+    match store::read_file(file, now, repair::count_ahead) {
+        Ok(0) => report.say(Verdict::Fine, "events", "none of our own is dated ahead of the clock"),
+        Ok(count) => report.say(
+            Verdict::Warning,
+            "events",
+            format!(
+                "{count} compute events are dated ahead of the clock, which was ahead: see workspaced repair-clock"
+            ),
+        ),
+        Err(e) => report.say(Verdict::Warning, "events", format!("not looked at: {}", e.message())),
+    }
+}
+
+/// A backup that is older than this is no help.
+const OLD_MS: i64 = 8 * DAY_MS;
+
+fn backups(report: &mut Report, file: &Path, now: Timestamp) {
+    let records = match store::backup_records(file) {
+        Ok(records) => records,
+        Err(e) => return report.say(Verdict::Warning, "backups", format!("not looked at: {e}")),
+    };
+    if records.is_empty() {
+        report.say(Verdict::Fine, "backups", "none was made in a directory yet");
+    }
+    for record in records {
+        let dir = &record.directory;
+        let good = match record.good_at {
+            Some(at) => format!("{dir}: the last good one is of {at}"),
+            None => format!("{dir}: there is no good one"),
+        };
+        match record.error {
+            Some(error) => report.say(
+                Verdict::Warning,
+                "backups",
+                format!("{good}; that of {} failed: {error}", record.tried_at),
+            ),
+            None if record.good_at.is_some_and(|at| at.plus_ms(OLD_MS) >= now) => {
+                report.say(Verdict::Fine, "backups", good);
+            }
+            None => report.say(Verdict::Warning, "backups", good),
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::Failure;
+use super::{Failure, installation_now};
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::rules::config::DataArgs;
@@ -43,15 +43,17 @@ pub(super) enum FilesCommand {
 }
 
 pub(super) fn run(command: FilesCommand) -> Result<(), Failure> {
-    let now = Clock::System.now();
     match command {
-        FilesCommand::Backup { data, to, keep } => backup(&data, to, keep, now),
+        FilesCommand::Backup { data, to, keep } => {
+            let now = installation_now(&data.data_dir.join("workspaced.db"));
+            backup(&data, to, keep, now)
+        }
         FilesCommand::Restore {
             data,
             file,
             no_checksum,
-        } => restore(&data, &file, !no_checksum, now),
-        FilesCommand::Check { file } => check(&file, now),
+        } => restore(&data, &file, !no_checksum, Clock::System.now()),
+        FilesCommand::Check { file } => check(&file, installation_now(&file)),
     }
 }
 
@@ -77,6 +79,14 @@ fn backup(data: &DataArgs, to: PathBuf, keep: Option<u16>, now: Timestamp) -> Re
         Target::File(to)
     };
     let backup = store::take_backup(&db, &target, now)?;
+    if let Target::Dir { dir, .. } = &target {
+        for file in store::dated_ahead(dir, now) {
+            eprintln!(
+                "warning: {} is dated ahead of the clock, which shows {now}: it was ahead, or is behind",
+                file.display()
+            );
+        }
+    }
     println!("{}  {}", backup.sha256, backup.file.display());
     println!(
         "{} bytes, state of {}, checked",
@@ -109,6 +119,7 @@ fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Resu
 }
 
 fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
+    store::readable(file)?;
     // Before SQLite opens it: see `store::sha256`.
     let recorded = store::recorded_checksum(file);
     if let Some(recorded) = &recorded {

@@ -2,6 +2,7 @@
 
 #[macro_use]
 mod out;
+mod repair_clock;
 
 mod accounts;
 mod admin;
@@ -17,6 +18,7 @@ mod seed;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -35,11 +37,11 @@ use crate::api::log_filter::{self, Reload};
 use crate::api::{edge, jobs};
 use crate::clock::{Clock, Course, Mode, Timestamp};
 use crate::db::Store;
-use crate::error::Error;
+use crate::error::{CANNOT_OPEN, Error};
 use crate::outbox::webhooks::deliver;
 use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
 use crate::rules::hosted::BASE;
-use crate::store::{self, OpenError, StoreError};
+use crate::store::{self, OpenError, OpenErrorKind, StoreError};
 use crate::tenants::first_start;
 use crate::usage::ledger::verify;
 use crate::{backups, dev, domains, http};
@@ -92,6 +94,8 @@ enum Command {
         #[command(flatten)]
         data: DataArgs,
     },
+    /// Put events where they belong that were dated by a clock that was ahead; may run beside the service
+    RepairClock(repair_clock::RepairClockArgs),
     #[command(flatten)]
     Files(files::FilesCommand),
     #[command(flatten)]
@@ -129,17 +133,22 @@ enum Command {
 }
 
 /// Why the program ends, and with which code: 2 for what was asked, 1 for what went wrong. The client
-/// tells two more apart: 3 for what is not there, 4 for what the key may not do.
+/// tells two more apart: 3 for what is not there, 4 for what the key may not do. 5 is for files that this process
+/// may not open, of which it therefore says nothing.
 enum Failure {
     Usage(String),
     Fatal(String),
     Missing(String),
     Denied(String),
+    Closed(String),
 }
 
 impl From<OpenError> for Failure {
     fn from(e: OpenError) -> Self {
-        Failure::Fatal(e.to_string())
+        match e.kind() {
+            OpenErrorKind::Closed => Failure::Closed(e.to_string()),
+            _ => Failure::Fatal(e.to_string()),
+        }
     }
 }
 
@@ -150,7 +159,9 @@ impl From<Error> for Failure {
             .map(|d| format!(" ({d})"))
             .unwrap_or_default();
         let text = format!("{}{detail}", e.message());
-        if e.status().is_client_error() {
+        if e.code() == CANNOT_OPEN {
+            Failure::Closed(text)
+        } else if e.status().is_client_error() {
             Failure::Usage(text)
         } else {
             Failure::Fatal(text)
@@ -180,6 +191,7 @@ pub fn main() -> ExitCode {
         Some(Command::Keys(command)) => accounts::keys(command),
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
+        Some(Command::RepairClock(args)) => repair_clock::run(&args),
         Some(Command::Files(command)) => files::run(command),
         Some(Command::Capsule(command)) => export::run(command),
         Some(Command::Demo(args)) => demo::run(*args),
@@ -215,6 +227,7 @@ pub fn main() -> ExitCode {
                 Failure::Usage(text) => (2, text),
                 Failure::Missing(text) => (3, text),
                 Failure::Denied(text) => (4, text),
+                Failure::Closed(text) => (5, text),
             };
             let _ = writeln!(std::io::stderr(), "error: {text}");
             ExitCode::from(code)
@@ -346,7 +359,9 @@ async fn serve_until_signal(
     }
 
     // What fell due while it was down has happened before anybody can ask or change anything.
-    jobs::run_to_end(&app, jobs::DRIVER).await?;
+    if !app.store.clock().is_wrong() {
+        jobs::run_to_end(&app, jobs::DRIVER).await?;
+    }
     let listener = TcpListener::from_std(listener)?;
     let address = listener.local_addr()?;
     let (stop, stopped) = watch::channel(false);
@@ -435,6 +450,9 @@ fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
 /// held meanwhile if nobody else has it, so that a service cannot start in between.
 fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
     let file = data.data_dir.join("workspaced.db");
+    if let Err(closed @ StoreError::Closed(_)) = store::readable(&file) {
+        return Err(closed.into());
+    }
     if !file.exists() {
         return Err(Failure::Usage(format!(
             "--data-dir {}: there is no database yet; start the service once, or name another directory",
@@ -457,6 +475,17 @@ fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
     dev::resume(&store, false)?;
     attach(&store);
     Ok((lock, store))
+}
+
+/// The time of the installation whose database this is: the system's unless its clock is driven, as far as the
+/// database knows. Of what cannot be read it is the system's.
+fn installation_now(file: &Path) -> Timestamp {
+    let system = Clock::System.now();
+    let course = store::read_file(file, system, |tx| dev::course(tx));
+    match course {
+        Ok(Some(course)) => Clock::controlled(course).now(),
+        _ => system,
+    }
 }
 
 fn with_store<T>(

@@ -86,6 +86,14 @@ impl Change<'_> {
             }
         }
         after.updated_at = at;
+        if before.is_some() && after.created_at > at && tx.clock().of_wall {
+            // It was made while the clock was ahead.
+            after.created_at = at;
+            tx.run(
+                "UPDATE computers SET created_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+                (at, after.id, after.tenant_id),
+            )?;
+        }
         save(tx, &after)?;
         record(tx, self.actor, self.kind, before, &after)
     }
@@ -223,11 +231,63 @@ pub(super) fn settled(
     id: ComputerId,
 ) -> Result<Record> {
     let mut computer = find(tx, caller, id)?;
+    if bring_nearer(tx, fleet, &computer)? {
+        computer = find(tx, caller, id)?;
+    }
     while let Some(due) = computer.due_at.filter(|due| *due <= tx.now()) {
         step(tx, fleet, id, due)?;
         computer = find(tx, caller, id)?;
     }
     Ok(computer)
+}
+
+/// Where a computer is due further ahead than what it waits for takes, the clock was ahead when that
+/// was written: it arrives now, and an idle time begins anew. Returns whether that is so.
+pub(super) fn bring_nearer(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -> Result<bool> {
+    // What an agent reported ahead stays there; the emulator makes delays as long as it is told.
+    if computer.external_driver || fleet.config.virtual_clock || !tx.clock().of_wall {
+        return Ok(false);
+    }
+    let (now, due_at) = (tx.now(), due(fleet, computer, tx.now()));
+    if computer
+        .due_at
+        .is_none_or(|at| due_at.is_some_and(|due_at| at <= due_at))
+    {
+        return Ok(false);
+    }
+    let due_at = match computer.status {
+        Status::Running => due_at,
+        _ => Some(now),
+    };
+    tracing::warn!(computer = %computer.id, "due further ahead than it takes: the clock was ahead");
+    tx.run(
+        "UPDATE computers SET due_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+        (due_at, computer.id, computer.tenant_id),
+    )?;
+    tx.agenda_changed();
+    Ok(true)
+}
+
+/// Brings nearer what is due too far ahead, of at most `limit` computers; returns of how many. For after
+/// the clock was set back.
+pub fn bring_all_nearer(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
+    let delays = &fleet.config.delays;
+    let longest = delays.provision_ms.max(delays.start_ms).max(delays.stop_ms);
+    let ids: Vec<ComputerId> = tx
+        .prepare_cached(
+            "SELECT id FROM computers WHERE due_at > ?1 AND driver = 'simulated' AND deleted_at IS NULL
+                 AND due_at > ?1 + CASE status WHEN 'running' THEN auto_stop_seconds * 1000 ELSE ?2 END
+             LIMIT ?3",
+        )?
+        .query_map((tx.now(), longest, i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut done = 0;
+    for id in ids {
+        if let Some(computer) = super::load(tx, id)? {
+            done += usize::from(bring_nearer(tx, fleet, &computer)?);
+        }
+    }
+    Ok(done)
 }
 
 /// Takes a computer whose instant has come to where it is going.
@@ -288,7 +348,7 @@ pub fn follow_events(
     {
         let fact = Fact {
             event_id: None,
-            kind: "computer.moved",
+            kind: "computer.moved".into(),
             at: held.at.0,
             status: None,
             size: None,

@@ -4,6 +4,7 @@
 //! * [`create`]: creating and cloning, with the resolution of workspace and project
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
+//! * [`repair`]: after a clock that was ahead
 //! * [`driver`]: who takes a computer from one status to the next, and when
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
@@ -14,6 +15,7 @@ pub mod create;
 pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
+pub mod repair;
 pub mod rows;
 pub mod types;
 mod view;

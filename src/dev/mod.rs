@@ -50,7 +50,7 @@ pub(crate) use seed::find;
 pub use seed::{Seeded, seed};
 pub use simulation::live;
 pub use snapshots::{SEED, take_blocking as take_snapshot_blocking};
-pub use state::{keep, resume, set_pace};
+pub use state::{course, keep, resume, set_pace};
 
 /// The routes, where the clock can be driven; none otherwise.
 pub fn router<S>(emulator: &Emulator) -> Router<S>

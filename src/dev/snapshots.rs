@@ -21,7 +21,7 @@ use super::state;
 use crate::clock::{Course, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::store::{self, Signals};
+use crate::store::{self, Signals, copies};
 
 /// The snapshot that is taken of what was seeded.
 pub const SEED: &str = "seed";
@@ -152,6 +152,7 @@ fn copy(
                 let course = Course::new(course.mode, clock.now(), course.speed);
                 state::keep_course(&copy, course)?;
             }
+            copies::mark(&copy, 0)?;
         }
         std::fs::rename(&draft, &path).map_err(failed)
     }
@@ -175,6 +176,19 @@ fn copy_pages(from: &Connection, to: &mut Connection) -> Result<()> {
 
 /// Puts the copy at `path` in place of the live database.
 async fn put_back(dev: &Emulator, path: PathBuf) -> Result<()> {
+    let looked_at = path.clone();
+    let inspection = tokio::task::spawn_blocking(move || store::inspect(&looked_at))
+        .await
+        .map_err(Error::internal)??;
+    if let Some(fault) = inspection.faults.first() {
+        return Err(Error::unprocessable(
+            "SNAPSHOT_DAMAGED",
+            format!(
+                "{}: the snapshot is damaged ({fault}); nothing was changed. Take it again, or go back to another one",
+                path.display()
+            ),
+        ));
+    }
     let from = move || -> Result<Connection> {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let from = Connection::open_with_flags(&path, flags)?;
@@ -199,7 +213,11 @@ async fn replace(
         .exclusive(move |conn, signals: &Signals| {
             let from = from()?;
             conn.flush_prepared_statement_cache();
+            // Of a damaged database this is what was last written.
+            let given = copies::last_number(conn).unwrap_or(0);
+            let given = given.max(*signals.audit.borrow());
             copy_pages(&from, conn)?;
+            copies::go_on(conn, given)?;
             let last: i64 =
                 conn.query_row("SELECT coalesce(max(seq), 0) FROM audit_log", [], |row| {
                     row.get(0)
@@ -321,6 +339,7 @@ async fn reset_to(dev: &Emulator, to: &str) -> Result<Json<Restored>> {
     replace(dev, || {
         let fresh = Connection::open_in_memory()?;
         store::create(&fresh)?;
+        copies::mark(&fresh, 0)?;
         Ok(fresh)
     })
     .await?;

@@ -33,7 +33,7 @@ fn name_of(mode: Mode) -> &'static str {
 }
 
 /// The course that was kept, from now on; never behind what has happened by it.
-pub(super) fn course(conn: &Connection) -> Result<Option<Course>> {
+pub fn course(conn: &Connection) -> Result<Option<Course>> {
     let read = |row: &Row<'_>| {
         let mode: String = row.get(0)?;
         let at: Timestamp = row.get(1)?;

@@ -5,17 +5,19 @@
 //! only then given its name: a file that has its name is complete. `NAME.sha256` beside it is in the
 //! form that `sha256sum --check` reads, and is there before the file is.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use data_encoding::HEXLOWER;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::Connection;
 use sha2::{Digest, Sha256};
 
+use super::copies;
 use super::failure::{Failure, StoreError};
 use super::open;
-use super::schema::{APPLICATION_ID, VERSION};
+use super::schema::{APPLICATION_ID, VERSION, create};
 use crate::clock::Timestamp;
 
 /// Faults of one kind that are listed at most.
@@ -31,9 +33,10 @@ const MAGIC: &[u8] = b"SQLite format 3\0";
 pub enum Target {
     /// This file, which must not exist.
     File(PathBuf),
-    /// A new file in this directory, named after the instant; older ones than the newest `keep` go.
+    /// A new file in this directory, named after the instant; of those made before only the last stay, so
+    /// that there are `keep`.
     Dir {
-        /// The directory; made with mode 0700 when missing.
+        /// The directory; made with mode 0700 when missing, unless backups were made in it before.
         dir: PathBuf,
         /// How many stay; `None` = all.
         keep: Option<usize>,
@@ -47,6 +50,8 @@ pub struct Backup {
     pub bytes: u64,
     pub sha256: String,
     pub created_at: Timestamp,
+    /// In what order those of a directory were made, whatever the clock showed; `None` in older ones.
+    pub number: Option<i64>,
 }
 
 /// Copies the database at `db` as it is now. Blocks for as long as that takes; reads and writes
@@ -56,15 +61,28 @@ pub struct Backup {
 /// 409 when the file is there already, 507 when the disk is full, 503 for everything else that the
 /// storage refuses, 500 when the copy is not sound. The target is then as it was.
 pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreError> {
-    let file = match target {
+    let Target::Dir { dir, .. } = target else {
+        return make(db, target, now);
+    };
+    let made = make(db, target, now);
+    let result = made.as_ref().map_err(ToString::to_string);
+    if let Err(error) = remember(db, dir, now, &result) {
+        tracing::warn!(%error, "how the backup went was not written down");
+    }
+    made
+}
+
+fn make(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreError> {
+    let (file, number) = match target {
         Target::File(file) => {
             file.parent().map(sweep);
-            file.clone()
+            (file.clone(), copies::UNNUMBERED)
         }
         Target::Dir { dir, .. } => {
-            make_dir(dir)?;
+            enter(db, dir)?;
             sweep(dir);
-            dir.join(name_at(now))
+            let made = list(dir)?.iter().filter_map(|backup| backup.number).max();
+            (dir.join(name_at(now)), made.unwrap_or(0) + 1)
         }
     };
     if file.exists() {
@@ -74,7 +92,7 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreE
         )));
     }
     let partial = beside(&file, ".partial");
-    let backup = copy(db, &partial, now).and_then(|(bytes, sha256)| {
+    let backup = copy(db, &partial, number, now).and_then(|(bytes, sha256)| {
         write_checksum(&file, &sha256)?;
         fs::rename(&partial, &file).map_err(|e| StoreError::io(e, &file))?;
         sync_dir(&file)?;
@@ -83,6 +101,7 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreE
             bytes,
             sha256,
             created_at: now,
+            number: Some(number),
         })
     });
     if backup.is_err() {
@@ -94,13 +113,18 @@ pub fn take(db: &Path, target: &Target, now: Timestamp) -> Result<Backup, StoreE
         keep: Some(keep),
     } = target
     {
-        prune(dir, *keep);
+        prune(dir, *keep, &backup.file);
     }
     Ok(backup)
 }
 
 /// The copy under its temporary name, sound and flushed: its size and SHA-256.
-fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String), StoreError> {
+fn copy(
+    db: &Path,
+    partial: &Path,
+    number: i64,
+    now: Timestamp,
+) -> Result<(u64, String), StoreError> {
     let io = |e: io::Error| StoreError::io(e, partial);
     let text = partial.to_str().ok_or_else(|| {
         StoreError::Refused(
@@ -136,6 +160,10 @@ fn copy(db: &Path, partial: &Path, now: Timestamp) -> Result<(u64, String), Stor
     )?;
     source.execute("VACUUM INTO ?1", [text])?;
     drop(source);
+    let copy = Connection::open(partial)?;
+    copy.pragma_update(None, "journal_mode", "MEMORY")?;
+    copies::mark(&copy, number)?;
+    drop(copy);
     file.sync_all().map_err(io)?;
     let inspection = inspect(partial)?;
     if let Some(fault) = inspection.faults.first() {
@@ -163,14 +191,12 @@ pub struct Inspection {
 /// # Errors
 /// When the file cannot be read at all. What is wrong *in* it is the answer, not an error.
 pub fn inspect(path: &Path) -> Result<Inspection, StoreError> {
-    if !path.is_file() {
-        return Err(StoreError::Refused(
-            "NO_SUCH_FILE",
-            format!("{}: there is no such file", path.display()),
-        ));
-    }
     let mut faults = Vec::new();
-    let found = read_only(path).and_then(|conn| look_through(&conn, &mut faults));
+    let found = match open::reader(path) {
+        Ok(conn) => look_through(&conn, &mut faults),
+        Err(StoreError::Sqlite(e)) => Err(e),
+        Err(e) => return Err(e),
+    };
     let schema_version = match found {
         Ok(version) => Some(version),
         Err(e) => {
@@ -197,6 +223,15 @@ fn look_through(conn: &Connection, faults: &mut Vec<String>) -> rusqlite::Result
             "schema version {version}; this program knows 1 to {VERSION}"
         ));
     }
+    if version == VERSION {
+        let fresh = Connection::open_in_memory()?;
+        create(&fresh)?;
+        let there = objects(conn)?;
+        let missing = objects(&fresh)?
+            .into_iter()
+            .filter(|name| !there.contains(name));
+        faults.extend(missing.map(|name| format!("{name} is missing")));
+    }
     let mut statement = conn.prepare(&format!("PRAGMA integrity_check({FAULTS})"))?;
     for line in statement.query_map([], |row| row.get::<_, String>(0))? {
         let line = line?;
@@ -222,13 +257,11 @@ fn look_through(conn: &Connection, faults: &mut Vec<String>) -> rusqlite::Result
     Ok(version)
 }
 
-fn read_only(path: &Path) -> rusqlite::Result<Connection> {
-    let conn = Connection::open_with_flags(
-        path,
-        OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX,
-    )?;
-    conn.busy_timeout(open::BUSY_TIMEOUT)?;
-    Ok(conn)
+/// Tables, indexes and triggers.
+fn objects(conn: &Connection) -> rusqlite::Result<BTreeSet<String>> {
+    conn.prepare("SELECT type || ' ' || name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%'")?
+        .query_map([], |row| row.get(0))?
+        .collect()
 }
 
 /// Runs `f` in a read transaction on a file that is not being served.
@@ -240,7 +273,7 @@ pub fn read_file<T, E: Failure>(
     now: Timestamp,
     f: impl FnOnce(&super::Tx<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
-    let conn = read_only(path)?;
+    let conn = open::reader(path)?;
     conn.execute_batch("BEGIN")?;
     f(&super::Tx::new(&conn, now))
 }
@@ -330,7 +363,8 @@ fn time_of(name: &str) -> Option<Timestamp> {
     ))
 }
 
-/// The backups in a directory, newest first. Files that are not named like one are none.
+/// The backups in a directory, the last made first: by their numbers, then those without one by the dates in
+/// their names. Files that are not named like one are none.
 ///
 /// # Errors
 /// When the directory cannot be read; one that is not there has none.
@@ -346,24 +380,136 @@ pub fn list(dir: &Path) -> Result<Vec<Backup>, StoreError> {
             Some(Backup {
                 bytes: entry.metadata().ok()?.len(),
                 sha256: recorded_checksum(&entry.path()).unwrap_or_default(),
+                number: open::reader(&entry.path())
+                    .and_then(|conn| Ok(copies::number(&conn)?))
+                    .unwrap_or_default(),
                 file: entry.path(),
                 created_at,
             })
         })
         .collect();
-    found.sort_by_key(|backup| std::cmp::Reverse(backup.created_at));
+    found.sort_by_key(|backup| std::cmp::Reverse((backup.number, backup.created_at)));
     Ok(found)
 }
 
-/// Deletes all but the newest `keep`. What cannot be deleted stays for the next time.
-fn prune(dir: &Path, keep: usize) {
-    for old in list(dir).unwrap_or_default().into_iter().skip(keep.max(1)) {
+/// Deletes all but the `keep` made last, of which `made` is one whatever it is called. What cannot be deleted
+/// stays for the next time.
+fn prune(dir: &Path, keep: usize, made: &Path) {
+    let others = list(dir).unwrap_or_default().into_iter();
+    let others = others.filter(|backup| backup.file != made);
+    for old in others.skip(keep.max(1) - 1) {
         if let Err(e) = fs::remove_file(&old.file) {
             tracing::warn!(file = %old.file.display(), error = %e, "an old backup was not deleted");
         } else {
             let _ = fs::remove_file(checksum_file(&old.file));
         }
     }
+}
+
+/// The backups in a directory whose names say that they were made after `now`: by a clock that was ahead.
+pub fn dated_ahead(dir: &Path, now: Timestamp) -> Vec<PathBuf> {
+    let all = list(dir).unwrap_or_default().into_iter();
+    all.filter(|backup| backup.created_at > now)
+        .map(|backup| backup.file)
+        .collect()
+}
+
+/// Makes a directory for backups that is not there, unless some were made in it before: then what was mounted
+/// there is gone, and a new one would be on another disk.
+fn enter(db: &Path, dir: &Path) -> Result<(), StoreError> {
+    if !dir.exists()
+        && records_in(&open::for_backup(db)?)?
+            .iter()
+            .any(|record| record.directory == whole(dir))
+    {
+        return Err(StoreError::Refused(
+            "BACKUP_DIR_GONE",
+            format!(
+                "{}: the directory is not there any more, and backups were made in it before. Mount it again; if it \
+                 is to begin anew, make it by hand",
+                dir.display()
+            ),
+        ));
+    }
+    make_dir(dir)
+}
+
+/// How backups went in a directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    pub directory: String,
+    pub tried_at: Timestamp,
+    /// Why the last try failed.
+    pub error: Option<String>,
+    /// The state that the last good one holds.
+    pub good_at: Option<Timestamp>,
+    pub good_file: Option<String>,
+}
+
+/// How backups of a database went, by directory.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn records(db: &Path) -> Result<Vec<Record>, StoreError> {
+    Ok(records_in(&open::reader(db)?)?)
+}
+
+/// [`records`], through a connection.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn records_in(conn: &Connection) -> rusqlite::Result<Vec<Record>> {
+    let known = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE name = 'backup_dirs')";
+    if !conn.query_row(known, [], |row| row.get::<_, bool>(0))? {
+        return Ok(Vec::new());
+    }
+    conn.prepare_cached(
+        "SELECT directory, tried_at, error, good_at, good_file FROM backup_dirs ORDER BY tried_at DESC",
+    )?
+    .query_map([], |row| {
+        Ok(Record {
+            directory: row.get(0)?,
+            tried_at: row.get(1)?,
+            error: row.get(2)?,
+            good_at: row.get(3)?,
+            good_file: row.get(4)?,
+        })
+    })?
+    .collect()
+}
+
+/// Writes down how a backup went.
+fn remember(
+    db: &Path,
+    dir: &Path,
+    now: Timestamp,
+    result: &Result<&Backup, String>,
+) -> Result<(), StoreError> {
+    let conn = open::for_backup(db)?;
+    let good = result.as_ref().ok();
+    let name = good.and_then(|backup| backup.file.file_name());
+    conn.execute(
+        "INSERT INTO backup_dirs (directory, tried_at, error, good_at, good_file) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT DO UPDATE SET tried_at = excluded.tried_at, error = excluded.error,
+             good_at = coalesce(excluded.good_at, good_at), good_file = coalesce(excluded.good_file, good_file)",
+        (
+            whole(dir),
+            now,
+            result.as_ref().err(),
+            good.map(|_| now),
+            name.map(|name| name.to_string_lossy().into_owned()),
+        ),
+    )?;
+    Ok(())
+}
+
+/// The same path from wherever the program is started.
+pub fn whole(dir: &Path) -> String {
+    std::path::absolute(dir)
+        .unwrap_or_else(|_| dir.to_owned())
+        .to_string_lossy()
+        .trim_end_matches('/')
+        .to_owned()
 }
 
 /// Removes what copies that were killed have left in a directory: partial files that nobody holds.

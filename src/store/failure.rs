@@ -29,6 +29,8 @@ pub enum StoreError {
     Io(io::Error, PathBuf),
     /// A file is there that must not be overwritten.
     Exists(String),
+    /// This process may not open a file: who it is, and whose the file is.
+    Closed(String),
     /// It cannot be done as asked: a word for programs, and why.
     Refused(&'static str, String),
     /// A defect, of the program or of the machine.
@@ -49,6 +51,7 @@ impl fmt::Display for StoreError {
             StoreError::Damaged => f.write_str("the database is damaged"),
             StoreError::Io(e, path) => write!(f, "{}: {e}", path.display()),
             StoreError::Exists(text)
+            | StoreError::Closed(text)
             | StoreError::Refused(_, text)
             | StoreError::Internal(text) => f.write_str(text),
         }

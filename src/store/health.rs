@@ -44,6 +44,13 @@ impl Health {
         }
     }
 
+    /// A sound database has taken the place of the one before.
+    pub(super) fn replaced(&self) {
+        if self.0.swap(WORKS, Ordering::AcqRel) == DAMAGED {
+            tracing::info!("the damaged database was replaced; writes go on");
+        }
+    }
+
     /// A commit reached the disk.
     pub(super) fn works(&self) {
         for fault in [FULL, IO] {

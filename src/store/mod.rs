@@ -19,6 +19,7 @@ mod attachments;
 mod backup;
 mod checkpoint;
 pub(crate) mod columns;
+pub(crate) mod copies;
 mod failure;
 mod group_commit;
 mod health;
@@ -52,15 +53,16 @@ use tokio::sync::{Notify, oneshot, watch};
 use crate::clock::{Clock, Timestamp};
 
 pub use backup::{
-    Backup, Target, checksum_file, inspect, list as list_backups, make_dir, read_file,
-    recorded_checksum, sha256, take as take_backup,
+    Backup, Record as BackupRecord, Target, checksum_file, dated_ahead, inspect,
+    list as list_backups, make_dir, read_file, recorded_checksum, records as backup_records,
+    records_in as backup_records_in, sha256, take as take_backup, whole,
 };
 pub use columns::Columns;
 pub(crate) use columns::columns;
 pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
-pub use open::{OpenError, is_abandoned, lock_data_dir};
+pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
@@ -146,6 +148,7 @@ impl Signals {
 
     /// Another database has taken the place of the one before: nothing that was remembered holds.
     pub(crate) fn replaced(&self, last_audit: i64) {
+        self.health.replaced();
         self.keys.fetch_add(1, Ordering::AcqRel);
         self.agenda.notify_one();
         self.outbox.notify_one();
@@ -165,6 +168,10 @@ impl<E: Failure> Store<E> {
         let writer_conn = open::writer(path)
             .and_then(|conn| upgrade::upgrade(&conn, path, clock.now()).map(|()| conn))
             .map_err(|e| about(e, path))?;
+        if copies::number(&writer_conn)?.is_some() {
+            let far = copies::far_away().map_err(|e| OpenError::new(e.to_string()))?;
+            copies::go_on(&writer_conn, copies::last_number(&writer_conn)? + far)?;
+        }
         open::fold_log(&writer_conn);
         let checkpointer = checkpoint::Checkpointer::start(open::for_checkpoints(path)?)?;
         let attachments = Arc::new(Attachments::default());
@@ -461,10 +468,18 @@ impl<E: Failure> Store<E> {
 
 /// About this database, and with what to do where it is damaged. A small one is looked through
 /// for the pages; a large one would keep the person waiting for the message.
-fn about(error: OpenError, path: &Path) -> OpenError {
+pub(crate) fn about(error: OpenError, path: &Path) -> OpenError {
     const SMALL: u64 = 64 << 20;
-    if !error.damaged {
-        return error;
+    match error.kind {
+        OpenErrorKind::Damaged => {}
+        // From the file system, which says it all, or from SQLite.
+        OpenErrorKind::Closed if !error.text.contains("uid") => {
+            return OpenError {
+                text: open::closed(path, &error.text),
+                kind: error.kind,
+            };
+        }
+        _ => return error,
     }
     let (file, dir) = (
         path.display(),
@@ -489,7 +504,7 @@ fn about(error: OpenError, path: &Path) -> OpenError {
     ));
     OpenError {
         text,
-        damaged: true,
+        kind: OpenErrorKind::Damaged,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Opening: the data directory, its lock, the pragmas.
 
-use std::fmt;
 use std::fs::{self, File, OpenOptions, TryLockError};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
@@ -13,20 +14,138 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
+use super::failure::StoreError;
+
 /// Why a database could not be opened; the text is for the person who started the program.
 #[derive(Debug)]
 pub struct OpenError {
     pub(super) text: String,
-    pub(super) damaged: bool,
+    pub(super) kind: OpenErrorKind,
+}
+
+/// What kind of reason it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenErrorKind {
+    /// The database is not sound.
+    Damaged,
+    /// This process may not open it, or not write to it: nothing is known of the database.
+    Closed,
+    Other,
 }
 
 impl OpenError {
     pub(super) fn new(text: impl Into<String>) -> Self {
         OpenError {
             text: text.into(),
-            damaged: false,
+            kind: OpenErrorKind::Other,
         }
     }
+
+    /// What kind of reason it is.
+    pub fn kind(&self) -> OpenErrorKind {
+        self.kind
+    }
+
+    /// Where the file system does not let this process have a file: that; else what `other` says.
+    fn of_io(path: &Path, e: &io::Error, other: impl FnOnce() -> Self) -> Self {
+        use io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
+        if matches!(e.kind(), PermissionDenied | ReadOnlyFilesystem) {
+            OpenError {
+                text: closed(path, &e.to_string()),
+                kind: OpenErrorKind::Closed,
+            }
+        } else {
+            other()
+        }
+    }
+}
+
+/// That a file cannot be opened, who wants to, and whose it is. It says nothing of what is in the file.
+pub(super) fn closed(path: &Path, why: &str) -> String {
+    let me = rustix::process::geteuid().as_raw();
+    // Of what can be looked at.
+    let whose = path.ancestors().find_map(|at| {
+        let meta = at.metadata().ok()?;
+        let (uid, mode) = (meta.uid(), meta.mode() & 0o777);
+        Some(format!(
+            "{} belongs to uid {uid} (mode {mode:o})",
+            at.display()
+        ))
+    });
+    format!(
+        "{}: it cannot be opened: {why}. This process runs as uid {me}; {}. Nothing was changed, and whether the \
+         database is sound was not looked at",
+        path.display(),
+        whose.unwrap_or_default()
+    )
+}
+
+/// Whether this process may read a file; it is not opened for that.
+///
+/// # Errors
+/// Why not: [`StoreError::Closed`], or that there is no such file.
+pub fn readable(path: &Path) -> Result<(), StoreError> {
+    match path.metadata() {
+        Ok(meta) if meta.is_file() => {}
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            return Err(StoreError::Closed(closed(path, &e.to_string())));
+        }
+        _ => {
+            return Err(StoreError::Refused(
+                "NO_SUCH_FILE",
+                format!("{}: there is no such file", path.display()),
+            ));
+        }
+    }
+    rustix::fs::access(path, rustix::fs::Access::READ_OK)
+        .map_err(|e| StoreError::Closed(closed(path, &io::Error::from(e).to_string())))
+}
+
+/// A connection that only reads. A database that nobody serves and whose log is empty is read without a
+/// trace: also from where nothing can be written.
+pub(super) fn reader(path: &Path) -> Result<Connection, StoreError> {
+    readable(path)?;
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    let log = Path::new(&log).metadata().map_or(0, |meta| meta.len());
+    let served = path
+        .parent()
+        .is_some_and(|dir| dir.join(LOCK).exists() && !is_abandoned(dir));
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = match path.to_str() {
+        Some(text) if log == 0 && !served => {
+            flags |= OpenFlags::SQLITE_OPEN_URI;
+            let text = text
+                .replace('%', "%25")
+                .replace('?', "%3f")
+                .replace('#', "%23");
+            Connection::open_with_flags(format!("file:{text}?immutable=1"), flags)
+        }
+        _ => Connection::open_with_flags(path, flags),
+    };
+    let ready = opened.and_then(|conn| {
+        conn.busy_timeout(BUSY_TIMEOUT)?;
+        // What cannot be opened is found out by reading.
+        conn.query_row("PRAGMA schema_version", [], |_| Ok(()))?;
+        Ok(conn)
+    });
+    ready.map_err(|e| match e.sqlite_error_code() {
+        Some(code) if is_closed(code) && log > 0 => StoreError::Closed(closed(
+            path,
+            &format!(
+                "{e}; its log {}-wal has to be read too, for which a file is made beside it. Copy both to where this \
+                 process may write",
+                path.display()
+            ),
+        )),
+        Some(code) if is_closed(code) => StoreError::Closed(closed(path, &e.to_string())),
+        _ => e.into(),
+    })
+}
+
+fn is_closed(code: rusqlite::ErrorCode) -> bool {
+    use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
+    matches!(code, CannotOpen | PermissionDenied | ReadOnly)
 }
 
 impl fmt::Display for OpenError {
@@ -43,7 +162,12 @@ impl From<rusqlite::Error> for OpenError {
         if matches!(e.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase)) {
             OpenError {
                 text: e.to_string(),
-                damaged: true,
+                kind: OpenErrorKind::Damaged,
+            }
+        } else if e.sqlite_error_code().is_some_and(is_closed) {
+            OpenError {
+                text: e.to_string(),
+                kind: OpenErrorKind::Closed,
             }
         } else {
             OpenError::new(format!("the database cannot be used: {e}"))
@@ -79,7 +203,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
         std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
         builder
             .create(dir)
-            .map_err(|e| say("cannot be created", &e))?;
+            .map_err(|e| OpenError::of_io(dir, &e, || say("cannot be created", &e)))?;
     }
     let mut options = OpenOptions::new();
     options.create(true).truncate(false).write(true);
@@ -87,7 +211,7 @@ pub fn lock_data_dir(dir: &Path) -> Result<(File, PathBuf), OpenError> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let lock = options
         .open(dir.join(LOCK))
-        .map_err(|e| say("cannot be written", &e))?;
+        .map_err(|e| OpenError::of_io(&dir.join(LOCK), &e, || say("cannot be written", &e)))?;
     match lock.try_lock() {
         Ok(()) => Ok((lock, dir.join("workspaced.db"))),
         Err(TryLockError::WouldBlock) => Err(OpenError::new(format!(
@@ -137,9 +261,11 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     options.create(true).truncate(false).read(true).write(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options
-        .open(path)
-        .map_err(|e| OpenError::new(format!("{}: {e}", path.display())))?;
+    options.open(path).map_err(|e| {
+        OpenError::of_io(path, &e, || {
+            OpenError::new(format!("{}: {e}", path.display()))
+        })
+    })?;
     let conn = Connection::open(path)?;
     // Until it is known to be sound, not a byte of it is changed; not even by closing it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;

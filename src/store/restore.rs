@@ -3,9 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, OpenFlags};
 
 use super::backup::{self, beside, sync_dir};
+use super::copies;
 use super::failure::StoreError;
 use crate::clock::Timestamp;
 
@@ -55,6 +56,7 @@ pub fn restore(
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
             let keys = carry_keys(db, &incoming);
+            number_anew(db, &incoming)?;
             let kept = set_aside(db, now)?;
             fs::rename(&incoming, db).map_err(|e| StoreError::io(e, db))?;
             sync_dir(db)?;
@@ -96,6 +98,18 @@ fn carry_keys(present: &Path, incoming: &Path) -> usize {
         tracing::warn!(%error, "keys that were revoked since the backup are as they were in it; look at `keys list`");
         0
     })
+}
+
+/// The log of what is restored goes on with numbers that no event has had here or elsewhere.
+fn number_anew(present: &Path, incoming: &Path) -> Result<(), StoreError> {
+    // From a database that cannot be read nothing is known; chance is enough.
+    let given = Connection::open_with_flags(present, OpenFlags::SQLITE_OPEN_READ_ONLY)
+        .and_then(|conn| copies::last_number(&conn))
+        .unwrap_or(0);
+    let conn = Connection::open(incoming)?;
+    let last = copies::last_number(&conn)?.max(given);
+    copies::go_on(&conn, last + copies::far_away()?)?;
+    Ok(())
 }
 
 /// Copies and checks; returns the version of the schema.

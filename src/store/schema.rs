@@ -57,8 +57,9 @@ pub(super) const APPLICATION_ID: i64 = 0x776b_7370;
 pub fn is_older(path: &Path) -> Result<bool, OpenError> {
     let flags =
         rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let conn = Connection::open_with_flags(path, flags)?;
-    Ok(conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0))? < VERSION)
+    let version = Connection::open_with_flags(path, flags)
+        .and_then(|conn| conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)));
+    Ok(version.map_err(|e| super::about(e.into(), path))? < VERSION)
 }
 
 /// Makes an empty database of [`VERSION`].

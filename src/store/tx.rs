@@ -88,6 +88,20 @@ pub(super) struct Writing {
     pub attachments: Arc<Attachments>,
     /// How many transactions it has begun.
     pub transactions: Cell<u64>,
+    /// What is known of the clock by which the present one is stamped.
+    pub stamp: Cell<Stamp>,
+}
+
+/// What is known of the clock that a transaction is stamped by.
+#[derive(Clone, Copy, Default)]
+pub struct Stamp {
+    /// It shows what the wall clock does: what was dated by it may lie ahead because it was wrong. A clock
+    /// that is driven goes where it is told.
+    pub of_wall: bool,
+    /// It shows a time that cannot be.
+    pub wrong: bool,
+    /// The wall clock jumped ahead by so much and is not followed.
+    pub ahead_ms: i64,
 }
 
 /// A write transaction: one job's part of the shared one.
@@ -151,6 +165,11 @@ impl<'a> WriteTx<'a> {
     /// committed in between, or undone.
     pub fn transaction(&self) -> u64 {
         self.writer.transactions.get()
+    }
+
+    /// What is known of the clock by which this is stamped.
+    pub fn clock(&self) -> Stamp {
+        self.writer.stamp.get()
     }
 
     /// What [`Store::attach`](super::Store::attach) was given.

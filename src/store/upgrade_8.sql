@@ -41,3 +41,24 @@ ALTER TABLE preview_domains ADD COLUMN failing_since INTEGER;
 ALTER TABLE preview_domains ADD COLUMN checks INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE preview_domains ADD COLUMN next_check_at INTEGER;
 CREATE INDEX preview_domains_by_next_check ON preview_domains (next_check_at);
+-- What is known of this file as a file; one row.
+CREATE TABLE installation (
+    id            INTEGER PRIMARY KEY CHECK (id = 1),
+    -- It is a copy: a backup, by its number in its directory, or 0. The next start of a service makes
+    -- it a database of its own: the log goes on with numbers that nobody has had. NULL = it is none.
+    copy_number   INTEGER,
+    audit_floor   INTEGER NOT NULL DEFAULT 0,        -- the next row of audit_log has a higher number
+    audit_skipped INTEGER NOT NULL DEFAULT 0         -- numbers of audit_log that were left out for that
+) STRICT;
+-- It may be a backup that was put back, of a version that could not say so.
+INSERT INTO installation (id, audit_skipped) VALUES (1, 4294967296 + abs(random() % 1099511627776));
+UPDATE installation SET audit_floor = audit_skipped + coalesce((SELECT max(seq) FROM audit_log), 0);
+
+-- Where backups were made, and how the last one went.
+CREATE TABLE backup_dirs (
+    directory TEXT PRIMARY KEY,                      -- it was there: it is not made again
+    tried_at  INTEGER NOT NULL,
+    error     TEXT,                                  -- why the last try failed; NULL = it did not
+    good_at   INTEGER,                               -- the state that the last good one holds
+    good_file TEXT
+) STRICT, WITHOUT ROWID;

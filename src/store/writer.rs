@@ -25,7 +25,7 @@ use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
-use super::tx::{Effects, JOB, Savepoint, WAL_PAGES, WriteTx, Writing};
+use super::tx::{Effects, JOB, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
 
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
@@ -252,7 +252,14 @@ impl Writer {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
             statements.execute("BEGIN IMMEDIATE", [])?;
-            let now = self.clock.now();
+            let of_wall = self.clock.follows_the_wall();
+            let judged = of_wall.then(|| self.clock.judge());
+            let now = judged.map_or_else(|| self.clock.now(), |judged| judged.now);
+            self.writing.stamp.set(Stamp {
+                of_wall,
+                wrong: judged.is_some_and(|judged| judged.wrong),
+                ahead_ms: judged.map_or(0, |judged| judged.ahead_ms),
+            });
             self.writing
                 .transactions
                 .set(self.writing.transactions.get() + 1);

@@ -539,3 +539,188 @@ fn health_says_that_it_lives_and_readyz_that_it_writes() {
     assert_eq!(get("/health").expect(200)["status"], "stopping");
     get("/readyz").refused(503, "STOPPING");
 }
+
+// ---------------------------------------------------------------------------------------------
+// The order of backups, and whether they are made at all
+
+#[test]
+fn the_backup_just_made_stays_whatever_the_clock_showed_when_others_were() {
+    let (dir, db) = data_dir();
+    let to = dir.path().join("backups");
+    let take = |now: &str, keep| {
+        let target = Target::Dir {
+            dir: to.clone(),
+            keep: Some(keep),
+        };
+        take_backup(&db, &target, at(now)).unwrap()
+    };
+    let ahead = [
+        take("2040-01-01T00:00:00Z", 3),
+        take("2040-01-02T00:00:00Z", 3),
+    ];
+    let first = take("2026-05-20T11:00:00Z", 3);
+    assert!(first.file.exists());
+    assert_eq!(
+        list_backups(&to).unwrap()[0].file,
+        first.file,
+        "the last made"
+    );
+    // One that is older than their numbers, and has none: a copy of such a one in its name only.
+    let second = take("2026-05-20T12:00:00Z", 3);
+    let third = take("2026-05-20T10:00:00Z", 3);
+    assert!(first.file.exists() && second.file.exists() && third.file.exists());
+    assert!(
+        !ahead[0].file.exists() && !ahead[1].file.exists(),
+        "they were made before"
+    );
+    let listed: Vec<_> = list_backups(&to)
+        .unwrap()
+        .into_iter()
+        .map(|b| b.file)
+        .collect();
+    assert_eq!(listed, [third.file.clone(), second.file, first.file]);
+
+    // All others are dated ahead and cannot say when they were made: the one just made stays all the same.
+    for day in 1..=3 {
+        let name = format!("workspaced-2041010{day}T000000000Z.db");
+        fs::write(to.join(name), "not even a database").unwrap();
+    }
+    let last = take("2026-05-20T09:00:00Z", 1);
+    let names: Vec<_> = list_backups(&to)
+        .unwrap()
+        .into_iter()
+        .map(|b| b.file)
+        .collect();
+    assert_eq!(names, [last.file]);
+}
+
+#[test]
+fn how_backups_go_is_told_and_a_directory_that_has_gone_is_not_made_again() {
+    let dir = TempDir::new().unwrap();
+    let to = dir.path().join("mounted");
+    let s = Service::with(Config {
+        backups: Some(BackupSettings {
+            dir: to.clone(),
+            every: std::time::Duration::from_secs(3600),
+            keep: 2,
+        }),
+        ..Config::default()
+    });
+    let ask = |path: &str| {
+        let request = Request::get(path).header("authorization", format!("Bearer {}", s.key));
+        s.send(request.body(Body::empty()).unwrap())
+    };
+    let warnings = || ask("/readyz").expect(200)["warnings"].to_string();
+    assert!(
+        ask("/metrics")
+            .text
+            .contains("workspaced_backup_age_seconds -1")
+    );
+    s.post("/system/backups", json!({})).expect(201);
+    assert_eq!(warnings(), "null");
+    s.clock.set(at(START).plus_seconds(3600));
+    let text = ask("/metrics").text;
+    assert!(
+        text.contains("workspaced_backup_age_seconds 3600"),
+        "{text}"
+    );
+    assert!(text.contains("workspaced_backup_failed 0"), "{text}");
+    assert_eq!(s.get("/system/backups").expect(200)["last_good_at"], START);
+    s.clock.set(at(START).plus_seconds(3 * 3600));
+    assert!(
+        warnings().contains("no backup is made any more"),
+        "{}",
+        warnings()
+    );
+
+    // What was mounted there has gone.
+    fs::remove_dir_all(&to).unwrap();
+    let why = s
+        .post("/system/backups", json!({}))
+        .refused(400, "BACKUP_DIR_GONE");
+    assert!(why.contains("not there any more"), "{why}");
+    assert!(!to.exists());
+    assert!(warnings().contains("not there any more"), "{}", warnings());
+    assert!(ask("/metrics").text.contains("workspaced_backup_failed 1"));
+    let listed = s.get("/system/backups").expect(200);
+    assert!(
+        listed["last_error"].as_str().unwrap().contains("not there"),
+        "{listed}"
+    );
+    assert_eq!(listed["last_good_at"], START);
+    // By hand it begins anew.
+    fs::create_dir(&to).unwrap();
+    s.post("/system/backups", json!({})).expect(201);
+    assert_eq!(warnings(), "null");
+}
+
+#[test]
+fn events_after_a_restore_have_numbers_that_no_event_had() {
+    let (dir, db) = data_dir();
+    let seqs = |db: &Path| -> Vec<i64> {
+        let conn = Connection::open(db).unwrap();
+        let mut statement = conn
+            .prepare("SELECT seq FROM audit_log ORDER BY seq")
+            .unwrap();
+        let rows = statement.query_map([], |row| row.get(0)).unwrap();
+        rows.map(Result::unwrap).collect()
+    };
+    let write = |db: &Path, slug: &'static str| {
+        let store = Store::open(db, Clock::manual(at(START)), 1).unwrap();
+        let file = Config::default().file;
+        store
+            .write_blocking(move |tx| {
+                let key = workspaced::testing::NewKey::operator();
+                workspaced::testing::tenants::insert(
+                    tx,
+                    &file,
+                    workspaced::testing::Actor::Operator,
+                    slug,
+                    slug,
+                    0,
+                    key,
+                )
+                .map(drop)
+            })
+            .unwrap();
+        store.close();
+    };
+    let target = Target::Dir {
+        dir: dir.path().join("b"),
+        keep: None,
+    };
+    let backup = take_backup(&db, &target, at(START)).unwrap().file;
+    let before = seqs(&db);
+    write(&db, "lost");
+    let mut given = seqs(&db);
+    assert!(given.len() > before.len());
+    // Restored twice, and put in place by hand on another machine.
+    for (n, slug) in ["one", "two"].into_iter().enumerate() {
+        restore(&backup, &db, true, at(START).plus_seconds(n as i64)).unwrap();
+        assert_eq!(seqs(&db), before);
+        write(&db, slug);
+        let new = seqs(&db).split_off(before.len());
+        assert!(
+            !new.is_empty() && new.iter().all(|seq| seq > given.last().unwrap()),
+            "{new:?}"
+        );
+        assert!(new.windows(2).all(|two| two[1] == two[0] + 1), "{new:?}");
+        assert!(
+            new.iter().all(|seq| *seq < 1 << 53),
+            "a number for JavaScript too"
+        );
+        given.extend(new);
+    }
+    let elsewhere = dir.path().join("elsewhere.db");
+    fs::copy(&backup, &elsewhere).unwrap();
+    write(&elsewhere, "three");
+    let new = seqs(&elsewhere).split_off(before.len());
+    assert!(
+        !new.is_empty() && new.iter().all(|seq| !given.contains(seq)),
+        "{new:?}"
+    );
+    // A start that is none of these leaves the numbers alone.
+    write(&elsewhere, "four");
+    let all = seqs(&elsewhere).split_off(before.len());
+    assert_eq!(all[new.len()], new.last().unwrap() + 1);
+}

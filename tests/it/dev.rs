@@ -559,6 +559,115 @@ fn a_snapshot_is_a_whole_database() {
 }
 
 #[test]
+fn events_after_going_back_have_numbers_that_no_event_had() {
+    let s = emulator();
+    let ids = |s: &Service| -> Vec<i64> {
+        let log = s.get("/audit-log?limit=100").expect(200);
+        let rows = log["data"].as_array().unwrap().iter();
+        rows.map(|row| row["id"].as_str().unwrap().parse().unwrap())
+            .collect()
+    };
+    s.workspace("Before");
+    post(&s, "/_dev/snapshots", json!({ "name": "noon" })).expect(201);
+    let mut last = 0;
+    for round in 0..3 {
+        s.workspace(&format!("Round {round}"));
+        let now = ids(&s);
+        assert!(now[0] > last, "{now:?}, {last} was given");
+        last = now[0];
+        post(&s, "/_dev/snapshots/noon/restore", json!({})).expect(200);
+    }
+    let rows = s.get("/system").expect(200)["counts"]["audit_events"].clone();
+    assert_eq!(rows, s.count("SELECT count(*) FROM audit_log"));
+    s.workspace("Last");
+    let rows = s.get("/system").expect(200)["counts"]["audit_events"].clone();
+    assert_eq!(rows, s.count("SELECT count(*) FROM audit_log"));
+    let last = ids(&s)[0];
+    post(&s, "/_dev/reset", json!({ "to": "empty" })).expect(200);
+    assert!(s.count("SELECT min(seq) FROM audit_log") > last);
+}
+
+/// Fills a page of a database with what is none; `table`'s first one.
+fn damage(db: &Path, table: &str) {
+    let conn = rusqlite::Connection::open(db).unwrap();
+    let sql = "SELECT rootpage, (SELECT page_size FROM pragma_page_size) FROM sqlite_schema WHERE name = ?1";
+    let (page, size): (usize, usize) = conn
+        .query_row(sql, [table], |row| {
+            Ok((
+                row.get::<_, u32>(0)? as usize,
+                row.get::<_, u32>(1)? as usize,
+            ))
+        })
+        .unwrap();
+    drop(conn);
+    let mut bytes = std::fs::read(db).unwrap();
+    bytes[(page - 1) * size..page * size].fill(0xa5);
+    std::fs::write(db, bytes).unwrap();
+}
+
+#[test]
+fn a_damaged_snapshot_changes_nothing_and_a_good_one_mends_damage() {
+    let (s, _) = seeded(clinic(), 42);
+    for name in ["page", "rows", "table", "good"] {
+        post(&s, "/_dev/snapshots", json!({ "name": name })).expect(201);
+    }
+    let file = |name: &str| s.dir.path().join(format!("snapshots/{name}.db"));
+    damage(&file("page"), "computers");
+    for (name, sql) in [
+        ("rows", "PRAGMA foreign_keys = off; DELETE FROM projects"),
+        (
+            "table",
+            "PRAGMA foreign_keys = off; DROP TABLE webhook_deliveries",
+        ),
+    ] {
+        rusqlite::Connection::open(file(name))
+            .unwrap()
+            .execute_batch(sql)
+            .unwrap();
+    }
+    let before = s.fingerprint();
+    for name in ["page", "rows", "table"] {
+        let path = format!("/_dev/snapshots/{name}/restore");
+        let why = post(&s, &path, json!({})).refused(422, "SNAPSHOT_DAMAGED");
+        assert!(
+            why.contains(&format!("snapshots/{name}.db")) && why.contains("nothing was changed"),
+            "{why}"
+        );
+        post(&s, "/_dev/reset", json!({ "to": name })).refused(422, "SNAPSHOT_DAMAGED");
+        assert_eq!(s.fingerprint(), before);
+    }
+    s.workspace("It goes on");
+
+    // The database itself is damaged: no more writes, until a good one takes its place.
+    let fault = |s: &Service| s.app.store.signals().health.is_damaged();
+    let broken = s
+        .app
+        .store
+        .write_blocking(|_| -> Result<(), workspaced::testing::Error> {
+            Err(workspaced::testing::Error::damaged())
+        });
+    assert!(broken.is_err() && fault(&s));
+    s.post("/workspaces", json!({ "name": "Refused" }))
+        .refused(503, "DATABASE_DAMAGED");
+    post(&s, "/_dev/snapshots/good/restore", json!({})).expect(200);
+    assert!(!fault(&s));
+    s.workspace("Again");
+    let broken = s
+        .app
+        .store
+        .write_blocking(|_| -> Result<(), workspaced::testing::Error> {
+            Err(workspaced::testing::Error::damaged())
+        });
+    assert!(broken.is_err() && fault(&s));
+    post(&s, "/_dev/reset", json!({ "to": "empty" })).expect(200);
+    assert_eq!(
+        s.get("/workspaces").expect(200)["total"],
+        1,
+        "with its organization"
+    );
+}
+
+#[test]
 fn a_reset_to_empty_is_a_new_installation() {
     let (s, _) = seeded(clinic(), 42);
     let back = post(&s, "/_dev/reset", json!({ "to": "empty" })).expect(200);

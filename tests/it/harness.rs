@@ -102,8 +102,12 @@ impl Service {
 
     /// With a configuration of its own.
     pub fn with(config: Config) -> Service {
+        Service::by(Clock::manual(at(START)), config)
+    }
+
+    /// By another clock.
+    pub fn by(clock: Clock, config: Config) -> Service {
         let dir = TempDir::new().unwrap();
-        let clock = Clock::manual(at(START));
         let store = Store::open(
             &dir.path().join("workspaced.db"),
             clock.clone(),

@@ -12,6 +12,7 @@ mod audit_retention;
 mod backup;
 mod capsule;
 mod capsule_hostile;
+mod clock;
 mod compat;
 mod computers;
 mod dev;

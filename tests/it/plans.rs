@@ -14,7 +14,7 @@ use workspaced::testing::routes::table;
 use workspaced::testing::{Config, WebhookReach};
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
-const MAY_SCAN: [(&str, &str, &str); 16] = [
+const MAY_SCAN: [(&str, &str, &str); 17] = [
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",
@@ -71,6 +71,11 @@ const MAY_SCAN: [(&str, &str, &str); 16] = [
         "SCAN webhooks USING COVERING INDEX webhooks_enabled",
         "SELECT DISTINCT tenant_id",
         "once, and again after a webhook has changed: who has one",
+    ),
+    (
+        "SCAN w USING COVERING INDEX",
+        "CROSS JOIN meter_steps",
+        "a look into the index of each workspace, for operators",
     ),
     // Of the children of a new row there are none; SQLite looks only while a violation is open.
     ("SCAN computers", "INSERT INTO", "foreign keys"),

@@ -35,41 +35,56 @@ pub struct Event {
 }
 
 /// Appends an event of our own, in the same transaction as the change of the computer's row, and
-/// returns the instant from which it holds: `event.at`, but never before the computer's last event,
-/// should the clock have stepped back. The true reading goes to `recorded_at`.
+/// returns the instant from which it holds: `event.at`, but never before the computer's last event of our
+/// own up to now. One after now was dated while the wall clock was ahead: it is made void, since what
+/// happens now holds now, and what the computer's row says holds with it. Under a clock that is
+/// driven nothing is void: there the event holds from the last one on. The true reading goes to `recorded_at`.
 pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Timestamp> {
     let computer = event.computer_id;
     let last = last_until(tx, computer, i64::MAX)?;
-    // What an agent reported ahead of the clock is no sign that the clock has stepped back.
-    let before_it = match last {
-        Some(last) if event.external && last.at > event.at.0 => own_after(tx, computer, event.at)?,
-        last => last.map(|last| last.at),
-    };
+    let (mut before_it, mut void) = (last.map(|last| last.at), Vec::new());
+    if last.is_some_and(|last| last.at > event.at.0) {
+        if tx.clock().of_wall {
+            let now = tx.now().max(event.at);
+            (before_it, void) = (
+                own_before(tx, computer, now)?,
+                own_after(tx, computer, now)?,
+            );
+        } else if event.external {
+            // What an agent reported ahead of the clock is no sign that the clock has stepped back.
+            let own = own_after(tx, computer, event.at)?;
+            before_it = own.last().map(|(at, _)| *at);
+        }
+    }
     let at = before_it.unwrap_or(0).max(event.at.0);
-    if at > event.at.0 {
+    if at > event.at.0 && at > tx.now().0 {
         let behind_ms = at - event.at.0;
         tracing::warn!(%computer, behind_ms, "the clock is behind the computer's last event");
     }
+    if let Some((from, _)) = void.first() {
+        tracing::warn!(%computer, events = void.len(), from = %Timestamp(*from), "what was dated ahead of the clock is void");
+    }
+    let first = last.is_none_or(|last| last.at > at) && last_until(tx, computer, at)?.is_none();
+    let states = if first {
+        ALL
+    } else {
+        void.iter()
+            .fold(event.states, |all, (_, stated)| all | stated)
+    };
     let mut changes = Changes::default();
     if last.is_some_and(|last| last.at > at) {
-        let states = |part: i64| event.states & part != 0;
-        let fact = Fact {
+        let says = |part: i64| states & part != 0;
+        let mut facts = vec![Fact {
             event_id: None,
-            kind: event.kind,
+            kind: event.kind.into(),
             at,
-            status: states(STATUS).then_some(event.status),
-            size: states(SIZE).then_some(event.size),
-            place: states(PLACE).then_some((event.workspace_id, event.project_id)),
-        };
+            status: says(STATUS).then_some(event.status),
+            size: says(SIZE).then_some(event.size),
+            place: says(PLACE).then_some((event.workspace_id, event.project_id)),
+        }];
+        facts.extend(void.iter().map(|(at, _)| Fact::voided(*at)));
         let tariff = Tariff::load(tx, catalog)?;
-        history::insert(
-            tx,
-            event.tenant_id,
-            computer,
-            vec![fact],
-            &tariff,
-            &mut changes,
-        )?;
+        history::insert(tx, event.tenant_id, computer, facts, &tariff, &mut changes)?;
     } else {
         let before = last.map(|last| last.state);
         let state = resulting(tx, catalog, event, before.as_ref(), at)?;
@@ -119,15 +134,34 @@ fn resulting(
     Ok(state)
 }
 
-/// The last event after an instant that was not reported from outside, nor follows from such reports.
-fn own_after(tx: &Tx<'_>, computer: ComputerId, after: Timestamp) -> Result<Option<i64>> {
+/// The last event up to an instant that was not reported from outside, nor follows from such reports.
+fn own_before(tx: &Tx<'_>, computer: ComputerId, until: Timestamp) -> Result<Option<i64>> {
     Ok(tx
         .row(
             "SELECT at FROM compute_events
-             WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0
+             WHERE computer_id = ?1 AND at <= ?2 AND event_id IS NULL AND stated <> 0
              ORDER BY at DESC, seq DESC LIMIT 1",
-            (computer, after),
+            (computer, until),
             |row| row.get(0),
         )
         .optional()?)
+}
+
+/// The instants after `after` at which there are such events that are not void, and what these state.
+fn own_after(tx: &Tx<'_>, computer: ComputerId, after: Timestamp) -> Result<Vec<(i64, i64)>> {
+    let sql = "SELECT at, stated FROM compute_events e
+        WHERE computer_id = ?1 AND at > ?2 AND event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
+            WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')
+        ORDER BY at, seq";
+    let mut found: Vec<(i64, i64)> = Vec::new();
+    let mut statement = tx.prepare_cached(sql)?;
+    let mut rows = statement.query((computer, after))?;
+    while let Some(row) = rows.next()? {
+        let (at, stated) = (row.get(0)?, row.get::<_, i64>(1)?);
+        match found.last_mut() {
+            Some(last) if last.0 == at => last.1 |= stated,
+            _ => found.push((at, stated)),
+        }
+    }
+    Ok(found)
 }

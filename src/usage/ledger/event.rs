@@ -2,7 +2,7 @@
 
 use rusqlite::{OptionalExtension, Row, named_params};
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::rules::status::Status;
@@ -49,12 +49,13 @@ pub struct Stored {
     pub state: State,
     /// It was moved because its project was: that says nothing of a computer that was not in it.
     pub with_project: bool,
+    /// Of the service itself, and states something: dated by the clock of this machine.
+    pub own: bool,
 }
 
 impl Stored {
     /// What a statement selects for such a row.
-    pub const COLUMNS: &str =
-        "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved'";
+    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved', event_id IS NULL AND stated <> 0";
 
     /// From [`Stored::COLUMNS`].
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -71,12 +72,18 @@ impl Stored {
                 rate: columns.get()?,
             },
             with_project: columns.get()?,
+            own: columns.get()?,
         })
     }
 }
 
 /// The type of an event by which a computer follows its project into another workspace.
 pub const PROJECT_MOVED: &str = "project.moved";
+
+/// The type of an event by which the service's own events of the same computer at the same instant that came
+/// before it are void: the clock had been wrong when they were dated. Of a row `e` statements ask so:
+/// `EXISTS (SELECT 1 FROM compute_events v WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')`.
+pub const VOIDED: &str = "computer.voided";
 
 /// A row to be appended.
 pub struct New<'a> {
@@ -91,7 +98,11 @@ pub struct New<'a> {
 
 impl New<'_> {
     /// Appends the row; returns its `seq`.
+    ///
+    /// # Errors
+    /// 503 under a clock that is surely wrong: nothing is metered by it. When the store fails.
     pub fn insert(&self, tx: &WriteTx<'_>) -> Result<i64> {
+        may_meter(tx)?;
         tx.run(
             "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated)
@@ -114,6 +125,25 @@ impl New<'_> {
         }
         Ok(seq)
     }
+}
+
+/// Nothing is metered by a clock that shows a time before this program was built.
+///
+/// # Errors
+/// 503 `CLOCK_WRONG` under such a clock.
+pub fn may_meter(tx: &WriteTx<'_>) -> Result<()> {
+    if !tx.clock().wrong {
+        return Ok(());
+    }
+    Err(Error::unavailable(
+        format!(
+            "the clock of this server shows {}, before the program was built: set it. Nothing is metered until \
+             then, and nothing was changed; reads go on",
+            tx.now()
+        ),
+        5,
+    )
+    .with_code("CLOCK_WRONG"))
 }
 
 /// The last event of a computer at or before an instant; `i64::MAX` for the last of all.

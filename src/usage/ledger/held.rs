@@ -22,11 +22,17 @@ pub struct Held {
 }
 
 /// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
-/// are invisible until then. Our own events hold at once, also after the clock stepped back.
+/// are invisible until then. Our own events hold at once, also after the clock stepped back, until they are
+/// made void.
 pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     let last = tx
-        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0))
-             ORDER BY at DESC, seq DESC LIMIT 1", event::Stored::COLUMNS))?
+        .prepare_cached(&format!(
+            "SELECT {} FROM compute_events e WHERE computer_id = ?1
+                 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
+                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')))
+             ORDER BY at DESC, seq DESC LIMIT 1",
+            event::Stored::COLUMNS
+        ))?
         .query_row((computer, tx.now()), event::Stored::from_row)
         .optional()?;
     let Some(last) = last else {

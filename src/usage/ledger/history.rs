@@ -7,8 +7,14 @@
 //! turns out that a computer ran across a change of the tariff, a row `computer.repriced` there. That
 //! makes the numbers the same in whatever order reports arrive, and the log still says what
 //! was known when.
+//!
+//! Events of our own that were dated by a clock that was ahead are made void in the same way: a row
+//! `computer.voided` at their instant says that they state nothing.
 
-use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, last_until};
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, VOIDED, last_until};
 use super::tariff::Tariff;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
@@ -22,7 +28,7 @@ use crate::usage::meter::{self, Changes};
 #[derive(Clone, Debug)]
 pub struct Fact {
     pub event_id: Option<String>,
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     pub at: i64,
     pub status: Option<Status>,
     pub size: Option<Size>,
@@ -30,6 +36,23 @@ pub struct Fact {
 }
 
 impl Fact {
+    /// What we said ourselves about an instant was dated by a wrong clock.
+    pub fn voided(at: i64) -> Self {
+        Fact {
+            event_id: None,
+            kind: VOIDED.into(),
+            at,
+            status: None,
+            size: None,
+            place: None,
+        }
+    }
+
+    /// Whether it is one of [`Fact::voided`].
+    pub fn is_void(&self) -> bool {
+        self.kind == VOIDED
+    }
+
     fn stated(&self) -> i64 {
         (if self.status.is_some() { STATUS } else { 0 })
             | (if self.size.is_some() { SIZE } else { 0 })
@@ -72,7 +95,8 @@ struct Later<'a, 'tx> {
     from: (i64, i64),
     /// The last row there was; what is appended meanwhile has a higher `seq`.
     until: i64,
-    page: std::collections::VecDeque<Stored>,
+    /// With whether they have been made void.
+    page: std::collections::VecDeque<(Stored, bool)>,
     /// Rows to fetch the next time.
     size: u32,
     ended: bool,
@@ -100,25 +124,26 @@ impl<'a, 'tx> Later<'a, 'tx> {
     /// When the next row holds.
     fn at(&mut self) -> Result<Option<i64>> {
         if self.page.is_empty() && !self.ended {
-            let mut statement = self.tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
+            let mut statement = self.tx.prepare_cached(&format!("SELECT {}, EXISTS (SELECT 1 FROM compute_events v
+                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided') AS void FROM compute_events e WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
             let (at, seq) = self.from;
-            let rows = statement.query_map(
-                (self.computer, at, seq, self.until, self.size),
-                Stored::from_row,
-            )?;
+            let rows = statement
+                .query_map((self.computer, at, seq, self.until, self.size), |row| {
+                    Ok((Stored::from_row(row)?, row.get("void")?))
+                })?;
             self.page = rows.collect::<Result<_, _>>()?;
             self.ended = self.page.len() < self.size as usize;
             self.size = Self::PAGE;
             self.from = self
                 .page
                 .back()
-                .map_or(self.from, |last| (last.at, last.seq));
+                .map_or(self.from, |(last, _)| (last.at, last.seq));
         }
-        Ok(self.page.front().map(|row| row.at))
+        Ok(self.page.front().map(|(row, _)| row.at))
     }
 
     /// The next row, if it holds from `at` on.
-    fn next_at(&mut self, at: i64) -> Result<Option<Stored>> {
+    fn next_at(&mut self, at: i64) -> Result<Option<(Stored, bool)>> {
         Ok(if self.at()? == Some(at) {
             self.page.pop_front()
         } else {
@@ -133,9 +158,11 @@ struct Walk<'a, 'tx> {
     tenant: TenantId,
     computer: ComputerId,
     changes: &'a mut Changes,
-    /// The row before, as the chain of rows was and as it is now.
-    old: State,
-    new: State,
+    /// Instants at which our own rows are void from now on.
+    voids: BTreeSet<i64>,
+    /// The row before, as the chain of rows was and as it is now; `None` before the first one.
+    old: Option<State>,
+    new: Option<State>,
     /// What is true by now, from which the next row carries over.
     known: State,
 }
@@ -154,15 +181,34 @@ impl Walk<'_, '_> {
             state,
         }
         .insert(self.tx)?;
-        event::steps(Some(&self.new), state, |workspace, flow| {
+        event::steps(self.new.as_ref(), state, |workspace, flow| {
             self.changes.add(workspace, at, seq, flow);
         });
-        self.new = self.known;
+        self.new = Some(self.known);
         Ok(())
     }
 
     /// Passes a row that is there already.
-    fn pass(&mut self, row: &Stored, tariff: &Tariff<'_>) {
+    fn pass(&mut self, row: &Stored, void: bool, tariff: &Tariff<'_>) {
+        let void = row.own && (void || self.voids.contains(&row.at));
+        if !void {
+            self.learn(row, tariff);
+        }
+        let stored = &row.state;
+        if self.old != self.new {
+            let changes = &mut *self.changes;
+            event::steps(self.old.as_ref(), stored, |workspace, flow| {
+                changes.remove(workspace, row.at, row.seq, flow);
+            });
+            event::steps(self.new.as_ref(), stored, |workspace, flow| {
+                changes.add(workspace, row.at, row.seq, flow);
+            });
+        }
+        (self.old, self.new) = (Some(*stored), Some(*stored));
+    }
+
+    /// Takes up what a row states.
+    fn learn(&mut self, row: &Stored, tariff: &Tariff<'_>) {
         let stored = &row.state;
         let workspace = self.known.workspace;
         let states = |part: i64| row.stated & part != 0;
@@ -181,16 +227,6 @@ impl Walk<'_, '_> {
                 }
             },
         );
-        if self.old != self.new {
-            let changes = &mut *self.changes;
-            event::steps(Some(&self.old), stored, |workspace, flow| {
-                changes.remove(workspace, row.at, row.seq, flow);
-            });
-            event::steps(Some(&self.new), stored, |workspace, flow| {
-                changes.add(workspace, row.at, row.seq, flow);
-            });
-        }
-        (self.old, self.new) = (*stored, *stored);
     }
 
     /// Splits what runs between two instants where the tariff changed.
@@ -207,11 +243,30 @@ impl Walk<'_, '_> {
     }
 }
 
+/// The state with which a history begins: all of it is stated.
+fn beginning(first: &Fact, tariff: &Tariff<'_>) -> Result<State> {
+    let (Some(status), Some(size), Some((workspace, project))) =
+        (first.status, first.size, first.place)
+    else {
+        return Err(Error::internal(
+            "an event before the first one of a computer",
+        ));
+    };
+    Ok(State {
+        workspace,
+        project,
+        status,
+        size,
+        rate: tariff.at(workspace, size, first.at),
+    })
+}
+
 /// Puts `facts`, in ascending order of `at`, into the history of a computer, and what that changes
 /// for the meter into `changes`.
 ///
 /// # Errors
-/// When the store fails; a fact before the computer's first event is a defect of the caller.
+/// When the store fails; a fact before the computer's first event that does not state everything is a
+/// defect of the caller.
 pub fn insert(
     tx: &WriteTx<'_>,
     tenant: TenantId,
@@ -223,16 +278,21 @@ pub fn insert(
     let Some(from) = facts.first().map(|fact| fact.at) else {
         return Ok(());
     };
-    let before = last_until(tx, computer, from)?
-        .ok_or_else(|| Error::internal(format!("an event of {computer} before its first one")))?;
-    let (old, new, known) = (before.state, before.state, before.state);
+    let before = last_until(tx, computer, from)?.map(|before| before.state);
+    let known = match (before, facts.first()) {
+        (Some(before), _) => before,
+        (None, Some(first)) => beginning(first, tariff)?,
+        (None, None) => return Ok(()),
+    };
+    let voids = facts.iter().filter(|fact| fact.is_void());
     let mut walk = Walk {
         tx,
         tenant,
         computer,
         changes,
-        old,
-        new,
+        voids: voids.map(|fact| fact.at).collect(),
+        old: before,
+        new: before,
         known,
     };
     let mut later = Later::than(tx, computer, from)?;
@@ -248,16 +308,16 @@ pub fn insert(
         walk.reprice(last, next.unwrap_or(tx.now().0 + 1), tariff)?;
         let Some(at) = next else { return Ok(()) };
         // What was stored first has the lower `seq`.
-        while let Some(row) = later.next_at(at)? {
-            walk.pass(&row, tariff);
+        while let Some((row, void)) = later.next_at(at)? {
+            walk.pass(&row, void, tariff);
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
             let workspace = walk.known.workspace;
             let price = |size| tariff.at(workspace, size, at);
             walk.known = after(&walk.known, fact.status, fact.size, fact.place, price);
-            walk.add(fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
+            walk.add(&fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }
-        if walk.new != walk.known {
+        if walk.new != Some(walk.known) {
             walk.add("computer.restated", at, None, 0)?;
         }
         if facts.peek().is_none() && walk.new == walk.old {

@@ -153,7 +153,7 @@ fn reprice(tx: &WriteTx<'_>, catalog: &Catalog, now: i64) -> Result<usize> {
                 }
                 let fact = Fact {
                     event_id: None,
-                    kind: "computer.repriced",
+                    kind: "computer.repriced".into(),
                     at: from,
                     status: None,
                     size: None,

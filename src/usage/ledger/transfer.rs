@@ -235,6 +235,7 @@ pub fn import_events(
     workspace: WorkspaceId,
     events: &[ExportedEvent],
 ) -> Result<()> {
+    event::may_meter(tx)?;
     let mut changes = Changes::default();
     let mut chains: BTreeMap<ComputerId, Vec<(i64, i64, State)>> = BTreeMap::new();
     for event in events {

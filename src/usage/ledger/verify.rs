@@ -57,6 +57,8 @@ pub struct Verification {
     pub unexplained_ms: i64,
     /// The same in credit-milliseconds (rate × ms).
     pub unexplained_credit_ms: i64,
+    /// Events of the service itself that are dated ahead of the clock: it was ahead when they were written.
+    pub ahead: i64,
     /// Where the differences are.
     pub found: Vec<Difference>,
 }
@@ -79,7 +81,16 @@ impl std::fmt::Display for Verification {
         )?;
         self.found
             .iter()
-            .try_for_each(|d| write!(f, "\n  {}: {} row(s) differ", d.what, d.rows))
+            .try_for_each(|d| write!(f, "\n  {}: {} row(s) differ", d.what, d.rows))?;
+        if self.ahead > 0 {
+            write!(
+                f,
+                "\n  {} events are dated ahead of the clock, which was ahead when they were written: see \
+                 `workspaced repair-clock`",
+                self.ahead
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -117,6 +128,9 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
             rows: row.get("rows")?,
         });
     }
+    let ahead = tx.query_row(include_str!("verify_ahead.sql"), [tx.now()], |row| {
+        row.get(0)
+    })?;
     let differences = found.iter().map(|d| d.rows).sum();
     Ok(Verification {
         ok: differences == 0 && ms == 0 && credit_ms == 0,
@@ -126,6 +140,7 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
         differences,
         unexplained_ms: ms,
         unexplained_credit_ms: credit_ms,
+        ahead,
         found,
     })
 }

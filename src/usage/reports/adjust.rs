@@ -17,6 +17,7 @@ use crate::http::{List, Mutation, PageQuery, Param, Params, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
+use crate::usage::ledger::event::may_meter;
 use crate::usage::meter::{self, Changes, Flow};
 
 /// Largest correction: a billion credits. Keeps 64-bit sums safe for longer than anyone corrects.
@@ -194,6 +195,7 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
     if let Some(before) = repeated(tx, &adjustment, dated)? {
         return Ok((before, false));
     }
+    may_meter(tx)?;
     tx.run(
         "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
              amount_micros, reason, actor)

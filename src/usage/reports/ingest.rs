@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::{IntoParams, ToSchema};
 
-use super::report::{Parsed, Report, parse};
+use super::report::{MAX_SKEW_MS, Parsed, Report, parse};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
+use crate::clock::Timestamp;
 use crate::computers::{self, Fleet, lifecycle};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, Param, Params, Reply};
@@ -62,6 +63,9 @@ pub struct Ingested {
     duplicates: i64,
     /// Events that were not taken, and why.
     rejected: Vec<Rejected>,
+    /// Events that count from another instant than they are dated: the agent's clock is behind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    moved: Vec<MovedUp>,
     /// Limits that are exceeded by what has happened; nothing was refused because of them.
     over_limit: Vec<OverLimit>,
 }
@@ -74,6 +78,16 @@ pub struct Rejected {
     reason: String,
     #[serde(skip)]
     conflict: bool,
+}
+
+/// An event that is dated before its computer was created, by a clock that is a little behind.
+#[derive(Serialize, ToSchema)]
+pub struct MovedUp {
+    id: String,
+    /// As it is dated, with milliseconds.
+    time: String,
+    /// From when it counts: the creation of the computer, with milliseconds.
+    at: String,
 }
 
 /// A limit that is exceeded.
@@ -132,9 +146,9 @@ fn take(
     let mut facts: BTreeMap<ComputerId, (TenantId, Vec<Fact>)> = BTreeMap::new();
     for (n, event) in input.events.into_iter().enumerate() {
         let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
-        let outcome = parse(n, &event, tx.now())
+        let outcome = parse(n, &event)
             .map_err(no)
-            .and_then(|parsed| known.check(parsed, &mut batch));
+            .and_then(|parsed| known.check(parsed, &mut batch, &mut reply.moved));
         match outcome {
             Ok(Checked::New(tenant, computer, fact)) => {
                 facts
@@ -279,10 +293,36 @@ struct Known<'a, 'tx> {
 impl Known<'_, '_> {
     fn check(
         &mut self,
-        event: Parsed,
+        mut event: Parsed,
         batch: &mut HashMap<String, Same>,
+        moved: &mut Vec<MovedUp>,
     ) -> Result<Checked, Refusal> {
+        let most = self.tx.now().0 + MAX_SKEW_MS;
+        if event.at > most {
+            // Perhaps it is the agent's clock that is right; then it is refused for no good.
+            if event.at <= most.saturating_add(self.tx.clock().ahead_ms) {
+                return Err(Refusal::Request(
+                    Error::unavailable(
+                        "the clock of this server jumped ahead and is not followed yet; nothing was changed, send \
+                         the same again",
+                        60,
+                    )
+                    .with_code("CLOCK_JUMPED"),
+                ));
+            }
+            return Err(no(
+                "time is more than 5 minutes ahead of the clock of this server",
+            ));
+        }
         let subject = self.subject(event.computer)?;
+        if (subject.created_at - MAX_SKEW_MS..subject.created_at).contains(&event.at) {
+            moved.push(MovedUp {
+                id: event.id.clone(),
+                time: Timestamp(event.at).rfc3339_ms(),
+                at: Timestamp(subject.created_at).rfc3339_ms(),
+            });
+            event.at = subject.created_at;
+        }
         let place = event.place.map(|place| self.place(place)).transpose()?;
         let same = Same {
             kind: event.kind.into(),
@@ -305,12 +345,14 @@ impl Known<'_, '_> {
             None => {}
         }
         if event.at < subject.created_at {
-            return Err(no("time is before the computer was created"));
+            return Err(no(
+                "time is more than 5 minutes before the computer was created",
+            ));
         }
         batch.insert(event.id.clone(), same);
         let fact = Fact {
             event_id: Some(event.id),
-            kind: event.kind,
+            kind: event.kind.into(),
             at: event.at,
             status: event.status,
             size: event.size,

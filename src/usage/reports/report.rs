@@ -9,8 +9,8 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text::MAX_EXTERNAL_ID;
 
-/// How far ahead of the clock an event may be dated.
-const MAX_AHEAD_MS: i64 = 5 * 60_000;
+/// How far an agent's clock may be ahead of that of this server, or behind it.
+pub const MAX_SKEW_MS: i64 = 5 * 60_000;
 
 /// What happened to a computer. Further fields are ignored.
 #[derive(ToSchema)]
@@ -25,7 +25,8 @@ pub struct Report {
     /// computer.started, .stopped, .errored, .resized, .moved or .deleted
     r#type: String,
     subject: ComputerId,
-    /// When it happened; RFC 3339, at most 5 minutes ahead
+    /// When it happened; RFC 3339, at most 5 minutes ahead; up to 5 minutes before the creation of the computer it
+    /// counts from the creation on
     time: String,
     /// What else is new
     data: Option<ReportData>,
@@ -58,7 +59,7 @@ pub struct Parsed {
 }
 
 /// Reads one event; the text says what is wrong with it.
-pub fn parse(n: usize, event: &Value, now: Timestamp) -> Result<Parsed, String> {
+pub fn parse(n: usize, event: &Value) -> Result<Parsed, String> {
     let text = |name: &str| {
         event
             .get(name)
@@ -119,9 +120,6 @@ pub fn parse(n: usize, event: &Value, now: Timestamp) -> Result<Parsed, String> 
     )?;
     let at = text("time").and_then(Timestamp::parse);
     let at = at.ok_or("time must be an RFC 3339 time such as 2026-05-10T00:00:00Z")?;
-    if at.0 > now.0 + MAX_AHEAD_MS {
-        return Err("time is more than 5 minutes ahead of the clock of this server".into());
-    }
     Ok(Parsed {
         id: id.to_owned(),
         kind,
