@@ -13,6 +13,7 @@ use crate::api::app::App;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::computers::lifecycle;
 use crate::error::Result;
+use crate::export::import::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
@@ -176,7 +177,8 @@ pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
             .write(move |tx| (job.run)(tx, &inner, job.batch))
             .await?;
         all += done;
-        if done < job.batch as usize {
+        // Fewer than a batch may be all that a turn had time for.
+        if done == 0 {
             return Ok(all);
         }
     }
@@ -188,6 +190,10 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
     for left in app.store.read(Unfinished::all).await.unwrap_or_default() {
         tracing::info!(?left, "carrying on with what the last run did not finish");
         tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
+    }
+    for workspace in app.store.read(interrupted).await.unwrap_or_default() {
+        tracing::info!(%workspace, "removing what an interrupted import has left");
+        tokio::spawn(undo(app.store.clone(), workspace));
     }
     let ticks = Stopwatch::start();
     let mut believed = Believed::new(app.store.clock().wall(), 0);
