@@ -577,11 +577,31 @@ CREATE TABLE backup_dirs (
     good_file TEXT
 ) STRICT, WITHOUT ROWID;
 
--- The audit log is only ever added to, and goes, if at all, from its old end.
+-- Workspaces that are being brought in. Until the last turn of the import such a one is marked as deleted,
+-- and nothing of it is shown anywhere; what is found here at a start, or was refused half way, is removed.
+CREATE TABLE imports (
+    workspace_id  BLOB PRIMARY KEY,
+    tenant_id     BLOB NOT NULL,
+    -- What was there before, or has been kept free: how to find what came with it.
+    first_event   INTEGER NOT NULL,                  -- compute_events.seq
+    first_audit   INTEGER NOT NULL,                  -- audit_log.seq
+    audit_rows    INTEGER NOT NULL,
+    last_project  INTEGER NOT NULL,                  -- rowid
+    last_computer INTEGER NOT NULL,                  -- rowid
+    started_at    INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX imports_of_tenant ON imports (tenant_id);
+
+-- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.
+-- Those with numbers below 1 came with a workspace from another installation; they are by its word, and may
+-- go with it.
 CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log cannot be changed');
 END;
 CREATE TRIGGER audit_log_whole BEFORE DELETE ON audit_log
-    WHEN old.seq > (SELECT min(seq) FROM audit_log) BEGIN
+    WHEN old.seq > 0
+     AND EXISTS (SELECT 1 FROM audit_log WHERE seq > 0 AND seq < old.seq AND at <= old.at) BEGIN
     SELECT RAISE(ABORT, 'only the oldest rows of the audit log can go');
 END;
+-- Retention of what was brought in.
+CREATE INDEX audit_log_imported ON audit_log (at) WHERE seq < 1;

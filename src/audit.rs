@@ -158,20 +158,27 @@ pub trait Sink: Send + Sync {
 /// Who is told of rows: attached to the store at start.
 pub struct Sinks(pub Vec<Box<dyn Sink>>);
 
-/// Forgets rows past the configured retention, the oldest first and at most `limit` a pass. The newest
-/// row stays whatever its age: its number is where live streams and the next row go on from. Returns
+/// Forgets rows past the configured retention by their dates, the oldest first and at most `limit` a pass. The
+/// newest row stays whatever its age: its number is where live streams and the next row go on from. Returns
 /// how many went.
 pub fn purge(tx: &WriteTx<'_>, days: Option<NonZeroU32>, limit: u32) -> Result<usize> {
     let Some(days) = days else {
         return Ok(0);
     };
     let cutoff = tx.now().plus_ms(-i64::from(days.get()) * DAY_MS);
-    Ok(tx.run(
+    // What came from another installation holds nobody up, and is held up by nobody.
+    let imported = tx.run(
         "DELETE FROM audit_log WHERE seq IN
-             (SELECT seq FROM (SELECT seq, at FROM audit_log ORDER BY seq LIMIT ?2)
+             (SELECT seq FROM audit_log WHERE seq < 1 AND at < ?1 ORDER BY at LIMIT ?2)",
+        (cutoff, limit),
+    )?;
+    let own = tx.run(
+        "DELETE FROM audit_log WHERE seq IN
+             (SELECT seq FROM (SELECT seq, at FROM audit_log WHERE seq > 0 ORDER BY seq LIMIT ?2)
               WHERE at < ?1 AND seq < (SELECT max(seq) FROM audit_log))",
         (cutoff, limit),
-    )?)
+    )?;
+    Ok(imported.max(own))
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -276,6 +283,9 @@ pub struct AuditRow {
     ts: Timestamp,
     inserted_at: Timestamp,
     created_at: Timestamp,
+    /// It came with a workspace from another installation: who did it, where and when is by the word of
+    /// that file. Its `actor_id` is no key of this installation.
+    imported: bool,
 }
 
 /// The resource on both sides of the change.
@@ -296,9 +306,9 @@ impl AuditRow {
                 .map_err(Error::internal)
         };
         let (kind, resource): (String, String) = (row.get("type")?, row.get("resource_type")?);
-        let at = row.get("at")?;
+        let (seq, at): (i64, _) = (row.get("seq")?, row.get("at")?);
         Ok(AuditRow {
-            id: row.get::<_, i64>("seq")?.to_string(),
+            id: seq.to_string(),
             tenant_id: row.get("tenant_id")?,
             workspace_id: row.get("workspace_id")?,
             actor_id: row.get("actor_id")?,
@@ -318,6 +328,7 @@ impl AuditRow {
             ts: at,
             inserted_at: at,
             created_at: at,
+            imported: seq < 1,
         })
     }
 }
@@ -423,9 +434,11 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     };
     // The newest rows below the cursor, by the index of the workspace or of the organization.
     let place = if workspace.is_some() {
-        "workspace_id = :workspace AND tenant_id = :tenant"
+        "workspace_id = :workspace AND tenant_id = :tenant
+             AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = :workspace)"
     } else {
-        "tenant_id = :tenant AND :workspace IS NULL"
+        "tenant_id = :tenant AND :workspace IS NULL
+             AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = audit_log.workspace_id)"
     };
     let matching = "(:kind IS NULL OR type GLOB :kind) AND (:actor IS NULL OR actor_id = :actor)
              AND (:resource_type IS NULL OR resource_type = :resource_type)

@@ -13,6 +13,7 @@ use crate::api::app::App;
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::error::Result;
+use crate::export::import::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
@@ -156,7 +157,8 @@ pub async fn run_to_end(app: &App, job: &'static Job) -> Result<usize> {
             .write(move |tx| (job.run)(tx, &inner, job.batch))
             .await?;
         all += done;
-        if done < job.batch as usize {
+        // Fewer than a batch may be all that a turn had time for.
+        if done == 0 {
             return Ok(all);
         }
     }
@@ -170,6 +172,10 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
     }
     let (mut told, mut set_back) = (None, None);
+    for workspace in app.store.read(interrupted).await.unwrap_or_default() {
+        tracing::info!(%workspace, "removing what an interrupted import has left");
+        tokio::spawn(undo(app.store.clone(), workspace));
+    }
     loop {
         let now = app.store.now();
         let judged = app.store.clock().judge();

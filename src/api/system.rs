@@ -241,6 +241,8 @@ fn read(tx: &Tx<'_>, app: &App, caller: &Caller) -> Result<Overview> {
         .prepare_cached(
             "SELECT scope, owner_id, domain, dns_status, last_error, checked_at FROM preview_domains
              WHERE tenant_id = :tenant AND (dns_status <> 'verified' OR last_error IS NOT NULL)
+                 AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = owner_id
+                     OR i.workspace_id = (SELECT p.workspace_id FROM projects p WHERE p.id = owner_id))
              ORDER BY updated_at LIMIT :rows",
         )?
         .query_map(named_params! { ":tenant": tenant, ":rows": ROWS }, |row| {

@@ -436,7 +436,8 @@ pub fn follow(
         "c.project_id = :project AND c.workspace_id <> :place",
         named_params! { ":project": project, ":place": place },
     )?;
-    for before in computers {
+    let count = computers.len();
+    for (n, before) in computers.into_iter().enumerate() {
         let after = Record {
             workspace_id: place,
             ..before.clone()
@@ -447,6 +448,9 @@ pub fn follow(
             actor: actor(caller),
         }
         .apply(tx, fleet, Some(&before), after)?;
+        if n + 1 < count && tx.turn_is_over() {
+            return Ok(true);
+        }
     }
     Ok(more)
 }
@@ -502,9 +506,12 @@ pub fn delete_some(
         "c.workspace_id = :workspace",
         named_params! { ":workspace": workspace },
     )?;
-    computers
-        .iter()
-        .try_for_each(|c| destroy(tx, fleet, caller, c))?;
+    for (n, computer) in computers.iter().enumerate() {
+        destroy(tx, fleet, caller, computer)?;
+        if n + 1 < computers.len() && tx.turn_is_over() {
+            return Ok(true);
+        }
+    }
     Ok(more)
 }
 

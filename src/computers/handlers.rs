@@ -111,7 +111,9 @@ fn list_where(
         Some(None) => return Ok(page.list(Vec::new(), 0)),
     };
     let user = caller.only_user().or(filter.external_user_id.as_deref());
-    let mut condition = "c.tenant_id = :tenant AND c.deleted_at IS NULL".to_owned();
+    let mut condition = "c.tenant_id = :tenant AND c.deleted_at IS NULL
+         AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)"
+        .to_owned();
     let mut params: Vec<(&str, &dyn rusqlite::ToSql)> = vec![(":tenant", &tenant)];
     if let Some(id) = &workspace {
         condition += " AND c.workspace_id = :workspace";
@@ -139,7 +141,10 @@ fn list_where(
     }
     // What a counter knows is not counted; without other conditions they are :tenant and one more.
     let count = match (&workspace, &project, params.len()) {
-        (None, None, 1) => "SELECT computer_count FROM tenants WHERE id = :tenant".into(),
+        (None, None, 1) => "SELECT computer_count - (SELECT coalesce(sum(w.computer_count), 0)
+                 FROM imports i JOIN workspaces w ON w.id = i.workspace_id WHERE i.tenant_id = :tenant)
+             FROM tenants WHERE id = :tenant"
+            .into(),
         (Some(_), None, 2) => {
             "SELECT computer_count FROM workspaces WHERE id = :workspace AND tenant_id = :tenant"
                 .into()

@@ -209,6 +209,9 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
             return Ok(done);
         };
         step(tx, fleet, id, at)?;
+        if tx.turn_is_over() {
+            return Ok(done + 1);
+        }
     }
     Ok(limit)
 }

@@ -107,7 +107,11 @@ pub static SELECT: LazyLock<String> = LazyLock::new(|| {
 
 /// The live computer with this id, whoever asks: for the service itself.
 pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Record>> {
-    let sql = format!("{} WHERE c.id = ?1 AND c.deleted_at IS NULL", *SELECT);
+    let sql = format!(
+        "{} WHERE c.id = ?1 AND c.deleted_at IS NULL
+             AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)",
+        *SELECT
+    );
     Ok(tx
         .prepare_cached(&sql)?
         .query_row([id], Record::from_row)

@@ -359,19 +359,11 @@ pub fn set_as_found(
     conclude(tx, config, Some(caller), &owner, Some(checked)).map(drop)
 }
 
-/// Sets a domain that came with a workspace from another installation. Whether it is proven is for this
-/// server to find out.
+/// A domain that comes with a workspace from another installation, as it is written here.
 ///
 /// # Errors
 /// 409 when it cannot be had here.
-pub fn import(
-    tx: &WriteTx<'_>,
-    config: &Config,
-    tenant: TenantId,
-    scope: Scope,
-    owner: Uuid,
-    domain: &str,
-) -> Result<()> {
+pub fn importable(tx: &Tx<'_>, config: &Config, tenant: TenantId, domain: &str) -> Result<String> {
     let input = Set {
         preview_domain: Some(domain.to_owned()),
         domain: None,
@@ -388,6 +380,23 @@ pub fn import(
     if claimed_by_other(tx, tenant, &domain)?.is_some() {
         return Err(refused(TAKEN));
     }
+    Ok(domain)
+}
+
+/// Sets a domain that came with a workspace from another installation. Whether it is proven is for this
+/// server to find out.
+///
+/// # Errors
+/// 409 when it cannot be had here.
+pub fn import(
+    tx: &WriteTx<'_>,
+    config: &Config,
+    tenant: TenantId,
+    scope: Scope,
+    owner: Uuid,
+    domain: &str,
+) -> Result<()> {
+    let domain = importable(tx, config, tenant, domain)?;
     tx.run(
         "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (?1, ?2, ?3, ?4, 'pending', ?5)",

@@ -1,6 +1,5 @@
 //! The endpoints.
 
-use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCEPT_ENCODING, CONTENT_DISPOSITION, CONTENT_ENCODING, CONTENT_TYPE, VARY,
@@ -12,8 +11,8 @@ use serde_json::json;
 use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
-use super::import::Options;
-use super::{CONTENT, read, write};
+use super::import::{Options, Outcome};
+use super::{CONTENT, import, write};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::computers::Fleet;
@@ -21,9 +20,11 @@ use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Kit, Mutation, Param, Params, PathId, Reply, Room};
 use crate::ids::WorkspaceId;
+use crate::store::in_background;
 use crate::workspaces;
 
-/// Imports are read one after the other: each may need much memory.
+/// Imports are made one after the other: each may need much memory, which is in no budget, and takes numbers
+/// for itself.
 static READING: Semaphore = Semaphore::const_new(1);
 
 /// A capsule: a JSON object a line, as `GET /workspaces/{id}/export` gives it; may be compressed with gzip.
@@ -131,23 +132,30 @@ pub async fn import(
     request: Request,
 ) -> Result<Response> {
     let request = Mutation::raw(request, &kit).await?;
-    let _place = READING.acquire().await.map_err(Error::internal)?;
-    let now = store.now().0;
-    let request = request
-        .parsed(move |bytes: Bytes| {
-            let options = query.get()?.check()?;
-            Ok((read::read(&bytes, now)?, options))
-        })
-        .await?;
-    request
-        .run(move |tx, caller, input| {
-            let (capsule, options) = input?;
-            let imported = super::import::import(tx, &fleet, caller, capsule, &options)?;
-            Ok(if imported.imported {
-                Reply::created(imported)
-            } else {
-                Reply::ok(imported)
+    let place = READING.acquire().await.map_err(Error::internal)?;
+    // To its end, also when the client has left.
+    let answer = tokio::spawn(async move {
+        let _place = place;
+        let (file, request) = request.opened();
+        let (s, f, caller) = (store.clone(), fleet.clone(), request.caller.clone());
+        let brought = in_background(move || {
+            let options = query.get().and_then(ImportQuery::check);
+            import::bring_in(&s, &f, &caller, file, options)
+        });
+        let (begun, outcome) = brought.await?;
+        let answer = request
+            .run(move |tx, caller, _| {
+                Ok(match outcome? {
+                    Outcome::Here(here) => Reply::ok(here),
+                    Outcome::Brought(all) => Reply::created(all.finish(tx, &fleet, caller)?),
+                })
             })
-        })
-        .await
+            .await;
+        if let Some(workspace) = begun {
+            // Finds nothing to do where all went well.
+            import::undo(store, workspace).await;
+        }
+        answer
+    });
+    answer.await.map_err(Error::internal)?
 }

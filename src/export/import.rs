@@ -1,26 +1,44 @@
-//! Writing a capsule into the importing organization: all of it in one transaction, or nothing.
+//! Writing a capsule into the importing organization, in turns of the writer that keep nobody waiting.
+//!
+//! Until the last turn the workspace is marked as deleted and named in `imports`, which hides it and all that
+//! is in it from every question. The last turn takes the mark away: so there is either all of it or nothing.
+//! What a service that was killed has left behind, or an import that was refused half way, is removed again
+//! ([`undo`]).
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{OptionalExtension, named_params};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::format::{Audit, Computer, Project, Rows};
-use super::read::Capsule;
-use super::write::Contents;
+use super::format::{Audit, Computer, Line, Project, Rows};
+use super::read::{self, Checked, Lines, Up};
+use super::write;
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
-use crate::error::{Error, Fields, Result};
+use crate::db::Store;
+use crate::error::{Error, Fields, Result, is_unique_violation};
+use crate::http::Source;
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::store::WriteTx;
-use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent};
+use crate::store::{Tx, WriteTx};
+use crate::usage::ledger::transfer::{self, Consumed};
 use crate::{domains, json, limits, workspaces};
+
+/// Lines, and bytes of them, that are read from the file at once.
+const PIECE_LINES: usize = 256;
+const PIECE_BYTES: usize = 256 << 10;
+/// Steps of the meter that are written at once.
+const STEPS: usize = 250;
+/// Rows that a turn removes of an import that is undone.
+const ROWS: i64 = 100;
+/// After a failure of the storage, before the next try.
+const BREATHER: Duration = Duration::from_secs(1);
 
 /// [`ImportQuery`], checked.
 pub struct Options {
@@ -54,10 +72,10 @@ pub struct Imported {
 }
 
 impl Imported {
-    fn new(capsule: &Capsule, slug: String, imported: bool) -> Self {
+    fn new(capsule: &Checked, slug: String, imported: bool) -> Self {
         Imported {
             imported,
-            workspace_id: capsule.contents.workspace.id,
+            workspace_id: capsule.workspace.id,
             slug,
             exported_at: Timestamp(capsule.head.exported_at),
             rows: capsule.end.rows,
@@ -73,125 +91,236 @@ fn conflict(text: impl Into<String>) -> Error {
     Error::conflict("CAPSULE_CONFLICT", text)
 }
 
-/// Brings the capsule in, unless it is here already.
+/// Whether there is a place for a capsule.
+enum Place {
+    /// It has been imported before.
+    Taken,
+    /// This workspace is here, and shows this to [`write::digest`].
+    Other([u8; 32]),
+    Free,
+}
+
+/// A capsule that has been written, up to the last turn.
+pub(super) struct Brought {
+    capsule: Arc<Checked>,
+    options: Arc<Options>,
+    imported: Imported,
+    /// The first of its audit rows.
+    first_audit: i64,
+}
+
+/// What became of a capsule.
+pub(super) enum Outcome {
+    /// It was here already.
+    Here(Imported),
+    /// To be brought to light by [`Brought::finish`].
+    Brought(Box<Brought>),
+}
+
+/// Writes the capsule, hidden, unless it is here already. On a thread that may wait.
 ///
 /// # Errors
-/// 403, 409 `CAPSULE_CONFLICT`, 422 `LIMIT_EXCEEDED`, `CAPSULE_TOTALS`, and what is wrong with `options`;
-/// then nothing has changed.
-pub(super) fn import(
-    tx: &WriteTx<'_>,
+/// What is wrong with the file; 403, 409 `CAPSULE_CONFLICT`, 422 `LIMIT_EXCEEDED`, and what is wrong with
+/// `options`. What was written of the workspace, whose id is returned beside, is then to be undone.
+pub(super) fn bring_in(
+    store: &Store,
     fleet: &Fleet,
     caller: &Caller,
-    capsule: Capsule,
-    options: &Options,
-) -> Result<Imported> {
-    let tenant = caller.tenant_id();
-    if is_here(tx, tenant, &capsule)? {
-        return Ok(Imported::new(
-            &capsule,
-            capsule.contents.workspace.slug.clone(),
-            false,
-        ));
+    file: Result<Source>,
+    options: Result<Options>,
+) -> (Option<WorkspaceId>, Result<Outcome>) {
+    let checked = || {
+        let (options, mut file) = (options?, file?);
+        let capsule = read::check(&mut file, store.now().0)?;
+        Ok((options, file, capsule))
+    };
+    match checked() {
+        Err(e) => (None, Err(e)),
+        Ok((options, mut file, capsule)) => {
+            let id = capsule.workspace.id;
+            let outcome = place_and_write(store, fleet, caller, &mut file, capsule, options);
+            (Some(id), outcome)
+        }
     }
-    let contents = &capsule.contents;
-    let corrects = contents
-        .events
-        .iter()
-        .any(|event| event.amount_micros.is_some());
-    if corrects && !caller.key().operator {
-        return Err(Error::denied(
-            "FORBIDDEN",
-            "this workspace has corrections of its usage, which only an operator may post: import it with an operator key",
-        ));
-    }
-    ids_are_free(tx, contents)?;
-    let live = contents.computers.iter().filter(|c| c.deleted_at.is_none());
-    limits::check_import(
-        tx,
-        &fleet.config.file,
-        tenant,
-        contents
-            .projects
-            .iter()
-            .filter(|p| p.deleted_at.is_none())
-            .count(),
-        live.clone().count(),
-        live.map(|computer| computer.size).max(),
-    )?;
+}
 
-    let slug = workspace(tx, tenant, contents, options)?;
-    let id = contents.workspace.id;
-    // What is deleted first: its slug may have been used again.
-    let (deleted, living): (Vec<_>, Vec<_>) = contents
-        .projects
-        .iter()
-        .partition(|p| p.deleted_at.is_some());
-    for row in deleted.into_iter().chain(living) {
-        project(tx, tenant, id, row)?;
+fn place_and_write(
+    store: &Store,
+    fleet: &Fleet,
+    caller: &Caller,
+    file: &mut Source,
+    mut capsule: Checked,
+    options: Options,
+) -> Result<Outcome> {
+    let tenant = caller.tenant_id();
+    let id = capsule.workspace.id;
+    // What is written once is not kept any longer than that.
+    let steps = std::mem::take(&mut capsule.steps);
+    let prices = std::mem::take(&mut capsule.prices);
+    let (capsule, options) = (Arc::new(capsule), Arc::new(options));
+
+    let (c, o, f, asking) = (
+        capsule.clone(),
+        options.clone(),
+        fleet.clone(),
+        caller.clone(),
+    );
+    let place = store.read_blocking(move |tx| match find_place(tx, tenant, &c)? {
+        Place::Free => has_room(tx, &f, &asking, &c, &o).map(|()| Place::Free),
+        other => Ok(other),
+    })?;
+    let here = match place {
+        Place::Taken => true,
+        Place::Other(digest) => digest == read::digest(file)?,
+        Place::Free => false,
+    };
+    if here {
+        let slug = capsule.workspace.slug.clone();
+        return Ok(Outcome::Here(Imported::new(&capsule, slug, false)));
+    }
+    if matches!(place, Place::Other(_)) {
+        return Err(conflict(format!(
+            "this workspace is here already, with other content than the file of {}; it has been changed here or there \
+             since. Import the file into another installation to compare",
+            Timestamp(capsule.head.exported_at)
+        )));
+    }
+
+    let (c, o, f) = (capsule.clone(), options.clone(), fleet.clone());
+    let (slug, first_event, first_audit) =
+        store.write_blocking(move |tx| begin(tx, &f, tenant, &c, &o))?;
+    let mut writing = Writing {
+        capsule: capsule.clone(),
+        options: options.clone(),
+        tenant,
+        event: first_event,
+        audit: first_audit,
+        last_event: first_event
+            + i64::try_from(capsule.end.rows.events).map_err(Error::internal)?
+            - 1,
+    };
+    let mut lines = Lines::new(file)?;
+    loop {
+        let (mut piece, mut bytes) = (Vec::new(), 0);
+        while piece.len() < PIECE_LINES && bytes < PIECE_BYTES {
+            let Some((line, length)) = lines.parsed()? else {
+                break;
+            };
+            bytes += length;
+            piece.push(writing.numbered(line));
+        }
+        if piece.is_empty() {
+            break;
+        }
+        let writing = writing.clone();
+        in_turns(store, id, piece, move |tx, (seq, line)| {
+            writing.write(tx, *seq, line)
+        })?;
     }
     if !options.without_domains {
-        for domain in &contents.domains {
+        let fleet = fleet.clone();
+        in_turns(store, id, capsule.domains.clone(), move |tx, domain| {
             let (scope, owner) = match domain.project_id {
                 Some(project) => (domains::Scope::Project, project.0),
                 None => (domains::Scope::Workspace, id.0),
             };
-            domains::handlers::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)?;
-        }
+            domains::handlers::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)
+        })?;
     }
-    transfer::import_events(tx, tenant, id, &contents.events)?;
+    let steps: Vec<Vec<_>> = steps.chunks(STEPS).map(<[_]>::to_vec).collect();
+    in_turns(store, id, steps, move |tx, steps| {
+        let steps = steps.iter();
+        let numbered = steps.map(|(at, order, flow)| (*at, first_event + i64::from(*order), *flow));
+        transfer::meter_steps(tx, id, numbered)
+    })?;
+    in_turns(store, id, prices, move |tx, price| {
+        transfer::keep_price(tx, id, *price)
+    })?;
     let mut imported = Imported::new(&capsule, slug, true);
-    let mut last: BTreeMap<ComputerId, &ExportedEvent> = BTreeMap::new();
-    for event in &contents.events {
-        let Some(computer) = event.computer_id else {
-            continue;
-        };
-        if last.get(&computer).is_none_or(|last| last.at <= event.at) {
-            last.insert(computer, event);
+    let keeps = |up: &Up| options.keep_running && up.simulated && read::is_up(up.held.status);
+    for up in &capsule.up {
+        if keeps(up) {
+            imported.kept_running.push(up.id);
+        } else {
+            imported.stopped.push(up.id);
         }
     }
-    for row in &contents.computers {
-        let last = last
-            .get(&row.id)
-            .ok_or_else(|| Error::internal("a computer without an event was let in"))?;
-        let row = stop_copy(
-            tx,
-            fleet,
-            tenant,
-            &capsule,
-            row.clone(),
-            last,
-            options,
-            &mut imported,
-        )?;
-        computer(tx, fleet, tenant, id, &row, options)?;
-    }
-    tx.agenda_changed();
-    check_totals(tx, tenant, &capsule)?;
-    let first = audit_rows(tx, tenant, id, &contents.audit)?;
-    record(tx, caller, &capsule, &imported, first)?;
-    Ok(imported)
+    let up = capsule.up.iter().map(|up| (*up, keeps(up))).collect();
+    let (fleet, exported_at) = (fleet.clone(), Timestamp(capsule.head.exported_at));
+    in_turns(store, id, up, move |tx, (up, keep)| {
+        stop_copy(tx, &fleet, tenant, id, exported_at, up, *keep)
+    })?;
+    Ok(Outcome::Brought(Box::new(Brought {
+        capsule,
+        options,
+        imported,
+        first_audit,
+    })))
 }
 
-/// Whether this capsule has been imported into this organization before, or is of this very workspace
-/// as it is here.
-fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool> {
-    let id = capsule.contents.workspace.id;
-    let found: Option<(TenantId, bool)> = tx
+/// Writes all of `items`, in as many turns as that takes.
+fn in_turns<T: Send + 'static>(
+    store: &Store,
+    workspace: WorkspaceId,
+    items: Vec<T>,
+    write: impl Fn(&WriteTx<'_>, &T) -> Result<()> + Clone + Send + 'static,
+) -> Result<()> {
+    let mut left = items.into_iter();
+    while left.len() > 0 {
+        let write = write.clone();
+        left = store.write_blocking(move |tx| {
+            is_under_way(tx, workspace)?;
+            while let Some(item) = left.next() {
+                write(tx, &item)?;
+                if tx.turn_is_over() {
+                    break;
+                }
+            }
+            Ok(left)
+        })?;
+    }
+    Ok(())
+}
+
+/// That nobody has put another database in the place of the one that this was begun in.
+fn is_under_way(tx: &WriteTx<'_>, workspace: WorkspaceId) -> Result<()> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM imports WHERE workspace_id = ?1)";
+    if tx.row(sql, [workspace], |row| row.get(0))? {
+        return Ok(());
+    }
+    Err(Error::unavailable(
+        "the database was replaced while this workspace was imported; import it again",
+        1,
+    ))
+}
+
+/// Whether this capsule has been imported into this organization before, or there is something under the
+/// id of its workspace.
+fn find_place(tx: &Tx<'_>, tenant: TenantId, capsule: &Checked) -> Result<Place> {
+    let id = capsule.workspace.id;
+    let found: Option<(TenantId, bool, bool)> = tx
         .row(
-            "SELECT tenant_id, deleted_at IS NOT NULL FROM workspaces WHERE id = ?1",
+            "SELECT tenant_id, deleted_at IS NOT NULL, EXISTS (SELECT 1 FROM imports WHERE workspace_id = ?1)
+             FROM workspaces WHERE id = ?1",
             [id],
-            |row| Ok((row.get(0)?, row.get(1)?)),
+            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
         )
         .optional()?;
     match found {
-        None => return Ok(false),
-        Some((owner, _)) if owner != tenant => {
+        None => return Ok(Place::Free),
+        Some((owner, _, _)) if owner != tenant => {
             return Err(conflict(
                 "this workspace belongs to another organization of this installation; ids are kept, so it can be imported \
                  into another installation only",
             ));
         }
-        Some((_, true)) => {
+        Some((_, _, true)) => {
+            return Err(Error::unavailable(
+                "an import of this workspace was interrupted and is being undone; try again",
+                2,
+            ));
+        }
+        Some((_, true, _)) => {
             return Err(conflict(
                 "this workspace was here and has been deleted; its usage is kept under its id, so it cannot come again",
             ));
@@ -204,46 +333,53 @@ fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool
         (id, tenant, &capsule.end.sha256),
         |row| row.get(0),
     )?;
-    if imported || Contents::read(tx, tenant, id)?.digest()? == capsule.contents.digest()? {
-        return Ok(true);
-    }
-    Err(conflict(format!(
-        "this workspace is here already, with other content than the file of {}; it has been changed here or there since. \
-         Import the file into another installation to compare",
-        Timestamp(capsule.head.exported_at)
-    )))
+    Ok(if imported {
+        Place::Taken
+    } else {
+        Place::Other(write::digest(tx, tenant, id)?)
+    })
 }
 
-/// Ids are kept, so none of them may be anybody's here.
-fn ids_are_free(tx: &WriteTx<'_>, contents: &Contents) -> Result<()> {
-    let taken = |what: &str, id: uuid::Uuid| {
-        conflict(format!(
-            "the {what} {id} is on this installation already; ids are kept, so import into another installation"
-        ))
-    };
-    for project in &contents.projects {
-        let sql = "SELECT EXISTS (SELECT 1 FROM projects WHERE id = ?1)";
-        if tx.row(sql, [project.id], |row| row.get(0))? {
-            return Err(taken("project", project.id.0));
-        }
+/// Refuses what the organization may not have, or has already.
+fn has_room(
+    tx: &Tx<'_>,
+    fleet: &Fleet,
+    caller: &Caller,
+    capsule: &Checked,
+    options: &Options,
+) -> Result<()> {
+    let tenant = caller.tenant_id();
+    if capsule.corrects && !caller.key().operator {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "this workspace has corrections of its usage, which only an operator may post: import it with an operator key",
+        ));
     }
-    for computer in &contents.computers {
-        let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE id = ?1)";
-        if tx.row(sql, [computer.id], |row| row.get(0))? {
-            return Err(taken("computer", computer.id.0));
+    limits::check_import(
+        tx,
+        &fleet.config.file,
+        tenant,
+        capsule.live_projects,
+        capsule.live_computers,
+        capsule.largest,
+    )?;
+    names_are_free(tx, tenant, capsule, options)?;
+    if !options.without_domains {
+        for domain in &capsule.domains {
+            domains::handlers::importable(tx, &fleet.config, tenant, &domain.domain)?;
         }
     }
     Ok(())
 }
 
-/// Inserts the workspace; returns its slug here. It is nobody's default.
-fn workspace(
-    tx: &WriteTx<'_>,
+/// Slug and external id of the workspace here, which nobody has.
+fn names_are_free<'a>(
+    tx: &Tx<'_>,
     tenant: TenantId,
-    contents: &Contents,
-    options: &Options,
-) -> Result<String> {
-    let w = &contents.workspace;
+    capsule: &'a Checked,
+    options: &'a Options,
+) -> Result<(&'a str, Option<&'a str>)> {
+    let w = &capsule.workspace;
     let slug = options.slug.as_deref().unwrap_or(&w.slug);
     let external = match options.external_workspace_id.as_deref() {
         Some("") => None,
@@ -267,22 +403,111 @@ fn workspace(
              --external-id (?external_workspace_id=)"
         )));
     }
+    Ok((slug, external))
+}
+
+/// The first turn: the workspace, hidden, and numbers that nobody else gets. Returns its slug here, and the
+/// first numbers of its events and of its audit rows.
+fn begin(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    tenant: TenantId,
+    capsule: &Checked,
+    options: &Options,
+) -> Result<(String, i64, i64)> {
+    limits::check_import(
+        tx,
+        &fleet.config.file,
+        tenant,
+        capsule.live_projects,
+        capsule.live_computers,
+        capsule.largest,
+    )?;
+    let (slug, external) = names_are_free(tx, tenant, capsule, options)?;
+    let w = &capsule.workspace;
     tx.run(
         "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, max_computers, max_computer_size, default_computer_size, default_auto_stop_seconds,
-             allowed_template_types, created_at, updated_at)
+             allowed_template_types, created_at, updated_at, deleted_at)
          VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :max, :max_size, :size,
-             :auto_stop, :templates, :created, :updated)",
+             :auto_stop, :templates, :created, :updated, :now)",
         named_params! {
             ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
             ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
             ":max": w.max_computers, ":max_size": w.max_computer_size, ":size": w.default_computer_size,
             ":auto_stop": w.default_auto_stop_seconds, ":templates": json::text(&w.allowed_template_types)?,
-            ":created": w.created_at, ":updated": w.updated_at,
+            ":created": w.created_at, ":updated": w.updated_at, ":now": tx.now(),
+        },
+    )
+    .map_err(|e| taken(e, "workspace", w.id.0))?;
+    let count = |n: usize| i64::try_from(n).map_err(Error::internal);
+    let (events, audit_rows) = (
+        count(capsule.end.rows.events)?,
+        count(capsule.end.rows.audit)?,
+    );
+    let first_event = transfer::next_seq(tx)?;
+    // The last one first: what others append from now on has higher numbers.
+    if let Some(last) = &capsule.last_event {
+        transfer::store(tx, tenant, w.id, last, first_event + events - 1)?;
+    }
+    // Audit rows are older than whatever happened here, and get numbers below all others: live streams,
+    // which go on from the newest, do not show them as news.
+    let number = |sql| tx.row(sql, [], |row| row.get::<_, i64>(0));
+    let first_audit = number("SELECT coalesce(min(seq), 1) FROM audit_log")?.min(1) - audit_rows;
+    tx.run(
+        "INSERT INTO imports (workspace_id, tenant_id, first_event, first_audit, audit_rows, last_project,
+             last_computer, started_at)
+         VALUES (:workspace, :tenant, :event, :audit, :rows, :project, :computer, :now)",
+        named_params! {
+            ":workspace": w.id, ":tenant": tenant, ":event": first_event, ":audit": first_audit, ":rows": audit_rows,
+            ":project": number("SELECT coalesce(max(rowid), 0) FROM projects")?,
+            ":computer": number("SELECT coalesce(max(rowid), 0) FROM computers")?, ":now": tx.now(),
         },
     )?;
-    workspaces::count_new(tx, tenant)?;
-    Ok(slug.to_owned())
+    Ok((slug.to_owned(), first_event, first_audit))
+}
+
+/// What writing a line needs.
+#[derive(Clone)]
+struct Writing {
+    capsule: Arc<Checked>,
+    options: Arc<Options>,
+    tenant: TenantId,
+    /// The numbers that the next event and the next audit row get.
+    event: i64,
+    audit: i64,
+    last_event: i64,
+}
+
+impl Writing {
+    /// A line with its number in the database.
+    fn numbered(&mut self, line: Line) -> (i64, Line) {
+        let next = match &line {
+            Line::Event(_) => &mut self.event,
+            Line::Audit(_) => &mut self.audit,
+            _ => return (0, line),
+        };
+        *next += 1;
+        (*next - 1, line)
+    }
+
+    fn write(&self, tx: &WriteTx<'_>, seq: i64, line: &Line) -> Result<()> {
+        let (tenant, id) = (self.tenant, self.capsule.workspace.id);
+        match line {
+            Line::Project(row) => project(tx, tenant, id, row),
+            Line::Computer(row) => {
+                if self.capsule.ran.contains(&row.id) {
+                    transfer::has_run(tx, tenant, id, row.id)?;
+                }
+                computer(tx, tenant, id, row, &self.options)
+            }
+            // The last one is there since the beginning.
+            Line::Event(_) if seq == self.last_event => Ok(()),
+            Line::Event(row) => transfer::store(tx, tenant, id, row, seq),
+            Line::Audit(row) => audit_row(tx, tenant, id, row, seq),
+            Line::Capsule(_) | Line::Workspace(_) | Line::PreviewDomain(_) | Line::End(_) => Ok(()),
+        }
+    }
 }
 
 /// Inserts a project. The counters of schema.sql know a deletion only as a change.
@@ -305,7 +530,7 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
             ":created": p.created_at, ":updated": p.updated_at,
         },
     )
-    .map_err(twice)?;
+    .map_err(|e| taken(e, "project", p.id.0))?;
     if !live {
         tx.run(
             "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
@@ -316,8 +541,14 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     Ok(())
 }
 
-/// Two rows of the file have what only one may have.
-fn twice(e: rusqlite::Error) -> Error {
+/// Ids are kept, so none of them may be anybody's here; and two rows of the file may have what only one may.
+fn taken(e: rusqlite::Error, what: &str, id: uuid::Uuid) -> Error {
+    let ids = ["workspaces.id", "projects.id", "computers.id"];
+    if ids.iter().any(|id| is_unique_violation(&e, id)) {
+        return conflict(format!(
+            "the {what} {id} is on this installation already; ids are kept, so import into another installation"
+        ));
+    }
     let code = e.sqlite_error().map(|e| e.extended_code);
     if code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE) {
         Error::field(
@@ -331,68 +562,57 @@ fn twice(e: rusqlite::Error) -> Error {
 }
 
 /// What runs in the copy ends where the export was made; from then on the original is billed where it
-/// is. With `keep_running` the built-in driver starts it again, here and now, at this server's price.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one step of an import, with all that it needs"
-)]
+/// is. With `keep` the built-in driver starts it again, here and now, at this server's price.
 fn stop_copy(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     tenant: TenantId,
-    capsule: &Capsule,
-    mut row: Computer,
-    last: &ExportedEvent,
-    options: &Options,
-    imported: &mut Imported,
-) -> Result<Computer> {
-    let workspace = capsule.contents.workspace.id;
-    let up = matches!(
-        row.status,
-        Status::Running | Status::Starting | Status::Provisioning
-    );
-    if !up && row.status != Status::Stopping {
-        return Ok(row);
-    }
-    let keep = up && options.keep_running && row.driver == "simulated";
+    workspace: WorkspaceId,
+    exported_at: Timestamp,
+    up: &Up,
+    keep: bool,
+) -> Result<()> {
     let switch = |status, at| {
-        transfer::append_status(tx, &fleet.catalog, tenant, workspace, last, status, at)
+        let (id, held) = (up.id, up.held);
+        transfer::append_status(tx, &fleet.catalog, tenant, workspace, id, held, status, at)
     };
-    if !keep || row.status.billable() {
-        let at = switch(Status::Stopped, Timestamp(capsule.head.exported_at))?;
-        row.stopped_at = Some(at.0);
-        row.status = Status::Stopped;
+    let (mut stopped, mut started) = (None, None);
+    if !keep || up.held.status.billable() {
+        stopped = Some(switch(Status::Stopped, exported_at)?);
     }
     if keep {
-        let at = switch(Status::Running, tx.now())?;
-        row.started_at = Some(at.0);
-        row.status = Status::Running;
-        imported.kept_running.push(row.id);
-    } else {
-        imported.stopped.push(row.id);
+        started = Some(switch(Status::Running, tx.now())?);
     }
-    row.updated_at = tx.now().0;
-    Ok(row)
+    let status = if keep {
+        Status::Running
+    } else {
+        Status::Stopped
+    };
+    tx.run(
+        "UPDATE computers SET status = ?1, stopped_at = coalesce(?2, stopped_at),
+             started_at = coalesce(?3, started_at), updated_at = ?4 WHERE id = ?5 AND tenant_id = ?6",
+        (status, stopped, started, tx.now(), up.id, tenant),
+    )?;
+    Ok(())
 }
 
 fn computer(
     tx: &WriteTx<'_>,
-    fleet: &Fleet,
     tenant: TenantId,
     workspace: WorkspaceId,
     c: &Computer,
     options: &Options,
 ) -> Result<()> {
     let live = c.deleted_at.is_none();
-    let taken = |tx: &crate::store::Tx<'_>, slug: &str| -> Result<bool> {
+    let slug_taken = |tx: &Tx<'_>, slug: &str| -> Result<bool> {
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
         Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)
     };
     let slug = if !live {
         c.id.to_string()
     } else if options.rename_computers {
-        text::free_slug(tx, &c.slug, taken)?
-    } else if taken(tx, &c.slug)? {
+        text::free_slug(tx, &c.slug, slug_taken)?
+    } else if slug_taken(tx, &c.slug)? {
         return Err(conflict(format!(
             "the slug {:?} of a computer is taken in this organization; import with --rename-computers \
              (?rename_computers=true), which gives those the next free one",
@@ -401,28 +621,22 @@ fn computer(
     } else {
         c.slug.clone()
     };
-    let due = match c.status {
-        Status::Running if c.driver == "simulated" => Status::Running
-            .next(&fleet.config.delays, c.auto_stop_seconds)
-            .and_then(|(_, ms)| Some(c.started_at? + ms)),
-        _ => None,
-    };
     tx.run(
         "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
-             auto_stop_seconds, due_at, created_at, updated_at, started_at, stopped_at)
+             auto_stop_seconds, created_at, updated_at, started_at, stopped_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status, :driver, :visibility,
-             :metadata, :apps, :settings, :user, :external, :auto_stop, :due, :created, :updated, :started, :stopped)",
+             :metadata, :apps, :settings, :user, :external, :auto_stop, :created, :updated, :started, :stopped)",
         named_params! {
             ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
             ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
             ":visibility": c.visibility, ":metadata": c.metadata, ":apps": json::text(&c.selected_apps)?,
             ":settings": c.settings, ":user": c.external_user_id, ":external": c.external_project_id,
-            ":auto_stop": c.auto_stop_seconds, ":due": due, ":created": c.created_at, ":updated": c.updated_at,
+            ":auto_stop": c.auto_stop_seconds, ":created": c.created_at, ":updated": c.updated_at,
             ":started": c.started_at, ":stopped": c.stopped_at,
         },
     )
-    .map_err(twice)?;
+    .map_err(|e| taken(e, "computer", c.id.0))?;
     if !live {
         tx.run(
             "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
@@ -432,67 +646,82 @@ fn computer(
     Ok(())
 }
 
-/// The books after the import are those of the manifest, by the meter and by the events.
-fn check_totals(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<()> {
-    let (contents, end) = (&capsule.contents, &capsule.end);
-    let until = capsule.head.exported_at;
-    let differ = |what: String| {
-        Error::field(
-            "capsule",
-            format!("the totals of {what} are others after the import than the file says; nothing was imported"),
-        )
-        .with_code("CAPSULE_TOTALS")
-    };
-    let metered = transfer::metered(tx, contents.workspace.id, until)?;
-    if metered != (end.usage, end.corrections_micros) {
-        return Err(differ("the workspace".into()));
-    }
-    for computer in &contents.computers {
-        let chain = transfer::history_of(tx, tenant, computer.id, usize::MAX)?;
-        let events = chain.iter().map(|stored| &stored.event);
-        if transfer::consumed(events, until)? != computer.usage {
-            return Err(differ(format!("the computer {}", computer.id)));
-        }
-    }
-    Ok(())
-}
-
-/// Appends the audit rows that came along. They are older than whatever happened here, and get numbers
-/// below all others: live streams, which go on from the newest, do not show them as news, and retention
-/// finds them at the old end. Returns the first of the numbers.
-fn audit_rows(
+fn audit_row(
     tx: &WriteTx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
-    rows: &[Audit],
-) -> Result<Option<i64>> {
-    let oldest: i64 = tx.row("SELECT coalesce(min(seq), 1) FROM audit_log", [], |row| {
-        row.get(0)
-    })?;
-    let first = oldest.min(1) - i64::try_from(rows.len()).map_err(Error::internal)?;
-    let mut insert = tx.prepare_cached(
+    row: &Audit,
+    seq: i64,
+) -> Result<()> {
+    tx.run(
         "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
          VALUES (:seq, :tenant, :workspace, :at, :actor, :actor_id, :label, :ip, :request, :type, :resource,
              :resource_id, :before, :after)",
-    )?;
-    for (row, seq) in rows.iter().zip(first..) {
-        insert.execute(named_params! {
+        named_params! {
             ":seq": seq, ":tenant": tenant, ":workspace": workspace, ":at": row.at, ":actor": row.actor_type,
             ":actor_id": row.actor_id.map(uuid::Uuid::into_bytes), ":label": row.actor_label, ":ip": row.ip_address,
             ":request": row.request_id, ":type": row.r#type, ":resource": row.resource_type,
             ":resource_id": row.resource_id.into_bytes(), ":before": row.before.as_ref().map(json::text).transpose()?,
             ":after": row.after.as_ref().map(json::text).transpose()?,
-        })?;
+        },
+    )?;
+    Ok(())
+}
+
+impl Brought {
+    /// The last turn: from now on it is there.
+    ///
+    /// # Errors
+    /// 422 `CAPSULE_TOTALS` where the meter says other than the file; 409, 422 where its place has been taken
+    /// meanwhile. It is then to be undone.
+    pub(super) fn finish(
+        self,
+        tx: &WriteTx<'_>,
+        fleet: &Fleet,
+        caller: &Caller,
+    ) -> Result<Imported> {
+        let (capsule, tenant) = (&self.capsule, caller.tenant_id());
+        let id = capsule.workspace.id;
+        is_under_way(tx, id)?;
+        // The books are those of the file; that they are those of the events has been checked in it.
+        let metered = transfer::metered(tx, id, capsule.head.exported_at)?;
+        if metered != (capsule.end.usage, capsule.end.corrections_micros) {
+            return Err(Error::field(
+                "capsule",
+                "the totals of the workspace are others after the import than the file says; nothing was imported",
+            )
+            .with_code("CAPSULE_TOTALS"));
+        }
+        // What it brings is counted already.
+        limits::check_import(tx, &fleet.config.file, tenant, 0, 0, None)?;
+        names_are_free(tx, tenant, capsule, &self.options)?;
+        tx.run("DELETE FROM imports WHERE workspace_id = ?1", [id])?;
+        tx.run(
+            "UPDATE workspaces SET deleted_at = NULL WHERE id = ?1 AND tenant_id = ?2",
+            (id, tenant),
+        )?;
+        workspaces::count_new(tx, tenant)?;
+        if !self.imported.kept_running.is_empty() {
+            tx.run(
+                "UPDATE computers SET due_at = started_at + 1000 * auto_stop_seconds
+                 WHERE workspace_id = ?1 AND tenant_id = ?2 AND deleted_at IS NULL AND status = 'running'
+                   AND driver = 'simulated' AND auto_stop_seconds > 0",
+                (id, tenant),
+            )?;
+        }
+        tx.agenda_changed();
+        let first = (capsule.end.rows.audit > 0).then_some(self.first_audit);
+        record(tx, caller, capsule, &self.imported, first)?;
+        Ok(self.imported)
     }
-    Ok((!rows.is_empty()).then_some(first))
 }
 
 /// Says what was imported, and which rows of the audit log are by the file's word only.
 fn record(
     tx: &WriteTx<'_>,
     caller: &Caller,
-    capsule: &Capsule,
+    capsule: &Checked,
     imported: &Imported,
     first: Option<i64>,
 ) -> Result<()> {
@@ -503,7 +732,7 @@ fn record(
         "stopped": imported.stopped.len(), "kept_running": imported.kept_running.len(),
         "audit_rows": first.map(|first| json!({ "first": first.to_string(), "count": capsule.end.rows.audit })),
     });
-    let id = capsule.contents.workspace.id;
+    let id = capsule.workspace.id;
     audit::record(
         tx,
         &Entry {
@@ -516,4 +745,114 @@ fn record(
             after: Some(&after),
         },
     )
+}
+
+/// Imports that were begun and neither finished nor undone, to be asked once at the start.
+pub fn interrupted(tx: &Tx<'_>) -> Result<Vec<WorkspaceId>> {
+    let mut statement = tx.prepare("SELECT workspace_id FROM imports")?;
+    let found = statement.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<rusqlite::Result<_>>()?)
+}
+
+/// Removes what was written of a workspace that never came to light, turn after turn; nothing where there is
+/// no such.
+pub async fn undo(store: Store, workspace: WorkspaceId) {
+    let mut at = Undoing::default();
+    loop {
+        let turn = store.write(move |tx| at.turn(tx, workspace)).await;
+        match turn {
+            Ok(Some(next)) => at = next,
+            Ok(None) => return,
+            Err(e) => {
+                tracing::warn!(
+                    error = e.message(),
+                    "undoing an import waits for the storage"
+                );
+                tokio::time::sleep(BREATHER).await;
+            }
+        }
+    }
+}
+
+/// How far the removal has come: the next event, computer and project to look at.
+#[derive(Default, Clone, Copy)]
+struct Undoing {
+    event: i64,
+    computer: i64,
+    project: i64,
+}
+
+impl Undoing {
+    /// One turn; where the next one goes on, if anything is left.
+    fn turn(mut self, tx: &WriteTx<'_>, id: WorkspaceId) -> Result<Option<Self>> {
+        let begun: Option<(TenantId, [i64; 5])> = tx
+            .row(
+                "SELECT tenant_id, first_event, first_audit, audit_rows, last_project, last_computer
+                 FROM imports WHERE workspace_id = ?1",
+                [id],
+                |row| {
+                    let number = |n| row.get::<_, i64>(n);
+                    let numbers = [number(1)?, number(2)?, number(3)?, number(4)?, number(5)?];
+                    Ok((row.get(0)?, numbers))
+                },
+            )
+            .optional()?;
+        let Some((tenant, [event, audit, audit_rows, project, computer])) = begun else {
+            return Ok(None);
+        };
+        if let Some(next) = transfer::forget_some(tx, id, self.event.max(event))? {
+            self.event = next;
+            return Ok(Some(self));
+        }
+        let ran = tx.run(
+            "DELETE FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IN
+                 (SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 LIMIT ?3)",
+            (tenant, id, ROWS),
+        )?;
+        let told = tx.run(
+            "DELETE FROM audit_log WHERE workspace_id = ?1 AND seq IN
+                 (SELECT seq FROM audit_log WHERE workspace_id = ?1 AND seq >= ?2 AND seq < ?2 + ?3 LIMIT ?4)",
+            (id, audit, audit_rows, ROWS),
+        )?;
+        if ran + told > 0 {
+            return Ok(Some(self));
+        }
+        let last = |sql| tx.row(sql, [], |row| row.get::<_, i64>(0));
+        let from = self.computer.max(computer + 1);
+        if from <= last("SELECT coalesce(max(rowid), 0) FROM computers")? {
+            self.computer = from + ROWS + 1;
+            // First out of the counters, which know a removal only as this change.
+            for sql in [
+                "UPDATE computers SET deleted_at = 0
+                 WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
+                "DELETE FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
+            ] {
+                tx.run(sql, (id, from, ROWS))?;
+            }
+            return Ok(Some(self));
+        }
+        let from = self.project.max(project + 1);
+        if from <= last("SELECT coalesce(max(rowid), 0) FROM projects")? {
+            self.project = from + ROWS + 1;
+            for sql in [
+                "DELETE FROM preview_domains WHERE scope = 'project' AND owner_id IN
+                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
+                "UPDATE projects SET deleted_at = 0
+                 WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
+                "DELETE FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
+            ] {
+                tx.run(sql, (id, from, ROWS))?;
+            }
+            return Ok(Some(self));
+        }
+        domains::forget(tx, domains::Scope::Workspace, id.0)?;
+        workspaces::search::forget(tx, id)?;
+        for sql in [
+            "DELETE FROM imports WHERE workspace_id = ?1",
+            "DELETE FROM workspaces WHERE id = ?1",
+        ] {
+            tx.run(sql, [id])?;
+        }
+        Ok(None)
+    }
 }

@@ -4,7 +4,7 @@
 //! * [`format`]: the lines of the file
 //! * [`write`]: from one snapshot of the database
 //! * [`read`]: back from the file, which nobody believes
-//! * [`import`]: into the importing organization, all or nothing
+//! * [`import`]: into the importing organization, in turns, and all or nothing
 //!
 //! Decided here:
 //! * Ids are kept. What belongs to a workspace comes along: projects, computers, settings, preview

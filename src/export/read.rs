@@ -1,24 +1,30 @@
-//! Reading a capsule from somebody's hands: bounded, line by line, and nothing in it is believed. What
-//! comes out holds together in itself; whether there is a place for it, the import finds out.
+//! Reading a capsule from somebody's hands: bounded, line by line, and nothing in it is believed. The
+//! file is read twice: first all of it is checked, of which only numbers are kept; then [`Lines`] hands out
+//! the lines to be written. What is checked holds together in itself; whether there is a place for it, the
+//! import finds out.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io::{self, BufRead, BufReader, Read};
 
 use data_encoding::HEXLOWER;
 use flate2::bufread::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::format::{Audit, Computer, End, FORMAT, Head, Line, Project, Workspace};
-use super::write::Contents;
+use super::format::{
+    Audit, Computer, End, FORMAT, Head, Line, PreviewDomain, Project, Rows, Workspace,
+};
+use super::write::Digested;
 use super::{MAX_EVENTS, MAX_LINE, MAX_LINES, MAX_TEXT};
 use crate::error::{Error, Fields, Result};
+use crate::http::Source;
 use crate::ids::{ComputerId, ProjectId};
 use crate::rules::config::MAX_CREDITS_PER_HOUR;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
-use crate::usage::ledger::transfer::{self, ExportedEvent};
+use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent, Held};
+use crate::usage::meter::Flow;
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
 /// How far the clock that exported may be ahead of ours, milliseconds.
@@ -30,11 +36,37 @@ const MAX_CORRECTIONS: i64 = 1_000_000_000_000_000_000;
 /// Names in a list.
 const MAX_NAMES: usize = 100;
 
-/// A capsule that holds together.
-pub(super) struct Capsule {
+/// A capsule that holds together, without its lines.
+pub(super) struct Checked {
     pub head: Head,
-    pub contents: Contents,
+    pub workspace: Workspace,
     pub end: End,
+    pub live_projects: usize,
+    pub live_computers: usize,
+    /// Size of the largest of them.
+    pub largest: Option<Size>,
+    pub domains: Vec<PreviewDomain>,
+    /// The last line of an event.
+    pub last_event: Option<ExportedEvent>,
+    /// Whether usage is corrected.
+    pub corrects: bool,
+    pub ran: HashSet<ComputerId>,
+    /// What is up, or on its way, at the instant of the export.
+    pub up: Vec<Up>,
+    /// What the meter is to be told, in the order in which it holds: the instant, and the place of the event
+    /// among the events of the file.
+    pub steps: Vec<(i64, u32, Flow)>,
+    /// What an hour of a size cost from an instant on.
+    pub prices: Vec<(Size, i64, i64)>,
+}
+
+/// A computer that is up, or on its way, at the instant of the export.
+#[derive(Clone, Copy)]
+pub(super) struct Up {
+    pub id: ComputerId,
+    pub simulated: bool,
+    /// What its last event says.
+    pub held: Held,
 }
 
 fn damaged(text: impl std::fmt::Display) -> Error {
@@ -48,74 +80,157 @@ fn invalid(line: usize, text: impl std::fmt::Display) -> Error {
     Error::field("capsule", format!("line {line}: {text}")).with_code("CAPSULE_INVALID")
 }
 
+/// The bytes of a capsule, unpacked.
+enum Input<'a> {
+    Plain(Box<dyn BufRead + 'a>),
+    Gzip(BufReader<GzDecoder<Box<dyn BufRead + 'a>>>),
+}
+
+impl<'a> Input<'a> {
+    fn new(mut bytes: Box<dyn BufRead + 'a>) -> io::Result<Self> {
+        Ok(if bytes.fill_buf()?.starts_with(&[0x1f, 0x8b]) {
+            Input::Gzip(BufReader::new(GzDecoder::new(bytes)))
+        } else {
+            Input::Plain(bytes)
+        })
+    }
+
+    /// At most `most` bytes up to a line end and with it; how many.
+    fn line(&mut self, most: u64, line: &mut Vec<u8>) -> io::Result<usize> {
+        match self {
+            Input::Plain(input) => input.take(most).read_until(b'\n', line),
+            Input::Gzip(input) => input.take(most).read_until(b'\n', line),
+        }
+    }
+
+    /// Whether anything follows what was compressed.
+    fn has_more(self) -> io::Result<bool> {
+        Ok(match self {
+            Input::Plain(_) => false,
+            Input::Gzip(input) => !input.into_inner().into_inner().fill_buf()?.is_empty(),
+        })
+    }
+}
+
+/// The lines of a capsule, compressed or not.
+pub(super) struct Lines<'a> {
+    input: Input<'a>,
+    line: Vec<u8>,
+    /// How many there were.
+    number: usize,
+    text: usize,
+}
+
+impl<'a> Lines<'a> {
+    /// From the beginning.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn new(file: &'a mut Source) -> Result<Self> {
+        Ok(Lines {
+            input: file.rewound().and_then(Input::new).map_err(damaged)?,
+            line: Vec::new(),
+            number: 0,
+            text: 0,
+        })
+    }
+
+    /// The next line with its end, if there is one.
+    fn next(&mut self) -> Result<Option<&[u8]>> {
+        self.line.clear();
+        let most = MAX_LINE + 1;
+        let length = self
+            .input
+            .line(most as u64, &mut self.line)
+            .map_err(damaged)?;
+        match length {
+            0 => return Ok(None),
+            _ if self.line.last() == Some(&b'\n') => {}
+            _ if length == most => {
+                return Err(damaged(format!("a line is longer than {MAX_LINE} bytes")));
+            }
+            _ => return Err(damaged("its last line is cut")),
+        }
+        self.number += 1;
+        self.text += length;
+        if self.number > MAX_LINES || self.text > MAX_TEXT {
+            let most = MAX_TEXT >> 20;
+            return Err(invalid(
+                self.number,
+                format!("a capsule has at most {MAX_LINES} lines and {most} MiB of text"),
+            ));
+        }
+        Ok(Some(&self.line))
+    }
+
+    /// The next line after the head, of a file that has been checked.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn parsed(&mut self) -> Result<Option<(Line, usize)>> {
+        if self.number == 0 {
+            self.next()?;
+        }
+        let number = self.number + 1;
+        let Some(line) = self.next()? else {
+            return Ok(None);
+        };
+        let length = line.len();
+        let line = serde_json::from_slice(line).map_err(|e| invalid(number, e))?;
+        Ok(Some((line, length)))
+    }
+
+    fn has_more(mut self) -> Result<bool> {
+        Ok(self.next()?.is_some() || self.input.has_more().map_err(damaged)?)
+    }
+}
+
 /// Reads and checks a capsule, compressed or not.
 ///
 /// # Errors
 /// 400 `CAPSULE_DAMAGED`, 422 `CAPSULE_TOO_NEW`, `CAPSULE_INVALID`.
-pub(super) fn read(bytes: &[u8], now: i64) -> Result<Capsule> {
-    if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = BufReader::new(GzDecoder::new(bytes));
-        let capsule = parse(&mut unpacked, now)?;
-        if !unpacked.into_inner().into_inner().is_empty() {
-            return Err(damaged("there is more after its end"));
-        }
-        Ok(capsule)
-    } else {
-        parse(&mut BufReader::new(bytes), now)
-    }
-}
-
-/// The next line with its end; `None` at the end of the file.
-fn next(input: &mut impl BufRead, line: &mut Vec<u8>) -> Result<Option<()>> {
-    line.clear();
-    let most = MAX_LINE + 1;
-    let length = input
-        .by_ref()
-        .take(most as u64)
-        .read_until(b'\n', line)
-        .map_err(damaged)?;
-    match length {
-        0 => Ok(None),
-        _ if line.last() == Some(&b'\n') => Ok(Some(())),
-        _ if length == most => Err(damaged(format!("a line is longer than {MAX_LINE} bytes"))),
-        _ => Err(damaged("its last line is cut")),
-    }
-}
-
-fn parse(input: &mut impl BufRead, now: i64) -> Result<Capsule> {
-    let mut line = Vec::new();
+pub(super) fn check(file: &mut Source, now: i64) -> Result<Checked> {
+    let mut lines = Lines::new(file)?;
     let mut hash = Sha256::new();
-    next(input, &mut line)?.ok_or_else(|| damaged("it is empty"))?;
-    let head = head(&line, now)?;
-    hash.update(&line);
-    let mut text = line.len();
+    let first = lines.next()?.ok_or_else(|| damaged("it is empty"))?;
+    let head = head(first, now)?;
+    hash.update(first);
     let mut parts = Parts::default();
-    for number in 2.. {
-        next(input, &mut line)?.ok_or_else(|| damaged("its last line is missing"))?;
-        text += line.len();
-        if number > MAX_LINES || text > MAX_TEXT {
-            let most = MAX_TEXT >> 20;
-            return Err(invalid(
-                number,
-                format!("a capsule has at most {MAX_LINES} lines and {most} MiB of text"),
-            ));
-        }
-        let parsed: Line = serde_json::from_slice(&line).map_err(|e| invalid(number, e))?;
+    loop {
+        let number = lines.number + 1;
+        let line = lines
+            .next()?
+            .ok_or_else(|| damaged("its last line is missing"))?;
+        let parsed: Line = serde_json::from_slice(line).map_err(|e| invalid(number, e))?;
         if let Line::End(end) = parsed {
             if end.sha256 != HEXLOWER.encode(&hash.finalize()) {
                 return Err(damaged("its checksum is another one"));
             }
-            if next(input, &mut line)?.is_some() {
+            if lines.has_more()? {
                 return Err(damaged("there is more after its last line"));
             }
             return parts.finish(head, end, number);
         }
-        hash.update(&line);
+        hash.update(line);
         parts
             .take(parsed, head.exported_at)
             .map_err(|text| invalid(number, text))?;
     }
-    Err(damaged("it has no end"))
+}
+
+/// What [`Contents::digest`](super::write::Contents::digest) would be of a capsule that has been checked.
+///
+/// # Errors
+/// When the file cannot be read.
+pub(super) fn digest(file: &mut Source) -> Result<[u8; 32]> {
+    let mut lines = Lines::new(file)?;
+    let mut digest = Digested::default();
+    while let Some((line, _)) = lines.parsed()? {
+        if !matches!(line, Line::End(_)) {
+            digest.line(line)?;
+        }
+    }
+    Ok(digest.finish())
 }
 
 fn head(line: &[u8], now: i64) -> Result<Head> {
@@ -146,26 +261,60 @@ fn head(line: &[u8], now: i64) -> Result<Head> {
     Ok(head)
 }
 
+/// What is kept of an event.
+#[derive(Clone, Copy)]
+struct Kept {
+    at: i64,
+    rate: i64,
+    /// Its place among the events.
+    order: u32,
+    /// Its computer's and its project's.
+    computer: u32,
+    project: u32,
+    status: Status,
+    size: Size,
+}
+
+/// What is kept of a computer.
+struct Machine {
+    id: ComputerId,
+    project: ProjectId,
+    status: Status,
+    size: Size,
+    simulated: bool,
+    created_at: i64,
+    usage: Consumed,
+}
+
 /// What has been read so far, and what it refers to.
 #[derive(Default)]
 struct Parts {
     workspace: Option<Workspace>,
-    projects: Vec<Project>,
-    computers: Vec<Computer>,
-    domains: Vec<super::format::PreviewDomain>,
-    events: Vec<ExportedEvent>,
-    audit: Vec<Audit>,
-    /// Whether it is live.
-    known_projects: BTreeMap<ProjectId, bool>,
-    known_computers: BTreeSet<ComputerId>,
-    event_ids: BTreeSet<String>,
-    domain_owners: BTreeSet<Option<ProjectId>>,
+    rows: Rows,
+    /// Place, and whether it is live.
+    projects: HashMap<ProjectId, (u32, bool)>,
+    project_ids: Vec<ProjectId>,
+    computers: HashMap<ComputerId, u32>,
+    machines: Vec<Machine>,
+    domains: Vec<PreviewDomain>,
+    domain_owners: HashSet<Option<ProjectId>>,
+    events: Vec<Kept>,
+    last_event: Option<ExportedEvent>,
+    /// Half of a hash each.
+    event_ids: HashSet<[u8; 16]>,
+    /// Instant, place among the events, and amount.
+    amounts: Vec<(i64, u32, i64)>,
     corrections: i64,
     /// Which kind of line the last one was.
     stage: u8,
 }
 
 type Check = std::result::Result<(), String>;
+
+/// The number of something of which there are fewer than 2^32.
+fn number(n: usize) -> std::result::Result<u32, String> {
+    u32::try_from(n).map_err(|_| "is one of too many".into())
+}
 
 impl Parts {
     fn take(&mut self, line: Line, until: i64) -> Check {
@@ -189,11 +338,12 @@ impl Parts {
             }
             Line::Project(project) => {
                 check_project(&project)?;
-                let live = project.deleted_at.is_none();
-                if self.known_projects.insert(project.id, live).is_some() {
+                let known = (number(self.rows.projects)?, project.deleted_at.is_none());
+                if self.projects.insert(project.id, known).is_some() {
                     return Err("has an id that is there already".into());
                 }
-                self.projects.push(project);
+                self.project_ids.push(project.id);
+                self.rows.projects += 1;
             }
             Line::Computer(computer) => self.computer(*computer)?,
             Line::PreviewDomain(domain) => {
@@ -202,11 +352,12 @@ impl Parts {
                     return Err("is not the one domain of a project of this file".into());
                 }
                 self.domains.push(domain);
+                self.rows.preview_domains += 1;
             }
             Line::Event(event) => self.event(event, until)?,
             Line::Audit(row) => {
                 check_audit(&row, until)?;
-                self.audit.push(*row);
+                self.rows.audit += 1;
             }
             Line::Capsule(_) | Line::End(_) => {}
         }
@@ -214,7 +365,7 @@ impl Parts {
     }
 
     fn is_live(&self, project: ProjectId) -> bool {
-        self.known_projects.get(&project) == Some(&true)
+        self.projects.get(&project).is_some_and(|(_, live)| *live)
     }
 
     fn computer(&mut self, computer: Computer) -> Check {
@@ -223,23 +374,33 @@ impl Parts {
         if live == computer.deleted_at.is_some() {
             return Err("is deleted or it is not".into());
         }
-        match self.known_projects.get(&computer.project_id) {
+        match self.projects.get(&computer.project_id) {
             None => return Err("names a project that is not in this file".into()),
-            Some(false) if live => return Err("is live in a project that is deleted".into()),
+            Some((_, false)) if live => return Err("is live in a project that is deleted".into()),
             Some(_) => {}
         }
-        if self.computers.len() == MAX_COMPUTERS {
+        if self.machines.len() == MAX_COMPUTERS {
             return Err(format!("is one of more than {MAX_COMPUTERS} computers"));
         }
-        if !self.known_computers.insert(computer.id) {
+        let place = number(self.machines.len())?;
+        if self.computers.insert(computer.id, place).is_some() {
             return Err("has an id that is there already".into());
         }
-        self.computers.push(computer);
+        self.machines.push(Machine {
+            id: computer.id,
+            project: computer.project_id,
+            status: computer.status,
+            size: computer.size,
+            simulated: computer.driver == "simulated",
+            created_at: computer.created_at,
+            usage: computer.usage,
+        });
+        self.rows.computers += 1;
         Ok(())
     }
 
     fn event(&mut self, event: ExportedEvent, until: i64) -> Check {
-        if self.events.len() == MAX_EVENTS {
+        if self.rows.events == MAX_EVENTS {
             return Err(format!("is one of more than {MAX_EVENTS} events"));
         }
         let mut fields = Fields::default();
@@ -263,22 +424,30 @@ impl Parts {
         {
             return Err("has a rate or parts of a state that cannot be".into());
         }
+        let order = number(self.rows.events)?;
         match event.computer_id {
             Some(computer) => {
-                let complete = event.status.is_some() && event.size.is_some();
                 let corrects = event.amount_micros.is_some()
                     || event.reason.is_some()
                     || event.actor.is_some()
                     || event.r#type == "usage.adjusted";
-                if !complete || corrects {
+                let (Some(status), Some(size), false) = (event.status, event.size, corrects) else {
                     return Err("is neither a computer's event nor a correction".into());
-                }
-                let project = event.project_id;
-                if !self.known_computers.contains(&computer)
-                    || !project.is_some_and(|id| self.known_projects.contains_key(&id))
-                {
+                };
+                let project = event.project_id.and_then(|id| self.projects.get(&id));
+                let (Some(computer), Some((project, _))) = (self.computers.get(&computer), project)
+                else {
                     return Err("names a computer or a project that is not in this file".into());
-                }
+                };
+                self.events.push(Kept {
+                    at: event.at,
+                    rate: event.rate,
+                    order,
+                    computer: *computer,
+                    project: *project,
+                    status,
+                    size,
+                });
             }
             None => {
                 let state = event.project_id.is_some()
@@ -295,84 +464,166 @@ impl Parts {
                 self.corrections = sum
                     .filter(|sum| *sum <= MAX_CORRECTIONS)
                     .ok_or("corrects by more than anybody has")?;
+                let amount = event.amount_micros.unwrap_or(0);
+                self.amounts.push((event.at, order, amount));
             }
         }
-        if let Some(id) = &event.event_id
-            && !self.event_ids.insert(id.clone())
-        {
-            return Err("has an id that is there already".into());
+        if let Some(id) = &event.event_id {
+            let mut half = [0; 16];
+            half.copy_from_slice(&Sha256::digest(id)[..16]);
+            if !self.event_ids.insert(half) {
+                return Err("has an id that is there already".into());
+            }
         }
-        self.events.push(event);
+        self.last_event = Some(event);
+        self.rows.events += 1;
         Ok(())
     }
 
-    fn finish(self, head: Head, end: End, line: usize) -> Result<Capsule> {
+    fn finish(mut self, head: Head, end: End, line: usize) -> Result<Checked> {
         let workspace = self
             .workspace
+            .take()
             .filter(|workspace| workspace.id == head.workspace_id)
             .ok_or_else(|| invalid(line, "the workspace of the first line is not there"))?;
-        let contents = Contents {
-            exported_at: head.exported_at,
-            workspace,
-            projects: self.projects,
-            computers: self.computers,
-            domains: self.domains,
-            events: self.events,
-            audit: self.audit,
-        };
-        if contents.rows() != end.rows {
+        if self.rows != end.rows {
             return Err(invalid(line, "there are not as many lines as it says"));
         }
-        check_histories(&contents).map_err(|text| invalid(line, text))?;
-        Ok(Capsule {
+        self.event_ids = HashSet::new();
+        let live = || {
+            let all = self.machines.iter();
+            all.filter(|machine| machine.status != Status::Destroyed)
+        };
+        let mut checked = Checked {
+            live_projects: self.projects.values().filter(|(_, live)| *live).count(),
+            live_computers: live().count(),
+            largest: live().map(|machine| machine.size).max(),
+            domains: std::mem::take(&mut self.domains),
+            last_event: self.last_event.take(),
+            corrects: !self.amounts.is_empty(),
+            ran: HashSet::new(),
+            up: Vec::new(),
+            steps: Vec::new(),
+            prices: self.prices(),
             head,
-            contents,
+            workspace,
             end,
-        })
+        };
+        self.histories(&mut checked)
+            .map_err(|text| invalid(line, text))?;
+        let amounts = self.amounts.iter().map(|(at, order, micros)| {
+            let flow = Flow {
+                micros: *micros,
+                ..Flow::default()
+            };
+            (*at, *order, flow)
+        });
+        checked.steps.extend(amounts);
+        checked
+            .steps
+            .sort_unstable_by_key(|(at, order, _)| (*at, *order));
+        Ok(checked)
+    }
+
+    /// The prices of the installation that the events come from, as they show them.
+    fn prices(&mut self) -> Vec<(Size, i64, i64)> {
+        self.events
+            .sort_unstable_by_key(|event| (event.at, event.size, event.rate));
+        let mut last: BTreeMap<Size, i64> = BTreeMap::new();
+        let mut prices = Vec::new();
+        for event in &self.events {
+            let before = last.insert(event.size, event.rate);
+            if before != Some(event.rate) {
+                prices.push((event.size, before.map_or(0, |_| event.at), event.rate));
+            }
+        }
+        prices
+    }
+
+    /// Each computer is in the state that its last event says, and consumed what its events say.
+    fn histories(&mut self, checked: &mut Checked) -> Check {
+        // At the same instant the one that arrived later holds.
+        self.events
+            .sort_unstable_by_key(|event| (event.computer, event.at, event.order));
+        let mut rest = &self.events[..];
+        for (place, machine) in self.machines.iter().enumerate() {
+            let id = machine.id;
+            let place = number(place)?;
+            let length = rest.partition_point(|event| event.computer <= place);
+            let (history, others) = rest.split_at(length);
+            rest = others;
+            if history
+                .first()
+                .is_none_or(|first| first.at > machine.created_at)
+            {
+                return Err(format!("the computer {id} has no event at its creation"));
+            }
+            let project = |event: &Kept| {
+                let place = usize::try_from(event.project).unwrap_or(usize::MAX);
+                self.project_ids.get(place).copied()
+            };
+            let last = history.last().and_then(|last| {
+                Some(Held {
+                    project: project(last)?,
+                    status: last.status,
+                    size: last.size,
+                    rate: last.rate,
+                })
+            });
+            let state = |held: &Held| {
+                (held.status, held.size, held.project)
+                    == (machine.status, machine.size, machine.project)
+            };
+            let Some(held) = last.filter(state) else {
+                return Err(format!(
+                    "the last event of the computer {id} says otherwise"
+                ));
+            };
+            let flows = history
+                .iter()
+                .map(|event| (event.at, event.status.billable(), event.rate));
+            let consumed = transfer::consumed(flows, checked.head.exported_at)
+                .map_err(|_| format!("the computer {id} consumed more than a number can say"))?;
+            if consumed != machine.usage {
+                return Err(format!(
+                    "the events of the computer {id} do not add up to its usage"
+                ));
+            }
+            let mut before = Flow::default();
+            for event in history {
+                let flow = if event.status.billable() {
+                    checked.ran.insert(id);
+                    Flow {
+                        running: 1,
+                        rate: event.rate,
+                        micros: 0,
+                    }
+                } else {
+                    Flow::default()
+                };
+                if flow != before {
+                    checked.steps.push((event.at, event.order, flow - before));
+                }
+                before = flow;
+            }
+            if machine.status == Status::Stopping || is_up(machine.status) {
+                checked.up.push(Up {
+                    id,
+                    simulated: machine.simulated,
+                    held,
+                });
+            }
+        }
+        Ok(())
     }
 }
 
-/// Each computer is in the state that its last event says, and consumed what its events say.
-fn check_histories(contents: &Contents) -> Check {
-    let mut histories: BTreeMap<ComputerId, Vec<&ExportedEvent>> = BTreeMap::new();
-    for event in &contents.events {
-        if let Some(computer) = event.computer_id {
-            histories.entry(computer).or_default().push(event);
-        }
-    }
-    for computer in &contents.computers {
-        let id = computer.id;
-        let mut history = histories.remove(&id).unwrap_or_default();
-        // Stable: at the same instant the one that arrived later holds.
-        history.sort_by_key(|event| event.at);
-        if history
-            .first()
-            .is_none_or(|first| first.at > computer.created_at)
-        {
-            return Err(format!("the computer {id} has no event at its creation"));
-        }
-        let state = |event: &&ExportedEvent| {
-            (event.status, event.size, event.project_id)
-                == (
-                    Some(computer.status),
-                    Some(computer.size),
-                    Some(computer.project_id),
-                )
-        };
-        if !history.last().is_some_and(state) {
-            return Err(format!(
-                "the last event of the computer {id} says otherwise"
-            ));
-        }
-        let consumed = transfer::consumed(history, contents.exported_at)
-            .map_err(|_| format!("the computer {id} consumed more than a number can say"))?;
-        if consumed != computer.usage {
-            return Err(format!(
-                "the events of the computer {id} do not add up to its usage"
-            ));
-        }
-    }
-    Ok(())
+/// Whether it runs or is about to.
+pub(super) fn is_up(status: Status) -> bool {
+    matches!(
+        status,
+        Status::Running | Status::Starting | Status::Provisioning
+    )
 }
 
 fn finish(fields: Fields) -> Check {

@@ -165,73 +165,89 @@ pub(super) fn write(
     Ok(Exported { slug, sha256, rows })
 }
 
+/// SHA-256 of everything but what was consumed up to the instant of the export: the same for two exports of
+/// a workspace in which nothing happened in between.
+#[derive(Default)]
+pub(super) struct Digested(Sha256);
+
+impl Digested {
+    /// The next line between the head and the sums.
+    pub(super) fn line(&mut self, mut line: Line) -> Result<()> {
+        if let Line::Computer(computer) = &mut line {
+            computer.usage = Default::default();
+        }
+        let text = serde_json::to_vec(&line).map_err(Error::internal)?;
+        self.0.update(text);
+        Ok(())
+    }
+
+    pub(super) fn finish(self) -> [u8; 32] {
+        self.0.finalize().into()
+    }
+}
+
+/// The digest of a live workspace, which the caller has found to be the tenant's.
+///
+/// # Errors
+/// 409 when it is larger than a capsule may be; when the store fails.
+pub(super) fn digest(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<[u8; 32]> {
+    let contents = Contents::read_but_audit(tx, tenant, id)?;
+    let mut digest = contents.digest()?;
+    let until = contents.exported_at;
+    drop(contents);
+    audit(tx, tenant, id, until, &mut |row| {
+        digest.line(Line::Audit(Box::new(row)))
+    })?;
+    Ok(digest.finish())
+}
+
 /// Everything between the head and the sums.
-pub(super) struct Contents {
+struct Contents {
     pub exported_at: i64,
     pub workspace: Workspace,
     pub projects: Vec<Project>,
     pub computers: Vec<Computer>,
     pub domains: Vec<PreviewDomain>,
     pub events: Vec<ExportedEvent>,
-    pub audit: Vec<Audit>,
 }
 
 impl Contents {
-    pub(super) fn rows(&self) -> Rows {
+    /// All but those of the audit log.
+    fn rows(&self) -> Rows {
         Rows {
             projects: self.projects.len(),
             computers: self.computers.len(),
             preview_domains: self.domains.len(),
             events: self.events.len(),
-            audit: self.audit.len(),
+            audit: 0,
         }
     }
 
     /// The lines in their order.
-    pub(super) fn lines(&self, put: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
+    fn lines(&self, put: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
         put(Line::Workspace(Box::new(self.workspace.clone())))?;
         let projects = self.projects.iter().cloned().map(Line::Project);
         let computers = self.computers.iter().cloned().map(Box::new);
         let domains = self.domains.iter().cloned().map(Line::PreviewDomain);
         let events = self.events.iter().cloned().map(Line::Event);
-        let audit = self.audit.iter().cloned().map(Box::new);
         projects
             .chain(computers.map(Line::Computer))
             .chain(domains)
             .chain(events)
-            .chain(audit.map(Line::Audit))
             .try_for_each(put)
     }
 
-    /// SHA-256 of everything but what was consumed up to the instant of the export: the same for two
-    /// exports of a workspace in which nothing happened in between.
-    pub(super) fn digest(&self) -> Result<[u8; 32]> {
-        let mut hash = Sha256::new();
-        self.lines(&mut |mut line| {
-            if let Line::Computer(computer) = &mut line {
-                computer.usage = Default::default();
-            }
-            hash.update(serde_json::to_vec(&line).map_err(Error::internal)?);
-            Ok(())
-        })?;
-        Ok(hash.finalize().into())
+    /// What [`Digested`] says of it.
+    fn digest(&self) -> Result<Digested> {
+        let mut digest = Digested::default();
+        self.lines(&mut |line| digest.line(line))?;
+        Ok(digest)
     }
 
-    /// Reads a live workspace, which the caller has found to be the tenant's.
+    /// Reads a live workspace, which the caller has found to be the tenant's, without its audit log.
     ///
     /// # Errors
     /// 409 when it is larger than a capsule may be; when the store fails.
-    pub(super) fn read(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
-        let mut contents = Self::read_but_audit(tx, tenant, id)?;
-        let until = contents.exported_at;
-        audit(tx, tenant, id, until, &mut |row| {
-            contents.audit.push(row);
-            Ok(())
-        })?;
-        Ok(contents)
-    }
-
-    /// [`Contents::read`] without the rows of the audit log.
     fn read_but_audit(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
         let mut histories = BTreeMap::new();
         let mut left = MAX_EVENTS;
@@ -289,7 +305,6 @@ impl Contents {
             projects,
             computers,
             events: events.into_iter().map(|(_, event)| event).collect(),
-            audit: Vec::new(),
         })
     }
 }
@@ -401,7 +416,10 @@ impl Reader<'_, '_> {
             event.computer_id = Some(found.id);
             event.project_id = event.project_id.map(|id| self.project(id)).transpose()?;
         }
-        found.usage = transfer::consumed(part.iter().map(|(_, event)| event), until)?;
+        found.usage = {
+            let flows = part.iter().map(|(_, event)| event.flow());
+            transfer::consumed(flows, until)?
+        };
         Ok(Some(found))
     }
 

@@ -27,4 +27,4 @@ pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};
 pub use server::{Cut, serve};
-pub use spool::not_kept;
+pub use spool::{Source, not_kept};

@@ -12,11 +12,13 @@ use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 
 use super::body::{MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
 use super::idempotency::{self, Idempotency, Reply};
 use super::room::Room;
+use super::spool::{Source, not_kept};
 use crate::access::caller::Caller;
 use crate::access::scopes::Access;
 use crate::db::Store;
@@ -117,48 +119,65 @@ impl<T: Send + 'static> Mutation<T> {
     }
 }
 
-impl Mutation<Bytes> {
-    /// A request whose body is not JSON, as it is.
+impl Mutation<Source> {
+    /// A request whose body is not JSON, as it is. It may be large, and stays on disk.
     ///
     /// # Errors
     /// As every extractor of a mutation.
     pub async fn raw(request: Request, kit: &Kit) -> Result<Self> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, &()).await?;
-        let (bytes, held, idempotency) = receive(&parts, body, kit).await?;
+        let (limit, patience) = bounds(&parts, kit);
+        let source = kit.room.receive_source(&parts, body, limit, patience);
+        let mut source = source.await?;
+        let hashed = tokio::task::spawn_blocking(move || {
+            let key = idempotency::from_headers(&parts, || hash(&mut source))?;
+            Ok::<_, Error>((key, source))
+        });
+        let (idempotency, source) = hashed.await.map_err(Error::internal)??;
         Ok(Mutation {
             store: kit.store.clone(),
             caller,
-            body: Ok(bytes),
+            body: Ok(source),
             idempotency,
             savepoint: Savepoint::Own,
-            held,
+            held: None,
         })
     }
 
-    /// With what `parse` makes of the body, off the threads that serve requests: it may take a while.
-    ///
-    /// # Errors
-    /// When `parse` panics; what it returns is held like any other body.
-    pub async fn parsed<T: Send + 'static>(
-        self,
-        parse: impl FnOnce(Bytes) -> Result<T> + Send + 'static,
-    ) -> Result<Mutation<T>> {
-        let body = match self.body {
-            Ok(bytes) => tokio::task::spawn_blocking(move || parse(bytes))
-                .await
-                .map_err(Error::internal)?,
-            Err(e) => Err(e),
-        };
-        Ok(Mutation {
+    /// The body, to make something of it, and the request that is then to be answered.
+    pub fn opened(self) -> (Result<Source>, Mutation<()>) {
+        let rest = Mutation {
             store: self.store,
             caller: self.caller,
-            body,
+            body: Ok(()),
             idempotency: self.idempotency,
             savepoint: self.savepoint,
             held: self.held,
-        })
+        };
+        (self.body, rest)
     }
+}
+
+fn hash(source: &mut Source) -> Result<[u8; 32]> {
+    let mut hash = Sha256::new();
+    let mut bytes = source.rewound().map_err(not_kept)?;
+    loop {
+        let piece = bytes.fill_buf().map_err(not_kept)?;
+        if piece.is_empty() {
+            return Ok(hash.finalize().into());
+        }
+        hash.update(piece);
+        let length = piece.len();
+        bytes.consume(length);
+    }
+}
+
+/// How long a body may be, and how long it may take.
+fn bounds(parts: &Parts, kit: &Kit) -> (usize, Duration) {
+    let access = parts.extensions.get::<Access>();
+    let limit = access.map_or(MAX_BODY, |access| access.max_body);
+    (limit, body_patience(kit.request_timeout))
 }
 
 /// The body of a mutation within the route's limits, and its Idempotency-Key.
@@ -167,12 +186,8 @@ async fn receive(
     body: axum::body::Body,
     kit: &Kit,
 ) -> Result<(Bytes, Option<Held>, Option<Idempotency>)> {
-    let limit = parts
-        .extensions
-        .get::<Access>()
-        .map_or(MAX_BODY, |access| access.max_body);
-    let patience = body_patience(kit.request_timeout);
+    let (limit, patience) = bounds(parts, kit);
     let (bytes, held) = kit.room.receive(parts, body, limit, patience).await?;
-    let idempotency = idempotency::from_headers(parts, &bytes)?;
+    let idempotency = idempotency::from_headers(parts, || Ok(Sha256::digest(&bytes).into()))?;
     Ok((bytes, held, idempotency))
 }

@@ -21,12 +21,12 @@ use serde::Serialize;
 use super::body::too_long;
 use super::budget::{Budget, Held};
 use super::paging::{List, Page};
-use super::spool::{Broken, MEMORY, Spool, Spools};
+use super::spool::{Broken, MEMORY, Received, Source, Spool, Spools, not_kept};
 use crate::access::caller::Identity;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
-use crate::store::Tx;
+use crate::store::{self, Tx};
 
 /// Memory for all large requests together.
 const WHOLE: usize = 64 << 20;
@@ -35,6 +35,8 @@ const WHOLE: usize = 64 << 20;
 const HEAVY: usize = WHOLE / 2;
 /// Rows of a whole list that is read without waiting for a turn.
 const SHORT: i64 = 200;
+/// Rows of a longer one that are in memory at the same time.
+const PIECE: i64 = 1000;
 /// Bytes of a body that needs no memory worth counting.
 const SMALL_BODY: usize = 8 << 10;
 /// How much larger a body is once it has been taken apart.
@@ -43,6 +45,7 @@ const GROWS: usize = 8;
 /// The room of one service.
 #[derive(Clone)]
 pub struct Room {
+    store: Store,
     memory: Arc<Budget>,
     spools: Arc<Spools>,
 }
@@ -51,6 +54,7 @@ impl Room {
     /// Beside the database of a store.
     pub fn new(store: &Store) -> Self {
         Room {
+            store: store.clone(),
             memory: Budget::new(WHOLE, HEAVY),
             spools: Arc::new(Spools::new(store.path())),
         }
@@ -71,6 +75,35 @@ impl Room {
         limit: usize,
         patience: Duration,
     ) -> Result<(Bytes, Option<Held>)> {
+        let (received, owner) = self.spooled(parts, body, limit, patience).await?;
+        let held = match owner {
+            Some(owner) if received.len() > SMALL_BODY => {
+                Some(self.memory.take(owner, received.len() * GROWS).await?)
+            }
+            _ => None,
+        };
+        Ok((received.bytes().await?, held))
+    }
+
+    /// [`Room::receive`] for a body that stays where it is.
+    pub(super) async fn receive_source(
+        &self,
+        parts: &Parts,
+        body: Body,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<Source> {
+        let (received, _) = self.spooled(parts, body, limit, patience).await?;
+        Ok(received.source().await)
+    }
+
+    async fn spooled(
+        &self,
+        parts: &Parts,
+        body: Body,
+        limit: usize,
+        patience: Duration,
+    ) -> Result<(Received, Option<TenantId>)> {
         if too_long(parts, limit) {
             return Err(Error::too_large(limit));
         }
@@ -87,13 +120,7 @@ impl Room {
                 "the request body ended early; send it again",
             ),
         })?;
-        let held = match owner {
-            Some(owner) if received.len() > SMALL_BODY => {
-                Some(self.memory.take(owner, received.len() * GROWS).await?)
-            }
-            _ => None,
-        };
-        Ok((received.bytes().await?, held))
+        Ok((received, owner))
     }
 
     /// Answers with a list. One that is long and asked for whole is as heavy as any large request.
@@ -120,8 +147,32 @@ impl Room {
         }
         drop(list);
         let _held = self.memory.take(owner, HEAVY).await?;
-        let list = store.read(move |tx| read(tx, page)).await?;
-        self.json(owner, list).await
+        let mut spool = self.writer(owner);
+        // Piece by piece from one snapshot of the database to the disk.
+        let pieces = store.read(move |tx| {
+            let mut start = "{\"data\":[";
+            let mut offset = page.offset;
+            let total = loop {
+                let part = Page {
+                    limit: PIECE,
+                    offset,
+                    ..page
+                };
+                let list = read(tx, part)?;
+                for row in &list.data {
+                    spool.write_all(start.as_bytes()).map_err(not_kept)?;
+                    serde_json::to_writer(&mut spool, row).map_err(|e| not_kept(e.into()))?;
+                    start = ",";
+                }
+                if i64::try_from(list.data.len()).map_or(true, |rows| rows < PIECE) {
+                    break list.total;
+                }
+                offset += PIECE;
+            };
+            write!(spool, "],\"total\":{total}}}").map_err(not_kept)?;
+            Ok(spool)
+        });
+        from_spool(store::heavy(pieces).await?)
     }
 
     /// Answers with JSON that may be large and never is in memory as a whole.
@@ -133,13 +184,13 @@ impl Room {
         owner: TenantId,
         value: T,
     ) -> Result<Response> {
-        let make = move |out: &mut dyn Write| Ok(serde_json::to_writer(out, &value)?);
-        let (body, length) = self.spools.reply(owner, make).await?;
-        let mut response = Response::new(body);
-        let headers = response.headers_mut();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-        Ok(response)
+        let mut spool = self.writer(owner);
+        // By those who read what is large: to write it down is as much work.
+        let written = self.store.read(move |_| {
+            serde_json::to_writer(&mut spool, &value).map_err(|e| not_kept(e.into()))?;
+            Ok(spool)
+        });
+        from_spool(store::heavy(written).await?)
     }
 
     /// Takes the body of a reply out of the memory, if it is a large one.
@@ -162,6 +213,15 @@ impl Room {
         }
         Ok(response)
     }
+}
+
+fn from_spool(spool: Spool) -> Result<Response> {
+    let length = spool.len();
+    let mut response = Response::new(spool.into_body()?);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
+    Ok(response)
 }
 
 /// Whether a request of a route may read so much that it has to wait for its turn.
@@ -201,8 +261,9 @@ pub async fn in_turn(
     };
     let answer = async {
         let _held = room.memory.take(owner, HEAVY).await?;
+        // By readers of its own, who leave the processors to the others.
         // Here, so that the next one begins when the reply of this one is out of the memory.
-        let response = next.run(request).await;
+        let response = store::heavy(next.run(request)).await;
         room.lay_aside(owner, response).await
     };
     answer.await.unwrap_or_else(IntoResponse::into_response)

@@ -5,7 +5,7 @@
 //! costs disk and no memory; and of the disk an organization has its share (see [`Budget`]).
 
 use std::fs::File;
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -154,6 +154,17 @@ impl Received {
         }
     }
 
+    /// To be read where it is, more than once.
+    pub async fn source(self) -> Source {
+        match self {
+            Received::Memory(bytes) => Source::Memory(bytes),
+            Received::Disk { file, held, .. } => Source::Disk {
+                file: file.into_std().await,
+                _held: held,
+            },
+        }
+    }
+
     /// All of it, in memory.
     pub async fn bytes(self) -> Result<Bytes> {
         match self {
@@ -177,6 +188,32 @@ impl Received {
     }
 }
 
+/// A body that is read where it is: a small one in memory, others on disk.
+pub enum Source {
+    Memory(Bytes),
+    Disk {
+        file: File,
+        /// Its room, free again when it has been read.
+        _held: Held,
+    },
+}
+
+impl Source {
+    /// From its beginning.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn rewound(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
+        Ok(match self {
+            Source::Memory(bytes) => Box::new(&bytes[..]),
+            Source::Disk { file, .. } => {
+                file.seek(SeekFrom::Start(0))?;
+                Box::new(BufReader::with_capacity(PIECE, file))
+            }
+        })
+    }
+}
+
 /// What is written, and then read once.
 pub struct Spool {
     spools: Arc<Spools>,
@@ -190,6 +227,11 @@ pub struct Spool {
 }
 
 impl Spool {
+    /// Bytes that were written.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
     /// What was written, as the body of a reply.
     ///
     /// # Errors

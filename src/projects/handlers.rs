@@ -32,9 +32,13 @@ fn list_where(
     external: Option<&str>,
     page: Page,
 ) -> Result<List<Project>> {
-    let mut condition = "p.tenant_id = :tenant AND p.deleted_at IS NULL".to_owned();
+    let mut condition = "p.tenant_id = :tenant AND p.deleted_at IS NULL
+         AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = p.workspace_id)"
+        .to_owned();
     let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant)];
-    let mut total = "SELECT project_count FROM tenants WHERE id = :tenant";
+    let mut total = "SELECT project_count - (SELECT coalesce(sum(w.project_count), 0)
+             FROM imports i JOIN workspaces w ON w.id = i.workspace_id WHERE i.tenant_id = :tenant)
+         FROM tenants WHERE id = :tenant";
     if let Some(id) = &workspace {
         condition += " AND p.workspace_id = :workspace";
         params.push((":workspace", id));

@@ -38,7 +38,10 @@ pub(super) fn one(
     condition: &str,
     params: impl rusqlite::Params,
 ) -> Result<Option<Project>> {
-    let sql = format!("{SELECT} WHERE {condition} AND p.deleted_at IS NULL");
+    let sql = format!(
+        "{SELECT} WHERE {condition} AND p.deleted_at IS NULL
+             AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = p.workspace_id)"
+    );
     Ok(tx
         .prepare_cached(&sql)?
         .query_row(params, Project::from_row)
@@ -206,10 +209,12 @@ pub fn delete_some(
         .prepare_cached(&sql)?
         .query_map([workspace], Project::from_row)?
         .collect::<Result<Vec<_>, _>>()?;
-    projects
-        .iter()
-        .take(TURN)
-        .try_for_each(|project| remove(tx, caller, project))?;
+    for (n, project) in projects.iter().take(TURN).enumerate() {
+        remove(tx, caller, project)?;
+        if n + 1 < projects.len() && tx.turn_is_over() {
+            return Ok(true);
+        }
+    }
     Ok(projects.len() > TURN)
 }
 

@@ -35,7 +35,8 @@ impl Unfinished {
              WHERE c.deleted_at IS NULL AND p.deleted_at IS NULL AND p.workspace_id <> c.workspace_id",
         )?;
         let mut deletes = tx.prepare(
-            "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)",
+            "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)
+                 AND id NOT IN (SELECT workspace_id FROM imports)",
         )?;
         let moves = moves.query_map([], |row| row.get(0).map(Unfinished::Move))?;
         let moves = moves.collect::<rusqlite::Result<Vec<_>>>()?;

@@ -63,14 +63,15 @@ pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};
+pub use readers::{heavy, in_background};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
 pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
 
-/// Rows that one turn of the writer changes. Where there are more, the others follow in turns of their own,
-/// so that nobody else waits for all of them.
+/// Rows that one turn of the writer changes at most, or fewer once [`WriteTx::turn_is_over`]. Where there are
+/// more, the others follow in turns of their own, so that nobody else waits for all of them.
 pub const TURN: usize = 50;
 /// Where the result of a job arrives.
 type Answer<T, E> = oneshot::Receiver<Result<T, E>>;
@@ -92,7 +93,7 @@ impl<E> Clone for Store<E> {
 struct Inner {
     path: PathBuf,
     clock: Clock,
-    readers: Sender<readers::Job>,
+    readers: readers::Readers,
     /// The connections of the readers; `None` once closed.
     pool: RwLock<Option<Pool<SqliteConnectionManager>>>,
     writer: Sender<writer::Message>,
@@ -184,8 +185,8 @@ impl<E: Failure> Store<E> {
             attachments.clone(),
             WRITE_QUEUE,
         );
-        let pool = open::pool(path, readers)?;
-        let (reader, mut threads) = readers::start(&pool, readers, READ_QUEUE)?;
+        let pool = open::pool(path, readers.max(1) + readers::HEAVY_READERS)?;
+        let (reader, mut threads) = readers::Readers::start(&pool, readers, READ_QUEUE)?;
         threads.push(writer_thread);
         Ok(Store(
             Arc::new(Inner {
@@ -380,7 +381,12 @@ impl<E: Failure> Store<E> {
         let asking = Arc::new(());
         let (clock, signals) = (self.0.clock.clone(), self.0.signals.clone());
         let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking));
-        self.0.readers.try_send(job).map_err(|_| E::from(busy()))?;
+        let queue = if readers::is_heavy() {
+            &self.0.readers.heavy
+        } else {
+            &self.0.readers.light
+        };
+        queue.try_send(job).map_err(|_| E::from(busy()))?;
         Ok((asking, receive))
     }
 
@@ -455,9 +461,7 @@ impl<E: Failure> Store<E> {
         }
         *self.0.pool.write() = None;
         // Readers first: the writer's last checkpoint then finds nobody in the WAL.
-        for _ in 1..threads.len() {
-            let _ = self.0.readers.send(readers::Job::Stop);
-        }
+        self.0.readers.stop();
         let mut threads = threads.into_iter();
         let writer = threads.next_back();
         threads.for_each(|t| drop(t.join()));

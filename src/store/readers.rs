@@ -1,5 +1,7 @@
-//! The readers: a fixed number of connections in a pool, and as many threads that use them.
+//! The readers: a fixed number of connections in a pool, and as many threads that use them. Large questions
+//! have threads of their own, so that small ones do not wait behind them.
 
+use std::future::Future;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
 
@@ -10,7 +12,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Signals;
-use super::failure::Failure;
+use super::failure::{Failure, StoreError};
 use super::open::OpenError;
 use super::tx::Tx;
 use crate::clock::Clock;
@@ -74,17 +76,114 @@ pub(super) fn read<T, E: Failure>(
     result
 }
 
-pub(super) fn start(
+tokio::task_local! {
+    /// This task asks for much.
+    static HEAVY: ();
+}
+
+/// What `asking` reads is read by the readers for large questions, which leave the processors to the others.
+pub async fn heavy<F: Future>(asking: F) -> F::Output {
+    HEAVY.scope((), asking).await
+}
+
+/// Whose readers a task asks.
+pub(super) fn is_heavy() -> bool {
+    HEAVY.try_with(|()| ()).is_ok()
+}
+
+/// Readers for large questions: so many are answered at the same time.
+pub(super) const HEAVY_READERS: usize = 2;
+/// How far their threads stand behind the others: they get a tenth where somebody else has something to do.
+#[cfg(target_os = "linux")]
+const NICE: i32 = 10;
+
+/// Lets this thread stand behind the others.
+fn stand_back() {
+    // Elsewhere this would be about the whole process.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::setpriority_process(None, NICE) {
+        tracing::warn!(%error, "a thread for large questions has the priority of all others");
+    }
+}
+
+/// Runs `f` on a thread of its own that stands behind the others.
+///
+/// # Errors
+/// When there is no thread, or `f` panics.
+pub async fn in_background<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, StoreError> {
+    let (answer, receive) = oneshot::channel();
+    let run = move || {
+        stand_back();
+        let _ = answer.send(f());
+    };
+    std::thread::Builder::new()
+        .name("background".into())
+        .spawn(run)
+        .map_err(|e| StoreError::Internal(format!("no thread: {e}")))?;
+    receive
+        .await
+        .map_err(|_| StoreError::Internal("panic in the background".into()))
+}
+
+/// What the readers are asked by.
+pub(super) struct Readers {
+    /// Small questions.
+    pub light: Sender<Job>,
+    /// Large ones.
+    pub heavy: Sender<Job>,
+    light_count: usize,
+}
+
+impl Readers {
+    /// Starts `count` threads for small questions and as many for large ones as there are connections left.
+    pub fn start(
+        pool: &Pool<SqliteConnectionManager>,
+        count: usize,
+        queue: usize,
+    ) -> Result<(Self, Vec<JoinHandle<()>>), OpenError> {
+        let light_count = count.max(1);
+        let (light, mut threads) = start(pool, light_count, queue, false)?;
+        let (heavy, more) = start(pool, HEAVY_READERS, queue, true)?;
+        threads.extend(more);
+        let readers = Readers {
+            light,
+            heavy,
+            light_count,
+        };
+        Ok((readers, threads))
+    }
+
+    /// Ends all threads after what is queued.
+    pub fn stop(&self) {
+        for (queue, count) in [
+            (&self.light, self.light_count),
+            (&self.heavy, HEAVY_READERS),
+        ] {
+            for _ in 0..count {
+                let _ = queue.send(Job::Stop);
+            }
+        }
+    }
+}
+
+fn start(
     pool: &Pool<SqliteConnectionManager>,
     count: usize,
     queue: usize,
+    back: bool,
 ) -> Result<(Sender<Job>, Vec<JoinHandle<()>>), OpenError> {
     let (sender, receiver) = bounded::<Job>(queue);
-    let threads = (0..count.max(1)).map(|n| {
+    let kind = if back { "large-reader" } else { "reader" };
+    let threads = (0..count).map(|n| {
         let (receiver, pool) = (receiver.clone(), pool.clone());
         std::thread::Builder::new()
-            .name(format!("reader-{n}"))
+            .name(format!("{kind}-{n}"))
             .spawn(move || {
+                if back {
+                    stand_back();
+                }
                 while let Ok(Job::Run(job)) = receiver.recv() {
                     match pool.get() {
                         Ok(conn) => job(&conn),

@@ -10,10 +10,11 @@ use uuid::Uuid;
 
 use super::attachments::Attachments;
 use super::failure::{Failure, Fault, StoreError};
+use super::group_commit::TURN_MICROS;
 use super::id_source::IdSource;
 use super::statements::{self, Keep};
 use super::writer_cache::WriterCache;
-use crate::clock::Timestamp;
+use crate::clock::{Stopwatch, Timestamp};
 
 /// A read transaction: one snapshot at one instant.
 pub struct Tx<'a> {
@@ -88,6 +89,8 @@ pub(super) struct Writing {
     pub attachments: Arc<Attachments>,
     /// How many transactions it has begun.
     pub transactions: Cell<u64>,
+    /// Since the last of them began.
+    pub turn: RefCell<Option<Stopwatch>>,
     /// What is known of the clock by which the present one is stamped.
     pub stamp: Cell<Stamp>,
 }
@@ -170,6 +173,13 @@ impl<'a> WriteTx<'a> {
     /// What is known of the clock by which this is stamped.
     pub fn clock(&self) -> Stamp {
         self.writer.stamp.get()
+    }
+
+    /// Whether this turn of the writer has taken so long that what can be left to another turn is left.
+    pub fn turn_is_over(&self) -> bool {
+        let turn = self.writer.turn.borrow();
+        turn.as_ref()
+            .is_some_and(|turn| turn.micros() >= TURN_MICROS)
     }
 
     /// What [`Store::attach`](super::Store::attach) was given.

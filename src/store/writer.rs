@@ -20,7 +20,7 @@ use super::Signals;
 use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
 use super::failure::{Failure, Fault, StoreError, fault_of};
-use super::group_commit::GroupCommit;
+use super::group_commit::{GroupCommit, TURN_MICROS};
 use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
@@ -263,6 +263,7 @@ impl Writer {
             self.writing
                 .transactions
                 .set(self.writing.transactions.get() + 1);
+            self.writing.turn.replace(Some(Stopwatch::start()));
             while let Some(job) = next.take() {
                 let tx = WriteTx::new(
                     &self.conn,
@@ -292,11 +293,8 @@ impl Writer {
                         Some("a write that shares this commit failed half way".into()),
                     ));
                 }
-                if !self
-                    .group_commit
-                    .get()
-                    .is_full(answers.len(), watch.micros())
-                {
+                let micros = watch.micros();
+                if micros < TURN_MICROS && !self.group_commit.get().is_full(answers.len(), micros) {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,

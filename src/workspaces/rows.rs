@@ -49,7 +49,11 @@ pub fn find_billed(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId, deleted: bool)
         return find(tx, caller, id);
     }
     caller.check_past()?;
-    let sql = format!("SELECT {} FROM workspaces w WHERE w.id = ?1", *COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM workspaces w WHERE w.id = ?1
+             AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = w.id)",
+        *COLUMNS
+    );
     let found = tx.prepare_cached(&sql)?.query_row([id], Record::from_row);
     let record = found
         .optional()?

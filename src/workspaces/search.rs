@@ -2,6 +2,7 @@
 //! and among a hundred thousand.
 
 use crate::error::Result;
+use crate::ids::WorkspaceId;
 use crate::store::WriteTx;
 
 /// What `q` looks for, by the index that knows it.
@@ -113,6 +114,19 @@ pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
     Ok(changed
         .len()
         .max(usize::try_from(to - indexed_to).unwrap_or(0)))
+}
+
+/// Before the row of a workspace goes that never was in the index: its number may be given again.
+pub fn forget(tx: &WriteTx<'_>, id: WorkspaceId) -> Result<()> {
+    for sql in [
+        "DELETE FROM workspaces_to_index WHERE number = (SELECT number FROM workspaces WHERE id = ?1)",
+        "UPDATE workspace_search_state SET indexed_to = indexed_to - 1
+         WHERE indexed_to = (SELECT number FROM workspaces WHERE id = ?1)
+           AND indexed_to = (SELECT max(number) FROM workspaces)",
+    ] {
+        tx.run(sql, [id])?;
+    }
+    Ok(())
 }
 
 /// Puts the live workspaces with these numbers into the index.

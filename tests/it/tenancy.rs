@@ -139,6 +139,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "min(seq)",
         "a number, inside the writer",
     ),
+    (
+        "export/import.rs",
+        "max(rowid)",
+        "a number, inside the writer",
+    ),
+    (
+        "usage/ledger/transfer.rs",
+        "max(seq)",
+        "a number, inside the writer",
+    ),
     ("api/system.rs", "max(seq)", "a number, for operators"),
     (
         "api/system.rs",

@@ -39,8 +39,11 @@ pub struct Idempotency {
     seal: [u8; 32],
 }
 
-/// The header, checked; `None` when it was not sent.
-pub(super) fn from_headers(parts: &Parts, body: &[u8]) -> Result<Option<Idempotency>> {
+/// The header, checked, with what the SHA-256 of the body is; `None` when it was not sent.
+pub(super) fn from_headers(
+    parts: &Parts,
+    body: impl FnOnce() -> Result<[u8; 32]>,
+) -> Result<Option<Idempotency>> {
     let Some(value) = parts.headers.get(HEADER) else {
         return Ok(None);
     };
@@ -67,7 +70,7 @@ pub(super) fn from_headers(parts: &Parts, body: &[u8]) -> Result<Option<Idempote
     Ok(Some(Idempotency {
         request: hash("request"),
         seal: hash("seal"),
-        body: Sha256::digest(body).into(),
+        body: body()?,
     }))
 }
 

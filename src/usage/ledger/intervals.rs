@@ -111,7 +111,9 @@ pub fn workspaces(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<WorkspaceId>> {
         .prepare_cached(
             "SELECT DISTINCT workspace_id FROM metered_computers WHERE tenant_id = ?1
              UNION
-             SELECT DISTINCT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id IS NULL",
+             SELECT DISTINCT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id IS NULL
+             EXCEPT
+             SELECT workspace_id FROM imports WHERE tenant_id = ?1",
         )?
         .query_map([tenant], |row| row.get(0))?
         .collect::<Result<_, _>>()?)

@@ -5,14 +5,12 @@
 //! rest is on another workspace's bill. Where events arrive, they are stored as they were, prices
 //! included, and the meter is written from them by its own code.
 
-use std::collections::BTreeMap;
-
 use rusqlite::{Row, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::append::{Event, append};
-use super::event::{self, ALL, STATUS, State};
+use super::event::{ALL, STATUS};
 use super::intervals;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
@@ -52,6 +50,17 @@ pub struct ExportedEvent {
     pub reason: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub actor: Option<String>,
+}
+
+impl ExportedEvent {
+    /// From when it holds, whether the computer is billed then, and what an hour costs.
+    pub fn flow(&self) -> (i64, bool, i64) {
+        (
+            self.at,
+            self.status.is_some_and(Status::billable),
+            self.rate,
+        )
+    }
 }
 
 /// An event with its number and the workspace that it is in.
@@ -192,22 +201,23 @@ pub fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, Exported
     (part, here)
 }
 
-/// What a computer consumed up to an instant by its events, which come in the order in which they hold.
+/// What a computer consumed up to an instant by its events, which come in the order in which they hold:
+/// from when, whether it is billed, and what an hour costs.
 ///
 /// # Errors
 /// When that is no number of 64 bits.
-pub fn consumed<'a>(
-    events: impl IntoIterator<Item = &'a ExportedEvent>,
+pub fn consumed(
+    events: impl IntoIterator<Item = (i64, bool, i64)>,
     until: i64,
 ) -> Result<Consumed> {
     let mut sum = Amount::default();
     let mut events = events.into_iter().peekable();
-    while let Some(event) = events.next() {
-        let end = events.peek().map_or(until, |next| next.at).min(until);
-        if event.status.is_some_and(Status::billable) && event.at < end {
-            let ms = i128::from(end) - i128::from(event.at);
+    while let Some((at, billable, rate)) = events.next() {
+        let end = events.peek().map_or(until, |next| next.0).min(until);
+        if billable && at < end {
+            let ms = i128::from(end) - i128::from(at);
             sum.ms += ms;
-            sum.credit_ms += ms * i128::from(event.rate);
+            sum.credit_ms += ms * i128::from(rate);
         }
     }
     Consumed::of(sum)
@@ -224,103 +234,119 @@ pub fn metered(tx: &Tx<'_>, workspace: WorkspaceId, until: i64) -> Result<(Consu
     Ok((Consumed::of(*now)?, micros))
 }
 
-/// Stores events that come from elsewhere, in their order of arrival there, and writes the meter. The
-/// caller has checked that they are of this workspace's computers and projects only.
-///
-/// # Errors
-/// 409 when the organization knows one of the ids already; when the store fails.
-pub fn import_events(
+/// What a computer's event says of it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Held {
+    pub project: ProjectId,
+    pub status: Status,
+    pub size: Size,
+    pub rate: i64,
+}
+
+/// The number that the next event gets.
+pub fn next_seq(tx: &WriteTx<'_>) -> Result<i64> {
+    let sql = "SELECT coalesce(max(seq), 0) + 1 FROM compute_events";
+    Ok(tx.row(sql, [], |row| row.get(0))?)
+}
+
+/// Tells the meter of changes in the order in which they hold. The caller has checked that they follow from
+/// the events with these numbers.
+pub fn meter_steps(
     tx: &WriteTx<'_>,
-    tenant: TenantId,
     workspace: WorkspaceId,
-    events: &[ExportedEvent],
+    steps: impl IntoIterator<Item = (i64, i64, Flow)>,
 ) -> Result<()> {
-    event::may_meter(tx)?;
+    super::event::may_meter(tx)?;
     let mut changes = Changes::default();
-    let mut chains: BTreeMap<ComputerId, Vec<(i64, i64, State)>> = BTreeMap::new();
-    for event in events {
-        let seq = store(tx, tenant, workspace, event)?;
-        match state(workspace, event) {
-            Some((computer, state)) => {
-                let chain = chains.entry(computer).or_default();
-                chain.push((event.at, seq, state));
-            }
-            None => {
-                let micros = event.amount_micros.unwrap_or(0);
-                let flow = Flow {
-                    micros,
-                    ..Flow::default()
-                };
-                changes.add(workspace, event.at, seq, flow);
-            }
-        }
-    }
-    keep_prices(tx, workspace, events)?;
-    for (computer, mut chain) in chains {
-        chain.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
-        if chain.iter().any(|(_, _, state)| state.status.billable()) {
-            tx.run(
-                "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
-             VALUES (?1, ?2, ?3)",
-                (tenant, workspace, computer),
-            )?;
-        }
-        let mut before = None;
-        for (at, seq, state) in &chain {
-            event::steps(before, state, |workspace, flow| {
-                changes.add(workspace, *at, *seq, flow);
-            });
-            before = Some(state);
-        }
+    for (at, seq, flow) in steps {
+        changes.add(workspace, at, seq, flow);
     }
     meter::apply(tx, changes)
 }
 
-/// Keeps the prices of the installation that events come from, as they show them, up to now.
-fn keep_prices(tx: &WriteTx<'_>, workspace: WorkspaceId, events: &[ExportedEvent]) -> Result<()> {
-    let mut seen: Vec<(i64, Size, i64)> = events
-        .iter()
-        .filter_map(|event| Some((event.at, event.size?, event.rate)))
-        .collect();
-    seen.sort_unstable();
-    let mut last: BTreeMap<Size, i64> = BTreeMap::new();
-    for (at, size, rate) in seen {
-        let before = last.insert(size, rate);
-        if before != Some(rate) {
-            tx.run(
-                "INSERT OR REPLACE INTO imported_rates (workspace_id, size, effective_from, until, rate)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                (workspace, size, before.map_or(0, |_| at), tx.now(), rate),
-            )?;
-        }
-    }
+/// A computer that ran in this workspace.
+pub fn has_run(
+    tx: &WriteTx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    computer: ComputerId,
+) -> Result<()> {
+    tx.run(
+        "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
+             VALUES (?1, ?2, ?3)",
+        (tenant, workspace, computer),
+    )?;
     Ok(())
 }
 
-fn state(workspace: WorkspaceId, event: &ExportedEvent) -> Option<(ComputerId, State)> {
-    let state = State {
-        workspace,
-        project: event.project_id?,
-        status: event.status?,
-        size: event.size?,
-        rate: event.rate,
-    };
-    Some((event.computer_id?, state))
+/// Keeps a price of the installation that events come from, as they show it, up to now.
+pub fn keep_price(
+    tx: &WriteTx<'_>,
+    workspace: WorkspaceId,
+    (size, from, rate): (Size, i64, i64),
+) -> Result<()> {
+    tx.run(
+        "INSERT OR REPLACE INTO imported_rates (workspace_id, size, effective_from, until, rate)
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+        (workspace, size, from, tx.now(), rate),
+    )?;
+    Ok(())
 }
 
-fn store(
+/// Events that one turn looks at while an import is undone.
+const LOOK: i64 = 500;
+
+/// Removes what was stored of a workspace that never came to be, turn by turn: its events from the number
+/// `seq` on, then all that follows from them. Returns where to go on; `None` = there is nothing left.
+pub fn forget_some(tx: &WriteTx<'_>, workspace: WorkspaceId, seq: i64) -> Result<Option<i64>> {
+    let last: i64 = tx.row(
+        "SELECT coalesce(max(seq), 0) FROM compute_events",
+        [],
+        |row| row.get(0),
+    )?;
+    if seq <= last {
+        tx.run(
+            "DELETE FROM compute_events WHERE workspace_id = ?1 AND seq BETWEEN ?2 AND ?2 + ?3",
+            (workspace, seq, LOOK),
+        )?;
+        return Ok(Some(seq + LOOK + 1));
+    }
+    for sql in [
+        "DELETE FROM meter_steps WHERE workspace_id = ?1 AND (at, seq) IN
+             (SELECT at, seq FROM meter_steps WHERE workspace_id = ?1 LIMIT ?2)",
+        "DELETE FROM meter_hours WHERE workspace_id = ?1 AND hour IN
+             (SELECT hour FROM meter_hours WHERE workspace_id = ?1 LIMIT ?2)",
+        "DELETE FROM meter_eras WHERE workspace_id = ?1 AND era IN
+             (SELECT era FROM meter_eras WHERE workspace_id = ?1 LIMIT ?2)",
+        "DELETE FROM imported_rates WHERE workspace_id = ?1 AND (size, effective_from) IN
+             (SELECT size, effective_from FROM imported_rates WHERE workspace_id = ?1 LIMIT ?2)",
+    ] {
+        if tx.run(sql, (workspace, LOOK))? > 0 {
+            return Ok(Some(seq));
+        }
+    }
+    Ok(None)
+}
+
+/// Stores an event that comes from elsewhere, under a number that has been kept free for it. The caller has
+/// checked that it is of this workspace's computers and projects.
+///
+/// # Errors
+/// 409 when the organization knows its id already; when the store fails.
+pub fn store(
     tx: &WriteTx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
     event: &ExportedEvent,
-) -> Result<i64> {
+    seq: i64,
+) -> Result<()> {
     let stored = tx.run(
-        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+        "INSERT INTO compute_events (seq, event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated, amount_micros, reason, actor)
-             VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :recorded, :status, :billable,
+             VALUES (:seq, :event, :tenant, :workspace, :project, :computer, :type, :at, :recorded, :status, :billable,
                  :size, :rate, :stated, :micros, :reason, :actor)",
         named_params! {
-                ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
+                ":seq": seq, ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
                 ":computer": event.computer_id, ":type": event.r#type, ":at": event.at, ":recorded": event.recorded_at,
                 ":status": event.status, ":billable": event.status.is_some_and(Status::billable), ":size": event.size,
                 ":rate": event.rate, ":stated": event.stated, ":micros": event.amount_micros, ":reason": event.reason,
@@ -339,37 +365,39 @@ fn store(
         }
         stored => {
             stored?;
-            Ok(tx.last_insert_rowid())
+            Ok(())
         }
     }
 }
 
 /// Ends or begins what a computer that was brought in consumes: an event of the service's own.
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one event, with all that it says"
+)]
 pub fn append_status(
     tx: &WriteTx<'_>,
     catalog: &Catalog,
     tenant: TenantId,
     workspace: WorkspaceId,
-    last: &ExportedEvent,
+    computer: ComputerId,
+    held: Held,
     status: Status,
     at: Timestamp,
 ) -> Result<Timestamp> {
-    let Some((computer, state)) = state(workspace, last) else {
-        return Err(Error::internal("a computer's event without its state"));
-    };
     append(
         tx,
         catalog,
         &Event {
             tenant_id: tenant,
             workspace_id: workspace,
-            project_id: state.project,
+            project_id: held.project,
             computer_id: computer,
             external: false,
             kind: status.event(),
             at,
             status,
-            size: state.size,
+            size: held.size,
             states: STATUS,
         },
     )

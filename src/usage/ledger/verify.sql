@@ -36,5 +36,7 @@ both AS (
 SELECT workspace_id, hour, sum(running) AS running, sum(running_ms) AS running_ms,
        sum(rate) AS rate, sum(credit_ms) AS credit_ms, sum(micros) AS micros
 FROM both
+-- What is on its way in, or out again, is nobody's yet.
+WHERE workspace_id NOT IN (SELECT workspace_id FROM imports)
 GROUP BY workspace_id, hour
 HAVING sum(running) <> 0 OR sum(running_ms) <> 0 OR sum(rate) <> 0 OR sum(credit_ms) <> 0 OR sum(micros) <> 0

@@ -73,7 +73,8 @@ pub async fn list(
     let list = store.read(move |tx| {
         if deleted.get()?.included()? {
             caller.check_past()?;
-            let sql = "SELECT tenant_id, workspace_id FROM computers WHERE id = ?1";
+            let sql = "SELECT tenant_id, workspace_id FROM computers c WHERE id = ?1
+                 AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)";
             let found = tx.row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)));
             let (tenant, workspace) = found
                 .optional()?

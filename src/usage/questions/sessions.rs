@@ -131,7 +131,8 @@ fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<V
     if let Some(id) = only {
         let owner: Option<(crate::ids::TenantId, Option<String>)> = tx
             .row(
-                "SELECT tenant_id, external_user_id FROM computers WHERE id = ?1",
+                "SELECT tenant_id, external_user_id FROM computers c WHERE id = ?1
+                     AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)",
                 [id],
                 |row| Ok((row.get(0)?, row.get(1)?)),
             )
@@ -146,7 +147,8 @@ fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<V
     Ok(tx
         .prepare_cached(
             "SELECT DISTINCT m.computer_id FROM metered_computers m JOIN computers c ON c.id = m.computer_id
-             WHERE m.tenant_id = ?1 AND (?2 IS NULL OR m.workspace_id = ?2) AND (?3 IS NULL OR c.external_user_id = ?3)",
+             WHERE m.tenant_id = ?1 AND (?2 IS NULL OR m.workspace_id = ?2) AND (?3 IS NULL OR c.external_user_id = ?3)
+                 AND m.workspace_id NOT IN (SELECT workspace_id FROM imports)",
         )?
         .query_map((caller.tenant_id(), caller.only_workspace(), user), |row| row.get(0))?
         .collect::<Result<_, _>>()?)

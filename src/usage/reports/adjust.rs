@@ -91,10 +91,12 @@ pub struct AdjustmentsQuery {
 
 /// How many [`LISTED`] has.
 const COUNT: &str = "SELECT count(*) FROM compute_events
-    WHERE tenant_id = ?1 AND computer_id IS NULL AND (?2 IS NULL OR workspace_id = ?2) AND at >= ?3 AND at < ?4";
+    WHERE tenant_id = ?1 AND computer_id IS NULL AND (?2 IS NULL OR workspace_id = ?2) AND at >= ?3 AND at < ?4
+      AND workspace_id NOT IN (SELECT workspace_id FROM imports)";
 /// Corrections of an organization, by the index that has them alone.
 const LISTED: &str = "SELECT * FROM compute_events
     WHERE tenant_id = ?1 AND computer_id IS NULL AND (?2 IS NULL OR workspace_id = ?2) AND at >= ?3 AND at < ?4
+      AND workspace_id NOT IN (SELECT workspace_id FROM imports)
     ORDER BY at DESC, seq DESC LIMIT ?5 OFFSET ?6";
 
 /// `GET /usage/adjustments`: newest first.

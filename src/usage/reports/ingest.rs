@@ -367,7 +367,8 @@ impl Known<'_, '_> {
         let found = match self.computers.get(&id) {
             Some(found) => found.clone(),
             None => {
-                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers WHERE id = ?1", [id], |row| {
+                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers c WHERE id = ?1
+                        AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)", [id], |row| {
                         Ok(Subject {
                             tenant: row.get(0)?,
                             workspace: row.get(1)?,
