@@ -552,6 +552,16 @@ CREATE TABLE imported_rates (
     PRIMARY KEY (workspace_id, size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- The same of virtual CPUs.
+CREATE TABLE imported_vcpus (
+    workspace_id   BLOB NOT NULL,
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    until          INTEGER NOT NULL,                 -- when it was brought in
+    vcpus          INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, size, effective_from)
+) STRICT, WITHOUT ROWID;
+
 -- The audit log is only ever added to, and goes, if at all, from its old end.
 CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log cannot be changed');

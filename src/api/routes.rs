@@ -286,7 +286,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
         get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
 
-        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
+        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
         post("/workspaces/import", export::handlers::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(export::MAX_BODY).query::<export::handlers::ImportQuery>().takes::<export::handlers::File>(export::TAKEN).created::<export::import::Imported>().ok::<export::import::Imported>(),
 
         // --- projects ---

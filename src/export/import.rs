@@ -19,6 +19,8 @@ use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::WriteTx;
+use crate::usage::ledger::attribution;
+use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent};
 use crate::{domains, json, limits, workspaces};
 
@@ -39,6 +41,8 @@ pub struct Imported {
     workspace_id: WorkspaceId,
     /// Its slug here.
     pub slug: String,
+    /// Since when it is deleted: it came in as such, with its usage, to be explained with `include_deleted=1`.
+    deleted_at: Option<Timestamp>,
     /// The instant that the file shows.
     exported_at: Timestamp,
     /// What the file holds.
@@ -59,6 +63,7 @@ impl Imported {
             imported,
             workspace_id: capsule.contents.workspace.id,
             slug,
+            deleted_at: capsule.contents.workspace.deleted_at.map(Timestamp),
             exported_at: Timestamp(capsule.head.exported_at),
             rows: capsule.end.rows,
             usage: capsule.end.usage,
@@ -110,6 +115,7 @@ pub(super) fn import(
         tx,
         &fleet.config.file,
         tenant,
+        usize::from(contents.workspace.deleted_at.is_none()),
         contents
             .projects
             .iter()
@@ -191,7 +197,7 @@ fn is_here(tx: &WriteTx<'_>, tenant: TenantId, capsule: &Capsule) -> Result<bool
                  into another installation only",
             ));
         }
-        Some((_, true)) => {
+        Some((_, true)) if capsule.contents.workspace.deleted_at.is_none() => {
             return Err(conflict(
                 "this workspace was here and has been deleted; its usage is kept under its id, so it cannot come again",
             ));
@@ -254,12 +260,15 @@ fn workspace(
     text::slug(&mut fields, "slug", slug);
     text::external_id(&mut fields, "external_workspace_id", external);
     fields.finish()?;
-    if workspaces::slug_taken(tx, tenant, slug)? {
+    // What is deleted takes nothing from the living.
+    let live = w.deleted_at.is_none();
+    if live && workspaces::slug_taken(tx, tenant, slug)? {
         return Err(conflict(format!(
             "the slug {slug:?} is taken in this organization; choose another one with --slug (?slug=)"
         )));
     }
-    if let Some(external) = external
+    if live
+        && let Some(external) = external
         && workspaces::find_by_external(tx, tenant, external)?.is_some()
     {
         return Err(conflict(format!(
@@ -270,18 +279,21 @@ fn workspace(
     tx.run(
         "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, max_computers, max_computer_size, default_computer_size, default_auto_stop_seconds,
-             allowed_template_types, created_at, updated_at)
+             allowed_template_types, created_at, updated_at, deleted_at)
          VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :max, :max_size, :size,
-             :auto_stop, :templates, :created, :updated)",
+             :auto_stop, :templates, :created, :updated, :deleted)",
         named_params! {
             ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
             ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
             ":max": w.max_computers, ":max_size": w.max_computer_size, ":size": w.default_computer_size,
             ":auto_stop": w.default_auto_stop_seconds, ":templates": json::text(&w.allowed_template_types)?,
-            ":created": w.created_at, ":updated": w.updated_at,
+            ":created": w.created_at, ":updated": w.updated_at, ":deleted": w.deleted_at,
         },
     )?;
-    workspaces::count_new(tx, tenant)?;
+    if live {
+        workspaces::count_new(tx, tenant)?;
+    }
+    Vcpus::import(tx, w.id, &w.vcpus)?;
     Ok(slug.to_owned())
 }
 
@@ -306,6 +318,7 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
         },
     )
     .map_err(twice)?;
+    attribution::import(tx, p.id.0, &p.past_external_ids)?;
     if !live {
         tx.run(
             "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
@@ -423,6 +436,7 @@ fn computer(
         },
     )
     .map_err(twice)?;
+    attribution::import(tx, c.id.0, &c.past_external_ids)?;
     if !live {
         tx.run(
             "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",

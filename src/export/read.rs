@@ -9,7 +9,7 @@ use flate2::bufread::GzDecoder;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::format::{Audit, Computer, End, FORMAT, Head, Line, Project, Workspace};
+use super::format::{Audit, Computer, End, FORMAT, Head, Line, OLDEST, Project, Workspace};
 use super::write::Contents;
 use super::{MAX_EVENTS, MAX_LINE, MAX_LINES, MAX_TEXT};
 use crate::error::{Error, Fields, Result};
@@ -18,6 +18,7 @@ use crate::rules::config::MAX_CREDITS_PER_HOUR;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
+use crate::usage::ledger::attribution::Past;
 use crate::usage::ledger::transfer::{self, ExportedEvent};
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 
@@ -25,6 +26,10 @@ use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 const SKEW_MS: i64 = 5 * 60_000;
 /// Computers at most: with the highest price, what they consume in an era stays a 64-bit number.
 const MAX_COMPUTERS: usize = 10_000;
+/// Earlier attributions of a computer or project, and earlier sizes of processors.
+const MAX_PAST: usize = 100_000;
+/// Processors of a size, as in the configuration.
+const MAX_VCPUS: i64 = 1 << 24;
 /// All corrections together, micro-credits.
 const MAX_CORRECTIONS: i64 = 1_000_000_000_000_000_000;
 /// Names in a list.
@@ -134,7 +139,7 @@ fn head(line: &[u8], now: i64) -> Result<Head> {
     let Ok(Line::Capsule(head)) = serde_json::from_value(value) else {
         return Err(damaged("its first line is not that of a workspace capsule"));
     };
-    if head.format != FORMAT {
+    if !(OLDEST..=FORMAT).contains(&head.format) {
         return Err(invalid(1, "there is no such format"));
     }
     if !(0..=now.saturating_add(SKEW_MS)).contains(&head.exported_at) {
@@ -161,6 +166,7 @@ struct Parts {
     event_ids: BTreeSet<String>,
     domain_owners: BTreeSet<Option<ProjectId>>,
     corrections: i64,
+    attributions: usize,
     /// Which kind of line the last one was.
     stage: u8,
 }
@@ -188,15 +194,21 @@ impl Parts {
                 self.workspace = Some(*workspace);
             }
             Line::Project(project) => {
+                self.may_live(project.deleted_at)?;
                 check_project(&project)?;
+                self.past(&project.past_external_ids, until)?;
                 let live = project.deleted_at.is_none();
                 if self.known_projects.insert(project.id, live).is_some() {
                     return Err("has an id that is there already".into());
                 }
                 self.projects.push(project);
             }
-            Line::Computer(computer) => self.computer(*computer)?,
+            Line::Computer(computer) => {
+                self.past(&computer.past_external_ids, until)?;
+                self.computer(*computer)?;
+            }
             Line::PreviewDomain(domain) => {
+                self.may_live(None)?;
                 let live = domain.project_id.is_none_or(|id| self.is_live(id));
                 if !live || !self.domain_owners.insert(domain.project_id) {
                     return Err("is not the one domain of a project of this file".into());
@@ -213,11 +225,42 @@ impl Parts {
         Ok(())
     }
 
+    /// What attributions were before: in order, and not after the export.
+    fn past(&mut self, past: &[Past], until: i64) -> Check {
+        self.attributions += past.len();
+        if self.attributions > MAX_PAST {
+            return Err(format!(
+                "is one of more than {MAX_PAST} earlier attributions"
+            ));
+        }
+        let mut last = -1;
+        for one in past {
+            if one.until <= last || one.until > until {
+                return Err("has earlier attributions that are not in order".into());
+            }
+            last = one.until;
+            let mut fields = Fields::default();
+            text::external_id(&mut fields, "past_external_ids", one.external_id.as_deref());
+            finish(fields)?;
+        }
+        Ok(())
+    }
+
     fn is_live(&self, project: ProjectId) -> bool {
         self.known_projects.get(&project) == Some(&true)
     }
 
+    /// In a workspace that is deleted nothing is live.
+    fn may_live(&self, deleted_at: Option<i64>) -> Check {
+        let gone = |workspace: &Workspace| workspace.deleted_at.is_some();
+        if deleted_at.is_none() && self.workspace.as_ref().is_some_and(gone) {
+            return Err("is live in a workspace that is deleted".into());
+        }
+        Ok(())
+    }
+
     fn computer(&mut self, computer: Computer) -> Check {
+        self.may_live(computer.deleted_at)?;
         check_computer(&computer)?;
         let live = computer.status != Status::Destroyed;
         if live == computer.deleted_at.is_some() {
@@ -446,11 +489,25 @@ fn check_workspace(w: &Workspace, until: i64) -> Check {
     let times = [
         ("created_at", Some(w.created_at)),
         ("updated_at", Some(w.updated_at)),
+        ("deleted_at", w.deleted_at),
     ];
     instants(&mut fields, &times);
     finish(fields)?;
-    if w.created_at > until {
-        return Err("was created after the export".into());
+    if w.created_at > until || w.deleted_at.is_some_and(|at| at > until) {
+        return Err("was created or deleted after the export".into());
+    }
+    if w.vcpus.len() > MAX_PAST {
+        return Err(format!("has more than {MAX_PAST} numbers of processors"));
+    }
+    let mut last = None;
+    for since in &w.vcpus {
+        let at = (since.size, since.effective_from);
+        if last.replace(at) >= Some(at)
+            || !(0..=until).contains(&since.effective_from)
+            || !(1..=MAX_VCPUS).contains(&since.vcpus)
+        {
+            return Err("has numbers of processors that are not in order".into());
+        }
     }
     Ok(())
 }

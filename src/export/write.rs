@@ -18,6 +18,8 @@ use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
+use crate::usage::ledger::attribution::{self, Past};
+use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, ExportedEvent};
 use crate::{http, json};
 
@@ -208,8 +210,11 @@ impl Contents {
     pub(super) fn digest(&self) -> Result<[u8; 32]> {
         let mut hash = Sha256::new();
         self.lines(&mut |mut line| {
-            if let Line::Computer(computer) = &mut line {
-                computer.usage = Default::default();
+            match &mut line {
+                Line::Computer(computer) => computer.usage = Default::default(),
+                // The present ones here join those that came along.
+                Line::Workspace(workspace) => workspace.vcpus.clear(),
+                _ => {}
             }
             hash.update(serde_json::to_vec(&line).map_err(Error::internal)?);
             Ok(())
@@ -217,7 +222,7 @@ impl Contents {
         Ok(hash.finalize().into())
     }
 
-    /// Reads a live workspace, which the caller has found to be the tenant's.
+    /// Reads a workspace, live or deleted, which the caller has found to be the tenant's.
     ///
     /// # Errors
     /// 409 when it is larger than a capsule may be; when the store fails.
@@ -264,6 +269,7 @@ impl Contents {
             tx,
             tenant,
             workspace: id,
+            exported_at,
             projects: BTreeMap::new(),
         };
         reader.live_projects()?;
@@ -282,9 +288,22 @@ impl Contents {
         computers.sort_by_key(|computer| (computer.created_at, computer.id));
         let mut projects: Vec<Project> = reader.projects.values().cloned().collect();
         projects.sort_by_key(|project| (project.created_at, project.id));
+        let mut workspace = workspace(tx, tenant, id)?;
+        workspace.vcpus = Vcpus::load(tx, id)?.carried();
+        workspace
+            .vcpus
+            .retain(|since| since.effective_from <= exported_at);
+        let live = projects.iter().any(|p| p.deleted_at.is_none())
+            || computers.iter().any(|c| c.deleted_at.is_none());
+        if workspace.deleted_at.is_some() && live {
+            return Err(Error::conflict(
+                "CONFLICT",
+                "this workspace is still being deleted; export it again in a moment",
+            ));
+        }
         Ok(Contents {
             exported_at,
-            workspace: workspace(tx, tenant, id)?,
+            workspace,
             domains: reader.domains()?,
             projects,
             computers,
@@ -323,6 +342,7 @@ struct Reader<'a, 'tx> {
     tx: &'a Tx<'tx>,
     tenant: TenantId,
     workspace: WorkspaceId,
+    exported_at: i64,
     /// By the id that they have here.
     projects: BTreeMap<ProjectId, Project>,
 }
@@ -336,8 +356,21 @@ impl Reader<'_, '_> {
             )?
             .query_map((self.tenant, self.workspace), project)?
             .collect::<Result<Vec<_>, _>>()?;
-        self.projects = found.into_iter().map(|found| (found.id, found)).collect();
+        for mut found in found {
+            found.past_external_ids = self.past(found.id.0)?;
+            self.projects.insert(found.id, found);
+        }
         Ok(())
+    }
+
+    /// What a computer or project was attributed to before. What a clock that was ahead has dated after
+    /// this export happened before it.
+    fn past(&self, subject: Uuid) -> Result<Vec<Past>> {
+        let mut past = attribution::past(self.tx, subject)?;
+        past.iter_mut()
+            .for_each(|one| one.until = one.until.min(self.exported_at));
+        past.dedup_by_key(|one| one.until);
+        Ok(past)
     }
 
     /// The id in the capsule of a project that an event or a computer names.
@@ -350,6 +383,7 @@ impl Reader<'_, '_> {
             (id, self.tenant),
             |row| Ok((project(row)?, row.get("workspace_id")?)),
         )?;
+        found.past_external_ids = self.past(id.0)?;
         if workspace != self.workspace {
             found.id = ProjectId(former(id.0, self.workspace));
             found.deleted_at = Some(found.updated_at);
@@ -380,6 +414,7 @@ impl Reader<'_, '_> {
         let (Some(mut found), Some((_, last))) = (found, part.last_mut()) else {
             return Ok(None);
         };
+        found.past_external_ids = self.past(id.0)?;
         if !here {
             last.status = Some(Status::Destroyed);
             found.id = ComputerId(former(id.0, self.workspace));
@@ -444,6 +479,8 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 allowed_template_types: json::column(row, "allowed_template_types")?,
                 created_at: row.get("created_at")?,
                 updated_at: row.get("updated_at")?,
+                deleted_at: row.get("deleted_at")?,
+                vcpus: Vec::new(),
             })
         },
     )?)
@@ -461,6 +498,7 @@ fn project(row: &Row<'_>) -> rusqlite::Result<Project> {
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
         deleted_at: row.get("deleted_at")?,
+        past_external_ids: Vec::new(),
     })
 }
 
@@ -486,6 +524,7 @@ fn computer(row: &Row<'_>) -> rusqlite::Result<Computer> {
         started_at: row.get("started_at")?,
         stopped_at: row.get("stopped_at")?,
         deleted_at: row.get("deleted_at")?,
+        past_external_ids: Vec::new(),
         usage: Default::default(),
     })
 }

@@ -28,6 +28,16 @@ CREATE TABLE imported_rates (
     PRIMARY KEY (workspace_id, size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- The same of virtual CPUs.
+CREATE TABLE imported_vcpus (
+    workspace_id   BLOB NOT NULL,
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    until          INTEGER NOT NULL,                 -- when it was brought in
+    vcpus          INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, size, effective_from)
+) STRICT, WITHOUT ROWID;
+
 -- A report that lay ahead was forgotten when its computer was changed: it is taken up at the next start.
 UPDATE computers SET due_at = (
     SELECT e.at FROM compute_events e WHERE e.computer_id = computers.id ORDER BY e.at DESC, e.seq DESC LIMIT 1)

@@ -387,7 +387,7 @@ impl Rows<'_, '_> {
         let mut users: BTreeMap<ComputerId, Attributions> = BTreeMap::new();
         let mut projects: BTreeMap<ProjectId, Attributions> = BTreeMap::new();
         let by_project = asked.by == RollupBy::ExternalProjectId;
-        let vcpus = Vcpus::load(tx)?;
+        let vcpus = Vcpus::load(tx, workspace)?;
         intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
             let state = &interval.opened.state;
             let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";

@@ -16,6 +16,7 @@ use utoipa::{IntoParams, ToSchema};
 use super::report::{Parsed, Report, parse};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
+use crate::clock::Timestamp;
 use crate::computers::{self, Fleet, lifecycle};
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, Params, Reply};
@@ -62,6 +63,8 @@ pub struct Ingested {
     duplicates: i64,
     /// Events that were not taken, and why.
     rejected: Vec<Rejected>,
+    /// Events about computers that are deleted.
+    deleted: Vec<AboutDeleted>,
     /// Limits that are exceeded by what has happened; nothing was refused because of them.
     over_limit: Vec<OverLimit>,
 }
@@ -74,6 +77,17 @@ pub struct Rejected {
     reason: String,
     #[serde(skip)]
     conflict: bool,
+}
+
+/// An event that was taken and is about a computer that is deleted.
+#[derive(Serialize, ToSchema)]
+pub struct AboutDeleted {
+    /// The event's.
+    id: String,
+    computer_id: ComputerId,
+    deleted_at: Timestamp,
+    /// false: it is dated at or after the deletion, so that it changes no number.
+    counts: bool,
 }
 
 /// A limit that is exceeded.
@@ -141,6 +155,15 @@ fn take(
             .and_then(|parsed| known.check(parsed, &mut batch));
         match outcome {
             Ok(Checked::New(tenant, computer, fact)) => {
+                let subject = known.computers.get(&computer).and_then(Option::as_ref);
+                if let Some(deleted_at) = subject.and_then(|subject| subject.deleted_at) {
+                    reply.deleted.push(AboutDeleted {
+                        id: id.unwrap_or_default(),
+                        computer_id: computer,
+                        deleted_at,
+                        counts: fact.at < deleted_at.0,
+                    });
+                }
                 facts
                     .entry(computer)
                     .or_insert_with(|| (tenant, Vec::new()))
@@ -269,6 +292,7 @@ struct Subject {
     external: bool,
     user: Option<String>,
     created_at: i64,
+    deleted_at: Option<Timestamp>,
 }
 
 /// What was looked up for this batch.
@@ -329,13 +353,14 @@ impl Known<'_, '_> {
         let found = match self.computers.get(&id) {
             Some(found) => found.clone(),
             None => {
-                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers WHERE id = ?1", [id], |row| {
+                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at, deleted_at FROM computers WHERE id = ?1", [id], |row| {
                         Ok(Subject {
                             tenant: row.get(0)?,
                             workspace: row.get(1)?,
                             external: row.get::<_, String>(2)? == "external",
                             user: row.get(3)?,
                             created_at: row.get(4)?,
+                            deleted_at: row.get(5)?,
                         })
                     })
                     .optional()?;
