@@ -562,6 +562,26 @@ CREATE TABLE imported_vcpus (
     PRIMARY KEY (workspace_id, size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- Credits that an operator gave to an organization or took back, after those that it began with;
+-- tenants.credits_granted is the sum of all.
+CREATE TABLE credit_entries (
+    seq         INTEGER PRIMARY KEY,
+    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    kind        TEXT NOT NULL CHECK (kind IN ('grant', 'refund') OR kind = 'deduct'),
+    credits     INTEGER NOT NULL,                    -- whole credits; negative where they were taken back
+    description TEXT NOT NULL,
+    refers_to   TEXT,                                -- the transaction that is refunded
+    actor       TEXT NOT NULL,                       -- who, as in the audit log
+    at          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX credit_entries_of_tenant ON credit_entries (tenant_id, seq);
+
+-- Organizations whose balance is below the threshold, and were told so: once until it is above again.
+CREATE TABLE low_credits (
+    tenant_id BLOB PRIMARY KEY REFERENCES tenants (id),
+    since     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The audit log is only ever added to, and goes, if at all, from its old end.
 CREATE TRIGGER audit_log_unchanged BEFORE UPDATE ON audit_log BEGIN
     SELECT RAISE(ABORT, 'the audit log cannot be changed');

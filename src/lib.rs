@@ -80,6 +80,7 @@ pub mod testing {
     pub use crate::store::{SCHEMA, Tx, VERSION, WriteTx};
     pub use crate::usage::ledger::rates;
     pub use crate::usage::ledger::verify::{rebuild, verify};
+    pub use crate::usage::questions::low;
     pub use crate::usage::questions::series::{SeriesQuery, read_series};
     pub use crate::workspaces::search;
 

@@ -18,6 +18,7 @@ use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
 use crate::store::WriteTx;
 use crate::usage::ledger::rates;
+use crate::usage::questions::low;
 use crate::workspaces::search;
 use crate::{api_keys, audit, dev};
 
@@ -126,6 +127,9 @@ pub static JOBS: &[Job] = &[
     },
 ];
 
+/// Balances are looked at so often.
+const LOOK_MS: i64 = 60_000;
+
 /// A clock that was ahead for a moment has made everything old. What deletes waits until the wall clock has
 /// gone with the monotonic one for so long; so it does after a start, too.
 const BELIEVABLE: Duration = Duration::from_secs(3600);
@@ -189,6 +193,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         tracing::info!(?left, "carrying on with what the last run did not finish");
         tokio::spawn(left.finish(app.store.clone(), app.fleet.clone(), None));
     }
+    let mut looked: Option<Timestamp> = None;
     let ticks = Stopwatch::start();
     let mut believed = Believed::new(app.store.clock().wall(), 0);
     loop {
@@ -207,6 +212,13 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             *last = Some(now);
             report(job, run_to_end(&app, job).await);
+        }
+        // Reads much and seldom finds anything: not a job of the writer's.
+        if looked.is_none_or(|at| !(0..LOOK_MS).contains(&(now.0.saturating_sub(at.0)))) {
+            looked = Some(now);
+            if let Err(e) = low::look(&app.store, app.config.low_credits).await {
+                tracing::error!(error = e.message(), "balances were not looked at");
+            }
         }
         // Between two rounds: what falls due, at its instant. A driver that fails waits a second.
         let mut sleep_ms = 1000;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::Failure;
-use super::client::{Service, with_query};
+use super::client::{Service, credits, with_query};
 use super::seed::{bar, spinner};
 use crate::rules::config::ClientArgs;
 
@@ -153,14 +153,14 @@ fn import(service: &Service, file: &Path, query: &[(&str, &str)]) -> Result<(), 
     }
     let rows = &reply["rows"];
     println!(
-        "{id}  {}: {} projects, {} computers, {} compute events, {} audit rows; {} ms of compute, {} micro-credits, as in the file",
+        "{id}  {}: {} projects, {} computers, {} compute events, {} audit rows; {} ms of compute, {} credits, as in the file",
         reply["slug"].as_str().unwrap_or(""),
         rows["projects"],
         rows["computers"],
         rows["events"],
         rows["audit"],
         reply["usage"]["compute_ms"],
-        reply["usage"]["credits_micros"],
+        credits(&reply["usage"]["credits_micros"]),
     );
     if count("stopped") + count("kept_running") > 0 {
         println!(

@@ -14,6 +14,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::usage::ledger::attribution::Past;
 use crate::usage::ledger::rates::Since;
+use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{Consumed, ExportedEvent};
 
 /// The version of the format. Whoever changes the meaning of a line raises it; a reader refuses what
@@ -75,6 +76,9 @@ pub struct Workspace {
     pub updated_at: i64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deleted_at: Option<i64>,
+    /// Prices of the sizes, where it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<Price>,
     /// Virtual CPUs of the sizes, where it ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vcpus: Vec<Since>,

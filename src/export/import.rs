@@ -144,13 +144,20 @@ pub(super) fn import(
             domains::handlers::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)?;
         }
     }
-    transfer::import_events(tx, tenant, id, &contents.events)?;
+    transfer::import_events(tx, tenant, id, &contents.events, &contents.workspace.prices)?;
     let mut imported = Imported::new(&capsule, slug, true);
     let mut last: BTreeMap<ComputerId, &ExportedEvent> = BTreeMap::new();
+    let ends = contents.computers.iter().map(|c| (c.id, c.deleted_at));
+    let ends: BTreeMap<ComputerId, Option<i64>> = ends.collect();
     for event in &contents.events {
         let Some(computer) = event.computer_id else {
             continue;
         };
+        // What was reported for a time after a deletion says nothing of what is gone.
+        let end = ends.get(&computer).copied().flatten();
+        if end.is_some_and(|end| event.at > end) {
+            continue;
+        }
         if last.get(&computer).is_none_or(|last| last.at <= event.at) {
             last.insert(computer, event);
         }
@@ -169,6 +176,14 @@ pub(super) fn import(
             options,
             &mut imported,
         )?;
+        let row = match (row.deleted_at, last.size, last.project_id) {
+            (Some(_), Some(size), Some(project_id)) => Computer {
+                size,
+                project_id,
+                ..row
+            },
+            _ => row,
+        };
         computer(tx, fleet, tenant, id, &row, options)?;
     }
     tx.agenda_changed();

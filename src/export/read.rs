@@ -496,8 +496,20 @@ fn check_workspace(w: &Workspace, until: i64) -> Check {
     if w.created_at > until || w.deleted_at.is_some_and(|at| at > until) {
         return Err("was created or deleted after the export".into());
     }
-    if w.vcpus.len() > MAX_PAST {
-        return Err(format!("has more than {MAX_PAST} numbers of processors"));
+    if w.vcpus.len() + w.prices.len() > MAX_PAST {
+        return Err(format!(
+            "has more than {MAX_PAST} prices and numbers of processors"
+        ));
+    }
+    let mut last = None;
+    for price in &w.prices {
+        let at = (price.size, price.effective_from);
+        if last.replace(at) >= Some(at)
+            || !(0..=until).contains(&price.effective_from)
+            || !(0..=i64::from(MAX_CREDITS_PER_HOUR)).contains(&price.rate)
+        {
+            return Err("has prices that are not in order".into());
+        }
     }
     let mut last = None;
     for since in &w.vcpus {

@@ -20,6 +20,7 @@ use crate::rules::status::Status;
 use crate::store::{self, Tx};
 use crate::usage::ledger::attribution::{self, Past};
 use crate::usage::ledger::rates::Vcpus;
+use crate::usage::ledger::tariff;
 use crate::usage::ledger::transfer::{self, ExportedEvent};
 use crate::{http, json};
 
@@ -213,7 +214,10 @@ impl Contents {
             match &mut line {
                 Line::Computer(computer) => computer.usage = Default::default(),
                 // The present ones here join those that came along.
-                Line::Workspace(workspace) => workspace.vcpus.clear(),
+                Line::Workspace(workspace) => {
+                    workspace.vcpus.clear();
+                    workspace.prices.clear();
+                }
                 _ => {}
             }
             hash.update(serde_json::to_vec(&line).map_err(Error::internal)?);
@@ -289,6 +293,7 @@ impl Contents {
         let mut projects: Vec<Project> = reader.projects.values().cloned().collect();
         projects.sort_by_key(|project| (project.created_at, project.id));
         let mut workspace = workspace(tx, tenant, id)?;
+        workspace.prices = tariff::carried(tx, id)?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();
         workspace
             .vcpus
@@ -480,6 +485,7 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 created_at: row.get("created_at")?,
                 updated_at: row.get("updated_at")?,
                 deleted_at: row.get("deleted_at")?,
+                prices: Vec::new(),
                 vcpus: Vec::new(),
             })
         },

@@ -14,6 +14,7 @@ mod capsule;
 mod capsule_hostile;
 mod compat;
 mod computers;
+mod credits;
 mod dev;
 mod domains;
 mod events;

@@ -500,6 +500,34 @@ fn past_usage_keeps_its_owner_and_its_processors() {
 }
 
 #[test]
+fn a_session_goes_on_through_an_event_of_this_instant_that_changes_nothing() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let c = external(&s, &s.workspace("A"), "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    s.clock.set(at("2026-06-01T01:00:00Z"));
+    let again = event("again", "started", &c, "2026-06-01T01:00:00Z", json!({}));
+    send(&s, &[again]);
+    let shown = s.get(&format!("/usage/sessions?computer_id={c}"));
+    let shown = shown.expect(200)["data"].clone();
+    assert_eq!(shown.as_array().unwrap().len(), 1);
+    assert_eq!(shown[0]["ended_at"], Value::Null);
+    assert_eq!(shown[0]["duration_ms"], HOUR);
+    let larger = event(
+        "larger",
+        "resized",
+        &c,
+        "2026-06-01T01:00:00Z",
+        json!({ "size": "large" }),
+    );
+    send(&s, &[larger]);
+    let shown = s.get(&format!("/usage/sessions?computer_id={c}"));
+    assert_eq!(
+        shown.expect(200)["data"][0]["ended_at"],
+        "2026-06-01T01:00:00Z"
+    );
+}
+
+#[test]
 fn a_deleted_workspace_is_exported_and_comes_in_as_deleted() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("A");
@@ -597,6 +625,34 @@ fn late_reports_about_what_was_deleted_are_shown() {
     assert_eq!(reply["deleted"], deleted);
     s.delete(&format!("/workspaces/{w}?force=true")).expect(200);
 
+    // Nor is it larger, or elsewhere, by what is reported for a time after it.
+    let elsewhere = s.workspace("B");
+    let after = [
+        event(
+            "resized-after",
+            "resized",
+            &c,
+            "2026-06-01T02:30:00Z",
+            json!({ "size": "xl" }),
+        ),
+        event(
+            "moved-after",
+            "moved",
+            &c,
+            "2026-06-01T02:30:00Z",
+            json!({ "workspace_id": elsewhere }),
+        ),
+        event(
+            "resized-before",
+            "resized",
+            &c,
+            "2026-06-01T01:30:00Z",
+            json!({ "size": "medium" }),
+        ),
+    ];
+    assert_eq!(send(&s, &after)["accepted"], 3);
+    sound(&s);
+
     let events = s.get(&format!("/computers/{c}/events?include_deleted=1"));
     let events = events.expect(200);
     let shown = |id: &str| {
@@ -613,6 +669,12 @@ fn late_reports_about_what_was_deleted_are_shown() {
     let explained = s.get(&path).expect(200);
     assert_eq!(explained["intervals"][0]["closed_by"]["id"], "stopped-late");
     sound(&s);
+    let path = format!("/workspaces/{w}/export?include_deleted=1");
+    let file = s.call_as(&s.key, axum::http::Method::GET, &path, None).text;
+    let new = Service::new();
+    new.clock.set(at("2026-06-01T04:00:00Z"));
+    crate::capsule::import(&new, &file, "").expect(201);
+    sound(&new);
 }
 
 #[test]

@@ -55,7 +55,19 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
         )?;
         match at(tx, size, now)? {
             None => drop(set.execute((size, 0, wanted, true))?),
-            Some(rate) if rate != wanted => drop(set.execute((size, now, wanted, false))?),
+            Some(rate) if rate != wanted => {
+                set.execute((size, now, wanted, false))?;
+                match catalog
+                    .dated(size, now)
+                    .map(|from| Timestamp(from).rfc3339())
+                {
+                    Some(dated) => tracing::warn!(
+                        %size, rate, wanted, dated,
+                        "a price is dated in the past and was not known then: it holds from now on"
+                    ),
+                    None => tracing::info!(%size, rate, wanted, "the price has changed"),
+                }
+            }
             Some(_) => {}
         }
     }

@@ -5,17 +5,74 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::ids::WorkspaceId;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
-use crate::store::Tx;
+use crate::store::{Tx, WriteTx};
 
 /// The price of a size at an instant, credits per hour; `None` before the first start of the service.
 pub fn at(tx: &Tx<'_>, size: Size, at: i64) -> Result<Option<i64>> {
     Ok(tx.row("SELECT rate FROM rates WHERE size = ?1 AND effective_from <= ?2 ORDER BY effective_from DESC LIMIT 1", (size, at), |row| row.get(0))
         .optional()?)
+}
+
+/// The price of a size from an instant on, as it is carried to another installation.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Price {
+    pub size: Size,
+    pub effective_from: i64,
+    pub rate: i64,
+}
+
+/// The prices that hold in a workspace up to now, as they are carried to another installation.
+pub fn carried(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Vec<Price>> {
+    let own: BTreeMap<(Size, i64), i64> = tx
+        .prepare_cached("SELECT size, effective_from, rate FROM rates WHERE effective_from <= ?1")?
+        .query_map([tx.now()], |row| {
+            Ok(((row.get(0)?, row.get(1)?), row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    let imported = imported(tx, workspace)?;
+    let mut all = BTreeMap::new();
+    for size in Size::ALL {
+        let elsewhere = imported.range((size, i64::MIN)..=(size, i64::MAX));
+        let until = elsewhere.clone().next_back().map(|(_, (_, until))| *until);
+        all.extend(elsewhere.map(|(from, (rate, _))| (*from, *rate)));
+        // From then on the own ones, the first of which held already.
+        let until = until.unwrap_or(i64::MIN);
+        let held = own.range((size, i64::MIN)..=(size, until)).next_back();
+        all.extend(held.map(|(_, rate)| ((size, until), *rate)));
+        let later = own.range((size, until)..=(size, i64::MAX));
+        all.extend(later.map(|(from, rate)| (*from, *rate)));
+    }
+    let price = |((size, effective_from), rate)| Price {
+        size,
+        effective_from,
+        rate,
+    };
+    Ok(all.into_iter().map(price).collect())
+}
+
+/// Keeps the prices of the installation that a workspace comes from, up to now.
+pub fn import(tx: &WriteTx<'_>, workspace: WorkspaceId, prices: &[Price]) -> Result<()> {
+    for price in prices {
+        tx.run(
+            "INSERT INTO imported_rates (workspace_id, size, effective_from, until, rate)
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            (
+                workspace,
+                price.size,
+                price.effective_from,
+                tx.now(),
+                price.rate,
+            ),
+        )?;
+    }
+    Ok(())
 }
 
 /// The tariff for many look-ups in one transaction: the own one in memory, and of history that was
@@ -49,14 +106,7 @@ impl<'a> Tariff<'a> {
         if let Some(known) = self.imported.borrow().get(&workspace) {
             return Ok(known.clone());
         }
-        let found: Imported = self
-            .tx
-            .prepare_cached("SELECT size, effective_from, rate, until FROM imported_rates WHERE workspace_id = ?1")?
-            .query_map([workspace], |row| {
-                Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
-            })?
-            .collect::<Result<_, _>>()?;
-        let found = Rc::new(found);
+        let found = Rc::new(imported(self.tx, workspace)?);
         self.imported.borrow_mut().insert(workspace, found.clone());
         Ok(found)
     }
@@ -101,6 +151,17 @@ impl<'a> Tariff<'a> {
         let known = self.known.range((size, i64::MIN)..=(size, at)).next_back();
         known.map_or_else(|| self.catalog.rate_at(size, at), |(_, rate)| *rate)
     }
+}
+
+fn imported(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Imported> {
+    Ok(tx
+        .prepare_cached(
+            "SELECT size, effective_from, rate, until FROM imported_rates WHERE workspace_id = ?1",
+        )?
+        .query_map([workspace], |row| {
+            Ok(((row.get(0)?, row.get(1)?), (row.get(2)?, row.get(3)?)))
+        })?
+        .collect::<Result<_, _>>()?)
 }
 
 /// The price of elsewhere at an instant, and until when such prices hold, if they do then.

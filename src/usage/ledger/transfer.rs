@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 use super::append::{Event, append};
 use super::event::{self, ALL, STATUS, State};
 use super::intervals;
+use super::tariff::{self, Price};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
@@ -234,6 +235,7 @@ pub fn import_events(
     tenant: TenantId,
     workspace: WorkspaceId,
     events: &[ExportedEvent],
+    prices: &[Price],
 ) -> Result<()> {
     let mut changes = Changes::default();
     let mut chains: BTreeMap<ComputerId, Vec<(i64, i64, State)>> = BTreeMap::new();
@@ -254,7 +256,11 @@ pub fn import_events(
             }
         }
     }
-    keep_prices(tx, workspace, events)?;
+    if prices.is_empty() {
+        tariff::import(tx, workspace, &shown(events))?;
+    } else {
+        tariff::import(tx, workspace, prices)?;
+    }
     for (computer, mut chain) in chains {
         chain.sort_unstable_by_key(|(at, seq, _)| (*at, *seq));
         if chain.iter().any(|(_, _, state)| state.status.billable()) {
@@ -275,25 +281,27 @@ pub fn import_events(
     meter::apply(tx, changes)
 }
 
-/// Keeps the prices of the installation that events come from, as they show them, up to now.
-fn keep_prices(tx: &WriteTx<'_>, workspace: WorkspaceId, events: &[ExportedEvent]) -> Result<()> {
+/// The prices that events show, where a file of format 1 has no others.
+fn shown(events: &[ExportedEvent]) -> Vec<Price> {
     let mut seen: Vec<(i64, Size, i64)> = events
         .iter()
         .filter_map(|event| Some((event.at, event.size?, event.rate)))
         .collect();
     seen.sort_unstable();
+    let mut prices: BTreeMap<(Size, i64), i64> = BTreeMap::new();
     let mut last: BTreeMap<Size, i64> = BTreeMap::new();
     for (at, size, rate) in seen {
         let before = last.insert(size, rate);
         if before != Some(rate) {
-            tx.run(
-                "INSERT OR REPLACE INTO imported_rates (workspace_id, size, effective_from, until, rate)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                (workspace, size, before.map_or(0, |_| at), tx.now(), rate),
-            )?;
+            prices.insert((size, before.map_or(0, |_| at)), rate);
         }
     }
-    Ok(())
+    let price = |((size, effective_from), rate)| Price {
+        size,
+        effective_from,
+        rate,
+    };
+    prices.into_iter().map(price).collect()
 }
 
 fn state(workspace: WorkspaceId, event: &ExportedEvent) -> Option<(ComputerId, State)> {
