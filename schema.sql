@@ -592,6 +592,36 @@ CREATE TABLE imports (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX imports_of_tenant ON imports (tenant_id);
 
+-- The same of virtual CPUs.
+CREATE TABLE imported_vcpus (
+    workspace_id   BLOB NOT NULL,
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    until          INTEGER NOT NULL,                 -- when it was brought in
+    vcpus          INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, size, effective_from)
+) STRICT, WITHOUT ROWID;
+
+-- Credits that an operator gave to an organization or took back, after those that it began with;
+-- tenants.credits_granted is the sum of all.
+CREATE TABLE credit_entries (
+    seq         INTEGER PRIMARY KEY,
+    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    kind        TEXT NOT NULL CHECK (kind IN ('grant', 'refund') OR kind = 'deduct'),
+    credits     INTEGER NOT NULL,                    -- whole credits; negative where they were taken back
+    description TEXT NOT NULL,
+    refers_to   TEXT,                                -- the transaction that is refunded
+    actor       TEXT NOT NULL,                       -- who, as in the audit log
+    at          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX credit_entries_of_tenant ON credit_entries (tenant_id, seq);
+
+-- Organizations whose balance is below the threshold, and were told so: once until it is above again.
+CREATE TABLE low_credits (
+    tenant_id BLOB PRIMARY KEY REFERENCES tenants (id),
+    since     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.
 -- Those with numbers below 1 came with a workspace from another installation; they are by its word, and may
 -- go with it.

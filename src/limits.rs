@@ -155,6 +155,7 @@ pub fn check_import(
     tx: &Tx<'_>,
     file: &ConfigFile,
     id: TenantId,
+    workspaces: usize,
     projects: usize,
     computers: usize,
     largest: Option<Size>,
@@ -167,7 +168,7 @@ pub fn check_import(
             "workspace",
             tenant.limits.max_workspaces,
             tenant.workspaces,
-            1,
+            more(workspaces),
         ),
         (
             "max_projects",

@@ -19,6 +19,7 @@ use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
 use crate::store::WriteTx;
 use crate::usage::ledger::{rates, repair};
+use crate::usage::questions::low;
 use crate::workspaces::search;
 use crate::{api_keys, audit, dev};
 
@@ -140,6 +141,9 @@ pub static JOBS: &[Job] = &[
     },
 ];
 
+/// Balances are looked at so often.
+const LOOK_MS: i64 = 60_000;
+
 /// A clock that was ahead for a moment has made everything old. What deletes waits until the wall clock has
 /// gone with the steady one for so long, milliseconds; so it does after a start, too.
 const BELIEVABLE_MS: i64 = 3_600_000;
@@ -176,6 +180,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         tracing::info!(%workspace, "removing what an interrupted import has left");
         tokio::spawn(undo(app.store.clone(), workspace));
     }
+    let mut looked: Option<Timestamp> = None;
     loop {
         let now = app.store.now();
         let judged = app.store.clock().judge();
@@ -198,6 +203,13 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             }
             *last = Some(now);
             report(job, run_to_end(&app, job).await);
+        }
+        // Reads much and seldom finds anything: not a job of the writer's.
+        if looked.is_none_or(|at| !(0..LOOK_MS).contains(&(now.0.saturating_sub(at.0)))) {
+            looked = Some(now);
+            if let Err(e) = low::look(&app.store, app.config.low_credits).await {
+                tracing::error!(error = e.message(), "balances were not looked at");
+            }
         }
         // Between two rounds: what falls due, at its instant. A driver that fails waits a second.
         let mut sleep_ms = 1000;

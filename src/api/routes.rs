@@ -20,7 +20,7 @@ use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
     verification, window,
 };
-use crate::usage::reports::{adjust, ingest};
+use crate::usage::reports::{adjust, grant, ingest};
 use crate::{
     actions, api_keys, audit, backups, compute, computers, domains, export, projects, tenants,
     workspaces,
@@ -286,7 +286,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
         get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
 
-        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
+        get("/workspaces/{id}/export", export::handlers::export, "The workspace as one file, with its history").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().gives::<export::handlers::File>(export::CONTENT).heavy(Yes),
         post("/workspaces/import", export::handlers::import, "Bring in a workspace that was exported").scope("tenant:admin").reach(Tenant).max_body(export::MAX_BODY).query::<export::handlers::ImportQuery>().takes::<export::handlers::File>(export::TAKEN).created::<export::import::Imported>().ok::<export::import::Imported>(),
 
         // --- projects ---
@@ -331,6 +331,9 @@ pub fn table() -> Vec<Route> {
         post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).query::<ingest::IngestQuery>().body::<ingest::Ingest>().ok::<ingest::Ingested>().partly::<ingest::Ingested>(),
         get("/usage/adjustments", adjust::list, "Corrections, newest first").scope("usage:read").reach(Tenant).paged().query::<adjust::AdjustmentsQuery>().list::<adjust::Adjustment>(),
         post("/usage/adjustments", adjust::adjust, "Correct the usage of a workspace").reach(Operator).body::<adjust::Adjust>().created::<adjust::Adjustment>().ok::<adjust::Adjustment>(),
+        post("/admin/credits/grant", grant::grant, "Give an organization credits").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
+        post("/admin/credits/refund", grant::refund, "Give an organization credits back").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
+        post("/admin/credits/deduct", grant::deduct, "Take credits from an organization").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the organization and who asks ---

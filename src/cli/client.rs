@@ -299,8 +299,8 @@ fn draw(usage: &Value) -> String {
                 .get(..if by_day { 10 } else { 16 })
                 .unwrap_or(ts)
                 .replace('T', " ");
-            let credits = bucket["credits_used"].as_f64().unwrap_or(0.0);
-            (label, credits, format!("{credits}"))
+            let micros = bucket["credits_micros"].as_f64().unwrap_or(0.0);
+            (label, micros / 1e6, credits(&bucket["credits_micros"]))
         })
         .collect();
     format!(
@@ -310,9 +310,17 @@ fn draw(usage: &Value) -> String {
         text(&usage["window_end"]),
         text(&usage["time_zone"]),
         chart::bars(&rows),
-        text(&usage["total_credits_used"]),
+        credits(&usage["total_credits_micros"]),
         text(&usage["total_compute_hours"]),
     )
+}
+
+/// Micro-credits as credits with two decimals, cut off: a refund of less than one is one, too.
+pub(super) fn credits(micros: &Value) -> String {
+    let cents = micros.as_i64().unwrap_or(0) / 10_000;
+    let sign = if cents < 0 { "-" } else { "" };
+    let cents = cents.unsigned_abs();
+    format!("{sign}{}.{:02}", cents / 100, cents % 100)
 }
 
 /// `none` clears a setting.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::Failure;
-use super::client::{Service, with_query};
+use super::client::{Service, credits, with_query};
 use super::seed::{bar, spinner};
 use crate::rules::config::ClientArgs;
 
@@ -22,6 +22,9 @@ pub(super) enum CapsuleCommand {
         workspace: String,
         /// A file that does not exist yet; its lines are compressed
         file: PathBuf,
+        /// Also one that is deleted, named by its id
+        #[arg(long)]
+        include_deleted: bool,
     },
     /// Bring in a workspace from a file, all of it or nothing; the same file again changes nothing
     Import {
@@ -53,7 +56,8 @@ pub(super) fn run(command: CapsuleCommand) -> Result<(), Failure> {
             client,
             workspace,
             file,
-        } => export(&Service::new(client)?, &workspace, &file),
+            include_deleted,
+        } => export(&Service::new(client)?, &workspace, &file, include_deleted),
         CapsuleCommand::Import {
             client,
             file,
@@ -86,16 +90,25 @@ fn about(file: &Path) -> impl Fn(io::Error) -> Failure + '_ {
     |e| Failure::Fatal(format!("{}: {e}", file.display()))
 }
 
-fn export(service: &Service, workspace: &str, file: &Path) -> Result<(), Failure> {
+fn export(
+    service: &Service,
+    workspace: &str,
+    file: &Path,
+    include_deleted: bool,
+) -> Result<(), Failure> {
     if file.exists() {
         return Err(Failure::Usage(format!(
             "{} is there already; name a file that does not exist",
             file.display()
         )));
     }
-    let id = service.workspace(workspace)?;
+    let path = if include_deleted {
+        format!("/workspaces/{workspace}/export?include_deleted=1")
+    } else {
+        format!("/workspaces/{}/export", service.workspace(workspace)?)
+    };
     let busy = spinner("exporting");
-    let mut reply = service.download(&format!("/workspaces/{id}/export"))?;
+    let mut reply = service.download(&path)?;
     // It has its name only when it is complete. What a customer used is nobody else's business.
     let mut partial = file.as_os_str().to_owned();
     partial.push(".partial");
@@ -140,14 +153,14 @@ fn import(service: &Service, file: &Path, query: &[(&str, &str)]) -> Result<(), 
     }
     let rows = &reply["rows"];
     println!(
-        "{id}  {}: {} projects, {} computers, {} compute events, {} audit rows; {} ms of compute, {} micro-credits, as in the file",
+        "{id}  {}: {} projects, {} computers, {} compute events, {} audit rows; {} ms of compute, {} credits, as in the file",
         reply["slug"].as_str().unwrap_or(""),
         rows["projects"],
         rows["computers"],
         rows["events"],
         rows["audit"],
         reply["usage"]["compute_ms"],
-        reply["usage"]["credits_micros"],
+        credits(&reply["usage"]["credits_micros"]),
     );
     if count("stopped") + count("kept_running") > 0 {
         println!(

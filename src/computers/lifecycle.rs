@@ -21,6 +21,7 @@ use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json;
 use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
+use crate::usage::ledger::event::last_until;
 use crate::usage::ledger::history::{Fact, put_in};
 use crate::usage::ledger::{self, Event, append, held};
 
@@ -338,11 +339,20 @@ pub fn follow_events(
         return Ok(());
     };
     let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
-        // Gone already; what comes late may still say where it was and how large.
+        // Gone already; what comes late may still say where it was and how large at its deletion.
+        let deleted = tx.row(
+            "SELECT deleted_at FROM computers WHERE id = ?1",
+            [id],
+            |row| row.get::<_, Option<i64>>(0),
+        )?;
+        let at = deleted.unwrap_or(i64::MAX);
+        let Some(last) = last_until(tx, id, at)?.map(|last| last.state) else {
+            return Ok(());
+        };
         tx.run(
             "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
              WHERE id = ?4 AND driver = 'external' AND deleted_at IS NOT NULL",
-            (held.workspace_id, held.project_id, held.size, id),
+            (last.workspace, last.project, last.size, id),
         )?;
         return Ok(());
     };

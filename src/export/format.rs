@@ -12,11 +12,16 @@ use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
+use crate::usage::ledger::attribution::Past;
+use crate::usage::ledger::rates::Since;
+use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{Consumed, ExportedEvent};
 
 /// The version of the format. Whoever changes the meaning of a line raises it; a reader refuses what
 /// is newer than itself.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
+/// The oldest that is read: it has no fields that say what held before.
+pub const OLDEST: u32 = 1;
 
 /// One line.
 #[derive(Serialize, Deserialize)]
@@ -69,6 +74,14 @@ pub struct Workspace {
     pub allowed_template_types: Vec<String>,
     pub created_at: i64,
     pub updated_at: i64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted_at: Option<i64>,
+    /// Prices of the sizes, where it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub prices: Vec<Price>,
+    /// Virtual CPUs of the sizes, where it ran.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub vcpus: Vec<Since>,
 }
 
 /// A project.
@@ -86,6 +99,9 @@ pub struct Project {
     pub created_at: i64,
     pub updated_at: i64,
     pub deleted_at: Option<i64>,
+    /// What `external_project_id` was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_external_ids: Vec<Past>,
 }
 
 /// A computer with what it consumed in this workspace.
@@ -113,6 +129,9 @@ pub struct Computer {
     pub started_at: Option<i64>,
     pub stopped_at: Option<i64>,
     pub deleted_at: Option<i64>,
+    /// What `external_user_id` was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_external_ids: Vec<Past>,
     /// Up to the instant of the export.
     pub usage: Consumed,
 }

@@ -18,7 +18,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Kit, Mutation, Param, Params, PathId, Reply, Room};
+use crate::http::{DeletedQuery, Kit, Mutation, Param, Params, PathId, Reply, Room};
 use crate::ids::WorkspaceId;
 use crate::store::in_background;
 use crate::workspaces;
@@ -74,6 +74,7 @@ pub async fn export(
     State(room): State<Room>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
+    deleted: Params<DeletedQuery>,
     headers: HeaderMap,
 ) -> Result<Response> {
     let accepted = headers.get(ACCEPT_ENCODING).and_then(|v| v.to_str().ok());
@@ -81,7 +82,9 @@ pub async fn export(
     let (reader, mut spool) = (caller.clone(), room.writer(caller.tenant_id()));
     let (made, spool) = store
         .read(move |tx| {
-            let tenant = workspaces::find(tx, &reader, id)?.view.tenant_id;
+            let deleted = deleted.get()?.included()?;
+            let workspace = workspaces::find_billed(tx, &reader, id, deleted)?;
+            let tenant = workspace.view.tenant_id;
             let made = write::write(tx, tenant, id, gzip, &mut spool)?;
             Ok((made, spool))
         })

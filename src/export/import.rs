@@ -27,7 +27,9 @@ use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
+use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, Consumed};
+use crate::usage::ledger::{attribution, tariff};
 use crate::{domains, json, limits, workspaces};
 
 /// Lines, and bytes of them, that are read from the file at once.
@@ -57,6 +59,8 @@ pub struct Imported {
     workspace_id: WorkspaceId,
     /// Its slug here.
     pub slug: String,
+    /// Since when it is deleted: it came in as such, with its usage, to be explained with `include_deleted=1`.
+    deleted_at: Option<Timestamp>,
     /// The instant that the file shows.
     exported_at: Timestamp,
     /// What the file holds.
@@ -77,6 +81,7 @@ impl Imported {
             imported,
             workspace_id: capsule.workspace.id,
             slug,
+            deleted_at: capsule.workspace.deleted_at.map(Timestamp),
             exported_at: Timestamp(capsule.head.exported_at),
             rows: capsule.end.rows,
             usage: capsule.end.usage,
@@ -157,6 +162,7 @@ fn place_and_write(
     // What is written once is not kept any longer than that.
     let steps = std::mem::take(&mut capsule.steps);
     let prices = std::mem::take(&mut capsule.prices);
+    let ended = std::mem::take(&mut capsule.ended);
     let (capsule, options) = (Arc::new(capsule), Arc::new(options));
 
     let (c, o, f, asking) = (
@@ -234,7 +240,14 @@ fn place_and_write(
         transfer::meter_steps(tx, id, numbered)
     })?;
     in_turns(store, id, prices, move |tx, price| {
-        transfer::keep_price(tx, id, *price)
+        tariff::import(tx, id, std::slice::from_ref(price))
+    })?;
+    in_turns(store, id, ended, move |tx, (computer, size, project)| {
+        tx.run(
+            "UPDATE computers SET size = ?1, project_id = ?2 WHERE id = ?3 AND tenant_id = ?4",
+            (size, project, computer, tenant),
+        )?;
+        Ok(())
     })?;
     let mut imported = Imported::new(&capsule, slug, true);
     let keeps = |up: &Up| options.keep_running && up.simulated && read::is_up(up.held.status);
@@ -320,7 +333,7 @@ fn find_place(tx: &Tx<'_>, tenant: TenantId, capsule: &Checked) -> Result<Place>
                 2,
             ));
         }
-        Some((_, true, _)) => {
+        Some((_, true, _)) if capsule.workspace.deleted_at.is_none() => {
             return Err(conflict(
                 "this workspace was here and has been deleted; its usage is kept under its id, so it cannot come again",
             ));
@@ -359,6 +372,7 @@ fn has_room(
         tx,
         &fleet.config.file,
         tenant,
+        usize::from(capsule.workspace.deleted_at.is_none()),
         capsule.live_projects,
         capsule.live_computers,
         capsule.largest,
@@ -390,12 +404,15 @@ fn names_are_free<'a>(
     text::slug(&mut fields, "slug", slug);
     text::external_id(&mut fields, "external_workspace_id", external);
     fields.finish()?;
-    if workspaces::slug_taken(tx, tenant, slug)? {
+    // What is deleted takes nothing from the living.
+    let live = w.deleted_at.is_none();
+    if live && workspaces::slug_taken(tx, tenant, slug)? {
         return Err(conflict(format!(
             "the slug {slug:?} is taken in this organization; choose another one with --slug (?slug=)"
         )));
     }
-    if let Some(external) = external
+    if live
+        && let Some(external) = external
         && workspaces::find_by_external(tx, tenant, external)?.is_some()
     {
         return Err(conflict(format!(
@@ -419,6 +436,7 @@ fn begin(
         tx,
         &fleet.config.file,
         tenant,
+        usize::from(capsule.workspace.deleted_at.is_none()),
         capsule.live_projects,
         capsule.live_computers,
         capsule.largest,
@@ -445,6 +463,7 @@ fn begin(
         count(capsule.end.rows.events)?,
         count(capsule.end.rows.audit)?,
     );
+    Vcpus::import(tx, w.id, &w.vcpus)?;
     let first_event = transfer::next_seq(tx)?;
     // The last one first: what others append from now on has higher numbers.
     if let Some(last) = &capsule.last_event {
@@ -531,6 +550,7 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
         },
     )
     .map_err(|e| taken(e, "project", p.id.0))?;
+    attribution::import(tx, p.id.0, &p.past_external_ids)?;
     if !live {
         tx.run(
             "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
@@ -637,6 +657,7 @@ fn computer(
         },
     )
     .map_err(|e| taken(e, "computer", c.id.0))?;
+    attribution::import(tx, c.id.0, &c.past_external_ids)?;
     if !live {
         tx.run(
             "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
@@ -694,14 +715,17 @@ impl Brought {
             .with_code("CAPSULE_TOTALS"));
         }
         // What it brings is counted already.
-        limits::check_import(tx, &fleet.config.file, tenant, 0, 0, None)?;
+        let live = usize::from(capsule.workspace.deleted_at.is_none());
+        limits::check_import(tx, &fleet.config.file, tenant, live, 0, 0, None)?;
         names_are_free(tx, tenant, capsule, &self.options)?;
         tx.run("DELETE FROM imports WHERE workspace_id = ?1", [id])?;
         tx.run(
-            "UPDATE workspaces SET deleted_at = NULL WHERE id = ?1 AND tenant_id = ?2",
-            (id, tenant),
+            "UPDATE workspaces SET deleted_at = ?3 WHERE id = ?1 AND tenant_id = ?2",
+            (id, tenant, capsule.workspace.deleted_at),
         )?;
-        workspaces::count_new(tx, tenant)?;
+        if capsule.workspace.deleted_at.is_none() {
+            workspaces::count_new(tx, tenant)?;
+        }
         if !self.imported.kept_running.is_empty() {
             tx.run(
                 "UPDATE computers SET due_at = started_at + 1000 * auto_stop_seconds
@@ -823,6 +847,8 @@ impl Undoing {
             self.computer = from + ROWS + 1;
             // First out of the counters, which know a removal only as this change.
             for sql in [
+                "DELETE FROM past_attributions WHERE subject IN
+                     (SELECT id FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
                 "UPDATE computers SET deleted_at = 0
                  WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
                 "DELETE FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
@@ -837,6 +863,8 @@ impl Undoing {
             for sql in [
                 "DELETE FROM preview_domains WHERE scope = 'project' AND owner_id IN
                      (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
+                "DELETE FROM past_attributions WHERE subject IN
+                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
                 "UPDATE projects SET deleted_at = 0
                  WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
                 "DELETE FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
@@ -848,6 +876,7 @@ impl Undoing {
         domains::forget(tx, domains::Scope::Workspace, id.0)?;
         workspaces::search::forget(tx, id)?;
         for sql in [
+            "DELETE FROM imported_vcpus WHERE workspace_id = ?1",
             "DELETE FROM imports WHERE workspace_id = ?1",
             "DELETE FROM workspaces WHERE id = ?1",
         ] {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::format::{
-    Audit, Computer, End, FORMAT, Head, Line, PreviewDomain, Project, Rows, Workspace,
+    Audit, Computer, End, FORMAT, Head, Line, OLDEST, PreviewDomain, Project, Rows, Workspace,
 };
 use super::write::Digested;
 use super::{MAX_EVENTS, MAX_LINE, MAX_LINES, MAX_TEXT};
@@ -23,6 +23,8 @@ use crate::rules::config::MAX_CREDITS_PER_HOUR;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
+use crate::usage::ledger::attribution::Past;
+use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent, Held};
 use crate::usage::meter::Flow;
 use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
@@ -31,6 +33,10 @@ use crate::workspaces::types::MAX_AUTO_STOP_SECONDS;
 const SKEW_MS: i64 = 5 * 60_000;
 /// Computers at most: with the highest price, what they consume in an era stays a 64-bit number.
 const MAX_COMPUTERS: usize = 10_000;
+/// Earlier attributions of a computer or project, and earlier sizes of processors.
+const MAX_PAST: usize = 100_000;
+/// Processors of a size, as in the configuration.
+const MAX_VCPUS: i64 = 1 << 24;
 /// All corrections together, micro-credits.
 const MAX_CORRECTIONS: i64 = 1_000_000_000_000_000_000;
 /// Names in a list.
@@ -57,7 +63,10 @@ pub(super) struct Checked {
     /// among the events of the file.
     pub steps: Vec<(i64, u32, Flow)>,
     /// What an hour of a size cost from an instant on.
-    pub prices: Vec<(Size, i64, i64)>,
+    pub prices: Vec<Price>,
+    /// Size and project that deleted computers had at their end, where an agent reported others for a time
+    /// after it.
+    pub ended: Vec<(ComputerId, Size, ProjectId)>,
 }
 
 /// A computer that is up, or on its way, at the instant of the export.
@@ -249,7 +258,7 @@ fn head(line: &[u8], now: i64) -> Result<Head> {
     let Ok(Line::Capsule(head)) = serde_json::from_value(value) else {
         return Err(damaged("its first line is not that of a workspace capsule"));
     };
-    if head.format != FORMAT {
+    if !(OLDEST..=FORMAT).contains(&head.format) {
         return Err(invalid(1, "there is no such format"));
     }
     if !(0..=now.saturating_add(SKEW_MS)).contains(&head.exported_at) {
@@ -283,6 +292,7 @@ struct Machine {
     size: Size,
     simulated: bool,
     created_at: i64,
+    deleted_at: Option<i64>,
     usage: Consumed,
 }
 
@@ -305,6 +315,7 @@ struct Parts {
     /// Instant, place among the events, and amount.
     amounts: Vec<(i64, u32, i64)>,
     corrections: i64,
+    attributions: usize,
     /// Which kind of line the last one was.
     stage: u8,
 }
@@ -337,7 +348,9 @@ impl Parts {
                 self.workspace = Some(*workspace);
             }
             Line::Project(project) => {
+                self.may_live(project.deleted_at)?;
                 check_project(&project)?;
+                self.past(&project.past_external_ids, until)?;
                 let known = (number(self.rows.projects)?, project.deleted_at.is_none());
                 if self.projects.insert(project.id, known).is_some() {
                     return Err("has an id that is there already".into());
@@ -345,8 +358,12 @@ impl Parts {
                 self.project_ids.push(project.id);
                 self.rows.projects += 1;
             }
-            Line::Computer(computer) => self.computer(*computer)?,
+            Line::Computer(computer) => {
+                self.past(&computer.past_external_ids, until)?;
+                self.computer(*computer)?;
+            }
             Line::PreviewDomain(domain) => {
+                self.may_live(None)?;
                 let live = domain.project_id.is_none_or(|id| self.is_live(id));
                 if !live || !self.domain_owners.insert(domain.project_id) {
                     return Err("is not the one domain of a project of this file".into());
@@ -364,11 +381,42 @@ impl Parts {
         Ok(())
     }
 
+    /// What attributions were before: in order, and not after the export.
+    fn past(&mut self, past: &[Past], until: i64) -> Check {
+        self.attributions += past.len();
+        if self.attributions > MAX_PAST {
+            return Err(format!(
+                "is one of more than {MAX_PAST} earlier attributions"
+            ));
+        }
+        let mut last = -1;
+        for one in past {
+            if one.until <= last || one.until > until {
+                return Err("has earlier attributions that are not in order".into());
+            }
+            last = one.until;
+            let mut fields = Fields::default();
+            text::external_id(&mut fields, "past_external_ids", one.external_id.as_deref());
+            finish(fields)?;
+        }
+        Ok(())
+    }
+
     fn is_live(&self, project: ProjectId) -> bool {
         self.projects.get(&project).is_some_and(|(_, live)| *live)
     }
 
+    /// In a workspace that is deleted nothing is live.
+    fn may_live(&self, deleted_at: Option<i64>) -> Check {
+        let gone = |workspace: &Workspace| workspace.deleted_at.is_some();
+        if deleted_at.is_none() && self.workspace.as_ref().is_some_and(gone) {
+            return Err("is live in a workspace that is deleted".into());
+        }
+        Ok(())
+    }
+
     fn computer(&mut self, computer: Computer) -> Check {
+        self.may_live(computer.deleted_at)?;
         check_computer(&computer)?;
         let live = computer.status != Status::Destroyed;
         if live == computer.deleted_at.is_some() {
@@ -393,6 +441,7 @@ impl Parts {
             size: computer.size,
             simulated: computer.driver == "simulated",
             created_at: computer.created_at,
+            deleted_at: computer.deleted_at,
             usage: computer.usage,
         });
         self.rows.computers += 1;
@@ -504,7 +553,12 @@ impl Parts {
             ran: HashSet::new(),
             up: Vec::new(),
             steps: Vec::new(),
-            prices: self.prices(),
+            prices: if workspace.prices.is_empty() {
+                self.prices()
+            } else {
+                workspace.prices.clone()
+            },
+            ended: Vec::new(),
             head,
             workspace,
             end,
@@ -525,19 +579,25 @@ impl Parts {
         Ok(checked)
     }
 
-    /// The prices of the installation that the events come from, as they show them.
-    fn prices(&mut self) -> Vec<(Size, i64, i64)> {
+    /// The prices of the installation that the events come from, as they show them: a file of format 1 has no
+    /// others.
+    fn prices(&mut self) -> Vec<Price> {
         self.events
             .sort_unstable_by_key(|event| (event.at, event.size, event.rate));
         let mut last: BTreeMap<Size, i64> = BTreeMap::new();
-        let mut prices = Vec::new();
+        let mut prices = BTreeMap::new();
         for event in &self.events {
             let before = last.insert(event.size, event.rate);
             if before != Some(event.rate) {
-                prices.push((event.size, before.map_or(0, |_| event.at), event.rate));
+                prices.insert((event.size, before.map_or(0, |_| event.at)), event.rate);
             }
         }
-        prices
+        let price = |((size, effective_from), rate)| Price {
+            size,
+            effective_from,
+            rate,
+        };
+        prices.into_iter().map(price).collect()
     }
 
     /// Each computer is in the state that its last event says, and consumed what its events say.
@@ -579,6 +639,15 @@ impl Parts {
                     "the last event of the computer {id} says otherwise"
                 ));
             };
+            let at_end = machine.deleted_at.and_then(|end| {
+                let event = history.iter().rev().find(|event| event.at <= end)?;
+                Some((event.size, project(event)?))
+            });
+            if let Some((size, project)) = at_end
+                && (size, project) != (machine.size, machine.project)
+            {
+                checked.ended.push((id, size, project));
+            }
             let flows = history
                 .iter()
                 .map(|event| (event.at, event.status.billable(), event.rate));
@@ -697,11 +766,37 @@ fn check_workspace(w: &Workspace, until: i64) -> Check {
     let times = [
         ("created_at", Some(w.created_at)),
         ("updated_at", Some(w.updated_at)),
+        ("deleted_at", w.deleted_at),
     ];
     instants(&mut fields, &times);
     finish(fields)?;
-    if w.created_at > until {
-        return Err("was created after the export".into());
+    if w.created_at > until || w.deleted_at.is_some_and(|at| at > until) {
+        return Err("was created or deleted after the export".into());
+    }
+    if w.vcpus.len() + w.prices.len() > MAX_PAST {
+        return Err(format!(
+            "has more than {MAX_PAST} prices and numbers of processors"
+        ));
+    }
+    let mut last = None;
+    for price in &w.prices {
+        let at = (price.size, price.effective_from);
+        if last.replace(at) >= Some(at)
+            || !(0..=until).contains(&price.effective_from)
+            || !(0..=i64::from(MAX_CREDITS_PER_HOUR)).contains(&price.rate)
+        {
+            return Err("has prices that are not in order".into());
+        }
+    }
+    let mut last = None;
+    for since in &w.vcpus {
+        let at = (since.size, since.effective_from);
+        if last.replace(at) >= Some(at)
+            || !(0..=until).contains(&since.effective_from)
+            || !(1..=MAX_VCPUS).contains(&since.vcpus)
+        {
+            return Err("has numbers of processors that are not in order".into());
+        }
     }
     Ok(())
 }

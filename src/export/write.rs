@@ -18,6 +18,9 @@ use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
+use crate::usage::ledger::attribution::{self, Past};
+use crate::usage::ledger::rates::Vcpus;
+use crate::usage::ledger::tariff;
 use crate::usage::ledger::transfer::{self, ExportedEvent};
 use crate::{http, json};
 
@@ -173,8 +176,14 @@ pub(super) struct Digested(Sha256);
 impl Digested {
     /// The next line between the head and the sums.
     pub(super) fn line(&mut self, mut line: Line) -> Result<()> {
-        if let Line::Computer(computer) = &mut line {
-            computer.usage = Default::default();
+        match &mut line {
+            Line::Computer(computer) => computer.usage = Default::default(),
+            // The present ones here join those that came along.
+            Line::Workspace(workspace) => {
+                workspace.vcpus.clear();
+                workspace.prices.clear();
+            }
+            _ => {}
         }
         let text = serde_json::to_vec(&line).map_err(Error::internal)?;
         self.0.update(text);
@@ -186,7 +195,7 @@ impl Digested {
     }
 }
 
-/// The digest of a live workspace, which the caller has found to be the tenant's.
+/// The digest of a workspace, which the caller has found to be the tenant's.
 ///
 /// # Errors
 /// 409 when it is larger than a capsule may be; when the store fails.
@@ -244,7 +253,7 @@ impl Contents {
         Ok(digest)
     }
 
-    /// Reads a live workspace, which the caller has found to be the tenant's, without its audit log.
+    /// Reads a workspace, live or deleted, which the caller has found to be the tenant's, without its audit log.
     ///
     /// # Errors
     /// 409 when it is larger than a capsule may be; when the store fails.
@@ -280,6 +289,7 @@ impl Contents {
             tx,
             tenant,
             workspace: id,
+            exported_at,
             projects: BTreeMap::new(),
         };
         reader.live_projects()?;
@@ -298,9 +308,23 @@ impl Contents {
         computers.sort_by_key(|computer| (computer.created_at, computer.id));
         let mut projects: Vec<Project> = reader.projects.values().cloned().collect();
         projects.sort_by_key(|project| (project.created_at, project.id));
+        let mut workspace = workspace(tx, tenant, id)?;
+        workspace.prices = tariff::carried(tx, id)?;
+        workspace.vcpus = Vcpus::load(tx, id)?.carried();
+        workspace
+            .vcpus
+            .retain(|since| since.effective_from <= exported_at);
+        let live = projects.iter().any(|p| p.deleted_at.is_none())
+            || computers.iter().any(|c| c.deleted_at.is_none());
+        if workspace.deleted_at.is_some() && live {
+            return Err(Error::conflict(
+                "CONFLICT",
+                "this workspace is still being deleted; export it again in a moment",
+            ));
+        }
         Ok(Contents {
             exported_at,
-            workspace: workspace(tx, tenant, id)?,
+            workspace,
             domains: reader.domains()?,
             projects,
             computers,
@@ -338,6 +362,7 @@ struct Reader<'a, 'tx> {
     tx: &'a Tx<'tx>,
     tenant: TenantId,
     workspace: WorkspaceId,
+    exported_at: i64,
     /// By the id that they have here.
     projects: BTreeMap<ProjectId, Project>,
 }
@@ -351,8 +376,21 @@ impl Reader<'_, '_> {
             )?
             .query_map((self.tenant, self.workspace), project)?
             .collect::<Result<Vec<_>, _>>()?;
-        self.projects = found.into_iter().map(|found| (found.id, found)).collect();
+        for mut found in found {
+            found.past_external_ids = self.past(found.id.0)?;
+            self.projects.insert(found.id, found);
+        }
         Ok(())
+    }
+
+    /// What a computer or project was attributed to before. What a clock that was ahead has dated after
+    /// this export happened before it.
+    fn past(&self, subject: Uuid) -> Result<Vec<Past>> {
+        let mut past = attribution::past(self.tx, subject)?;
+        past.iter_mut()
+            .for_each(|one| one.until = one.until.min(self.exported_at));
+        past.dedup_by_key(|one| one.until);
+        Ok(past)
     }
 
     /// The id in the capsule of a project that an event or a computer names.
@@ -365,6 +403,7 @@ impl Reader<'_, '_> {
             (id, self.tenant),
             |row| Ok((project(row)?, row.get("workspace_id")?)),
         )?;
+        found.past_external_ids = self.past(id.0)?;
         if workspace != self.workspace {
             found.id = ProjectId(former(id.0, self.workspace));
             found.deleted_at = Some(found.updated_at);
@@ -395,6 +434,7 @@ impl Reader<'_, '_> {
         let (Some(mut found), Some((_, last))) = (found, part.last_mut()) else {
             return Ok(None);
         };
+        found.past_external_ids = self.past(id.0)?;
         if !here {
             last.status = Some(Status::Destroyed);
             found.id = ComputerId(former(id.0, self.workspace));
@@ -462,6 +502,9 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 allowed_template_types: json::column(row, "allowed_template_types")?,
                 created_at: row.get("created_at")?,
                 updated_at: row.get("updated_at")?,
+                deleted_at: row.get("deleted_at")?,
+                prices: Vec::new(),
+                vcpus: Vec::new(),
             })
         },
     )?)
@@ -479,6 +522,7 @@ fn project(row: &Row<'_>) -> rusqlite::Result<Project> {
         created_at: row.get("created_at")?,
         updated_at: row.get("updated_at")?,
         deleted_at: row.get("deleted_at")?,
+        past_external_ids: Vec::new(),
     })
 }
 
@@ -504,6 +548,7 @@ fn computer(row: &Row<'_>) -> rusqlite::Result<Computer> {
         started_at: row.get("started_at")?,
         stopped_at: row.get("stopped_at")?,
         deleted_at: row.get("deleted_at")?,
+        past_external_ids: Vec::new(),
         usage: Default::default(),
     })
 }

@@ -85,6 +85,12 @@ impl Catalog {
         dated.map_or(self.sizes[&size].rate, |(_, rate)| *rate)
     }
 
+    /// The date of the price that [`Catalog::rate_at`] says, where it has one.
+    pub fn dated(&self, size: Size, at: i64) -> Option<i64> {
+        let dated = self.rates.range((size, i64::MIN)..=(size, at)).next_back();
+        dated.map(|((_, from), _)| *from)
+    }
+
     /// The changes of rates that lie ahead: size, instant, credits per hour.
     pub fn announced(&self, now: i64) -> Vec<(Size, i64, i64)> {
         let ahead = self.rates.iter().filter(|((_, from), _)| *from > now);

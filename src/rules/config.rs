@@ -152,6 +152,15 @@ pub struct ServeArgs {
     /// Days that rows of the audit log are kept; 0 = for ever
     #[arg(long, env = "WORKSPACED_AUDIT_RETENTION_DAYS", allow_negative_numbers = true, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
+    /// Whole credits: an organization that was granted some and has fewer left is told so (credits.low)
+    #[arg(
+        long,
+        env = "WORKSPACED_LOW_CREDITS",
+        allow_negative_numbers = true,
+        value_name = "N",
+        default_value_t = 100
+    )]
+    pub low_credits: u32,
     /// Webhooks may lead to this machine and to private networks, there also by plain HTTP; with --dev
     /// they may lead to this machine anyway
     #[arg(long, env = "WORKSPACED_WEBHOOK_ALLOW_PRIVATE", value_parser = boolish())]
@@ -268,6 +277,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Days that rows of the audit log are kept; `None` = for ever.
     pub audit_retention_days: Option<NonZeroU32>,
+    /// Whole credits below which an organization's balance is low.
+    pub low_credits: i64,
     /// Where webhooks may lead.
     pub webhook_reach: WebhookReach,
     /// Where backups go and when they are made; `None` = nowhere.
@@ -528,6 +539,7 @@ impl ServeArgs {
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
+            low_credits: self.low_credits.into(),
             webhook_reach: match (self.webhook_allow_private, self.dev) {
                 (true, _) => WebhookReach::Private,
                 (false, true) => WebhookReach::Loopback,
@@ -571,6 +583,7 @@ impl Default for Config {
             max_connections: 900,
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
+            low_credits: 100,
             webhook_reach: WebhookReach::Public,
             backups: None,
             file: ConfigFile::default(),

@@ -28,6 +28,36 @@ CREATE TABLE imported_rates (
     PRIMARY KEY (workspace_id, size, effective_from)
 ) STRICT, WITHOUT ROWID;
 
+-- The same of virtual CPUs.
+CREATE TABLE imported_vcpus (
+    workspace_id   BLOB NOT NULL,
+    size           TEXT NOT NULL,
+    effective_from INTEGER NOT NULL,                 -- 0: since ever
+    until          INTEGER NOT NULL,                 -- when it was brought in
+    vcpus          INTEGER NOT NULL,
+    PRIMARY KEY (workspace_id, size, effective_from)
+) STRICT, WITHOUT ROWID;
+
+-- Credits that an operator gave to an organization or took back, after those that it began with;
+-- tenants.credits_granted is the sum of all.
+CREATE TABLE credit_entries (
+    seq         INTEGER PRIMARY KEY,
+    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    kind        TEXT NOT NULL CHECK (kind IN ('grant', 'refund') OR kind = 'deduct'),
+    credits     INTEGER NOT NULL,                    -- whole credits; negative where they were taken back
+    description TEXT NOT NULL,
+    refers_to   TEXT,                                -- the transaction that is refunded
+    actor       TEXT NOT NULL,                       -- who, as in the audit log
+    at          INTEGER NOT NULL
+) STRICT;
+CREATE INDEX credit_entries_of_tenant ON credit_entries (tenant_id, seq);
+
+-- Organizations whose balance is below the threshold, and were told so: once until it is above again.
+CREATE TABLE low_credits (
+    tenant_id BLOB PRIMARY KEY REFERENCES tenants (id),
+    since     INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 -- A report that lay ahead was forgotten when its computer was changed: it is taken up at the next start.
 UPDATE computers SET due_at = (
     SELECT e.at FROM compute_events e WHERE e.computer_id = computers.id ORDER BY e.at DESC, e.seq DESC LIMIT 1)
@@ -89,3 +119,13 @@ CREATE TRIGGER audit_log_whole BEFORE DELETE ON audit_log
 END;
 -- Retention of what was brought in.
 CREATE INDEX audit_log_imported ON audit_log (at) WHERE seq < 1;
+
+-- A deleted computer stays what it was at its deletion, whatever agents report for a time after it.
+UPDATE computers SET (workspace_id, project_id, size) = (
+    SELECT e.workspace_id, e.project_id, e.size FROM compute_events e
+    WHERE e.computer_id = computers.id AND e.at <= computers.deleted_at ORDER BY e.at DESC, e.seq DESC LIMIT 1)
+WHERE deleted_at IS NOT NULL
+  AND EXISTS (SELECT 1 FROM compute_events e WHERE e.computer_id = computers.id AND e.at <= computers.deleted_at)
+  AND (workspace_id, project_id, size) IS NOT (
+    SELECT e.workspace_id, e.project_id, e.size FROM compute_events e
+    WHERE e.computer_id = computers.id AND e.at <= computers.deleted_at ORDER BY e.at DESC, e.seq DESC LIMIT 1);

@@ -41,6 +41,9 @@ DAMAGES = {
     "the place of a computer": "UPDATE computers SET workspace_id = (SELECT id FROM workspaces WHERE name = 'B'),"
     " project_id = (SELECT id FROM projects WHERE workspace_id = (SELECT id FROM workspaces WHERE name = 'B'))"
     " WHERE status = 'running'",
+    "the size of a deleted computer": "UPDATE computers SET size = 'xs' WHERE status = 'destroyed'",
+    "the place of a deleted computer": "UPDATE computers SET workspace_id = (SELECT id FROM workspaces WHERE name = 'B')"
+    " WHERE status = 'destroyed'",
     "the size of a computer": "UPDATE computers SET size = 'xs' WHERE status = 'running'",
 }
 

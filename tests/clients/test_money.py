@@ -2,7 +2,9 @@
 moves, deletions, prices, sessions, rounding, and what is left to see after a deletion."""
 
 import json
+import os
 import re
+import socket
 import threading
 import time
 from datetime import datetime, timedelta, timezone
@@ -15,6 +17,8 @@ from workspaced import FAST, Server, eventually, run
 START = datetime(2030, 1, 1, tzinfo=timezone.utc)
 HOUR = 3_600_000
 MICROS = 1_000_000
+#: How often the proof is asked for under load; TEST_PROOFS=1000 by hand.
+PROOFS = int(os.environ.get("TEST_PROOFS", "200"))
 
 
 def stamp(seconds: float) -> str:
@@ -157,25 +161,57 @@ def test_a_start_milliseconds_ahead_holds_after_a_resize_at_its_instant(server, 
 
 
 def test_an_auto_stop_that_fell_due_in_a_downtime_keeps_its_deadline(tmp_path):
+    """Six times: killed, due meanwhile, and a client that is there before the service listens."""
     home = tmp_path / "home"
-    server = Server(home, *FAST, "--dev")
-    with server.http("msk_u_dev") as http:
-        w = http.post("/workspaces", json={"name": "A"}).json()["id"]
-        c = http.post("/computers", json={"name": "box", "workspace_id": w, "auto_stop_seconds": 2}).json()["id"]
-        eventually(lambda: http.get(f"/computers/{c}").json()["status"] == "running", "running")
-        [started] = [e for e in http.get(f"/computers/{c}/events").json()["data"] if e["status"] == "running"]
-    server.kill()
-    time.sleep(4)
-    server = Server(home, *FAST, "--dev")
-    with server.http("msk_u_dev") as http:
-        http.patch(f"/computers/{c}/auto-stop", json={"auto_stop_seconds": 3600})
-        time.sleep(0.3)
-        events = http.get(f"/computers/{c}/events").json()["data"]
-    server.kill()
-    ended = [e for e in events if e["seq"] > started["seq"] and not e["billable"]]
-    assert ended, "it was not stopped"
-    began = datetime.fromisoformat(started["at"])
-    assert datetime.fromisoformat(ended[-1]["at"]) == began + timedelta(seconds=2)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    flags = (*FAST, "--dev", "--listen", address)
+    key = {"Authorization": "Bearer msk_u_dev"}
+    server = Server(home, *flags)
+    http = httpx.Client(base_url=f"http://{address}/api/v1", headers=key, timeout=30)
+    w = http.post("/workspaces", json={"name": "A"}).json()["id"]
+
+    def events(computer):
+        with httpx.Client(base_url=http.base_url, headers=key) as client:
+            return client.get(f"/computers/{computer}/events").json()["data"]
+
+    try:
+        for n in range(6):
+            with httpx.Client(base_url=http.base_url, headers=key) as client:
+                body = {"name": f"box {n}", "workspace_id": w, "auto_stop_seconds": 1}
+                c = client.post("/computers", json=body).json()["id"]
+            eventually(lambda: any(e["status"] == "running" for e in events(c)), "running")
+            [started] = [e for e in events(c) if e["status"] == "running"]
+            server.kill()
+            time.sleep(1.5)
+            taken = []
+
+            def first():
+                """Changes the auto-stop as soon as anybody answers."""
+                deadline = time.monotonic() + 20
+                while not taken and time.monotonic() < deadline:
+                    try:
+                        reply = httpx.patch(
+                            f"http://{address}/api/v1/computers/{c}/auto-stop", headers=key, json={"auto_stop_seconds": 3600}
+                        )
+                        taken.append(reply.status_code)
+                    except httpx.TransportError:
+                        time.sleep(0.0005)
+
+            client = threading.Thread(target=first)
+            client.start()
+            server = Server(home, *flags)
+            client.join()
+            assert taken == [200]
+            time.sleep(0.2)
+            ended = [e for e in events(c) if e["seq"] > started["seq"] and not e["billable"]]
+            assert ended, f"start {n}: it was not stopped"
+            began = datetime.fromisoformat(started["at"])
+            assert datetime.fromisoformat(ended[-1]["at"]) == began + timedelta(seconds=1), f"start {n}"
+    finally:
+        http.close()
+        server.kill()
 
 
 # Deleted workspaces, moved projects.
@@ -304,6 +340,27 @@ def test_the_instant_of_a_correction_belongs_to_it(book):
     book.call("POST", "/usage/adjustments", body | {"at": stamp(120)}, (409,))
 
 
+def test_a_price_that_is_dated_in_the_past_is_logged_once(tmp_path):
+    home = tmp_path / "home"
+    book = Book(home)
+    book.clock(86400)
+    book.server.stop()
+    config = home / "prices.toml"
+    config.write_text(f'[[rates]]\neffective_from = "{stamp(3600)}"\nsmall = 77\n')
+    says = "a price is dated in the past and was not known then"
+    for expected in (1, 0):
+        server = Server(home, "--dev", "--clock", "virtual", "--config", config)
+        with server.http("msk_u_dev") as http:
+            sizes = http.get("/compute/sizes").json()["data"]
+            assert next(s for s in sizes if s["id"] == "small")["credits_per_hour"] == 77
+        time.sleep(2.5)
+        lines = [line for line in server.log.splitlines() if says in line]
+        server.stop()
+        assert len(lines) == expected, server.log
+        assert not lines or stamp(3600)[:19] in lines[0], lines
+    book.close()
+
+
 def test_the_burn_rate_is_what_the_next_hour_costs(opened, tmp_path):
     config = tmp_path / "rates.toml"
     config.write_text(f'[[rates]]\neffective_from = "{stamp(3600)}"\nsmall = 7\n')
@@ -342,14 +399,32 @@ def test_a_deleted_computer_with_a_report_ahead_is_sound(book):
     book.sound()
 
 
-def test_commands_beside_a_driven_clock_find_nothing(book):
-    c = book.computer(book.workspace("A"))
+def test_commands_beside_a_driven_clock_find_nothing(book, tmp_path):
+    """The clock of the service stands years ahead of this machine's, with reports that lie ahead of it."""
+    w = book.workspace("A")
+    c, gone = book.computer(w), book.computer(w)
     book.report(c, "started", 0)
+    book.report(gone, "started", 0)
     book.clock(3600)
     book.report(c, "stopped", 3660)
-    for command in ("verify", "rebuild-usage"):
-        done = run(command, "--data-dir", book.server.data_dir)
-        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    book.report(gone, "stopped", 3660)
+    book.call("DELETE", f"/computers/{gone}")
+    home = ("--data-dir", book.server.data_dir)
+    backup = tmp_path / "backup.db"
+    commands = [
+        ("verify", *home), ("rebuild-usage", *home), ("verify", *home), ("doctor", *home),
+        ("backup", *home, backup), ("check", backup),
+    ]
+    for command in commands:
+        done = run(*command)
+        assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
+    # Also when nobody has the data open, and after the reports have come to hold.
+    book.clock(7200)
+    book.sound()
+    book.server.stop()
+    for command in (("verify", *home), ("doctor", *home), ("check", backup)):
+        done = run(*command)
+        assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
 
 
 def test_verify_never_fails_under_load(api, operator):
@@ -374,11 +449,11 @@ def test_verify_never_fails_under_load(api, operator):
     writer = threading.Thread(target=load)
     writer.start()
     try:
-        failed = [r for r in (operator.get("/usage/verify").json() for _ in range(200)) if not r["ok"]]
+        failed = [r for r in (operator.get("/usage/verify").json() for _ in range(PROOFS)) if not r["ok"]]
     finally:
         done.set()
         writer.join()
-    assert not failed, f"{len(failed)} of 200 failed: {failed[0]}"
+    assert not failed, f"{len(failed)} of {PROOFS} failed: {failed[0]}"
 
 
 # Sessions and rounding.

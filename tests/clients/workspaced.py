@@ -54,7 +54,8 @@ class Server:
         self.data_dir = home / "data"
         self.killed = False
         self._out, self._err = home / "stdout.txt", home / "stderr.txt"
-        arguments = ["--data-dir", self.data_dir, "--listen", "127.0.0.1:0", *flags]
+        listen = () if "--listen" in flags else ("--listen", "127.0.0.1:0")
+        arguments = ["--data-dir", self.data_dir, *listen, *flags]
         with self._out.open("w") as out, self._err.open("w") as err:
             self.process = subprocess.Popen(
                 [BINARY, *map(str, arguments)],

@@ -10,8 +10,10 @@ from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 HOUR = 3_600_000
+QUARTER = HOUR // 4
 DAY = 24 * HOUR
 SIZES = ("xs", "small", "medium", "large", "xl")
+VCPUS = {"xs": 1, "small": 1, "medium": 2, "large": 4, "xl": 8}
 BASE_RATES = {"xs": 15, "small": 30, "medium": 60, "large": 120, "xl": 240}
 #: One credit in credit-ms per hour.
 CREDIT = HOUR
@@ -49,14 +51,41 @@ class Computer:
         self.facts[what].append((at, self.arrivals, value))
         self.facts[what].sort(key=lambda fact: fact[:2])
 
+    def follow(self, at: int, project: str, workspace: str) -> None:
+        """Its project went to another workspace: that moves it only if it was in that project."""
+        self.add("place", at, (workspace, project, "if it is in it"))
+
     def value(self, what: str, at: int):
         """What held at an instant; None before the first fact."""
         held = None
         for fact_at, _, value in self.facts[what]:
             if fact_at > at:
                 break
-            held = value
+            if what != "place" or len(value) == 2:
+                held = value
+            elif held is not None and held[1] == value[1]:
+                held = value[:2]
         return held
+
+    def sessions(self, tariff: Tariff, until: int) -> list[tuple]:
+        """(from, to or None, size, place, ms, credits, micros), the newest first: a change of size or place ends one,
+        and credits are differences of the floored reading of the computer's own meter."""
+        runs: list[list] = []
+        for a, b, size, place, rate in self.intervals(tariff, until):
+            if runs and runs[-1][1:4] == [a, size, place]:
+                runs[-1][1] = b
+                runs[-1][4] += (b - a) * rate
+            else:
+                runs.append([a, b, size, place, (b - a) * rate])
+        found, used = [], 0
+        now = (until, self.value("size", until), self.value("place", until))
+        for a, b, size, place, amount in runs:
+            goes_on = (b, size, place) == now and self.value("status", until) == "running"
+            credits = (used + amount) // CREDIT - used // CREDIT
+            micros = (used + amount) * 1_000_000 // CREDIT - used * 1_000_000 // CREDIT
+            found.append((a, None if goes_on else b, size, place, b - a, credits, micros))
+            used += amount
+        return found[::-1]
 
     def intervals(self, tariff: Tariff, until: int) -> list[tuple[int, int, str, tuple[str, str], int]]:
         """(from, to, size, place, rate) of all running time before `until`, cut wherever anything changes."""
@@ -71,6 +100,19 @@ class Computer:
                 size = self.value("size", a)
                 found.append((a, b, size, self.value("place", a), tariff.rate(size, a)))
         return found
+
+
+class Both:
+    """One tariff up to an instant, another one from then on."""
+
+    def __init__(self, before: Tariff, at: int, after: Tariff) -> None:
+        self.before, self.at, self.after = before, at, after
+
+    def rate(self, size: str, at: int) -> int:
+        return (self.before if at < self.at else self.after).rate(size, at)
+
+    def instants(self, size: str) -> list[int]:
+        return [self.at, *self.before.instants(size), *self.after.instants(size)]
 
 
 class Meter:
@@ -96,6 +138,25 @@ class Meter:
         return self.units(b) // whole - self.units(a) // whole
 
 
+class Organization:
+    """The meters of workspaces together: their micro-credits add up, and the sum is rounded once."""
+
+    def __init__(self, meters) -> None:
+        self.meters = list(meters)
+
+    def ms(self, a: int, b: int) -> int:
+        return sum(m.ms(a, b) for m in self.meters)
+
+    def micros(self, a: int, b: int) -> int:
+        return sum(m.micros(a, b) for m in self.meters)
+
+    def reading(self, at: int) -> int:
+        return sum(m.units(at) // CREDIT for m in self.meters) // 1_000_000
+
+    def credits(self, a: int, b: int) -> int:
+        return self.reading(b) - self.reading(a)
+
+
 def instant(ms: int) -> str:
     whole = datetime.fromtimestamp(ms // 1000, timezone.utc)
     return whole.strftime("%Y-%m-%dT%H:%M:%S") + f".{ms % 1000:03d}Z"
@@ -118,10 +179,16 @@ def buckets(a: int, b: int, granularity: str, zone: str) -> list[int]:
 
     starts = []
     if granularity == "hour":
-        at = a - (a + offset(a)) % HOUR
+        # An hour begins where the clock shows a full one, before or after it moves; all offsets are quarters.
+        at = a - a % QUARTER - 2 * HOUR
+        before = offset(at - 1)
         while at < b:
-            starts.append(at)
-            at += HOUR
+            after = offset(at)
+            if (at + before) % HOUR == 0 or (at + after) % HOUR == 0:
+                if at <= a:
+                    starts.clear()
+                starts.append(at)
+            at, before = at + QUARTER, after
         return starts
     date = local(a).date()
     while True:

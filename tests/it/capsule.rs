@@ -161,8 +161,17 @@ fn the_usage_of_every_history_is_the_same_in_the_copy() {
             }
         }
         let again = export(&b, &b.key, id);
-        let body = |file: &str| file.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
-        // What ran is stopped in the copy; the others are the same byte for byte.
+        let body = |file: &str| -> Vec<Value> {
+            let lines = file.lines().skip(1).map(serde_json::from_str);
+            let mut lines = lines.collect::<Result<Vec<Value>, _>>().unwrap();
+            // The prices that hold in the copy are shown there; here nobody has looked at the configuration.
+            lines[0]["workspace"]
+                .as_object_mut()
+                .unwrap()
+                .remove("prices");
+            lines
+        };
+        // What ran is stopped in the copy; the others are the same.
         if imported["stopped"].as_array().unwrap().is_empty() {
             let (was, is) = (body(&file), body(&again));
             assert_eq!(was[..was.len() - 1], is[..is.len() - 1], "{id}");

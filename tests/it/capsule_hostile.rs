@@ -120,7 +120,7 @@ fn what_is_newer_or_too_much_is_refused_before_it_is_read() {
     let b = empty(&a);
     let before = state(&b);
     let mut lines = parsed(&file);
-    lines[0]["capsule"]["format"] = 2.into();
+    lines[0]["capsule"]["format"] = 3.into();
     lines[0]["capsule"]["new"] = true.into();
     let text = import(&b, &sealed(lines), "").refused(422, "CAPSULE_TOO_NEW");
     assert!(text.contains("upgrade"), "{text}");

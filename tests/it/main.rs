@@ -15,6 +15,7 @@ mod capsule_hostile;
 mod clock;
 mod compat;
 mod computers;
+mod credits;
 mod dev;
 mod domains;
 mod events;

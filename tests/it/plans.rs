@@ -14,7 +14,12 @@ use workspaced::testing::routes::table;
 use workspaced::testing::{Config, WebhookReach};
 
 /// Steps that may read all rows of something: the step, a part of the statement, and why it may.
-const MAY_SCAN: [(&str, &str, &str); 17] = [
+const MAY_SCAN: &[(&str, &str, &str)] = &[
+    (
+        "SCAN rates",
+        "FROM rates WHERE effective_from",
+        "a handful of rows, a row for each change of the configuration",
+    ),
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",

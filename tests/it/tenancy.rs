@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 13] = [
+const OWNED: [&str; 15] = [
     "workspaces",
     "projects",
     "computers",
@@ -14,6 +14,8 @@ const OWNED: [&str; 13] = [
     "preview_domains",
     "audit_log",
     "metered_computers",
+    "credit_entries",
+    "low_credits",
     "meter_steps",
     "meter_hours",
     "meter_eras",

@@ -242,7 +242,7 @@ fn repeated_report_counts_once() {
     s.clock.set(at("2026-06-02T00:00:00Z"));
     let start = event("a", "started", &c, "2026-06-01T01:00:00Z", json!({}));
     let one = json!({ "events": [start] });
-    let reply = |a: i64, d: i64| json!({ "accepted": a, "duplicates": d, "rejected": [], "over_limit": [] });
+    let reply = |a: i64, d: i64| json!({ "accepted": a, "duplicates": d, "rejected": [], "deleted": [], "over_limit": [] });
     assert_eq!(
         s.post("/compute-events", one.clone()).expect(200),
         reply(1, 0)

@@ -438,6 +438,35 @@ fn odd_offsets_are_zones_off_the_full_hour() {
     );
     let times: Vec<_> = caracas.iter().map(|(ts, _)| ts.as_str()).collect();
     assert_eq!(times, ["2016-05-01T06:30:00Z", "2016-05-01T07:00:00Z"]);
+    // Half an hour forward at 02:00, and back at 02:00: the half hour that is left, or that comes once more,
+    // is a bucket of its own.
+    let hours = |from: &str, to: &str| -> Vec<(String, f64)> {
+        always("Australia/Lord_Howe", from, to, "hour")
+            .into_iter()
+            .map(|(ts, hours)| (ts[11..16].to_owned(), hours))
+            .collect()
+    };
+    let shown = |list: &[(&str, f64)]| -> Vec<(String, f64)> {
+        list.iter().map(|(ts, h)| ((*ts).to_owned(), *h)).collect()
+    };
+    assert_eq!(
+        hours("2026-10-03T14:30:00Z", "2026-10-03T18:00:00Z"),
+        shown(&[
+            ("14:30", 1.0),
+            ("15:30", 0.5),
+            ("16:00", 1.0),
+            ("17:00", 1.0)
+        ])
+    );
+    assert_eq!(
+        hours("2026-04-04T14:00:00Z", "2026-04-04T17:30:00Z"),
+        shown(&[
+            ("14:00", 1.0),
+            ("15:00", 0.5),
+            ("15:30", 1.0),
+            ("16:30", 1.0)
+        ])
+    );
     let lord_howe = always(
         "Australia/Lord_Howe",
         "2026-10-03T13:30:00Z",

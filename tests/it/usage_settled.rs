@@ -423,7 +423,7 @@ fn past_usage_keeps_its_owner_and_its_processors() {
         .as_str()
         .unwrap()
         .to_owned();
-    let vcpus = |n: i64| {
+    let vcpus = |s: &Service, n: i64| {
         let config = Config {
             file: ConfigFile::parse(&format!("[sizes.small]\nvcpus = {n}")).unwrap(),
             ..Config::default()
@@ -435,10 +435,10 @@ fn past_usage_keeps_its_owner_and_its_processors() {
             .write_blocking(move |tx| workspaced::testing::rates::run(tx, &catalog))
             .unwrap();
     };
-    vcpus(2);
+    vcpus(&s, 2);
     report(&s, &c, &["2026-06-01T00:00:00Z"]);
     s.clock.set(at("2026-06-01T01:00:00Z"));
-    vcpus(8);
+    vcpus(&s, 8);
     s.patch(
         &format!("/computers/{c}"),
         json!({ "external_user_id": "new" }),
@@ -470,6 +470,211 @@ fn past_usage_keeps_its_owner_and_its_processors() {
         ];
         assert_eq!(rows, expected);
     }
+
+    // In another installation, with numbers of its own, it is the same.
+    let groups = |s: &Service, group: &str| {
+        let path =
+            format!("/usage?group_by={group}&start=2026-06-01T00:00:00Z&end=2026-06-01T02:00:00Z");
+        s.get(&path).expect(200)["results"].clone()
+    };
+    let target = |n: i64, from: &Service| {
+        let file = crate::capsule::export(from, &from.key, &w);
+        let new = Service::new();
+        new.clock.set(from.app.store.now().plus_ms(HOUR));
+        vcpus(&new, n);
+        crate::capsule::import(&new, &file, "").expect(201);
+        crate::capsule::import(&new, &file, "").expect(200);
+        new
+    };
+    let new = target(4, &s);
+    let newest = target(16, &new);
+    for group in ["external_user_id", "external_project_id"] {
+        assert_eq!(groups(&new, group), groups(&s, group));
+        assert_eq!(groups(&newest, group), groups(&s, group));
+    }
+    // From then on the numbers of the new place hold.
+    report(&new, &c, &["2026-06-01T03:00:00Z"]);
+    new.clock.set(at("2026-06-01T04:00:00Z"));
+    let rows = new.get("/usage?start=2026-06-01T03:00:00Z").expect(200);
+    assert_eq!(rows["results"][0]["computer_seconds"], 4 * 3600);
+}
+
+#[test]
+fn a_session_goes_on_through_an_event_of_this_instant_that_changes_nothing() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let c = external(&s, &s.workspace("A"), "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    s.clock.set(at("2026-06-01T01:00:00Z"));
+    let again = event("again", "started", &c, "2026-06-01T01:00:00Z", json!({}));
+    send(&s, &[again]);
+    let shown = s.get(&format!("/usage/sessions?computer_id={c}"));
+    let shown = shown.expect(200)["data"].clone();
+    assert_eq!(shown.as_array().unwrap().len(), 1);
+    assert_eq!(shown[0]["ended_at"], Value::Null);
+    assert_eq!(shown[0]["duration_ms"], HOUR);
+    let larger = event(
+        "larger",
+        "resized",
+        &c,
+        "2026-06-01T01:00:00Z",
+        json!({ "size": "large" }),
+    );
+    send(&s, &[larger]);
+    let shown = s.get(&format!("/usage/sessions?computer_id={c}"));
+    assert_eq!(
+        shown.expect(200)["data"][0]["ended_at"],
+        "2026-06-01T01:00:00Z"
+    );
+}
+
+#[test]
+fn a_deleted_workspace_is_exported_and_comes_in_as_deleted() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("A");
+    let c = external(&s, &w, "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    s.clock.set(at("2026-06-01T01:00:00Z"));
+    let path = format!("/workspaces/{w}/export");
+    s.delete(&format!("/workspaces/{w}?force=true")).expect(200);
+    s.get(&path).refused(404, "NOT_FOUND");
+    let path = format!("{path}?include_deleted=1");
+    let file = s.call_as(&s.key, axum::http::Method::GET, &path, None).text;
+    let (other, _) = s.other_tenant("other");
+    s.call_as(&other, axum::http::Method::GET, &path, None)
+        .refused(403, "FORBIDDEN");
+    // The same as it is here; a live one of the same id would be another one.
+    assert_eq!(
+        crate::capsule::import(&s, &file, "").expect(200)["imported"],
+        false
+    );
+
+    let new = Service::with(Config {
+        file: ConfigFile::parse("[limits]\nmax_workspaces = 1").unwrap(),
+        ..Config::default()
+    });
+    new.clock.set(at("2026-06-01T02:00:00Z"));
+    let live = new.get("/workspaces").expect(200);
+    let imported = crate::capsule::import(&new, &file, "").expect(201);
+    assert_eq!(imported["deleted_at"], "2026-06-01T01:00:00Z");
+    assert_eq!(
+        crate::capsule::import(&new, &file, "").expect(200)["imported"],
+        false
+    );
+    assert_eq!(new.get("/workspaces").expect(200), live);
+    new.get(&format!("/workspaces/{w}"))
+        .refused(404, "NOT_FOUND");
+    for path in [
+        format!(
+            "/workspaces/{w}/usage?include_deleted=1&from=2026-06-01T00:00:00Z&to=2026-06-01T02:00:00Z"
+        ),
+        format!("/workspaces/{w}/usage/explain?include_deleted=1&ts=2026-06-01T00:00:00Z"),
+        format!("/computers/{c}/events?include_deleted=1"),
+        "/usage?group_by=workspace_id&start=2026-06-01T00:00:00Z".into(),
+    ] {
+        let (was, is) = (s.get(&path).expect(200), new.get(&path).expect(200));
+        for field in [
+            "total_credits_used",
+            "credits_micros",
+            "compute_ms",
+            "results",
+            "total",
+        ] {
+            assert_eq!(was[field], is[field], "{path}");
+        }
+    }
+    sound(&new);
+
+    // What is live in a deleted workspace is not believed.
+    let lie = file.replace("\"status\":\"destroyed\"", "\"status\":\"stopped\"");
+    assert_ne!(lie, file);
+    let refused = crate::capsule::import(&new, &lie, "");
+    assert!(refused.status.is_client_error(), "{}", refused.text);
+}
+
+#[test]
+fn late_reports_about_what_was_deleted_are_shown() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("A");
+    let c = external(&s, &w, "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    s.clock.set(at("2026-06-01T02:00:00Z"));
+    s.delete(&format!("/computers/{c}")).expect(200);
+    s.clock.set(at("2026-06-01T03:00:00Z"));
+    let late = [
+        event(
+            "stopped-late",
+            "stopped",
+            &c,
+            "2026-06-01T01:00:00Z",
+            json!({}),
+        ),
+        event(
+            "started-after",
+            "started",
+            &c,
+            "2026-06-01T02:30:00Z",
+            json!({}),
+        ),
+    ];
+    let reply = send(&s, &late);
+    assert_eq!(reply["accepted"], 2);
+    let deleted = json!([
+        { "id": "stopped-late", "computer_id": c, "deleted_at": "2026-06-01T02:00:00Z", "counts": true },
+        { "id": "started-after", "computer_id": c, "deleted_at": "2026-06-01T02:00:00Z", "counts": false },
+    ]);
+    assert_eq!(reply["deleted"], deleted);
+    s.delete(&format!("/workspaces/{w}?force=true")).expect(200);
+
+    // Nor is it larger, or elsewhere, by what is reported for a time after it.
+    let elsewhere = s.workspace("B");
+    let after = [
+        event(
+            "resized-after",
+            "resized",
+            &c,
+            "2026-06-01T02:30:00Z",
+            json!({ "size": "xl" }),
+        ),
+        event(
+            "moved-after",
+            "moved",
+            &c,
+            "2026-06-01T02:30:00Z",
+            json!({ "workspace_id": elsewhere }),
+        ),
+        event(
+            "resized-before",
+            "resized",
+            &c,
+            "2026-06-01T01:30:00Z",
+            json!({ "size": "medium" }),
+        ),
+    ];
+    assert_eq!(send(&s, &after)["accepted"], 3);
+    sound(&s);
+
+    let events = s.get(&format!("/computers/{c}/events?include_deleted=1"));
+    let events = events.expect(200);
+    let shown = |id: &str| {
+        let rows = events["data"].as_array().unwrap();
+        rows.iter().find(|row| row["id"] == id).unwrap().clone()
+    };
+    for id in ["stopped-late", "started-after"] {
+        assert_eq!(shown(id)["recorded_at"], "2026-06-01T03:00:00.000Z");
+    }
+    assert_eq!(shown("started-after")["billable"], false);
+    let path = format!("/workspaces/{w}/usage?include_deleted=1");
+    assert_eq!(s.get(&path).expect(200)["total_compute_ms"], HOUR);
+    let path = format!("/workspaces/{w}/usage/explain?include_deleted=1&ts=2026-06-01T00:00:00Z");
+    let explained = s.get(&path).expect(200);
+    assert_eq!(explained["intervals"][0]["closed_by"]["id"], "stopped-late");
+    sound(&s);
+    let path = format!("/workspaces/{w}/export?include_deleted=1");
+    let file = s.call_as(&s.key, axum::http::Method::GET, &path, None).text;
+    let new = Service::new();
+    new.clock.set(at("2026-06-01T04:00:00Z"));
+    crate::capsule::import(&new, &file, "").expect(201);
+    sound(&new);
 }
 
 #[test]

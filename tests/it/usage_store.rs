@@ -139,6 +139,16 @@ fn verify_proves_the_books_and_finds_every_kind_of_damage() {
             0,
         ),
         (
+            "UPDATE computers SET size = 'xs' WHERE deleted_at IS NOT NULL",
+            "computers and their last event",
+            0,
+        ),
+        (
+            "UPDATE computers SET workspace_id = (SELECT id FROM workspaces WHERE is_default = 1) WHERE deleted_at IS NOT NULL",
+            "computers and their last event",
+            0,
+        ),
+        (
             "UPDATE workspaces SET computer_count = computer_count + 1",
             "workspaces.computer_count",
             0,
@@ -297,10 +307,11 @@ fn schema_of(conn: &Connection) -> Vec<String> {
 }
 
 /// Released schemas, and what each of them did not have yet.
-const RELEASED: [(i64, &str); 3] = [
+const RELEASED: [(i64, &str); 4] = [
     (1, include_str!("../fixtures/schema-v1.sql")), // the meter
     (4, include_str!("../fixtures/schema-v4.sql")), // webhooks
     (6, include_str!("../fixtures/schema-v6.sql")), // the search index by number
+    (7, include_str!("../fixtures/schema-v7.sql")), // what held in the past
 ];
 
 /// A file of an older version with everything that `from` has and that version had a table for.
@@ -346,7 +357,7 @@ fn older(version: i64, schema: &str, from: &Service, path: &Path) {
             )
             .unwrap();
         conn.execute_batch(&format!(
-            "INSERT INTO main.{table} ({columns}) SELECT {columns} FROM live.{table}"
+            "INSERT OR REPLACE INTO main.{table} ({columns}) SELECT {columns} FROM live.{table}"
         ))
         .unwrap();
     }
@@ -406,12 +417,47 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
     }
 }
 
+#[test]
+fn a_report_that_version_7_had_forgotten_is_taken_up_after_the_upgrade() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let c = external(&s, &s.workspace("A"), "small");
+    let settled = external(&s, &s.workspace("B"), "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z", "2026-06-01T00:02:00Z"]);
+    report(&s, &settled, &["2026-06-01T00:00:00Z"]);
+    let due = |conn: &Connection, id: &str| -> Option<i64> {
+        let sql = "SELECT due_at FROM computers WHERE lower(hex(id)) = replace(?1, '-', '')";
+        conn.query_row(sql, [id], |row| row.get(0)).unwrap()
+    };
+    let path = s.dir.path().join("version-7.db");
+    let (_, schema) = RELEASED[3];
+    older(7, schema, &s, &path);
+    // A change through the API overwrote when the computer was to be looked at again.
+    let conn = Connection::open(&path).unwrap();
+    conn.execute("UPDATE computers SET due_at = NULL", [])
+        .unwrap();
+    drop(conn);
+    Store::open(&path, Clock::manual(s.app.store.now()), 1)
+        .unwrap()
+        .close();
+    let upgraded = Connection::open(&path).unwrap();
+    assert_eq!(due(&upgraded, &c), Some(at("2026-06-01T00:02:00Z").0));
+    assert_eq!(due(&upgraded, &settled), None);
+    let live = Connection::open(s.app.store.path()).unwrap();
+    for table in ["computers", "compute_events"] {
+        assert_eq!(dump(&upgraded, table), dump(&live, table));
+    }
+}
+
 // ---------------------------------------------------------------------------------------------
 // Plans
 
 /// Parts of statements of src/usage that may read a whole table, and why. Besides them `verify.rs`, which
 /// reads everything because that is its purpose.
-const MAY_SCAN: [(&str, &str); 4] = [
+const MAY_SCAN: [(&str, &str); 5] = [
+    (
+        "FROM tenants WHERE credits_granted",
+        "once a minute, of those that were granted credits; the largest installation has some thousands",
+    ),
     (" FROM rates", "a handful of rows"),
     (" FROM size_vcpus", "a handful of rows"),
     (

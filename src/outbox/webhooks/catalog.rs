@@ -88,6 +88,13 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A check of the organization's preview domain had another result than before",
     ),
     ("usage.adjusted", "The usage of a workspace was corrected"),
+    ("credits.granted", "An operator granted credits"),
+    ("credits.refunded", "An operator gave credits back"),
+    ("credits.deducted", "An operator took credits away"),
+    (
+        "credits.low",
+        "The balance fell below the threshold of the installation; once until it is above again",
+    ),
     ("webhook.created", "A webhook was created"),
     (
         "webhook.updated",

@@ -67,8 +67,8 @@ fn after(
     status: Option<Status>,
     size: Option<Size>,
     place: Option<(WorkspaceId, ProjectId)>,
-    rate: impl FnOnce(Size) -> i64,
-) -> State {
+    rate: impl FnOnce(Size) -> Result<i64>,
+) -> Result<State> {
     let gone = before.status == Status::Destroyed;
     let size = size.unwrap_or(before.size);
     let (workspace, project) = place.unwrap_or((before.workspace, before.project));
@@ -77,13 +77,13 @@ fn after(
     } else {
         status.unwrap_or(before.status)
     };
-    State {
+    Ok(State {
         workspace,
         project,
         status,
         size,
-        rate: rate(size),
-    }
+        rate: rate(size)?,
+    })
 }
 
 /// Rows of a later time that were there before, in order, fetched as far as they are needed: an event
@@ -189,10 +189,10 @@ impl Walk<'_, '_> {
     }
 
     /// Passes a row that is there already.
-    fn pass(&mut self, row: &Stored, void: bool, tariff: &Tariff<'_>) {
+    fn pass(&mut self, row: &Stored, void: bool, tariff: &Tariff<'_>) -> Result<()> {
         let void = row.own && (void || self.voids.contains(&row.at));
         if !void {
-            self.learn(row, tariff);
+            self.learn(row, tariff)?;
         }
         let stored = &row.state;
         if self.old != self.new {
@@ -205,10 +205,11 @@ impl Walk<'_, '_> {
             });
         }
         (self.old, self.new) = (Some(*stored), Some(*stored));
+        Ok(())
     }
 
     /// Takes up what a row states.
-    fn learn(&mut self, row: &Stored, tariff: &Tariff<'_>) {
+    fn learn(&mut self, row: &Stored, tariff: &Tariff<'_>) -> Result<()> {
         let stored = &row.state;
         let workspace = self.known.workspace;
         let states = |part: i64| row.stated & part != 0;
@@ -221,18 +222,19 @@ impl Walk<'_, '_> {
             // A price that was frozen stays, unless it was that of another size.
             |size| {
                 if size == stored.size {
-                    stored.rate
+                    Ok(stored.rate)
                 } else {
                     tariff.at(workspace, size, row.at)
                 }
             },
-        );
+        )?;
+        Ok(())
     }
 
     /// Splits what runs between two instants where the tariff changed.
     fn reprice(&mut self, from: i64, to: i64, tariff: &Tariff<'_>) -> Result<()> {
         if self.known.status.billable() {
-            for (at, rate) in tariff.changes(self.known.workspace, self.known.size, from, to) {
+            for (at, rate) in tariff.changes(self.known.workspace, self.known.size, from, to)? {
                 if rate != self.known.rate {
                     self.known.rate = rate;
                     self.add("computer.repriced", at, None, 0)?;
@@ -257,7 +259,7 @@ fn beginning(first: &Fact, tariff: &Tariff<'_>) -> Result<State> {
         project,
         status,
         size,
-        rate: tariff.at(workspace, size, first.at),
+        rate: tariff.at(workspace, size, first.at)?,
     })
 }
 
@@ -309,12 +311,12 @@ pub fn insert(
         let Some(at) = next else { return Ok(()) };
         // What was stored first has the lower `seq`.
         while let Some((row, void)) = later.next_at(at)? {
-            walk.pass(&row, void, tariff);
+            walk.pass(&row, void, tariff)?;
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
             let workspace = walk.known.workspace;
             let price = |size| tariff.at(workspace, size, at);
-            walk.known = after(&walk.known, fact.status, fact.size, fact.place, price);
+            walk.known = after(&walk.known, fact.status, fact.size, fact.place, price)?;
             walk.add(&fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }
         if walk.new != Some(walk.known) {

@@ -158,12 +158,20 @@ pub fn corrections(
         .collect::<Result<_, _>>()?)
 }
 
-/// Whole credits that a tenant has spent so far: the sum over its workspaces, deleted ones included.
-pub fn credits_spent(tx: &Tx<'_>, tenant: TenantId) -> Result<i64> {
-    let mut spent = 0;
+/// The readings of an organization's meter at `cuts`, which must be in ascending order: the sum over its
+/// workspaces, deleted ones included.
+pub fn organization(tx: &Tx<'_>, tenant: TenantId, cuts: &[i64]) -> Result<Vec<Amount>> {
+    let mut sums = vec![Amount::default(); cuts.len()];
     for workspace in workspaces(tx, tenant)? {
-        let read = readings(tx, workspace, &[tx.now().0])?;
-        spent += read.first().map_or(0, Amount::credits);
+        for (sum, read) in sums.iter_mut().zip(readings(tx, workspace, cuts)?) {
+            *sum += read.in_sum();
+        }
     }
-    Ok(spent)
+    Ok(sums)
+}
+
+/// Whole credits that a tenant has spent so far.
+pub fn credits_spent(tx: &Tx<'_>, tenant: TenantId) -> Result<i64> {
+    let read = organization(tx, tenant, &[tx.now().0])?;
+    Ok(read.first().map_or(0, Amount::credits))
 }

@@ -4,19 +4,20 @@
 //! A change that the configuration dates ahead holds from its date on, also where the service was
 //! down at that instant. One without a date, or with a date that had passed when it was first seen,
 //! holds from the instant at which it was seen: a change never re-prices the past. Computers
-//! that run across a change get an event `computer.repriced` at its instant, from the starty event
+//! that run across a change get an event `computer.repriced` at its instant, from the start every event
 //! carries the price that holds from it on.
 
 use std::collections::BTreeMap;
 
 use rusqlite::OptionalExtension;
+use serde::{Deserialize, Serialize};
 
 use super::event::last_until;
 use super::history::{self, Fact};
 use super::tariff::{Tariff, at};
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::{ComputerId, TenantId};
+use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::store::{Tx, WriteTx};
@@ -54,7 +55,19 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
         )?;
         match at(tx, size, now)? {
             None => drop(set.execute((size, 0, wanted, true))?),
-            Some(rate) if rate != wanted => drop(set.execute((size, now, wanted, false))?),
+            Some(rate) if rate != wanted => {
+                set.execute((size, now, wanted, false))?;
+                match catalog
+                    .dated(size, now)
+                    .map(|from| Timestamp(from).rfc3339())
+                {
+                    Some(dated) => tracing::warn!(
+                        %size, rate, wanted, dated,
+                        "a price is dated in the past and was not known then: it holds from now on"
+                    ),
+                    None => tracing::info!(%size, rate, wanted, "the price has changed"),
+                }
+            }
             Some(_) => {}
         }
     }
@@ -64,7 +77,7 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
 
 /// Keeps since when a size has so many virtual CPUs.
 fn keep_vcpus(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<()> {
-    let mut known = Vcpus::load(tx)?;
+    let mut known = Vcpus::own(tx)?;
     for size in Size::ALL {
         let vcpus = catalog.hardware(size).vcpus;
         let last = known
@@ -84,9 +97,72 @@ fn keep_vcpus(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<()> {
 /// Virtual CPUs of each size, since when.
 pub struct Vcpus(BTreeMap<Size, Vec<(i64, i64)>>);
 
+/// Virtual CPUs of a size from an instant on, as they are carried to another installation.
+#[derive(Serialize, Deserialize, Clone, PartialEq, Debug)]
+#[serde(deny_unknown_fields)]
+pub struct Since {
+    pub size: Size,
+    pub effective_from: i64,
+    pub vcpus: i64,
+}
+
 impl Vcpus {
-    /// All of them.
-    pub fn load(tx: &Tx<'_>) -> Result<Self> {
+    /// Those that hold in a workspace: of history that was brought in, what held where it comes from.
+    pub fn load(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Self> {
+        let mut all = Self::own(tx)?;
+        let mut imported: BTreeMap<Size, (i64, Vec<(i64, i64)>)> = BTreeMap::new();
+        let mut statement = tx.prepare_cached(
+            "SELECT size, effective_from, vcpus, until FROM imported_vcpus WHERE workspace_id = ?1
+             ORDER BY size, effective_from",
+        )?;
+        let mut rows = statement.query([workspace])?;
+        while let Some(row) = rows.next()? {
+            let (until, since) = imported.entry(row.get(0)?).or_default();
+            *until = row.get(3)?;
+            since.push((row.get(1)?, row.get(2)?));
+        }
+        for (size, (until, mut since)) in imported {
+            let own = all.0.remove(&size).unwrap_or_default();
+            let then = own.iter().rev().find(|(from, _)| *from <= until);
+            since.extend(then.map(|(_, vcpus)| (until, *vcpus)));
+            since.extend(own.iter().filter(|(from, _)| *from > until));
+            all.0.insert(size, since);
+        }
+        Ok(all)
+    }
+
+    /// As they are carried to another installation.
+    pub fn carried(self) -> Vec<Since> {
+        let of = |(size, since): (Size, Vec<(i64, i64)>)| {
+            since.into_iter().map(move |(effective_from, vcpus)| Since {
+                size,
+                effective_from,
+                vcpus,
+            })
+        };
+        self.0.into_iter().flat_map(of).collect()
+    }
+
+    /// Keeps those of the installation that a workspace comes from, up to now.
+    pub fn import(tx: &WriteTx<'_>, workspace: WorkspaceId, carried: &[Since]) -> Result<()> {
+        for since in carried {
+            tx.run(
+                "INSERT INTO imported_vcpus (workspace_id, size, effective_from, until, vcpus)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                (
+                    workspace,
+                    since.size,
+                    since.effective_from,
+                    tx.now(),
+                    since.vcpus,
+                ),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Those of this installation.
+    fn own(tx: &Tx<'_>) -> Result<Self> {
         let mut known: BTreeMap<Size, Vec<(i64, i64)>> = BTreeMap::new();
         let mut statement = tx.prepare_cached(
             "SELECT size, effective_from, vcpus FROM size_vcpus ORDER BY size, effective_from",

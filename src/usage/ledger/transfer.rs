@@ -279,20 +279,6 @@ pub fn has_run(
     Ok(())
 }
 
-/// Keeps a price of the installation that events come from, as they show it, up to now.
-pub fn keep_price(
-    tx: &WriteTx<'_>,
-    workspace: WorkspaceId,
-    (size, from, rate): (Size, i64, i64),
-) -> Result<()> {
-    tx.run(
-        "INSERT OR REPLACE INTO imported_rates (workspace_id, size, effective_from, until, rate)
-         VALUES (?1, ?2, ?3, ?4, ?5)",
-        (workspace, size, from, tx.now(), rate),
-    )?;
-    Ok(())
-}
-
 /// Events that one turn looks at while an import is undone.
 const LOOK: i64 = 500;
 

@@ -3,21 +3,20 @@
 WITH
 -- The event that held for each computer when its row was last brought in line with its events: no
 -- clock is asked. For a computer that an outside agent reports about `due_at` is the first event that
--- has not been taken up; of a deleted one nothing is taken up any more.
+-- has not been taken up. A deleted one stays what it was at its deletion.
 held AS (
     SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
            row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end
     FROM compute_events e JOIN computers c ON c.id = e.computer_id
-    WHERE c.driver = 'simulated' OR c.due_at IS NULL OR e.at < c.due_at
+    WHERE CASE WHEN c.deleted_at IS NOT NULL THEN e.at <= c.deleted_at
+               ELSE c.driver = 'simulated' OR c.due_at IS NULL OR e.at < c.due_at END
 ),
 -- One line for each thing that is kept beside what it follows from: the present state of computers,
 -- and the counters of schema.sql's triggers.
 checked AS (
     SELECT 'computers and their last event' AS what, count(*) AS rows
     FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1
-    WHERE (h.status IS NOT c.status
-       OR c.deleted_at IS NULL
-          AND (h.size, h.workspace_id, h.project_id) IS NOT (c.size, c.workspace_id, c.project_id))
+    WHERE (h.status, h.size, h.workspace_id, h.project_id) IS NOT (c.status, c.size, c.workspace_id, c.project_id)
       -- What is on its way in is nobody's yet.
       AND c.workspace_id NOT IN (SELECT workspace_id FROM imports)
     UNION ALL

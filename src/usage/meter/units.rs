@@ -22,8 +22,10 @@ pub struct Amount {
 /// One micro-credit in the smallest unit that both a rate over a millisecond (5) and a correction
 /// (18) fit into without a fraction: 3,600,000 credit·ms = 1,000,000 micro-credits.
 pub const UNITS_PER_MICRO: i128 = 18;
+/// Micro-credits of a credit.
+pub const MICROS_PER_CREDIT: i128 = 1_000_000;
 /// One credit in that unit.
-pub const UNITS_PER_CREDIT: i128 = 1_000_000 * UNITS_PER_MICRO;
+pub const UNITS_PER_CREDIT: i128 = MICROS_PER_CREDIT * UNITS_PER_MICRO;
 /// A ten-thousandth of an hour, the last shown digit of `compute_hours`, in milliseconds.
 const MS_PER_HOUR_DIGIT: i128 = 360;
 
@@ -46,6 +48,16 @@ impl Amount {
     /// Ten-thousandths of an hour of a reading, half rounded up.
     fn hour_digits(&self) -> i64 {
         narrow((self.ms + MS_PER_HOUR_DIGIT / 2).div_euclid(MS_PER_HOUR_DIGIT))
+    }
+
+    /// As it adds up in the meter of an organization: to the micro-credit, so that its workspaces'
+    /// micro-credits add up, and whole credits and hours are rounded once, of the sum.
+    pub fn in_sum(&self) -> Amount {
+        Amount {
+            ms: self.ms,
+            credit_ms: 0,
+            micros: self.micro_credits().into(),
+        }
     }
 
     /// What the meter shows between this reading and a later one.

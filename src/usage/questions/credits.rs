@@ -1,5 +1,5 @@
-//! `/credits/*`: what an organization was granted and what it spent. Spending is read
-//! from the meters, in whole credits as each workspace's series shows them.
+//! `/credits/*`: what an organization was granted and what it spent. Spending is read from the meters,
+//! added up and rounded once, to whole credits of the organization.
 
 use axum::Json;
 use axum::extract::State;
@@ -17,6 +17,7 @@ use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::ledger::intervals::{self, credits_spent};
 use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::{Amount, MICROS_PER_CREDIT, apportion, narrow};
 
 /// Credits granted, spent and left, under the names that the clients look for.
 #[derive(Serialize, ToSchema)]
@@ -42,7 +43,7 @@ pub struct Transactions {
     meta: Option<PageMeta>,
 }
 
-/// What a workspace spent in a calendar month (UTC), a correction, or the credits that an organization began with.
+/// What a workspace spent in a calendar month (UTC), a correction, or credits that an operator gave or took.
 #[derive(Serialize, ToSchema, Clone)]
 pub struct Transaction {
     id: String,
@@ -50,9 +51,10 @@ pub struct Transaction {
     workspace_id: Option<WorkspaceId>,
     user_id: Option<String>,
     computer_id: Option<ComputerId>,
-    /// earn, spend, or adjustment: a correction, which counts as a spend does, at its own instant.
-    r#type: &'static str,
-    /// Whole credits; those of a spend are what the series of the workspace shows for the month.
+    /// earn, refund: credits given. spend, adjustment, deduct: credits used, a correction of usage (negative
+    /// where it gives back), credits taken away. The balance is the former less the latter.
+    r#type: String,
+    /// Whole credits, distributed so that all transactions add up to the balance.
     amount: i64,
     amount_credits: i64,
     description: String,
@@ -80,9 +82,6 @@ pub struct CreditsUsage {
     #[schema(value_type = Timestamp)]
     period_end: Exact,
 }
-
-/// Micro-credits of a credit.
-const MICROS: i64 = 1_000_000;
 
 struct Account {
     granted: i64,
@@ -131,11 +130,8 @@ pub async fn credits_usage(
 ) -> Result<Json<CreditsUsage>> {
     let usage = store.read(move |tx| {
         let start = month_start(tx.now());
-        let mut credits = 0;
-        for workspace in intervals::workspaces(tx, caller.tenant_id())? {
-            let read = readings(tx, workspace, &[start.0, tx.now().0])?;
-            credits += read[0].until(&read[1]).credits_used;
-        }
+        let read = intervals::organization(tx, caller.tenant_id(), &[start.0, tx.now().0])?;
+        let credits = read[0].until(&read[1]).credits_used;
         Ok(CreditsUsage {
             compute: credits,
             ai: 0,
@@ -176,48 +172,56 @@ pub async fn transactions(
 
 /// Every transaction of a tenant, newest first. Their sum is the balance.
 fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
-    let account = account(tx, tenant)?;
-    let mut rows = Vec::new();
-    for workspace in intervals::workspaces(tx, tenant)? {
-        let months = months(tx, workspace)?;
-        let cuts: Vec<i64> = months.iter().map(|month| month.0.min(tx.now().0)).collect();
-        let name: Option<String> = tx
-            .row(
-                "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
-                (workspace, tenant),
-                |row| row.get(0),
-            )
-            .optional()?;
-        let name = name.unwrap_or_default();
-        let mut corrected: i64 = 0;
-        for (n, (month, read)) in months
-            .windows(2)
-            .zip(readings(tx, workspace, &cuts)?.windows(2))
-            .enumerate()
-        {
-            let mut amount = read[0].until(&read[1]).credits_used;
-            // A correction is a transaction of its own, in whole credits by a running sum.
-            for correction in intervals::corrections(tx, tenant, workspace, cuts[n], cuts[n + 1])? {
-                let before = corrected.div_euclid(MICROS);
-                corrected += correction.micros;
-                let part = corrected.div_euclid(MICROS) - before;
-                amount -= part;
-                rows.push(Transaction {
-                    id: format!("{workspace}:{}", correction.seq),
-                    workspace_id: Some(workspace),
-                    r#type: "adjustment",
-                    amount: part,
-                    amount_credits: part,
-                    description: correction.reason,
-                    ..empty(tenant, Timestamp(correction.at))
-                });
+    let mut rows = given(tx, tenant)?;
+    let workspaces = intervals::workspaces(tx, tenant)?;
+    let months = months(tx, &workspaces)?;
+    let cuts: Vec<i64> = months.iter().map(|month| month.0.min(tx.now().0)).collect();
+    let mut meters = Vec::new();
+    for workspace in &workspaces {
+        let read = readings(tx, *workspace, &cuts)?;
+        meters.push(read.iter().map(Amount::in_sum).collect::<Vec<_>>());
+    }
+    let sum = |n: usize| meters.iter().fold(Amount::default(), |sum, m| sum + m[n]);
+    let mut corrected: i128 = 0;
+    for (n, month) in months.windows(2).enumerate() {
+        let label = &month[0].rfc3339()[..7];
+        let mut parts: Vec<i128> = meters
+            .iter()
+            .map(|m| m[n + 1].micros - m[n].micros)
+            .collect();
+        // A correction is a transaction of its own, in whole credits by a running sum.
+        let mut corrections = Vec::new();
+        for (workspace, part) in workspaces.iter().zip(&mut parts) {
+            for correction in intervals::corrections(tx, tenant, *workspace, cuts[n], cuts[n + 1])?
+            {
+                *part -= i128::from(correction.micros);
+                corrections.push((*workspace, correction));
             }
+        }
+        corrections.sort_by_key(|(_, c)| (c.at, c.seq));
+        let mut spent = sum(n).until(&sum(n + 1)).credits_used;
+        for (workspace, correction) in corrections {
+            let before = corrected.div_euclid(MICROS_PER_CREDIT);
+            corrected += i128::from(correction.micros);
+            let amount = narrow(corrected.div_euclid(MICROS_PER_CREDIT) - before);
+            spent -= amount;
+            rows.push(Transaction {
+                id: format!("{workspace}:{}", correction.seq),
+                workspace_id: Some(workspace),
+                r#type: "adjustment".into(),
+                amount,
+                amount_credits: amount,
+                description: correction.reason,
+                ..empty(tenant, Timestamp(correction.at))
+            });
+        }
+        for (workspace, amount) in workspaces.iter().zip(distributed(&parts, spent)) {
             if amount != 0 {
-                let label = &month[0].rfc3339()[..7];
+                let name = name(tx, tenant, *workspace)?;
                 rows.push(Transaction {
                     id: format!("{workspace}:{label}"),
-                    workspace_id: Some(workspace),
-                    r#type: "spend",
+                    workspace_id: Some(*workspace),
+                    r#type: "spend".into(),
                     amount,
                     amount_credits: amount,
                     description: format!("Compute of {name} in {label}"),
@@ -226,18 +230,64 @@ fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
             }
         }
     }
-    if account.granted != 0 {
+    rows.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+    Ok(rows)
+}
+
+/// What operators gave and took, and what the organization began with.
+fn given(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {
+    let account = account(tx, tenant)?;
+    let mut began = account.granted;
+    let mut rows = Vec::new();
+    let mut statement = tx.prepare_cached(
+        "SELECT seq, kind, credits, description, at FROM credit_entries WHERE tenant_id = ?1 ORDER BY seq",
+    )?;
+    let mut found = statement.query([tenant])?;
+    while let Some(row) = found.next()? {
+        let (kind, credits): (String, i64) = (row.get(1)?, row.get(2)?);
+        began -= credits;
+        rows.push(Transaction {
+            id: format!("{tenant}:{}", row.get::<_, i64>(0)?),
+            r#type: if kind == "grant" { "earn".into() } else { kind },
+            amount: credits.abs(),
+            amount_credits: credits.abs(),
+            description: row.get(3)?,
+            ..empty(tenant, row.get(4)?)
+        });
+    }
+    if began != 0 {
         rows.push(Transaction {
             id: format!("{tenant}:granted"),
-            r#type: "earn",
-            amount: account.granted,
-            amount_credits: account.granted,
+            r#type: "earn".into(),
+            amount: began,
+            amount_credits: began,
             description: "Credits granted".into(),
             ..empty(tenant, account.created_at)
         });
     }
-    rows.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
     Ok(rows)
+}
+
+fn name(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<String> {
+    let name: Option<String> = tx
+        .row(
+            "SELECT name FROM workspaces WHERE id = ?1 AND tenant_id = ?2",
+            (workspace, tenant),
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(name.unwrap_or_default())
+}
+
+/// `total` whole credits over parts in micro-credits. Corrections are rounded for themselves, so that the
+/// total may differ by one from what the parts round to: that goes to the largest.
+fn distributed(parts: &[i128], total: i64) -> Vec<i64> {
+    let mut shown = apportion(parts, MICROS_PER_CREDIT, total);
+    let off = total - shown.iter().sum::<i64>();
+    if let Some(largest) = shown.iter_mut().max() {
+        *largest += off;
+    }
+    shown
 }
 
 fn empty(tenant_id: TenantId, at: Timestamp) -> Transaction {
@@ -247,7 +297,7 @@ fn empty(tenant_id: TenantId, at: Timestamp) -> Transaction {
         workspace_id: None,
         user_id: None,
         computer_id: None,
-        r#type: "spend",
+        r#type: "spend".into(),
         amount: 0,
         amount_credits: 0,
         description: String::new(),
@@ -261,15 +311,19 @@ fn empty(tenant_id: TenantId, at: Timestamp) -> Transaction {
     }
 }
 
-/// Starts of the calendar months from a workspace's first hour to the month after now.
-fn months(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Vec<Timestamp>> {
-    let first: Option<Timestamp> = tx
-        .row(
-            "SELECT hour FROM meter_hours WHERE workspace_id = ?1 ORDER BY hour LIMIT 1",
-            [workspace],
-            |row| row.get(0),
-        )
-        .optional()?;
+/// Starts of the calendar months from the first hour of any of these workspaces to the month after now.
+fn months(tx: &Tx<'_>, workspaces: &[WorkspaceId]) -> Result<Vec<Timestamp>> {
+    let mut first: Option<Timestamp> = None;
+    for workspace in workspaces {
+        let hour: Option<Timestamp> = tx
+            .row(
+                "SELECT hour FROM meter_hours WHERE workspace_id = ?1 ORDER BY hour LIMIT 1",
+                [workspace],
+                |row| row.get(0),
+            )
+            .optional()?;
+        first = first.into_iter().chain(hour).min();
+    }
     let Some(first) = first.filter(|first| *first <= tx.now()) else {
         return Ok(Vec::new());
     };

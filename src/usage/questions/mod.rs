@@ -10,6 +10,7 @@ pub mod credits;
 pub mod csv;
 pub mod events;
 pub mod explain;
+pub mod low;
 pub mod metrics;
 pub mod organization;
 pub mod rollup;

@@ -1,5 +1,5 @@
 //! `GET /usage/series`: credits and compute hours of the whole organization over time, for the chart
-//! of the overview. Each bucket is the sum of what its workspaces show, deleted ones included.
+//! of the overview. Its meter is the sum of those of its workspaces, deleted ones included, rounded once.
 
 use std::cmp::Reverse;
 
@@ -20,7 +20,7 @@ use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
-use crate::usage::meter::units::{Hours, Shown};
+use crate::usage::meter::units::{Amount, Hours, Shown};
 
 /// Usage of an organization over time.
 #[derive(Serialize, ToSchema)]
@@ -77,15 +77,13 @@ pub async fn organization_series(
 fn read(tx: &Tx<'_>, tenant: TenantId, period: &PeriodQuery) -> Result<OrganizationSeries> {
     let window = Window::new(period, tx.now(), Fields::default())?;
     let cuts = window.cuts();
-    let mut shown = vec![Shown::default(); cuts.len().saturating_sub(1)];
+    let mut sums = vec![Amount::default(); cuts.len()];
     let mut each = Vec::new();
     for workspace in intervals::workspaces(tx, tenant)? {
         let readings = readings(tx, workspace, &cuts)?;
-        let mut own = Shown::default();
-        for (sum, pair) in shown.iter_mut().zip(readings.windows(2)) {
-            let used = pair[0].until(&pair[1]);
-            *sum += used;
-            own += used;
+        let own = shown(&readings);
+        for (sum, read) in sums.iter_mut().zip(&readings) {
+            *sum += read.in_sum();
         }
         if own.credits_micros > 0 {
             each.push((workspace, own));
@@ -94,8 +92,7 @@ fn read(tx: &Tx<'_>, tenant: TenantId, period: &PeriodQuery) -> Result<Organizat
     each.sort_by_key(|(workspace, own)| (Reverse(own.credits_micros), *workspace));
     each.truncate(TOP);
     let top_workspaces = each.into_iter().map(|(id, own)| top(tx, tenant, id, own));
-    let mut total = Shown::default();
-    shown.iter().for_each(|bucket| total += *bucket);
+    let total = shown(&sums);
     Ok(OrganizationSeries {
         window: window.name,
         granularity: window.granularity.as_str(),
@@ -109,11 +106,19 @@ fn read(tx: &Tx<'_>, tenant: TenantId, period: &PeriodQuery) -> Result<Organizat
         total_compute_ms: total.compute_ms,
         series: window
             .buckets()
-            .zip(shown)
-            .map(|(bucket, shown)| Bucket::new(bucket, shown))
+            .zip(sums.windows(2))
+            .map(|(bucket, read)| Bucket::new(bucket, read[0].until(&read[1])))
             .collect(),
         top_workspaces: top_workspaces.collect::<Result<_>>()?,
     })
+}
+
+/// What a meter shows between its first and its last reading.
+fn shown(readings: &[Amount]) -> Shown {
+    match (readings.first(), readings.last()) {
+        (Some(first), Some(last)) => first.until(last),
+        _ => Shown::default(),
+    }
 }
 
 fn top(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId, used: Shown) -> Result<TopWorkspace> {

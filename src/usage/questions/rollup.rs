@@ -23,7 +23,7 @@ use crate::usage::ledger::attribution::Attributions;
 use crate::usage::ledger::intervals;
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::meter::reading::readings;
-use crate::usage::meter::units::{Amount, Hours, narrow, share};
+use crate::usage::meter::units::{Amount, Hours, MICROS_PER_CREDIT, apportion, narrow, share};
 
 /// `GET /usage`
 #[derive(Deserialize, IntoParams, Default)]
@@ -69,7 +69,7 @@ pub struct Rollup {
     period_end: Exact,
     /// The rows add up to the organization's total.
     results: Vec<RollupRow>,
-    /// Whole credits of the organization.
+    /// Whole credits of all rows: the micro-credits of their workspaces, rounded once.
     total_credits: i64,
 }
 
@@ -95,7 +95,7 @@ pub struct RollupRow {
     compute_ms: i64,
     /// Not part of this server: 0.
     storage_gb_hours: f64,
-    /// Whole credits; one credit is one cent on the hosted platform.
+    /// Whole credits, distributed so that all rows add up to the total; one credit is one cent on the hosted platform.
     credit_cents: i64,
     /// The same in micro-credits.
     credits_micros: i64,
@@ -131,7 +131,7 @@ pub struct Summary {
     bandwidth_gb: f64,
     /// Not part of this server: 0.
     ai_tokens: i64,
-    /// Whole credits: the sum over all workspaces.
+    /// Whole credits of the organization, rounded once.
     total_credits: i64,
     /// The same in micro-credits.
     total_credits_micros: i64,
@@ -185,12 +185,9 @@ pub async fn summary(
         let to = (&query.period_end, "period_end");
         let (start, end) = period(&mut fields, from, to, month_start(tx.now()), tx.now());
         fields.finish()?;
-        let mut shown = crate::usage::meter::units::Shown::default();
-        for workspace in intervals::workspaces(tx, caller.tenant_id())? {
-            let cuts = [start, end].map(|at| at.min(tx.now()).0);
-            let read = readings(tx, workspace, &cuts)?;
-            shown += read[0].until(&read[1]);
-        }
+        let cuts = [start, end].map(|at| at.min(tx.now()).0);
+        let read = intervals::organization(tx, caller.tenant_id(), &cuts)?;
+        let shown = read[0].until(&read[1]);
         Ok(Summary {
             period_start: Exact(start),
             period_end: Exact(end),
@@ -225,18 +222,24 @@ pub async fn rollup(
             tenant: caller.tenant_id(),
             asked: &asked,
             rows: BTreeMap::new(),
+            read: Default::default(),
         };
         for workspace in intervals::workspaces(tx, caller.tenant_id())? {
             if only.is_none_or(|only| only == workspace) {
                 rows.add(workspace)?;
             }
         }
-        let total_credits = rows.rows.values().map(|part| part.credits).sum();
-        let mut results: Vec<RollupRow> = rows
-            .rows
-            .into_iter()
-            .map(|(key, part)| part.row(tx, caller.tenant_id(), asked.by, key))
-            .collect::<Result<_>>()?;
+        let micros: Vec<i128> = rows.rows.values().map(|part| part.micros.into()).collect();
+        let all = rows.read[0].until(&rows.read[1]).credits_used;
+        let shares = apportion(&micros, MICROS_PER_CREDIT, all);
+        let mut results = Vec::new();
+        let mut total_credits = 0;
+        for (((key, mine), part), credits) in rows.rows.into_iter().zip(shares) {
+            if mine {
+                total_credits += credits;
+                results.push(part.row(tx, caller.tenant_id(), asked.by, key, credits)?);
+            }
+        }
         results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
         Ok(Rollup {
             period_start: Exact(asked.start),
@@ -313,7 +316,6 @@ fn own_workspace(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Worksp
 struct Part {
     exact: Amount,
     vcpu_ms: i128,
-    credits: i64,
     micros: i64,
 }
 
@@ -324,6 +326,7 @@ impl Part {
         tenant: TenantId,
         by: RollupBy,
         key: Option<String>,
+        credits: i64,
     ) -> Result<RollupRow> {
         let mut row = RollupRow {
             external_user_id: None,
@@ -334,7 +337,7 @@ impl Part {
             computer_seconds: narrow(self.vcpu_ms / 1000),
             compute_ms: narrow(self.exact.ms),
             storage_gb_hours: 0.0,
-            credit_cents: self.credits,
+            credit_cents: credits,
             credits_micros: self.micros,
         };
         match by {
@@ -365,21 +368,23 @@ struct Rows<'a, 'tx> {
     catalog: &'a Catalog,
     tenant: TenantId,
     asked: &'a Asked<'a>,
-    rows: BTreeMap<Option<String>, Part>,
+    /// By key, and whether the row is asked for: others take part in the distribution only.
+    rows: BTreeMap<(Option<String>, bool), Part>,
+    /// The meters at the start and at the end, added up.
+    read: [Amount; 2],
 }
 
 impl Rows<'_, '_> {
-    /// Adds the usage of one workspace. Its whole credits, as its own series shows them, are
+    /// Adds the usage of one workspace. Its micro-credits, as its own series shows them, are
     /// distributed over the parts by the largest remainder, so every split has the same total.
     fn add(&mut self, workspace: WorkspaceId) -> Result<()> {
         let (tx, tenant, asked) = (self.tx, self.tenant, self.asked);
         let [start, end] = [asked.start, asked.end].map(|at| at.min(tx.now()).0);
-        // By key, and whether the row is asked for: others take part in the distribution only.
         let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
         let mut users: BTreeMap<ComputerId, Attributions> = BTreeMap::new();
         let mut projects: BTreeMap<ProjectId, Attributions> = BTreeMap::new();
         let by_project = asked.by == RollupBy::Project;
-        let vcpus = Vcpus::load(tx)?;
+        let vcpus = Vcpus::load(tx, workspace)?;
         intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
             let state = &interval.opened.state;
             let sql = "SELECT external_user_id FROM computers WHERE id = ?1 AND tenant_id = ?2";
@@ -434,14 +439,14 @@ impl Rows<'_, '_> {
         let read = readings(tx, workspace, &[start, end])?;
         let exact: Vec<Amount> = parts.values().map(|part| part.exact).collect();
         let shares = share(&exact, &read[0].until(&read[1]));
-        for (((key, mine), part), share) in parts.into_iter().zip(shares) {
-            if mine {
-                let row = self.rows.entry(key).or_default();
-                row.exact += part.exact;
-                row.vcpu_ms += part.vcpu_ms;
-                row.credits += share.credits_used;
-                row.micros += share.credits_micros;
-            }
+        for ((key, part), share) in parts.into_iter().zip(shares) {
+            let row = self.rows.entry(key).or_default();
+            row.exact += part.exact;
+            row.vcpu_ms += part.vcpu_ms;
+            row.micros += share.credits_micros;
+        }
+        for (sum, read) in self.read.iter_mut().zip(&read) {
+            *sum += read.in_sum();
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::http::{PageMeta, PageQuery, Param, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
-use crate::usage::ledger::event::Stored;
+use crate::usage::ledger::event::{Stored, last_until};
 use crate::usage::ledger::intervals::{self, Interval};
 use crate::usage::meter::units::Amount;
 
@@ -192,9 +192,13 @@ impl Run {
     }
 
     fn goes_on(&self, interval: &Interval) -> bool {
-        let (a, b) = (&self.opened.state, &interval.opened.state);
-        self.closed == Some(interval.start)
-            && (a.workspace, a.project, a.size) == (b.workspace, b.project, b.size)
+        self.closed == Some(interval.start) && self.same_as(&interval.opened)
+    }
+
+    /// In the same place, at the same size.
+    fn same_as(&self, other: &Stored) -> bool {
+        let (a, b) = (&self.opened.state, &other.state);
+        (a.workspace, a.project, a.size) == (b.workspace, b.project, b.size)
     }
 }
 
@@ -251,6 +255,15 @@ fn of_computer(
         }
         Ok(())
     })?;
+    // An event at this very instant ends it only if something is different from it on.
+    let now = tx.now().0;
+    if let Some(run) = runs.last_mut().filter(|run| run.closed == Some(now))
+        && let Some(held) = last_until(tx, computer, now)?
+        && held.state.status.billable()
+        && run.same_as(&held)
+    {
+        run.closed = None;
+    }
     let only = caller.only_workspace();
     found.extend(runs.into_iter().filter(|run| {
         run.closed.is_none_or(|end| end > since)

@@ -66,6 +66,8 @@ pub struct Ingested {
     /// Events that count from another instant than they are dated: the agent's clock is behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     moved: Vec<MovedUp>,
+    /// Events about computers that are deleted.
+    deleted: Vec<AboutDeleted>,
     /// Limits that are exceeded by what has happened; nothing was refused because of them.
     over_limit: Vec<OverLimit>,
 }
@@ -88,6 +90,17 @@ pub struct MovedUp {
     time: String,
     /// From when it counts: the creation of the computer, with milliseconds.
     at: String,
+}
+
+/// An event that was taken and is about a computer that is deleted.
+#[derive(Serialize, ToSchema)]
+pub struct AboutDeleted {
+    /// The event's.
+    id: String,
+    computer_id: ComputerId,
+    deleted_at: Timestamp,
+    /// false: it is dated at or after the deletion, so that it changes no number.
+    counts: bool,
 }
 
 /// A limit that is exceeded.
@@ -151,6 +164,15 @@ fn take(
             .and_then(|parsed| known.check(parsed, &mut batch, &mut reply.moved));
         match outcome {
             Ok(Checked::New(tenant, computer, fact)) => {
+                let subject = known.computers.get(&computer).and_then(Option::as_ref);
+                if let Some(deleted_at) = subject.and_then(|subject| subject.deleted_at) {
+                    reply.deleted.push(AboutDeleted {
+                        id: id.unwrap_or_default(),
+                        computer_id: computer,
+                        deleted_at,
+                        counts: fact.at < deleted_at.0,
+                    });
+                }
                 facts
                     .entry(computer)
                     .or_insert_with(|| (tenant, Vec::new()))
@@ -279,6 +301,7 @@ struct Subject {
     external: bool,
     user: Option<String>,
     created_at: i64,
+    deleted_at: Option<Timestamp>,
 }
 
 /// What was looked up for this batch.
@@ -367,7 +390,7 @@ impl Known<'_, '_> {
         let found = match self.computers.get(&id) {
             Some(found) => found.clone(),
             None => {
-                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at FROM computers c WHERE id = ?1
+                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at, deleted_at FROM computers c WHERE id = ?1
                         AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)", [id], |row| {
                         Ok(Subject {
                             tenant: row.get(0)?,
@@ -375,6 +398,7 @@ impl Known<'_, '_> {
                             external: row.get::<_, String>(2)? == "external",
                             user: row.get(3)?,
                             created_at: row.get(4)?,
+                            deleted_at: row.get(5)?,
                         })
                     })
                     .optional()?;

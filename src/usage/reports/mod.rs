@@ -1,5 +1,6 @@
-//! What comes in from outside: reports of agents, corrections.
+//! What comes in from outside: reports of agents, corrections, credits.
 
 pub mod adjust;
+pub mod grant;
 pub mod ingest;
 pub mod report;
