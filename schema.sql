@@ -248,8 +248,13 @@ CREATE TABLE preview_domains (
     checked_at  INTEGER,
     verified_at INTEGER,
     updated_at  INTEGER NOT NULL,
+    failing_since INTEGER,                           -- wrong records of a verified domain; NULL = none
+    checks      INTEGER NOT NULL DEFAULT 0,          -- checks in a row with the same result
+    next_check_at INTEGER,                           -- NULL = now
     PRIMARY KEY (scope, owner_id)
 ) STRICT;
+-- What is to be checked next.
+CREATE INDEX preview_domains_by_next_check ON preview_domains (next_check_at);
 -- A domain belongs to one tenant.
 CREATE INDEX preview_domains_by_name ON preview_domains (domain, tenant_id);
 -- The overview shows what is not in order.

@@ -29,8 +29,8 @@ use workspaced::testing::NewKey;
 use workspaced::testing::{Actor, router, tenants};
 use workspaced::testing::{Clock, DAY_MS, Timestamp};
 use workspaced::testing::{Config, ConfigFile};
+use workspaced::testing::{PeriodQuery, SeriesQuery, read_series};
 use workspaced::testing::{SCHEMA, Store};
-use workspaced::testing::{SeriesQuery, read_series};
 use workspaced::testing::{TenantId, WorkspaceId};
 
 /// Off every boundary, so that both edges of a window lie inside an hour that is full of events.
@@ -249,15 +249,17 @@ fn pages(conn: &Connection) -> i64 {
 fn series(bencher: Bencher<'_, '_>, case: Case, window: &'static str, granularity: &'static str) {
     let data = data(case);
     bencher.bench_local(|| {
-        let query = SeriesQuery {
-            window: Some(window.into()),
-            granularity: Some(granularity.into()),
-            ..SeriesQuery::default()
+        let period = PeriodQuery {
+            window: window.into(),
+            granularity: granularity.into(),
+            ..PeriodQuery::default()
         };
         let (tenant, workspace) = (data.tenant, data.workspace);
         black_box(
             data.store
-                .read_blocking(move |tx| read_series(tx, tenant, workspace, &query))
+                .read_blocking(move |tx| {
+                    read_series(tx, tenant, workspace, &period, &SeriesQuery::default())
+                })
                 .unwrap(),
         )
     });

@@ -14,8 +14,8 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{self, PageMeta, PageQuery, Params, instant};
-use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
+use crate::http::{self, AnyId, PageMeta, PageQuery, Param, Params, Within};
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json;
 use crate::store::{Tx, WriteTx};
 
@@ -191,20 +191,20 @@ const LOOK_SKIPPING: i64 = 200_000;
 #[serde(default)]
 pub struct ListQuery {
     /// Rows at most, 1 to 100
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub limit: Option<String>,
+    #[param(inline)]
+    pub limit: Param<Within<1, 100>>,
     /// Rows to skip; goes with `limit`
-    #[param(value_type = Option<i64>, minimum = 0)]
-    pub offset: Option<String>,
+    #[param(inline)]
+    pub offset: Param<Within<0, { i64::MAX }>>,
     /// Page number from 1; goes with `per_page`
-    #[param(value_type = Option<i64>, minimum = 1)]
-    pub page: Option<String>,
+    #[param(inline)]
+    pub page: Param<Within<1, { i64::MAX }>>,
     /// Rows per page, 1 to 100 (20 when only `page` is given)
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub per_page: Option<String>,
+    #[param(inline)]
+    pub per_page: Param<Within<1, 100>>,
     /// Another name of `per_page`
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub page_size: Option<String>,
+    #[param(inline)]
+    pub page_size: Param<Within<1, 100>>,
     /// `next_cursor` of the page before: older rows than those
     pub cursor: Option<String>,
     /// Another name of `cursor`
@@ -216,22 +216,24 @@ pub struct ListQuery {
     /// Another name of `type`
     pub action: Option<String>,
     /// Only what this API key did
-    #[param(value_type = Option<Uuid>)]
-    pub actor_id: Option<String>,
+    #[param(inline)]
+    pub actor_id: Param<ApiKeyId>,
     /// Only this kind of resource: workspace, project, computer, api_key, organization, ...
     pub resource_type: Option<String>,
     /// Another name of `resource_type`
     pub resource: Option<String>,
     /// Only this resource
-    #[param(value_type = Option<Uuid>)]
-    pub resource_id: Option<String>,
+    #[param(inline)]
+    pub resource_id: Param<AnyId>,
     /// Only what happened in this workspace
-    #[param(value_type = Option<Uuid>)]
-    pub workspace_id: Option<String>,
+    #[param(inline)]
+    pub workspace_id: Param<WorkspaceId>,
     /// Only from here on, inclusive; RFC 3339
-    pub since: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub since: Param<Timestamp>,
     /// Only up to here, exclusive; RFC 3339
-    pub until: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub until: Param<Timestamp>,
 }
 
 /// A page of the audit log, newest first.
@@ -327,10 +329,10 @@ struct Filter {
     skip: Option<http::Page>,
     below: i64,
     kind: Option<String>,
-    actor: Option<Uuid>,
+    actor: Option<ApiKeyId>,
     resource_type: Option<String>,
-    resource: Option<Uuid>,
-    workspace: Option<Uuid>,
+    resource: Option<AnyId>,
+    workspace: Option<WorkspaceId>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
 }
@@ -338,9 +340,8 @@ struct Filter {
 impl ListQuery {
     fn check(self) -> Result<Filter> {
         let mut fields = Fields::default();
-        let skips = [&self.offset, &self.page, &self.per_page, &self.page_size]
-            .iter()
-            .any(|given| given.is_some());
+        let sizes = [&self.per_page, &self.page_size].map(Param::is_given);
+        let skips = self.offset.is_given() || self.page.is_given() || sizes.contains(&true);
         let query = PageQuery {
             page: self.page,
             page_size: self.page_size,
@@ -378,21 +379,11 @@ impl ListQuery {
                 "must be a type such as computer.stopped or computer.*",
             );
         }
-        let mut id = |name: &'static str, text: Option<String>| {
-            let text = text?;
-            let id = parse_uuid(&text);
-            if id.is_none() {
-                fields.push(name, "is not a valid UUID");
-            }
-            id
-        };
-        let actor = id("actor_id", self.actor_id);
-        let resource = id("resource_id", self.resource_id);
-        let workspace = id("workspace_id", self.workspace_id);
-        let (since, until) = (
-            instant(&mut fields, "since", self.since.as_deref()),
-            instant(&mut fields, "until", self.until.as_deref()),
-        );
+        let actor = self.actor_id.read(&mut fields, "actor_id");
+        let resource = self.resource_id.read(&mut fields, "resource_id");
+        let workspace = self.workspace_id.read(&mut fields, "workspace_id");
+        let since = self.since.read(&mut fields, "since");
+        let until = self.until.read(&mut fields, "until");
         fields.finish()?;
         Ok(Filter {
             limit,
@@ -427,8 +418,8 @@ pub async fn list(
 
 fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     let workspace = match (caller.only_workspace(), filter.workspace) {
-        (Some(only), Some(asked)) if only.0 != asked => return Err(Error::forbidden()),
-        (only, asked) => only.or(asked.map(WorkspaceId)),
+        (Some(only), Some(asked)) if only != asked => return Err(Error::forbidden()),
+        (only, asked) => only.or(asked),
     };
     // The newest rows below the cursor, by the index of the workspace or of the organization.
     let place = if workspace.is_some() {
@@ -443,7 +434,6 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     let newest = format!(
         "WITH newest AS (SELECT * FROM audit_log WHERE {place} AND seq < :below ORDER BY seq DESC LIMIT :look)"
     );
-    let blob = |id: Option<Uuid>| id.map(Uuid::into_bytes);
     let look = if filter.skip.is_some() {
         LOOK_SKIPPING
     } else {
@@ -451,8 +441,8 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
     };
     let (tenant, actor, resource) = (
         caller.tenant_id(),
-        blob(filter.actor),
-        blob(filter.resource),
+        filter.actor,
+        filter.resource.as_ref().map(|id| id.0.into_bytes()),
     );
     let offset = filter.skip.map_or(0, |page| page.offset);
     let all = named_params! {

@@ -83,6 +83,7 @@ pub mod testing {
     pub use crate::usage::ledger::repair::{by_computer, misdated};
     pub use crate::usage::ledger::verify::{rebuild, verify};
     pub use crate::usage::questions::series::{SeriesQuery, read_series};
+    pub use crate::usage::questions::window::PeriodQuery;
     pub use crate::workspaces::search;
 
     pub mod api_keys {

@@ -342,6 +342,7 @@ const STATUS_ICON = {
   failing: "warn",
   configured: "check",
   ok: "check",
+  degraded: "warn",
   failed: "warn",
   wrong: "warn",
   missing: "cross",

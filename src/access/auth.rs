@@ -59,7 +59,7 @@ impl Auth {
             && let Some(token) = session::cookie(headers)
         {
             session::check_origin(method, headers)?;
-            let key = session::identify(store, token).await?;
+            let key = session::identify(store, &token).await?;
             return self.admit(Arc::new(key), headers, now);
         }
         let token = bearer(headers)?;

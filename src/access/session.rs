@@ -9,9 +9,10 @@
 //!   preflight that is never granted, and a change must carry an `Origin` equal to its `Host`.
 //! * Wrong keys cost an address a growing delay, a minute at most; the right key passes all the same.
 
-use axum::http::header::{COOKIE, HOST, ORIGIN, SET_COOKIE};
+use axum::http::header::{HOST, ORIGIN, SET_COOKIE};
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
+use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use data_encoding::HEXLOWER;
 use rusqlite::OptionalExtension;
 use sha2::{Digest, Sha256};
@@ -42,18 +43,13 @@ const PER_KEY: i64 = 50;
 // The cookie of a request
 
 /// The session token that a request carries, if any.
-pub fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let find = |name: &str| {
-        headers
-            .get_all(COOKIE)
-            .into_iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(';'))
-            .filter_map(|pair| pair.trim().split_once('='))
-            .find(|(key, value)| *key == name && !value.is_empty())
-            .map(|(_, value)| value)
-    };
-    find(COOKIE_NAME_TLS).or_else(|| find(COOKIE_NAME))
+pub fn cookie(headers: &HeaderMap) -> Option<String> {
+    let jar = CookieJar::from_headers(headers);
+    [COOKIE_NAME_TLS, COOKIE_NAME]
+        .into_iter()
+        .filter_map(|name| jar.get(name))
+        .map(|cookie| cookie.value().to_owned())
+        .find(|token| !token.is_empty())
 }
 
 /// What a request that is known by its cookie must bring along so that no other site can have sent it.
@@ -188,15 +184,16 @@ pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(Stri
     Ok((token, end))
 }
 
+/// Adds the cookie that no script reads and no other site sends; an age of 0 ends it.
 pub fn set_cookie(response: &mut Response, secure: bool, token: &str, max_age: i64) -> Result<()> {
-    let (name, attribute) = if secure {
-        (COOKIE_NAME_TLS, "; Secure")
-    } else {
-        (COOKIE_NAME, "")
-    };
-    let text =
-        format!("{name}={token}; Path=/; HttpOnly; SameSite=Strict; Max-Age={max_age}{attribute}");
-    let value = HeaderValue::from_str(&text).map_err(Error::internal)?;
+    let name = if secure { COOKIE_NAME_TLS } else { COOKIE_NAME };
+    let cookie = Cookie::build((name, token))
+        .path("/")
+        .http_only(true)
+        .same_site(SameSite::Strict)
+        .secure(secure)
+        .max_age(time::Duration::seconds(max_age));
+    let value = HeaderValue::from_str(&cookie.to_string()).map_err(Error::internal)?;
     response.headers_mut().append(SET_COOKIE, value);
     Ok(())
 }
@@ -216,7 +213,7 @@ mod tests {
 
     #[test]
     fn cookies_are_found_among_others() {
-        let token = |list: &[(&'static str, &str)]| cookie(&headers(list)).map(str::to_owned);
+        let token = |list: &[(&'static str, &str)]| cookie(&headers(list));
         assert_eq!(token(&[]), None);
         assert_eq!(
             token(&[("cookie", "a=b; workspaced_session=t; c=d")]).as_deref(),

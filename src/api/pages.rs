@@ -26,6 +26,7 @@ use sha2::{Digest, Sha256};
 
 use crate::api::app::App;
 use crate::api::{health, openapi, sign_in};
+use crate::domains;
 use crate::error::Error;
 
 #[derive(RustEmbed)]
@@ -46,6 +47,7 @@ pub fn router() -> Router<App> {
     Router::new()
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
+        .route("/domains/ask", get(domains::handlers::ask))
         .route("/openapi.json", get(|headers: HeaderMap| async move { OPENAPI.reply(&headers) }))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
         .route(

@@ -18,7 +18,7 @@ use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::types::Series;
 use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
-    verification,
+    verification, window,
 };
 use crate::usage::reports::{adjust, ingest};
 use crate::{
@@ -276,7 +276,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
-        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
+        get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
@@ -322,7 +322,7 @@ pub fn table() -> Vec<Route> {
 
         // --- usage and credits of the organization ---
         get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>().tools(&["usage.get"]).heavy(Yes),
-        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<organization::OrganizationQuery>().ok::<organization::OrganizationSeries>().heavy(Yes),
+        get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<window::PeriodQuery>().ok::<organization::OrganizationSeries>().heavy(Yes),
         get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>().tools(&["usage.summary"]).heavy(Yes),
         get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>().tools(&["usage.sessions"]).heavy(Yes),
         get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>().tools(&["credits.balance"]).heavy(Yes),

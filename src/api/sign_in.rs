@@ -84,7 +84,7 @@ impl Who {
 
 /// `GET /admin/session`
 pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
-    let token = cookie(&headers).map(token_hash);
+    let token = cookie(&headers).map(|token| token_hash(&token));
     let found = match token {
         Some(hash) => app.store.read(move |tx| find(tx, &hash)).await?,
         None => None,
@@ -146,7 +146,7 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
 pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Response> {
     let (parts, _) = request.into_parts();
     check_origin(&parts.method, &parts.headers)?;
-    if let Some(hash) = cookie(&parts.headers).map(token_hash) {
+    if let Some(hash) = cookie(&parts.headers).map(|token| token_hash(&token)) {
         let sql = "DELETE FROM sessions WHERE token_hash = ?1";
         app.store.write(move |tx| Ok(tx.run(sql, [hash])?)).await?;
         app.streams.recheck();

@@ -269,7 +269,7 @@ fn dns(report: &mut Report, args: &DoctorArgs) {
     let asked = match runtime {
         Ok(runtime) => runtime.block_on(async {
             let dns = Dns::new(args.dns_resolver);
-            dns.check(&args.proxy_host, &args.proxy_host, Uuid::nil())
+            dns.check(&args.proxy_host, &args.proxy_host, None, Uuid::nil())
                 .await
         }),
         Err(e) => {

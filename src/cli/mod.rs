@@ -44,7 +44,7 @@ use crate::rules::hosted::BASE;
 use crate::store::{self, OpenError, OpenErrorKind, StoreError};
 use crate::tenants::first_start;
 use crate::usage::ledger::verify;
-use crate::{backups, dev, http};
+use crate::{backups, dev, domains, http};
 
 /// The version, and the edition of the time zones that usage is counted in.
 fn version() -> &'static str {
@@ -368,6 +368,13 @@ async fn serve_until_signal(
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
+    // Under a clock that is driven, a day of checks would be a minute.
+    if !app.config.virtual_clock {
+        tokio::spawn(domains::handlers::watch(
+            app.domains.clone(),
+            stopped.clone(),
+        ));
+    }
     let (kept, config) = (app.store.clone(), app.config.clone());
     let (router, pages, admin) = match admin {
         None => (edge::router(app.clone()), address, None),

@@ -12,8 +12,8 @@ use crate::access::caller::Caller;
 use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::{List, Page, PageQuery, Params, PathId, Room, id_param};
-use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::http::{List, Page, PageQuery, Params, PathId, Room};
+use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::Tx;
 use crate::{projects, workspaces};
 
@@ -39,7 +39,7 @@ pub async fn list(
 ) -> Result<Response> {
     let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
     room.list(&store, caller.tenant_id(), page, move |tx, page| {
-        let workspace = id_param("workspace_id", filter.workspace_id.as_deref())?;
+        let workspace = filter.workspace_id.get("workspace_id")?;
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;
         }
@@ -67,7 +67,7 @@ pub async fn list_in_workspace(
 ) -> Result<Response> {
     let asked = move || {
         let (page, filter) = (page.get()?.page()?, filter.get()?);
-        let other: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
+        let other = filter.workspace_id.get("workspace_id")?;
         if other.is_some_and(|other| other != id) {
             return Err(Error::field(
                 "workspace_id",
@@ -101,7 +101,7 @@ fn list_where(
     page: Page,
 ) -> Result<List<Computer>> {
     let tenant = caller.tenant_id();
-    let project: Option<ProjectId> = id_param("project_id", filter.project_id.as_deref())?;
+    let project = filter.project_id.get("project_id")?;
     if let Some(id) = project {
         projects::reach(tx, caller, id)?;
     }

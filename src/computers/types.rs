@@ -5,6 +5,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::http::Param;
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::size::Size;
@@ -119,11 +120,11 @@ pub struct Moved {
 #[serde(default)]
 pub struct Filter {
     /// Only computers of this workspace
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub workspace_id: Option<String>,
+    #[param(inline)]
+    pub workspace_id: Param<WorkspaceId>,
     /// Only computers of this project
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub project_id: Option<String>,
+    #[param(inline)]
+    pub project_id: Param<ProjectId>,
     /// Only computers with this status
     #[param(value_type = Option<Status>)]
     pub status: Option<String>,

@@ -1,12 +1,14 @@
 //! Setting, clearing and verifying the domain of a level, and the endpoints that do so.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
-use axum::response::Response;
-use rusqlite::named_params;
+use axum::response::{IntoResponse, Response};
+use rusqlite::{OptionalExtension, named_params};
 use serde::Deserialize;
+use tokio::sync::watch;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -15,11 +17,11 @@ use super::rows::forget;
 use super::status::{self, Own, Source, State as Known};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
-use crate::clock::Timestamp;
+use crate::clock::{HOUR_MS, Timestamp};
 use crate::db::Store;
 use crate::domains::{DomainStatus, Scope};
 use crate::error::{Error, Result, TAKEN};
-use crate::http::{Mutation, NoBody, PathId, Reply};
+use crate::http::{Mutation, NoBody, Params, PathId, Reply};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::rules::config::Config;
 use crate::rules::host::{self, normalize_host};
@@ -35,7 +37,7 @@ pub struct Domains {
 }
 
 /// `PUT` of a preview domain.
-#[derive(Deserialize, ToSchema, Default)]
+#[derive(Deserialize, ToSchema, Default, Clone)]
 #[serde(default)]
 #[schema(as = SetDomain)]
 pub struct Set {
@@ -134,10 +136,31 @@ impl Owner {
         ))
     }
 
+    /// The one behind a row of the store.
+    fn of_row(tx: &Tx<'_>, scope: Scope, id: Uuid, tenant: TenantId) -> Result<Owner> {
+        let workspace = match scope {
+            Scope::Organization => None,
+            Scope::Workspace => Some(WorkspaceId(id)),
+            Scope::Project => tx
+                .row(
+                    "SELECT workspace_id FROM projects WHERE id = ?1 AND tenant_id = ?2",
+                    (id.as_bytes(), tenant),
+                    |row| row.get(0),
+                )
+                .optional()?,
+        };
+        Ok(Owner {
+            scope,
+            id,
+            tenant,
+            workspace,
+        })
+    }
+
     fn audit(
         &self,
         tx: &WriteTx<'_>,
-        caller: &Caller,
+        actor: Actor<'_>,
         what: &str,
         before: &DomainStatus,
         after: &DomainStatus,
@@ -145,7 +168,7 @@ impl Owner {
         audit::record(
             tx,
             &Entry {
-                actor: Actor::Key(caller),
+                actor,
                 tenant_id: self.tenant,
                 workspace_id: self.workspace,
                 kind: &format!("{}.preview_domain_{what}", self.scope.as_str()),
@@ -157,22 +180,60 @@ impl Owner {
     }
 }
 
-/// The domain of another organization that stands in the way of `domain`: the same one; or one
-/// above it that is proven to be theirs, since their wildcard records would prove this one too.
-/// An unproven one above does not count, or else a claim of `co.uk` would shut out a country.
-fn claimed_by_other(tx: &Tx<'_>, tenant: TenantId, domain: &str) -> Result<Option<String>> {
+/// For so long an organization that has typed a domain keeps others from doing so without proving it.
+const CLAIM_MS: i64 = 72 * HOUR_MS;
+
+/// The domain of another organization that stands in the way of `domain`: the same one, verified or claimed
+/// not long ago; or one above it that is proven to be theirs, since their wildcard records would prove this
+/// one too. An unproven one above does not count, or else a claim of `co.uk` would shut out a country.
+fn claimed_by_other(tx: &Tx<'_>, tenant: TenantId, domain: &str) -> Result<Option<Claim>> {
     let mut statement = tx.prepare_cached(
-        "SELECT EXISTS (SELECT 1 FROM preview_domains
-             WHERE domain = ?1 AND tenant_id <> ?2 AND (?3 OR dns_status = 'verified'))",
+        "SELECT max(dns_status = 'verified') FROM preview_domains
+         WHERE domain = ?1 AND tenant_id <> ?2 AND (dns_status = 'verified' OR ?3 AND updated_at > ?4 AND updated_at <= ?5)",
     )?;
+    // One that lies far ahead was made while the clock was wrong, and does not hold until that time comes.
+    let (since, until) = (tx.now().plus_ms(-CLAIM_MS), tx.now().plus_ms(CLAIM_MS));
     for (name, same) in
         std::iter::once((domain, true)).chain(host::parents(domain).map(|parent| (parent, false)))
     {
-        if statement.query_row((name, tenant, same), |row| row.get(0))? {
-            return Ok(Some(name.to_owned()));
+        let verified: Option<bool> =
+            statement.query_row((name, tenant, same, since, until), |row| row.get(0))?;
+        if let Some(verified) = verified {
+            return Ok(Some(Claim {
+                name: name.to_owned(),
+                yields: same && !verified,
+            }));
         }
     }
     Ok(None)
+}
+
+/// What another organization says is theirs.
+struct Claim {
+    name: String,
+    /// It is not verified, and is given up to who proves that the domain is theirs.
+    yields: bool,
+}
+
+/// Takes a domain from other organizations that have claimed and not proven it.
+fn take_over(tx: &WriteTx<'_>, config: &Config, tenant: TenantId, domain: &str) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "SELECT scope, owner_id, tenant_id FROM preview_domains
+         WHERE domain = ?1 AND tenant_id <> ?2 AND dns_status <> 'verified'",
+    )?;
+    let others: Vec<(Scope, [u8; 16], TenantId)> = statement
+        .query_map((domain, tenant), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?
+        .collect::<Result<_, _>>()?;
+    for (scope, id, other) in others {
+        let owner = Owner::of_row(tx, scope, Uuid::from_bytes(id), other)?;
+        let before = owner.status(tx, config)?;
+        forget(tx, owner.scope, owner.id)?;
+        let after = owner.status(tx, config)?;
+        owner.audit(tx, Actor::System, "cleared", &before, &after)?;
+    }
+    Ok(())
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -212,31 +273,46 @@ fn set(
     caller: &Caller,
     owner: &Owner,
     domain: &str,
+    proven: bool,
 ) -> Result<DomainStatus> {
     let before = owner.status(tx, config)?;
     if before.preview_domain.as_deref() == Some(domain) {
         return Ok(before); // What was verified stays so.
     }
     match claimed_by_other(tx, owner.tenant, domain)? {
-        Some(name) if name == domain => return Err(Error::field("preview_domain", TAKEN)),
-        Some(name) => {
-            let text = format!("{TAKEN}: {name} above it is another organization's");
+        Some(claim) if claim.yields && proven => {}
+        Some(claim) if claim.yields => {
+            let text = format!(
+                "{TAKEN} by somebody who has not proven that it is theirs; if it is yours, add the TXT record {} with \
+                 the value {} and send this again",
+                DnsRecord::challenge(domain),
+                status::proof(owner.tenant, domain)
+            );
+            return Err(Error::field("preview_domain", text));
+        }
+        Some(claim) if claim.name == domain => {
+            return Err(Error::field("preview_domain", TAKEN));
+        }
+        Some(claim) => {
+            let text = format!("{TAKEN}: {} above it is another organization's", claim.name);
             return Err(Error::field("preview_domain", text));
         }
         None => {}
     }
+    take_over(tx, config, owner.tenant, domain)?;
     tx.run(
         "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (:scope, :owner, :tenant, :domain, 'pending', :now)
          ON CONFLICT (scope, owner_id) DO UPDATE SET domain = :domain, dns_status = 'pending', records = '[]',
-             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now",
+             last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now, failing_since = NULL,
+             checks = 0, next_check_at = NULL",
         named_params! {
             ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant, ":domain": domain,
             ":now": tx.now(),
         },
     )?;
     let after = owner.status(tx, config)?;
-    owner.audit(tx, caller, "updated", &before, &after)?;
+    owner.audit(tx, Actor::Key(caller), "updated", &before, &after)?;
     Ok(after)
 }
 
@@ -252,7 +328,7 @@ fn clear(
     }
     forget(tx, owner.scope, owner.id)?;
     let after = owner.status(tx, config)?;
-    owner.audit(tx, caller, "cleared", &before, &after)?;
+    owner.audit(tx, Actor::Key(caller), "cleared", &before, &after)?;
     Ok(after)
 }
 
@@ -275,13 +351,13 @@ pub fn set_as_found(
     };
     let domain = wanted(config, input)?;
     let owner = Level::Workspace(id).find(tx, caller)?;
-    set(tx, config, caller, &owner, &domain)?;
+    set(tx, config, caller, &owner, &domain, false)?;
     let checked = Checked {
         records: DnsRecord::as_found(&domain, &config.proxy_host, found),
         domain,
         updated_at: tx.now(),
     };
-    conclude(tx, config, caller, &owner, Some(checked)).map(drop)
+    conclude(tx, config, Some(caller), &owner, Some(checked)).map(drop)
 }
 
 /// Sets a domain that came with a workspace from another installation. Whether it is proven is for this
@@ -325,14 +401,32 @@ pub fn import(
 struct Checked {
     domain: String,
     updated_at: Timestamp,
-    records: [DnsRecord; 2],
+    records: Vec<DnsRecord>,
 }
 
-/// Stores what a check found, unless the domain has changed meanwhile.
+/// How long wrong records of a verified domain are borne with, where nobody asked.
+const DEGRADED_MS: i64 = 72 * HOUR_MS;
+
+/// Until the next check by itself: soon where something is being set up or mended, then ever more rarely.
+fn until_next(state: Known, degraded: bool, checks: i64) -> i64 {
+    const MINUTE_MS: i64 = HOUR_MS / 60;
+    let steps: &[i64] = match state {
+        Known::Verified if !degraded => return 6 * HOUR_MS,
+        _ => &[1, 5, 15, 60],
+    };
+    let step = usize::try_from(checks).unwrap_or(usize::MAX);
+    steps.get(step).map_or(
+        if degraded { 2 * HOUR_MS } else { 24 * HOUR_MS },
+        |minutes| minutes * MINUTE_MS,
+    )
+}
+
+/// Stores what a check found, unless the domain has changed meanwhile. Without a caller it is the server that
+/// looked, by itself.
 fn conclude(
     tx: &WriteTx<'_>,
     config: &Config,
-    caller: &Caller,
+    caller: Option<&Caller>,
     owner: &Owner,
     checked: Option<Checked>,
 ) -> Result<DomainStatus> {
@@ -344,17 +438,40 @@ fn conclude(
         return Ok(before);
     }
     let mut verdict = status::verdict(&checked.records, own.verified_at.is_some());
-    if verdict == Ok(Known::Verified)
-        && own.state != Known::Verified
-        && let Some(name) = claimed_by_other(tx, owner.tenant, &own.domain)?
-    {
-        verdict = Err(format!(
-            "{name} is another organization's, so its records prove nothing about {}",
-            own.domain
-        ));
+    if verdict == Ok(Known::Verified) && own.state != Known::Verified {
+        match claimed_by_other(tx, owner.tenant, &own.domain)? {
+            Some(claim) if !claim.yields => {
+                verdict = Err(format!(
+                    "{} is another organization's, so its records prove nothing about {}",
+                    claim.name, own.domain
+                ));
+            }
+            _ => take_over(tx, config, owner.tenant, &own.domain)?,
+        }
     }
     // No answer: the state stays what it was.
-    let state = *verdict.as_ref().unwrap_or(&own.state);
+    let mut state = *verdict.as_ref().unwrap_or(&own.state);
+    let mut failing_since = match verdict {
+        Ok(Known::Verified) => None,
+        _ => own.failing_since,
+    };
+    if caller.is_none() && own.state == Known::Verified && state != Known::Verified {
+        let since = failing_since.unwrap_or(tx.now()).min(tx.now());
+        if tx.now().0 - since.0 < DEGRADED_MS {
+            (state, failing_since) = (Known::Verified, Some(since));
+        }
+    }
+    failing_since = failing_since.filter(|_| state == Known::Verified);
+    let degraded = failing_since.is_some();
+    let changed = state != own.state || degraded != own.failing_since.is_some();
+    let checks = if changed {
+        0
+    } else {
+        own.checks.saturating_add(1)
+    };
+    let wait = until_next(state, degraded, checks);
+    // Not all at once, should many have been set together.
+    let spread = i64::from(tx.new_id::<Uuid>().as_bytes()[15]) * wait / 2560;
     // Kept when it is lost again, so that a domain that once worked is told from a new one.
     let verified_at = match (own.state, state) {
         (Known::Pending | Known::Failed, Known::Verified) => Some(tx.now()),
@@ -362,18 +479,141 @@ fn conclude(
     };
     tx.run(
         "UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
-             verified_at = :verified_at
+             verified_at = :verified_at, failing_since = :failing, checks = :checks, next_check_at = :next
          WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant",
         named_params! {
             ":state": state, ":records": json::text(&checked.records)?, ":error": verdict.err(), ":now": tx.now(),
-            ":verified_at": verified_at, ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant,
+            ":verified_at": verified_at, ":failing": failing_since, ":checks": checks,
+            ":next": tx.now().plus_ms(wait + spread), ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant,
         },
     )?;
     let after = owner.status(tx, config)?;
-    if state != own.state {
-        owner.audit(tx, caller, "checked", &before, &after)?;
+    if changed {
+        let actor = caller.map_or(Actor::System, Actor::Key);
+        owner.audit(tx, actor, "checked", &before, &after)?;
     }
     Ok(after)
+}
+
+// ---------------------------------------------------------------------------------------------
+// Checks by itself
+
+/// Domains of one round.
+const ROUND: i64 = 20;
+/// Longer than any wait for the next check, with its spread.
+const LONGEST_WAIT_MS: i64 = 48 * HOUR_MS;
+/// How often it is looked for domains to check.
+const LOOK: Duration = Duration::from_secs(20);
+
+impl Domains {
+    /// Asks the DNS, with no transaction open.
+    async fn look(&self, own: Own) -> Result<Checked> {
+        let random: Uuid = self.store.write(|tx| Ok(tx.new_id())).await?;
+        let target = &self.config.proxy_host;
+        let records = self
+            .dns
+            .check(&own.domain, target, own.proof(), random)
+            .await?;
+        Ok(Checked {
+            domain: own.domain,
+            updated_at: own.updated_at,
+            records,
+        })
+    }
+
+    /// Checks the domains whose turn it is. Returns how many those were.
+    ///
+    /// # Errors
+    /// When the store fails, or too many checks wait.
+    pub async fn check_due(&self) -> Result<usize> {
+        let due = self.store.read(|tx| {
+            let mut statement = tx.prepare_cached(
+                "SELECT scope, owner_id, tenant_id FROM preview_domains
+                 WHERE next_check_at IS NULL OR next_check_at <= ?1 OR next_check_at > ?3 ORDER BY next_check_at LIMIT ?2",
+            )?;
+            // Nothing waits for so long: what lies further ahead was written while the clock was wrong.
+            let beyond = tx.now().plus_ms(LONGEST_WAIT_MS);
+            let rows = statement.query_map((tx.now(), ROUND, beyond), |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+            let rows: Vec<(Scope, [u8; 16], TenantId)> = rows.collect::<Result<_, _>>()?;
+            let mut owners = Vec::new();
+            for (scope, id, tenant) in rows {
+                let owner = Owner::of_row(tx, scope, Uuid::from_bytes(id), tenant)?;
+                if let Some(own) = owner.own(tx)? {
+                    owners.push((owner, own));
+                }
+            }
+            Ok(owners)
+        });
+        let due = due.await?;
+        let count = due.len();
+        for (owner, own) in due {
+            let checked = self.look(own).await?;
+            let config = self.config.clone();
+            self.store
+                .write(move |tx| conclude(tx, &config, None, &owner, Some(checked)).map(drop))
+                .await?;
+        }
+        Ok(count)
+    }
+}
+
+/// Checks domains by itself until `stop` changes.
+pub async fn watch(domains: Domains, mut stop: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            _ = stop.changed() => return,
+        }
+        if let Err(e) = domains.check_due().await {
+            tracing::warn!(error = e.message(), "preview domains were not checked");
+        }
+    }
+}
+
+// ---------------------------------------------------------------------------------------------
+// Asked by a proxy
+
+/// `GET /domains/ask`
+#[derive(Deserialize, Default)]
+#[serde(default)]
+pub struct Asked {
+    domain: Option<String>,
+}
+
+/// `GET /domains/ask?domain=`: 200 when a certificate for this host name may be asked for, else 404. Without a
+/// key, since a proxy asks; it says no more than a look at the DNS does.
+pub async fn ask(State(domains): State<Domains>, asked: Params<Asked>) -> Result<Response> {
+    let asked = asked.get()?.domain.unwrap_or_default();
+    let host = normalize_host(&asked).map_err(|e| Error::field("domain", e))?;
+    let base = domains.config.base_domain.clone();
+    let known = domains.store.read(move |tx| {
+        let mut verified = tx.prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM preview_domains WHERE domain = ?1 AND dns_status = 'verified')",
+        )?;
+        for name in std::iter::once(host.as_str()).chain(host::parents(&host)) {
+            if verified.query_row([name], |row| row.get(0))? {
+                return Ok(true);
+            }
+        }
+        // Under the domain of this server: a computer that there is, or a port of one.
+        let Some(label) = host.strip_suffix(&base).and_then(|rest| rest.strip_suffix('.')) else {
+            return Ok(host == base);
+        };
+        let slug = label.strip_suffix(".sandbox").unwrap_or(label);
+        let slug = slug
+            .split_once('-')
+            .filter(|(port, _)| port.parse::<u16>().is_ok() && label.len() != slug.len())
+            .map_or(slug, |(_, slug)| slug);
+        let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE slug = ?1 AND deleted_at IS NULL)";
+        Ok(tx.row(sql, [slug], |row| row.get(0))?)
+    });
+    if known.await? {
+        Ok("a certificate may be asked for\n".into_response())
+    } else {
+        Err(Error::not_found("domain"))
+    }
 }
 
 // ---------------------------------------------------------------------------------------------
@@ -389,13 +629,38 @@ impl Level {
     }
 
     async fn set(self, domains: Domains, request: Mutation<Set>) -> Result<Response> {
+        let proven = self.proven(&domains, &request).await?;
         request
             .run(move |tx, caller, input| {
                 let owner = self.find(tx, caller)?;
                 let domain = wanted(&domains.config, input?)?;
-                set(tx, &domains.config, caller, &owner, &domain).map(Reply::ok)
+                let proven = proven.as_ref() == Some(&domain);
+                set(tx, &domains.config, caller, &owner, &domain, proven).map(Reply::ok)
             })
             .await
+    }
+
+    /// The domain that is asked for, if another organization has claimed it without a proof and the DNS has one
+    /// for the caller. Asked with no transaction open, before the one that decides.
+    async fn proven(self, domains: &Domains, request: &Mutation<Set>) -> Result<Option<String>> {
+        let Some(input) = request.peek().cloned() else {
+            return Ok(None);
+        };
+        let (caller, config) = (request.caller.clone(), domains.config.clone());
+        let contested = domains.store.read(move |tx| {
+            let owner = self.find(tx, &caller)?;
+            let Ok(domain) = wanted(&config, input) else {
+                return Ok(None);
+            };
+            let claim = claimed_by_other(tx, owner.tenant, &domain)?;
+            let proof = status::proof(owner.tenant, &domain);
+            Ok(claim.filter(|claim| claim.yields).map(|_| (domain, proof)))
+        });
+        let Some((domain, proof)) = contested.await? else {
+            return Ok(None);
+        };
+        let proven = domains.dns.proves(&domain, &proof).await;
+        Ok(proven.then_some(domain))
     }
 
     async fn clear(self, domains: Domains, request: Mutation<NoBody>) -> Result<Response> {
@@ -413,22 +678,10 @@ impl Level {
             .store
             .read(move |tx| self.find(tx, &caller)?.own(tx))
             .await?;
-        let Some(Own {
-            domain, updated_at, ..
-        }) = own
-        else {
-            return Ok(None);
-        };
-        let random: Uuid = domains.store.write(|tx| Ok(tx.new_id())).await?;
-        let records = domains
-            .dns
-            .check(&domain, &domains.config.proxy_host, random)
-            .await?;
-        Ok(Some(Checked {
-            domain,
-            updated_at,
-            records,
-        }))
+        match own {
+            Some(own) => domains.look(own).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     async fn verify(self, domains: Domains, caller: Caller) -> Result<Json<DomainStatus>> {
@@ -439,7 +692,7 @@ impl Level {
         let config = domains.config.clone();
         let status = domains.store.write(move |tx| {
             let owner = self.find(tx, &caller)?; // It may have gone meanwhile.
-            conclude(tx, &config, &caller, &owner, checked)
+            conclude(tx, &config, Some(&caller), &owner, checked)
         });
         Ok(Json(status.await?))
     }
@@ -566,7 +819,7 @@ pub mod organization {
             .run(move |tx, caller, input| {
                 let owner = Level::Organization.find(tx, caller)?;
                 input?;
-                conclude(tx, &config, caller, &owner, checked).map(Reply::ok)
+                conclude(tx, &config, Some(caller), &owner, checked).map(Reply::ok)
             })
             .await
     }

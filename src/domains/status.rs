@@ -1,8 +1,10 @@
 //! A preview domain as the API shows it and as the store keeps it.
 
+use data_encoding::HEXLOWER;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, Row};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 use uuid::Uuid;
 
@@ -34,6 +36,17 @@ impl Scope {
             Scope::Organization => "organization",
             Scope::Workspace => "workspace",
             Scope::Project => "project",
+        }
+    }
+}
+
+impl FromSql for Scope {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        match value.as_str()? {
+            "organization" => Ok(Scope::Organization),
+            "workspace" => Ok(Scope::Workspace),
+            "project" => Ok(Scope::Project),
+            _ => Err(FromSqlError::InvalidType),
         }
     }
 }
@@ -92,6 +105,8 @@ pub enum DnsStatus {
     Pending,
     /// Every record leads here.
     Verified,
+    /// It led here and is taken to do so still, but records have been wrong for some time, up to three days.
+    Degraded,
     /// A record leads elsewhere, or one that was verified is gone.
     Failed,
     /// The DNS could not be asked; `status` and `verified` are those of the last answer.
@@ -189,6 +204,9 @@ impl DomainStatus {
                 let (status, known) = match own.state {
                     State::Pending => (Status::PendingDns, DnsStatus::Pending),
                     State::Failed => (Status::PendingDns, DnsStatus::Failed),
+                    State::Verified if own.failing_since.is_some() => {
+                        (Status::Configured, DnsStatus::Degraded)
+                    }
                     State::Verified => (Status::Configured, DnsStatus::Verified),
                 };
                 (
@@ -284,6 +302,12 @@ pub(super) struct Own {
     pub verified_at: Option<Timestamp>,
     /// When the domain was set.
     pub updated_at: Timestamp,
+    /// Since when checks of a verified domain have found wrong records.
+    pub failing_since: Option<Timestamp>,
+    /// Checks in a row with the same result.
+    pub checks: i64,
+    /// Another organization may think that the domain is theirs, so whose it is has to be proven.
+    proof: Option<String>,
 }
 
 impl Own {
@@ -296,28 +320,67 @@ impl Own {
             checked_at: row.get("checked_at")?,
             verified_at: row.get("verified_at")?,
             updated_at: row.get("updated_at")?,
+            failing_since: row.get("failing_since")?,
+            checks: row.get("checks")?,
+            proof: None,
         })
+    }
+
+    /// What proves that the domain is this organization's, where that is asked for: while it is not verified,
+    /// on a server that has others.
+    pub fn proof(&self) -> Option<&str> {
+        self.proof
+            .as_deref()
+            .filter(|_| self.state != State::Verified)
     }
 
     /// What the last check found, unless it looked for another target than today's.
     fn records_for(self, target: &str) -> Vec<DnsRecord> {
-        if self.records.is_empty() || self.records.iter().any(|record| record.expected != target) {
-            DnsRecord::required(&self.domain, target).into()
-        } else {
+        let required = DnsRecord::required(&self.domain, target, self.proof());
+        let same = |a: &DnsRecord, b: &DnsRecord| (&a.host, &a.expected) == (&b.host, &b.expected);
+        if required
+            .iter()
+            .all(|one| self.records.iter().any(|known| same(known, one)))
+        {
             self.records
+        } else {
+            required
         }
     }
 }
 
 /// The domain that a level has of its own, if any.
 pub(super) fn own(tx: &Tx<'_>, tenant: TenantId, scope: Scope, id: Uuid) -> Result<Option<Own>> {
-    Ok(tx
+    let own = tx
         .row(
             "SELECT * FROM preview_domains WHERE scope = ?1 AND owner_id = ?2 AND tenant_id = ?3",
             (scope, id.as_bytes(), tenant),
             Own::from_row,
         )
-        .optional()?)
+        .optional()?;
+    let Some(mut own) = own else {
+        return Ok(None);
+    };
+    if has_others(tx)? {
+        own.proof = Some(proof(tenant, &own.domain));
+    }
+    Ok(Some(own))
+}
+
+/// Whether there is more than one organization: with one alone there is nobody to prove a domain against.
+fn has_others(tx: &Tx<'_>) -> Result<bool> {
+    let sql = "SELECT count(*) > 1 FROM (SELECT 1 FROM tenants LIMIT 2)";
+    Ok(tx.row(sql, [], |row| row.get(0))?)
+}
+
+/// What a TXT record of `domain` says when the domain is this organization's. No secret: only who has the
+/// zone can put it there.
+pub(super) fn proof(tenant: TenantId, domain: &str) -> String {
+    let hash = Sha256::new()
+        .chain_update(tenant.0.as_bytes())
+        .chain_update(domain.as_bytes())
+        .finalize();
+    format!("workspaced-domain={}", HEXLOWER.encode(&hash[..16]))
 }
 
 /// What a check says about the whole domain; `Err` is why it says nothing (no answer is not a wrong one).
@@ -358,7 +421,7 @@ mod tests {
             (Wrong, Error, None, None),
             (Missing, Unchecked, None, None),
         ] {
-            let mut records = DnsRecord::required("acme.com", "proxy.miosa.ai");
+            let mut records = DnsRecord::required("acme.com", "proxy.miosa.ai", None);
             for (record, status) in records.iter_mut().zip([first, second]) {
                 record.status = status;
             }

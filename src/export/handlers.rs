@@ -19,7 +19,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Kit, Mutation, Params, PathId, Reply, Room, flag};
+use crate::http::{Kit, Mutation, Param, Params, PathId, Reply, Room};
 use crate::ids::WorkspaceId;
 use crate::workspaces;
 
@@ -41,31 +41,25 @@ pub struct ImportQuery {
     /// Your own id of the workspace here; empty = none
     pub external_workspace_id: Option<String>,
     /// Start again here what the built-in driver ran there; otherwise it is stopped here
-    #[param(value_type = Option<bool>)]
-    pub keep_running: Option<String>,
+    #[param(inline)]
+    pub keep_running: Param<bool>,
     /// Give computers whose slug is taken the next free one
-    #[param(value_type = Option<bool>)]
-    pub rename_computers: Option<String>,
+    #[param(inline)]
+    pub rename_computers: Param<bool>,
     /// Leave the preview domains behind
-    #[param(value_type = Option<bool>)]
-    pub without_domains: Option<String>,
+    #[param(inline)]
+    pub without_domains: Param<bool>,
 }
 
 impl ImportQuery {
     fn check(self) -> Result<Options> {
+        let yes =
+            |fields: &mut Fields, param: &Param<bool>, name| param.read(fields, name) == Some(true);
         let mut fields = Fields::default();
         let options = Options {
-            keep_running: flag(&mut fields, "keep_running", self.keep_running.as_deref()),
-            rename_computers: flag(
-                &mut fields,
-                "rename_computers",
-                self.rename_computers.as_deref(),
-            ),
-            without_domains: flag(
-                &mut fields,
-                "without_domains",
-                self.without_domains.as_deref(),
-            ),
+            keep_running: yes(&mut fields, &self.keep_running, "keep_running"),
+            rename_computers: yes(&mut fields, &self.rename_computers, "rename_computers"),
+            without_domains: yes(&mut fields, &self.without_domains, "without_domains"),
             slug: self.slug,
             external_workspace_id: self.external_workspace_id,
         };

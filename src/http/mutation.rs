@@ -43,6 +43,11 @@ pub struct Mutation<T> {
 }
 
 impl<T> Mutation<T> {
+    /// The body, if it could be read, for who has to look something up before the transaction.
+    pub fn peek(&self) -> Option<&T> {
+        self.body.as_ref().ok()
+    }
+
     /// What it runs refuses before it changes anything, and so needs no savepoint: see
     /// [`Store::write_validating_first`](crate::store::Store::write_validating_first).
     pub fn validating_first(mut self) -> Self {

@@ -8,6 +8,7 @@ use utoipa::openapi::schema::ArrayBuilder;
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::params::{Param, Within};
 use crate::error::{Fields, Result};
 
 /// A list of the API: two keys, since one client refuses a third; `meta` comes where `per_page` was sent,
@@ -74,25 +75,25 @@ impl<T: ToSchema> ToSchema for List<T> {
 
 /// How a part of a list is asked for: `page` with `page_size` (or `per_page`), or `limit` with
 /// `offset`. Nothing given: everything.
-#[derive(Deserialize, IntoParams, Debug, Default)]
+#[derive(Deserialize, IntoParams, Default)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct PageQuery {
     /// Page number from 1; goes with `page_size`
-    #[param(value_type = Option<i64>, minimum = 1)]
-    pub page: Option<String>,
+    #[param(inline)]
+    pub page: Param<Within<1, { i64::MAX }>>,
     /// Rows per page, 1 to 100 (20 when only `page` is given)
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub page_size: Option<String>,
+    #[param(inline)]
+    pub page_size: Param<Within<1, 100>>,
     /// Another name of `page_size`
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub per_page: Option<String>,
+    #[param(inline)]
+    pub per_page: Param<Within<1, 100>>,
     /// Rows at most, 1 to 100; goes with `offset`
-    #[param(value_type = Option<i64>, minimum = 1, maximum = 100)]
-    pub limit: Option<String>,
+    #[param(inline)]
+    pub limit: Param<Within<1, 100>>,
     /// Rows to skip
-    #[param(value_type = Option<i64>, minimum = 0)]
-    pub offset: Option<String>,
+    #[param(inline)]
+    pub offset: Param<Within<0, { i64::MAX }>>,
 }
 
 /// LIMIT and OFFSET of a statement.
@@ -147,26 +148,11 @@ impl PageQuery {
 
     /// [`PageQuery::page`], where more than the page may be wrong.
     pub fn read(&self, fields: &mut Fields) -> Page {
-        let mut number = |name: &'static str, text: &Option<String>, min: i64, max: i64| {
-            let text = text.as_ref()?;
-            match text.parse::<i64>() {
-                Ok(n) if (min..=max).contains(&n) => Some(n),
-                _ => {
-                    let most = if max == i64::MAX {
-                        String::new()
-                    } else {
-                        format!(" to {max}")
-                    };
-                    fields.push(name, format!("must be a whole number from {min}{most}"));
-                    None
-                }
-            }
-        };
-        let page = number("page", &self.page, 1, i64::MAX);
-        let size = number("page_size", &self.page_size, 1, 100);
-        let per_page = number("per_page", &self.per_page, 1, 100);
-        let limit = number("limit", &self.limit, 1, 100);
-        let offset = number("offset", &self.offset, 0, i64::MAX);
+        let page = self.page.read(fields, "page").map(|n| n.0);
+        let size = self.page_size.read(fields, "page_size").map(|n| n.0);
+        let per_page = self.per_page.read(fields, "per_page").map(|n| n.0);
+        let limit = self.limit.read(fields, "limit").map(|n| n.0);
+        let offset = self.offset.read(fields, "offset").map(|n| n.0);
         if (page.is_some() || size.is_some() || per_page.is_some())
             && (limit.is_some() || offset.is_some())
         {

@@ -1,16 +1,22 @@
 //! Ids in paths, and query strings.
 
 use std::collections::HashSet;
+use std::marker::PhantomData;
 
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use utoipa::__dev::ComposeSchema;
+use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{KnownFormat, ObjectBuilder, Schema, SchemaFormat, Type};
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
-use crate::ids::parse_uuid;
+use crate::ids::{ApiKeyId, ComputerId, DeliveryId, ProjectId, WorkspaceId, parse_uuid};
 
 /// The id in a path, or 400 `INVALID_ID`.
 pub struct PathId<T>(pub T);
@@ -51,7 +57,7 @@ impl<A: From<Uuid> + Send, B: From<Uuid> + Send, S: Send + Sync> FromRequestPart
 
 /// The query string as `T`; a failure is held until [`Params::get`].
 ///
-/// Fields of `T` are optional texts. A parameter that is given twice is refused, since it would
+/// Fields of `T` are [`Param`]s, or optional texts where any text will do. A parameter that is given twice is refused, since it would
 /// be a guess which of the two is meant; unknown ones are ignored.
 pub struct Params<T>(Result<T>);
 
@@ -86,40 +92,249 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
     fields.finish()?;
     T::deserialize(Value::Object(object)).map_err(|e| Error::field("query", e.to_string()))
 }
-/// A parameter that is an id, or 422.
-///
-/// # Errors
-/// 422 when the text is not a UUID.
-pub fn id_param<T: From<Uuid>>(name: &'static str, value: Option<&str>) -> Result<Option<T>> {
-    match value {
-        None => Ok(None),
-        Some(text) => match parse_uuid(text) {
-            Some(id) => Ok(Some(T::from(id))),
-            None => Err(Error::field(name, "is not a valid UUID")),
-        },
+
+/// A parameter of a query string: the text that came, and the one type that is its document and its
+/// parser. What is wrong with it is told with all else that is wrong, hence read late.
+#[derive(Deserialize)]
+#[serde(transparent, bound = "")]
+pub struct Param<T> {
+    text: Option<String>,
+    #[serde(skip)]
+    read_as: PhantomData<fn() -> T>,
+}
+
+/// What a [`Param`] can be.
+pub trait FromText: Sized {
+    fn schema() -> ObjectBuilder;
+    fn from_text(text: &str) -> Option<Self>;
+    /// What to say of a text that is none.
+    fn wanted() -> String;
+}
+
+impl<T> Param<T> {
+    /// The text that came.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    pub fn is_given(&self) -> bool {
+        self.text.is_some()
     }
 }
 
-/// A parameter that is yes or no: `true`, `1` and the empty value are yes; absent, `false` and `0` are no.
-pub fn flag(fields: &mut Fields, name: &'static str, value: Option<&str>) -> bool {
-    match value {
-        None | Some("false" | "0") => false,
-        Some("true" | "1" | "") => true,
-        Some(_) => {
-            fields.push(name, "must be true or false");
-            false
+impl<T: FromText> Param<T> {
+    /// The value, if it is there; a text that is none goes to `fields`.
+    pub fn read(&self, fields: &mut Fields, name: &'static str) -> Option<T> {
+        let text = self.text()?;
+        let value = T::from_text(text);
+        if value.is_none() {
+            fields.push(name, T::wanted());
+        }
+        value
+    }
+
+    /// The value of a parameter that nothing else is wrong beside.
+    ///
+    /// # Errors
+    /// 422.
+    pub fn get(&self, name: &'static str) -> Result<Option<T>> {
+        let mut fields = Fields::default();
+        let value = self.read(&mut fields, name);
+        fields.finish().map(|()| value)
+    }
+}
+
+impl<T> Default for Param<T> {
+    fn default() -> Self {
+        Param {
+            text: None,
+            read_as: PhantomData,
         }
     }
 }
 
+impl<T> From<&str> for Param<T> {
+    fn from(text: &str) -> Self {
+        Param {
+            text: Some(text.to_owned()),
+            ..Param::default()
+        }
+    }
+}
+
+/// By hand, because the derived schema would be that of an object.
+impl<T: FromText> ComposeSchema for Param<T> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        <T as FromText>::schema().into()
+    }
+}
+
+impl<T: FromText> ToSchema for Param<T> {}
+
+/// `true`, `1` and the empty value are yes; `false` and `0` are no.
+impl FromText for bool {
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new().schema_type(Type::Boolean)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "true" | "1" | "" => Some(true),
+            "false" | "0" => Some(false),
+            _ => None,
+        }
+    }
+
+    fn wanted() -> String {
+        "must be true or false".to_owned()
+    }
+}
+
+/// A plain date is its first instant, UTC.
+impl FromText for Timestamp {
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new().schema_type(Type::String)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        if text.len() == 10 && !text.contains('T') {
+            Timestamp::parse(&format!("{text}T00:00:00Z"))
+        } else {
+            // The plus of an offset is a space in a query string, unless the caller took care of it.
+            Timestamp::parse(&text.replace(' ', "+"))
+        }
+    }
+
+    fn wanted() -> String {
+        "must be an RFC 3339 time such as 2026-05-10T00:00:00Z, or a date such as 2026-05-10"
+            .to_owned()
+    }
+}
+
+/// The id of something, whatever it is.
+pub struct AnyId(pub Uuid);
+
+macro_rules! ids {
+    ($($name:ident),+) => {$(
+        impl FromText for $name {
+            fn schema() -> ObjectBuilder {
+                let uuid = SchemaFormat::KnownFormat(KnownFormat::Uuid);
+                ObjectBuilder::new().schema_type(Type::String).format(Some(uuid))
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                parse_uuid(text).map($name)
+            }
+
+            fn wanted() -> String {
+                "is not a valid UUID".to_owned()
+            }
+        }
+    )+};
+}
+
+ids!(
+    AnyId,
+    ApiKeyId,
+    WorkspaceId,
+    ProjectId,
+    ComputerId,
+    DeliveryId
+);
+
+/// A whole number from `MIN` to `MAX`.
+pub struct Within<const MIN: i64, const MAX: i64>(pub i64);
+
+impl<const MIN: i64, const MAX: i64> FromText for Within<MIN, MAX> {
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .format(Some(SchemaFormat::KnownFormat(KnownFormat::Int64)))
+            .minimum(Some(MIN))
+            .maximum((MAX < i64::MAX).then_some(MAX))
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let number = text.parse().ok()?;
+        (MIN..=MAX).contains(&number).then_some(Within(number))
+    }
+
+    fn wanted() -> String {
+        if MAX == i64::MAX {
+            format!("must be a whole number from {MIN}")
+        } else {
+            format!("must be a whole number from {MIN} to {MAX}")
+        }
+    }
+}
+
+impl<const MIN: i64, const MAX: i64> ComposeSchema for Within<MIN, MAX> {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        <Self as FromText>::schema().into()
+    }
+}
+
+impl ComposeSchema for AnyId {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        <Self as FromText>::schema().into()
+    }
+}
+
+/// An enum of words that a parameter may have: one list for the parser, the document and the error.
+macro_rules! words {
+    ($($(#[$doc:meta])* $vis:vis enum $name:ident { $($(#[$each:meta])* $variant:ident = $word:literal,)+ })+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug)]
+        $vis enum $name { $($(#[$each])* $variant,)+ }
+
+        impl $name {
+            $vis fn as_str(self) -> &'static str {
+                match self { $($name::$variant => $word,)+ }
+            }
+        }
+
+        impl $crate::http::params::FromText for $name {
+            fn schema() -> utoipa::openapi::ObjectBuilder {
+                utoipa::openapi::ObjectBuilder::new()
+                    .schema_type(utoipa::openapi::schema::Type::String)
+                    .enum_values(Some([$($word),+]))
+            }
+
+            fn from_text(text: &str) -> Option<Self> {
+                match text { $($word => Some($name::$variant),)+ _ => None }
+            }
+
+            fn wanted() -> String {
+                format!("must be one of: {}", [$($word),+].join(", "))
+            }
+        }
+
+        impl utoipa::__dev::ComposeSchema for $name {
+            fn compose(_: Vec<utoipa::openapi::RefOr<utoipa::openapi::Schema>>) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+                <$name as $crate::http::params::FromText>::schema().into()
+            }
+        }
+
+        impl utoipa::ToSchema for $name {}
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.as_str())
+            }
+        }
+    )+};
+}
+
+pub(crate) use words;
+
 /// What was deleted, too.
-#[derive(serde::Deserialize, utoipa::IntoParams, Default)]
+#[derive(Deserialize, utoipa::IntoParams, Default)]
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct DeletedQuery {
     /// 1: also where it is deleted; for operators and keys with the scope tenant:admin
-    #[param(value_type = Option<bool>)]
-    pub include_deleted: Option<String>,
+    #[param(inline)]
+    pub include_deleted: Param<bool>,
 }
 
 impl DeletedQuery {
@@ -128,44 +343,13 @@ impl DeletedQuery {
     /// # Errors
     /// 422.
     pub fn included(&self) -> Result<bool> {
-        let mut fields = Fields::default();
-        let included = flag(
-            &mut fields,
-            "include_deleted",
-            self.include_deleted.as_deref(),
-        );
-        fields.finish().map(|()| included)
+        Ok(self.include_deleted.get("include_deleted")? == Some(true))
     }
-}
-
-/// Reads the instant of a parameter, if it is there; a text that is none goes to `fields`. A plain date is
-/// its first instant, UTC.
-pub fn instant(fields: &mut Fields, name: &'static str, text: Option<&str>) -> Option<Timestamp> {
-    let at = text.map(|text| {
-        if is_date(text) {
-            Timestamp::parse(&format!("{text}T00:00:00Z"))
-        } else {
-            // The plus of an offset is a space in a query string, unless the caller took care of it.
-            Timestamp::parse(&text.replace(' ', "+"))
-        }
-    });
-    if at == Some(None) {
-        fields.push(
-            name,
-            "must be an RFC 3339 time such as 2026-05-10T00:00:00Z, or a date such as 2026-05-10",
-        );
-    }
-    at.flatten()
-}
-
-fn is_date(text: &str) -> bool {
-    text.len() == 10 && !text.contains('T')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use serde::Deserialize;
 
     #[derive(Deserialize, Debug, PartialEq, Default)]
     #[serde(default)]

@@ -455,7 +455,7 @@ async fn open(
     let session = if headers.contains_key(AUTHORIZATION) {
         None
     } else {
-        session::cookie(headers).map(session::token_hash)
+        session::cookie(headers).map(|token| session::token_hash(&token))
     };
     let place = streams.enter(caller.key_id())?;
     let view = Arc::new(View {

@@ -16,7 +16,7 @@ use crate::audit::Actor;
 use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room, id_param};
+use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::rules::text;
@@ -71,7 +71,7 @@ pub async fn list(
     filter: Params<Filter>,
 ) -> Result<Response> {
     let (page, filter) = (page.get()?.page()?, Arc::new(filter.get()?));
-    let workspace: Option<WorkspaceId> = id_param("workspace_id", filter.workspace_id.as_deref())?;
+    let workspace = filter.workspace_id.get("workspace_id")?;
     room.list(&store, caller.tenant_id(), page, move |tx, page| {
         if let Some(id) = workspace {
             workspaces::reach(tx, &caller, id)?;

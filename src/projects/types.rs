@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
+use crate::http::Param;
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{Object, Patch};
 
@@ -143,8 +144,8 @@ pub struct Move {
 #[serde(default)]
 pub struct Filter {
     /// Only projects of this workspace
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub workspace_id: Option<String>,
+    #[param(inline)]
+    pub workspace_id: Param<WorkspaceId>,
     /// Only projects with this id of the caller's
     pub external_project_id: Option<String>,
 }

@@ -36,6 +36,12 @@ WHERE driver = 'external' AND deleted_at IS NULL AND due_at IS NULL
     SELECT e.status, e.size, e.workspace_id, e.project_id FROM compute_events e
     WHERE e.computer_id = computers.id ORDER BY e.at DESC, e.seq DESC LIMIT 1);
 
+-- Domains are checked by themselves.
+ALTER TABLE preview_domains ADD COLUMN failing_since INTEGER;
+ALTER TABLE preview_domains ADD COLUMN checks INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE preview_domains ADD COLUMN next_check_at INTEGER;
+CREATE INDEX preview_domains_by_next_check ON preview_domains (next_check_at);
+
 -- What is known of this file as a file; one row.
 CREATE TABLE installation (
     id            INTEGER PRIMARY KEY CHECK (id = 1),

@@ -7,6 +7,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
+use crate::http::Param;
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::rules::size::Size;
@@ -276,11 +277,11 @@ pub(super) fn order(sort: Option<&str>) -> Result<Order> {
 #[serde(default)]
 pub struct DeleteQuery {
     /// Delete its computers and projects too
-    #[param(value_type = Option<bool>)]
-    pub force: Option<String>,
+    #[param(inline)]
+    pub force: Param<bool>,
     /// Only say what would go
-    #[param(value_type = Option<bool>)]
-    pub dry_run: Option<String>,
+    #[param(inline)]
+    pub dry_run: Param<bool>,
 }
 
 /// What went, or would go.

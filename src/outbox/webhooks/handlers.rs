@@ -17,8 +17,8 @@ use super::{queue, target};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields as Problems, Result};
-use crate::http::{List, Mutation, NoBody, PageQuery, Params, PathId, PathIds, Reply};
-use crate::ids::{DeliveryId, WebhookId, parse_uuid};
+use crate::http::{FromText, List, Mutation, NoBody, PageQuery, Params, PathId, PathIds, Reply};
+use crate::ids::{DeliveryId, WebhookId};
 use crate::json::Patch;
 use crate::outbox::events::Globs;
 use crate::rules::config::WebhookReach;
@@ -255,10 +255,7 @@ pub async fn deliveries(
         if state.is_some_and(|state| !["pending", "delivered", "failed"].contains(&state)) {
             problems.push("state", "must be pending, delivered or failed");
         }
-        let cursor = filter
-            .cursor
-            .as_deref()
-            .map(|text| parse_uuid(text).map(DeliveryId));
+        let cursor = filter.cursor.text().map(DeliveryId::from_text);
         // One that has been forgotten since is older than all that there are.
         let below = match cursor {
             None => None,

@@ -6,7 +6,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::error::{Fields, Result};
-use crate::http::{PageMeta, flag};
+use crate::http::{PageMeta, Param};
 use crate::ids::{DeliveryId, TenantId, WebhookId};
 use crate::json::{self, Patch};
 
@@ -284,8 +284,8 @@ pub struct DeliveryFilter {
     /// Only those in this state: pending, delivered or failed
     pub state: Option<String>,
     /// `next_cursor` of the page before: older ones than those
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub cursor: Option<String>,
+    #[param(inline)]
+    pub cursor: Param<DeliveryId>,
 }
 
 /// `GET /webhooks`
@@ -294,19 +294,18 @@ pub struct DeliveryFilter {
 #[serde(default)]
 pub struct WebhookFilter {
     /// Only those that are enabled (true), or disabled (false)
-    #[param(value_type = Option<bool>)]
-    pub active: Option<String>,
+    #[param(inline)]
+    pub active: Param<bool>,
     /// Another name of `active`
-    #[param(value_type = Option<bool>)]
-    pub enabled: Option<String>,
+    #[param(inline)]
+    pub enabled: Param<bool>,
 }
 
 impl WebhookFilter {
     pub(super) fn active(&self) -> Result<Option<bool>> {
         let mut fields = Fields::default();
-        let mut read = |name, text: Option<&str>| text.map(|_| flag(&mut fields, name, text));
-        let active = read("active", self.active.as_deref());
-        let enabled = read("enabled", self.enabled.as_deref());
+        let active = self.active.read(&mut fields, "active");
+        let enabled = self.enabled.read(&mut fields, "enabled");
         if let (Some(active), Some(enabled)) = (active, enabled)
             && active != enabled
         {

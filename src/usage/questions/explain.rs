@@ -6,13 +6,12 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::types::GranularityName;
 use super::window::{Granularity, Window, Zone};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{DeletedQuery, Params, PathId, instant};
+use crate::http::{DeletedQuery, Param, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -30,11 +29,11 @@ const MAX_INTERVALS: usize = 10_000;
 #[serde(default)]
 pub struct ExplainQuery {
     /// An instant in the bucket, such as its `ts`; RFC 3339
-    #[param(required = true, nullable = false)]
-    pub ts: Option<String>,
+    #[param(value_type = String, required = true)]
+    pub ts: Param<Timestamp>,
     /// Size of the bucket: hour (default), day
-    #[param(inline, value_type = Option<GranularityName>)]
-    pub granularity: Option<String>,
+    #[param(inline)]
+    pub granularity: Param<Granularity>,
     /// IANA time zone that the bucket is aligned to; UTC if left out
     pub tz: Option<String>,
 }
@@ -125,21 +124,20 @@ pub async fn explain(
         let workspace = workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let query = query.get()?;
         let mut fields = Fields::default();
-        let ts = instant(&mut fields, "ts", query.ts.as_deref());
-        if query.ts.is_none() {
+        let ts = query.ts.read(&mut fields, "ts");
+        if !query.ts.is_given() {
             fields.push("ts", "can't be blank; send the ts of a bucket");
         }
-        let granularity = Granularity::parse(query.granularity.as_deref())
-            .map_err(|text| fields.push("granularity", text));
+        let granularity = query.granularity.read(&mut fields, "granularity");
         let zone = Zone::parse(query.tz.as_deref()).map_err(|text| fields.push("tz", text));
         fields.finish()?;
-        let (Some(ts), Ok(granularity), Ok(zone)) = (ts, granularity, zone) else {
+        let (Some(ts), Ok(zone)) = (ts, zone) else {
             return Err(Error::internal("a wrong parameter without a text"));
         };
         of_bucket(
             tx,
             &workspace.view,
-            &Window::bucket(ts, granularity, zone, tx.now()),
+            &Window::bucket(ts, granularity.unwrap_or(Granularity::Hour), zone, tx.now()),
         )
     });
     Ok(Json(explanation.await?))

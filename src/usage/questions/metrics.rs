@@ -11,8 +11,8 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::computers;
 use crate::db::Store;
-use crate::error::{Error, Result};
-use crate::http::{Params, PathId};
+use crate::error::Result;
+use crate::http::{Param, Params, PathId, words};
 use crate::ids::ComputerId;
 use crate::rules::catalog::Catalog;
 use crate::usage::ledger::intervals;
@@ -27,23 +27,20 @@ const MINUTE_MS: i64 = 60_000;
 #[serde(default)]
 pub struct MetricsQuery {
     /// 1h (default, by the minute), 24h (by the hour), 7d (by the day)
-    #[param(inline, value_type = Option<MetricsWindow>)]
-    pub window: Option<String>,
+    #[param(inline)]
+    pub window: Param<MetricsWindow>,
 }
 
-/// The windows of a computer's metrics.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents the values of a parameter")]
-pub enum MetricsWindow {
-    /// The last hour.
-    #[schema(rename = "1h")]
-    Hour,
-    /// The last 24 hours.
-    #[schema(rename = "24h")]
-    Day,
-    /// The last 7 × 24 hours.
-    #[schema(rename = "7d")]
-    Week,
+words! {
+    /// The windows of a computer's metrics.
+    pub enum MetricsWindow {
+        /// The last hour.
+        Hour = "1h",
+        /// The last 24 hours.
+        Day = "24h",
+        /// The last 7 × 24 hours.
+        Week = "7d",
+    }
 }
 
 /// One computer over time.
@@ -85,11 +82,12 @@ pub async fn computer_metrics(
     let store = store.clone();
     let metrics = store.read(move |tx| {
         computers::find(tx, &caller, id)?;
-        let (window, granularity, length, bucket) = match query.get()?.window.as_deref() {
-            None | Some("1h") => ("1h", "minute", HOUR_MS, MINUTE_MS),
-            Some("24h") => ("24h", "hour", DAY_MS, HOUR_MS),
-            Some("7d") => ("7d", "day", 7 * DAY_MS, DAY_MS),
-            Some(_) => return Err(Error::field("window", "must be one of: 1h, 24h, 7d")),
+        let window = query.get()?.window.get("window")?;
+        let window = window.unwrap_or(MetricsWindow::Hour);
+        let (granularity, length, bucket) = match window {
+            MetricsWindow::Hour => ("minute", HOUR_MS, MINUTE_MS),
+            MetricsWindow::Day => ("hour", DAY_MS, HOUR_MS),
+            MetricsWindow::Week => ("day", 7 * DAY_MS, DAY_MS),
         };
         let now = tx.now().0;
         let start = now - length;
@@ -128,7 +126,7 @@ pub async fn computer_metrics(
             });
         Ok(Metrics {
             computer_id: id,
-            window,
+            window: window.as_str(),
             granularity,
             as_of: tx.now().rfc3339_ms(),
             series: series.collect(),

@@ -6,11 +6,11 @@ use std::cmp::Reverse;
 use axum::Json;
 use axum::extract::State;
 use rusqlite::named_params;
-use serde::{Deserialize, Serialize};
-use utoipa::{IntoParams, ToSchema};
+use serde::Serialize;
+use utoipa::ToSchema;
 
-use super::types::{Bucket, GranularityName, WindowName};
-use super::window::{Asked, Window};
+use super::types::Bucket;
+use super::window::{PeriodQuery, Window};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
@@ -21,28 +21,6 @@ use crate::store::Tx;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Hours, Shown};
-
-/// `GET /usage/series`
-#[derive(Deserialize, IntoParams, Default)]
-#[into_params(parameter_in = Query)]
-#[serde(default)]
-pub struct OrganizationQuery {
-    /// How far back from now: 24h (default), 7d, 30d
-    #[param(inline, value_type = Option<WindowName>)]
-    pub window: Option<String>,
-    /// Instead of `window`: a calendar month of `tz`, such as 2026-10
-    #[param(example = "2026-10", pattern = r"^\d{4}-\d{2}$")]
-    pub period: Option<String>,
-    /// Size of a bucket: hour (default; day with `period`), day
-    #[param(inline, value_type = Option<GranularityName>)]
-    pub granularity: Option<String>,
-    /// Instead of `window`: from here on, inclusive; RFC 3339
-    pub from: Option<String>,
-    /// Up to here, exclusive; now if left out; at most 400 days or 10,000 buckets after `from`
-    pub to: Option<String>,
-    /// IANA time zone that buckets are aligned to; UTC if left out
-    pub tz: Option<String>,
-}
 
 /// Usage of an organization over time.
 #[derive(Serialize, ToSchema)]
@@ -90,22 +68,14 @@ const TOP: usize = 10;
 pub async fn organization_series(
     State(store): State<Store>,
     caller: Caller,
-    query: Params<OrganizationQuery>,
+    period: Params<PeriodQuery>,
 ) -> Result<Json<OrganizationSeries>> {
-    let series = store.read(move |tx| read(tx, caller.tenant_id(), &query.get()?));
+    let series = store.read(move |tx| read(tx, caller.tenant_id(), &period.get()?));
     Ok(Json(series.await?))
 }
 
-fn read(tx: &Tx<'_>, tenant: TenantId, query: &OrganizationQuery) -> Result<OrganizationSeries> {
-    let asked = Asked {
-        window: query.window.as_deref(),
-        month: query.period.as_deref(),
-        granularity: query.granularity.as_deref(),
-        from: query.from.as_deref(),
-        to: query.to.as_deref(),
-        tz: query.tz.as_deref(),
-    };
-    let window = Window::new(&asked, tx.now(), Fields::default())?;
+fn read(tx: &Tx<'_>, tenant: TenantId, period: &PeriodQuery) -> Result<OrganizationSeries> {
+    let window = Window::new(period, tx.now(), Fields::default())?;
     let cuts = window.cuts();
     let mut shown = vec![Shown::default(); cuts.len().saturating_sub(1)];
     let mut each = Vec::new();

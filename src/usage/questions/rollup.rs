@@ -15,7 +15,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Params, id_param, instant};
+use crate::http::{Param, Params, words};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::store::Tx;
@@ -31,32 +31,33 @@ use crate::usage::meter::units::{Amount, Hours, narrow, share};
 #[serde(default)]
 pub struct RollupQuery {
     /// external_user_id (default), external_project_id, workspace_id
-    #[param(inline, value_type = Option<RollupBy>)]
-    pub group_by: Option<String>,
+    #[param(inline)]
+    pub group_by: Param<RollupBy>,
     /// 7d, 30d (default), 90d, mtd or month-to-date, custom
     pub period: Option<String>,
     /// Instead of `period`: from here on, inclusive; RFC 3339
-    pub start: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub start: Param<Timestamp>,
     /// Up to here, exclusive; now if left out; RFC 3339
-    pub end: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub end: Param<Timestamp>,
     /// Only this end user
     pub external_user_id: Option<String>,
     /// Only this workspace, live or deleted
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub workspace_id: Option<String>,
+    #[param(inline)]
+    pub workspace_id: Param<WorkspaceId>,
 }
 
-/// What an organization's usage is split by.
-#[derive(ToSchema, Clone, Copy, PartialEq, Eq)]
-#[schema(rename_all = "snake_case")]
-#[expect(clippy::enum_variant_names, reason = "the words of the API")]
-pub enum RollupBy {
-    /// The end user that the computer is attributed to.
-    ExternalUserId,
-    /// The caller's own id of the project that the computer was in.
-    ExternalProjectId,
-    /// The workspace that the computer was in.
-    WorkspaceId,
+words! {
+    /// What an organization's usage is split by.
+    pub enum RollupBy {
+        /// The end user that the computer is attributed to.
+        User = "external_user_id",
+        /// The caller's own id of the project that the computer was in.
+        Project = "external_project_id",
+        /// The workspace that the computer was in.
+        Workspace = "workspace_id",
+    }
 }
 
 /// Usage by end user, project or workspace, the most expensive first.
@@ -106,9 +107,11 @@ pub struct RollupRow {
 #[serde(default)]
 pub struct SummaryQuery {
     /// Start, inclusive; the first of this month (UTC) if left out; RFC 3339
-    pub period_start: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub period_start: Param<Timestamp>,
     /// End, exclusive; now if left out; RFC 3339
-    pub period_end: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub period_end: Param<Timestamp>,
 }
 
 /// Usage of the organization in one object.
@@ -153,16 +156,16 @@ pub fn month_start(now: Timestamp) -> Timestamp {
     Timestamp::parse(&format!("{}-01T00:00:00Z", &now.rfc3339()[..7])).unwrap_or(now)
 }
 
-/// A period of two optional texts.
+/// A period of two optional parameters.
 fn period(
     fields: &mut Fields,
-    (from, from_name): (Option<&str>, &'static str),
-    (to, to_name): (Option<&str>, &'static str),
+    (from, from_name): (&Param<Timestamp>, &'static str),
+    (to, to_name): (&Param<Timestamp>, &'static str),
     default: Timestamp,
     now: Timestamp,
 ) -> (Timestamp, Timestamp) {
-    let start = instant(fields, from_name, from).unwrap_or(default);
-    let end = instant(fields, to_name, to).unwrap_or(now);
+    let start = from.read(fields, from_name).unwrap_or(default);
+    let end = to.read(fields, to_name).unwrap_or(now);
     if start > end {
         fields.push(from_name, format!("must not be after {to_name}"));
     }
@@ -178,8 +181,8 @@ pub async fn summary(
     let summary = store.read(move |tx| {
         let query = query.get()?;
         let mut fields = Fields::default();
-        let from = (query.period_start.as_deref(), "period_start");
-        let to = (query.period_end.as_deref(), "period_end");
+        let from = (&query.period_start, "period_start");
+        let to = (&query.period_end, "period_end");
         let (start, end) = period(&mut fields, from, to, month_start(tx.now()), tx.now());
         fields.finish()?;
         let mut shown = crate::usage::meter::units::Shown::default();
@@ -214,7 +217,7 @@ pub async fn rollup(
     let rollup = store.read(move |tx| {
         let query = query.get()?;
         let asked = Asked::new(&query, tx.now())?;
-        let only = id_param("workspace_id", query.workspace_id.as_deref())?;
+        let only = query.workspace_id.get("workspace_id")?;
         let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
         let mut rows = Rows {
             tx,
@@ -256,19 +259,8 @@ struct Asked<'a> {
 impl<'a> Asked<'a> {
     fn new(query: &'a RollupQuery, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::default();
-        let by = match query.group_by.as_deref() {
-            None | Some("external_user_id") => RollupBy::ExternalUserId,
-            Some("external_project_id") => RollupBy::ExternalProjectId,
-            Some("workspace_id") => RollupBy::WorkspaceId,
-            Some(_) => {
-                fields.push(
-                    "group_by",
-                    "must be one of: external_user_id, external_project_id, workspace_id",
-                );
-                RollupBy::WorkspaceId
-            }
-        };
-        let custom = query.start.is_some() || query.end.is_some();
+        let by = query.group_by.read(&mut fields, "group_by");
+        let custom = query.start.is_given() || query.end.is_given();
         let default = match query.period.as_deref() {
             Some("7d") => now.plus_ms(-7 * DAY_MS),
             None | Some("30d") => now.plus_ms(-30 * DAY_MS),
@@ -287,12 +279,12 @@ impl<'a> Asked<'a> {
                 now
             }
         };
-        let from = (query.start.as_deref(), "start");
-        let to = (query.end.as_deref(), "end");
+        let from = (&query.start, "start");
+        let to = (&query.end, "end");
         let (start, end) = period(&mut fields, from, to, default, now);
         fields.finish()?;
         Ok(Asked {
-            by,
+            by: by.unwrap_or(RollupBy::User),
             start,
             end,
             user: query.external_user_id.as_deref(),
@@ -346,9 +338,9 @@ impl Part {
             credits_micros: self.micros,
         };
         match by {
-            RollupBy::ExternalUserId => row.external_user_id = Some(key),
-            RollupBy::ExternalProjectId => row.external_project_id = Some(key),
-            RollupBy::WorkspaceId => {
+            RollupBy::User => row.external_user_id = Some(key),
+            RollupBy::Project => row.external_project_id = Some(key),
+            RollupBy::Workspace => {
                 let id = key
                     .as_deref()
                     .and_then(crate::ids::parse_uuid)
@@ -386,7 +378,7 @@ impl Rows<'_, '_> {
         let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
         let mut users: BTreeMap<ComputerId, Attributions> = BTreeMap::new();
         let mut projects: BTreeMap<ProjectId, Attributions> = BTreeMap::new();
-        let by_project = asked.by == RollupBy::ExternalProjectId;
+        let by_project = asked.by == RollupBy::Project;
         let vcpus = Vcpus::load(tx)?;
         intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
             let state = &interval.opened.state;
@@ -419,9 +411,9 @@ impl Rows<'_, '_> {
                 let to = interval.end.min(user_until).min(project_until);
                 let mine = asked.user.is_none_or(|only| user == Some(only));
                 let key = match asked.by {
-                    RollupBy::ExternalUserId => user.map(str::to_owned),
-                    RollupBy::ExternalProjectId => project.map(str::to_owned),
-                    RollupBy::WorkspaceId => Some(workspace.to_string()),
+                    RollupBy::User => user.map(str::to_owned),
+                    RollupBy::Project => project.map(str::to_owned),
+                    RollupBy::Workspace => Some(workspace.to_string()),
                 };
                 let part = parts.entry((key, mine)).or_default();
                 part.exact += intervals::amount(&interval.opened, from, to);
@@ -432,7 +424,7 @@ impl Rows<'_, '_> {
             Ok(())
         })?;
         for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
-            let key = (asked.by == RollupBy::WorkspaceId).then(|| workspace.to_string());
+            let key = (asked.by == RollupBy::Workspace).then(|| workspace.to_string());
             let part = parts.entry((key, asked.user.is_none())).or_default();
             part.exact += Amount {
                 micros: correction.micros.into(),

@@ -13,7 +13,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{PageMeta, PageQuery, Params, id_param, instant};
+use crate::http::{PageMeta, PageQuery, Param, Params};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -30,12 +30,14 @@ const DEFAULT_PERIOD_MS: i64 = 30 * DAY_MS;
 #[serde(default)]
 pub struct SessionsQuery {
     /// Only sessions of this computer, live or deleted
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub computer_id: Option<String>,
+    #[param(inline)]
+    pub computer_id: Param<ComputerId>,
     /// Sessions that ran at or after this time; 30 days before `until` if left out; RFC 3339
-    pub since: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub since: Param<Timestamp>,
     /// Sessions that began before this time; now if left out; RFC 3339
-    pub until: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub until: Param<Timestamp>,
     /// Where the page begins: `next_cursor` of the page before
     pub cursor: Option<String>,
 }
@@ -91,8 +93,8 @@ pub async fn sessions(
     let list = store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
-        let since = instant(&mut fields, "since", query.since.as_deref());
-        let until = instant(&mut fields, "until", query.until.as_deref());
+        let since = query.since.read(&mut fields, "since");
+        let until = query.until.read(&mut fields, "until");
         let until = until.unwrap_or(tx.now()).min(tx.now()).0;
         let since = since.map_or(until - DEFAULT_PERIOD_MS, |since| since.0);
         let skip = query.cursor.as_deref().map(str::parse::<usize>);
@@ -100,7 +102,7 @@ pub async fn sessions(
             fields.push("cursor", "must be the next_cursor of a page");
         }
         fields.finish()?;
-        let computer = id_param("computer_id", query.computer_id.as_deref())?;
+        let computer = query.computer_id.get("computer_id")?;
 
         let mut found = Vec::new();
         for id in computers(tx, &caller, computer)? {

@@ -4,69 +4,28 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
+use crate::http::words;
 use crate::ids::WorkspaceId;
 use crate::usage::meter::units::{Hours, Shown};
 
-/// What usage can be split by.
-#[derive(Serialize, ToSchema, Clone, Copy, PartialEq, Eq, Debug)]
-#[serde(rename_all = "lowercase")]
-pub enum GroupBy {
-    /// The project that the computer was in at that time.
-    Project,
-    /// The computer.
-    Computer,
-    /// The size that the computer had at that time.
-    Size,
-}
-
-impl GroupBy {
-    /// Reads the parameter. `Err` says what is allowed.
-    pub fn parse(text: Option<&str>) -> Result<Option<Self>, &'static str> {
-        match text {
-            None => Ok(None),
-            Some("project") => Ok(Some(GroupBy::Project)),
-            Some("computer") => Ok(Some(GroupBy::Computer)),
-            Some("size") => Ok(Some(GroupBy::Size)),
-            Some(_) => Err("must be one of: project, computer, size"),
-        }
+words! {
+    /// What usage can be split by.
+    pub enum GroupBy {
+        /// The project that the computer was in at that time.
+        Project = "project",
+        /// The computer.
+        Computer = "computer",
+        /// The size that the computer had at that time.
+        Size = "size",
     }
-}
 
-/// The windows of the API page.
-#[derive(ToSchema)]
-#[expect(dead_code, reason = "documents the values of a parameter")]
-pub enum WindowName {
-    /// The last 24 hours.
-    #[schema(rename = "24h")]
-    Day,
-    /// The last 7 × 24 hours.
-    #[schema(rename = "7d")]
-    Week,
-    /// The last 30 × 24 hours.
-    #[schema(rename = "30d")]
-    Month,
-}
-
-/// The bucket sizes of the API page.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "documents the values of a parameter")]
-pub enum GranularityName {
-    /// An hour of the clock.
-    Hour,
-    /// A day of the calendar.
-    Day,
-}
-
-/// What a reply looks like.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "documents the values of a parameter")]
-pub enum Format {
-    /// This object.
-    Json,
-    /// A table with the same integers.
-    Csv,
+    /// What a reply looks like.
+    pub enum Format {
+        /// This object.
+        Json = "json",
+        /// A table with the same integers.
+        Csv = "csv",
+    }
 }
 
 /// Usage over time. All numbers are differences of one exact, ever-growing meter per workspace: the

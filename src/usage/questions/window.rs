@@ -2,10 +2,12 @@
 //! buckets").
 
 use jiff::tz::TimeZone;
+use serde::Deserialize;
+use utoipa::IntoParams;
 
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::error::{Error, Fields, Result};
-use crate::http::instant;
+use crate::http::{Param, words};
 use crate::usage::meter::floor;
 
 /// Longest period between `from` and `to`.
@@ -15,28 +17,23 @@ const MAX_BUCKETS: usize = 10_000;
 
 const NO_ZONE: &str = "must be an IANA time zone such as UTC, Europe/Budapest or Asia/Kathmandu";
 
-/// The size of a bucket.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Granularity {
-    Hour,
-    Day,
-}
-
-impl Granularity {
-    /// Reads the parameter; absent = hour. `Err` says what is allowed.
-    pub fn parse(text: Option<&str>) -> Result<Self, &'static str> {
-        match text {
-            None | Some("hour") => Ok(Granularity::Hour),
-            Some("day") => Ok(Granularity::Day),
-            Some(_) => Err("must be one of: hour, day"),
-        }
+words! {
+    /// The size of a bucket.
+    pub enum Granularity {
+        /// An hour of the clock.
+        Hour = "hour",
+        /// A day of the calendar.
+        Day = "day",
     }
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Granularity::Hour => "hour",
-            Granularity::Day => "day",
-        }
+    /// The windows of the API page.
+    pub enum WindowName {
+        /// The last 24 hours.
+        Day = "24h",
+        /// The last 7 × 24 hours.
+        Week = "7d",
+        /// The last 30 × 24 hours.
+        Month = "30d",
     }
 }
 
@@ -151,16 +148,29 @@ impl Zone {
     }
 }
 
-/// The parameters of a period, as they came.
-#[derive(Default)]
-pub struct Asked<'a> {
-    pub window: Option<&'a str>,
-    /// A calendar month, `2026-10`.
-    pub month: Option<&'a str>,
-    pub granularity: Option<&'a str>,
-    pub from: Option<&'a str>,
-    pub to: Option<&'a str>,
-    pub tz: Option<&'a str>,
+/// Which period a series is about.
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct PeriodQuery {
+    /// How far back from now: 24h (default), 7d, 30d
+    #[param(inline)]
+    pub window: Param<WindowName>,
+    /// Instead of `window`: a calendar month of `tz`, such as 2026-10
+    #[param(example = "2026-10", pattern = r"^\d{4}-\d{2}$")]
+    pub period: Option<String>,
+    /// Size of a bucket: hour (default; day with `period`), day
+    #[param(inline)]
+    pub granularity: Param<Granularity>,
+    /// Instead of `window`: from here on, inclusive; RFC 3339
+    #[param(value_type = Option<String>)]
+    pub from: Param<Timestamp>,
+    /// Up to here, exclusive; now if left out; at most 400 days or 10,000 buckets after `from`
+    #[param(value_type = Option<String>)]
+    pub to: Param<Timestamp>,
+    /// IANA time zone that buckets are aligned to; UTC if left out
+    #[param(example = "Europe/Budapest")]
+    pub tz: Option<String>,
 }
 
 /// A period and its buckets.
@@ -185,24 +195,23 @@ impl Window {
     ///
     /// # Errors
     /// 422 that names every parameter that is wrong and what is allowed, and what is in `fields`.
-    pub fn new(asked: &Asked<'_>, as_of: Timestamp, mut fields: Fields) -> Result<Window> {
-        // A month in hours would be 744 rows.
-        let granularity = asked.granularity.or(asked.month.map(|_| "day"));
-        let granularity =
-            Granularity::parse(granularity).map_err(|text| fields.push("granularity", text));
-        let zone = Zone::parse(asked.tz).map_err(|text| fields.push("tz", text));
-        let period = if let Some(text) = asked.month {
-            month(asked, text, zone.as_ref().ok(), &mut fields)
-        } else if asked.from.is_some() || asked.to.is_some() {
-            custom(asked, as_of, &mut fields)
+    pub fn new(query: &PeriodQuery, as_of: Timestamp, mut fields: Fields) -> Result<Window> {
+        let granularity = query.granularity.read(&mut fields, "granularity");
+        let granularity = granularity.unwrap_or(match query.period {
+            // A month in hours would be 744 rows.
+            Some(_) => Granularity::Day,
+            None => Granularity::Hour,
+        });
+        let zone = Zone::parse(query.tz.as_deref()).map_err(|text| fields.push("tz", text));
+        let period = if let Some(text) = &query.period {
+            month(query, text, zone.as_ref().ok(), &mut fields)
+        } else if query.from.is_given() || query.to.is_given() {
+            custom(query, as_of, &mut fields)
         } else {
-            named(asked.window, as_of)
-                .map_err(|text| fields.push("window", text))
-                .ok()
+            Some(last(query.window.read(&mut fields, "window"), as_of))
         };
         fields.finish()?;
-        let (Ok(granularity), Ok(zone), Some((name, start, end))) = (granularity, zone, period)
-        else {
+        let (Ok(zone), Some((name, start, end))) = (zone, period) else {
             return Err(Error::internal("a wrong period without a text"));
         };
         let mut edges = vec![zone.start(start, granularity)];
@@ -263,29 +272,29 @@ impl Window {
 
 type Period = (&'static str, i64, i64);
 
-fn named(window: Option<&str>, as_of: Timestamp) -> Result<Period, &'static str> {
-    let (name, length) = match window {
-        None | Some("24h") => ("24h", DAY_MS),
-        Some("7d") => ("7d", 7 * DAY_MS),
-        Some("30d") => ("30d", 30 * DAY_MS),
-        Some(_) => return Err("must be one of: 24h, 7d, 30d"),
+fn last(window: Option<WindowName>, as_of: Timestamp) -> Period {
+    let window = window.unwrap_or(WindowName::Day);
+    let days = match window {
+        WindowName::Day => 1,
+        WindowName::Week => 7,
+        WindowName::Month => 30,
     };
-    Ok((name, as_of.0 - length, as_of.0))
+    (window.as_str(), as_of.0 - days * DAY_MS, as_of.0)
 }
 
 /// The whole month, also where it is not over yet.
 fn month(
-    asked: &Asked<'_>,
+    query: &PeriodQuery,
     text: &str,
     zone: Option<&Zone>,
     fields: &mut Fields,
 ) -> Option<Period> {
     for (name, given) in [
-        ("window", asked.window),
-        ("from", asked.from),
-        ("to", asked.to),
+        ("window", query.window.is_given()),
+        ("from", query.from.is_given()),
+        ("to", query.to.is_given()),
     ] {
-        if given.is_some() {
+        if given {
             fields.push(name, "cannot be combined with period; use one or the other");
         }
     }
@@ -308,19 +317,19 @@ fn month(
     period
 }
 
-fn custom(asked: &Asked<'_>, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
-    if asked.window.is_some() {
+fn custom(query: &PeriodQuery, as_of: Timestamp, fields: &mut Fields) -> Option<Period> {
+    if query.window.is_given() {
         fields.push(
             "window",
             "cannot be combined with from and to; use one or the other",
         );
     }
-    let from = instant(fields, "from", asked.from);
-    let to = instant(fields, "to", asked.to);
-    if asked.from.is_none() {
+    let from = query.from.read(fields, "from");
+    let to = query.to.read(fields, "to");
+    if !query.from.is_given() {
         fields.push("from", "can't be blank where to is given");
     }
-    let (from, to) = (from?, if asked.to.is_some() { to? } else { as_of });
+    let (from, to) = (from?, if query.to.is_given() { to? } else { as_of });
     if from >= to {
         fields.push("from", "must be before to");
     } else if to.0 - from.0 > MAX_PERIOD_MS {

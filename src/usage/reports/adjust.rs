@@ -13,7 +13,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, PageQuery, Params, Reply, id_param};
+use crate::http::{List, Mutation, PageQuery, Param, Params, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
@@ -79,12 +79,14 @@ pub async fn adjust(request: Mutation<Adjust>) -> Result<Response> {
 #[serde(default)]
 pub struct AdjustmentsQuery {
     /// Only of this workspace, live or deleted
-    #[param(value_type = Option<uuid::Uuid>)]
-    pub workspace_id: Option<String>,
+    #[param(inline)]
+    pub workspace_id: Param<WorkspaceId>,
     /// Only those that count from here on, inclusive; RFC 3339
-    pub start: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub start: Param<Timestamp>,
     /// Only those that count up to here, exclusive; RFC 3339
-    pub end: Option<String>,
+    #[param(value_type = Option<String>)]
+    pub end: Param<Timestamp>,
 }
 
 /// How many [`LISTED`] has.
@@ -105,22 +107,13 @@ pub async fn list(
     let list = store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
-        let mut instant = |name: &'static str, text: Option<&str>, default: i64| match text
-            .map(|text| Timestamp::parse(&text.replace(' ', "+")))
-        {
-            None => default,
-            Some(Some(at)) => at.0,
-            Some(None) => {
-                let text = "must be an RFC 3339 time such as 2026-05-10T00:00:00Z";
-                fields.push(name, text);
-                default
-            }
-        };
-        let start = instant("start", query.start.as_deref(), 0);
-        let end = instant("end", query.end.as_deref(), i64::MAX);
+        let start = query.start.read(&mut fields, "start").map_or(0, |at| at.0);
+        let end = query
+            .end
+            .read(&mut fields, "end")
+            .map_or(i64::MAX, |at| at.0);
+        let workspace = query.workspace_id.read(&mut fields, "workspace_id");
         fields.finish()?;
-        let workspace: Option<WorkspaceId> =
-            id_param("workspace_id", query.workspace_id.as_deref())?;
         let asked = (caller.tenant_id(), workspace, start, end);
         let total = tx
             .prepare_cached(COUNT)?

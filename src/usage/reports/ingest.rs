@@ -19,7 +19,7 @@ use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::computers::{self, Fleet, lifecycle};
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, Params, Reply};
+use crate::http::{Mutation, Param, Params, Reply};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::{Columns, WriteTx};
@@ -50,8 +50,8 @@ pub struct Ingest {
 #[serde(default)]
 pub struct IngestQuery {
     /// 1: one event that cannot be taken refuses all of them
-    #[param(value_type = Option<bool>)]
-    pub all_or_nothing: Option<String>,
+    #[param(inline)]
+    pub all_or_nothing: Param<bool>,
 }
 
 /// What became of the events.
@@ -109,11 +109,7 @@ pub async fn ingest(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let whole = match query.get()?.all_or_nothing.as_deref() {
-                None | Some("0" | "false") => false,
-                Some("1" | "true") => true,
-                Some(_) => return Err(Error::field("all_or_nothing", "must be true or false")),
-            };
+            let whole = query.get()?.all_or_nothing.get("all_or_nothing")? == Some(true);
             let reply = take(tx, &fleet, caller, input?, whole)?;
             Ok(if reply.rejected.is_empty() {
                 Reply::ok(reply)

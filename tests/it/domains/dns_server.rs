@@ -4,12 +4,13 @@ use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hickory_server::Server;
 use hickory_server::net::runtime::Time;
 use hickory_server::proto::op::{Metadata, ResponseCode};
-use hickory_server::proto::rr::rdata::CNAME;
+use hickory_server::proto::rr::rdata::{CNAME, TXT};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo};
 use hickory_server::zone_handler::MessageResponseBuilder;
@@ -23,6 +24,12 @@ pub enum Says {
     Cname(&'static str),
     /// A and AAAA records.
     Addresses(&'static [&'static str]),
+    /// A TXT record.
+    Text(&'static str),
+    /// One of these at a time, each in turn.
+    Rotating(&'static [&'static str]),
+    /// FORMERR for questions with EDNS, else a CNAME record.
+    WithoutEdns(&'static str),
     /// The name exists, without any record of use.
     NoData,
     /// NXDOMAIN.
@@ -41,6 +48,7 @@ pub enum Says {
 struct Zone {
     names: Mutex<HashMap<String, Says>>,
     asked: Mutex<Vec<String>>,
+    turn: AtomicUsize,
     gate: Gate,
 }
 
@@ -159,6 +167,32 @@ impl Handler {
                 let fits = |d: &RData| d.record_type() == query.query_type();
                 (ResponseCode::NoError, all.filter(fits).map(data).collect())
             }
+            Says::Text(text) => {
+                let txt = RData::TXT(TXT::new(vec![text.to_owned()]));
+                let fits = query.query_type() == RecordType::TXT;
+                (
+                    ResponseCode::NoError,
+                    fits.then(|| data(txt)).into_iter().collect(),
+                )
+            }
+            Says::Rotating(pool) => {
+                let fits = query.query_type() == RecordType::A;
+                let turn = if fits {
+                    self.0.turn.fetch_add(1, Ordering::Relaxed)
+                } else {
+                    0
+                };
+                let IpAddr::V4(ip) = pool[turn % pool.len()].parse().unwrap() else {
+                    panic!("the pool is of IPv4")
+                };
+                let a = data(RData::A(ip.into()));
+                (
+                    ResponseCode::NoError,
+                    fits.then_some(a).into_iter().collect(),
+                )
+            }
+            Says::WithoutEdns(_) if request.edns.is_some() => (ResponseCode::FormErr, vec![]),
+            Says::WithoutEdns(to) => (ResponseCode::NoError, vec![cname(to)]),
             Says::NoData => (ResponseCode::NoError, vec![]),
             Says::NoName => (ResponseCode::NXDomain, vec![]),
             Says::ServerFailure => (ResponseCode::ServFail, vec![]),
