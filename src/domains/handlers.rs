@@ -189,14 +189,15 @@ const CLAIM_MS: i64 = 72 * HOUR_MS;
 fn claimed_by_other(tx: &Tx<'_>, tenant: TenantId, domain: &str) -> Result<Option<Claim>> {
     let mut statement = tx.prepare_cached(
         "SELECT max(dns_status = 'verified') FROM preview_domains
-         WHERE domain = ?1 AND tenant_id <> ?2 AND (dns_status = 'verified' OR ?3 AND updated_at > ?4)",
+         WHERE domain = ?1 AND tenant_id <> ?2 AND (dns_status = 'verified' OR ?3 AND updated_at > ?4 AND updated_at <= ?5)",
     )?;
-    let since = tx.now().plus_ms(-CLAIM_MS);
+    // One that lies far ahead was made while the clock was wrong, and does not hold until that time comes.
+    let (since, until) = (tx.now().plus_ms(-CLAIM_MS), tx.now().plus_ms(CLAIM_MS));
     for (name, same) in
         std::iter::once((domain, true)).chain(host::parents(domain).map(|parent| (parent, false)))
     {
         let verified: Option<bool> =
-            statement.query_row((name, tenant, same, since), |row| row.get(0))?;
+            statement.query_row((name, tenant, same, since, until), |row| row.get(0))?;
         if let Some(verified) = verified {
             return Ok(Some(Claim {
                 name: name.to_owned(),
@@ -464,7 +465,7 @@ fn conclude(
         _ => own.failing_since,
     };
     if caller.is_none() && own.state == Known::Verified && state != Known::Verified {
-        let since = failing_since.unwrap_or(tx.now());
+        let since = failing_since.unwrap_or(tx.now()).min(tx.now());
         if tx.now().0 - since.0 < DEGRADED_MS {
             (state, failing_since) = (Known::Verified, Some(since));
         }
@@ -508,6 +509,8 @@ fn conclude(
 
 /// Domains of one round.
 const ROUND: i64 = 20;
+/// Longer than any wait for the next check, with its spread.
+const LONGEST_WAIT_MS: i64 = 48 * HOUR_MS;
 /// How often it is looked for domains to check.
 const LOOK: Duration = Duration::from_secs(20);
 
@@ -535,9 +538,11 @@ impl Domains {
         let due = self.store.read(|tx| {
             let mut statement = tx.prepare_cached(
                 "SELECT scope, owner_id, tenant_id FROM preview_domains
-                 WHERE next_check_at IS NULL OR next_check_at <= ?1 ORDER BY next_check_at LIMIT ?2",
+                 WHERE next_check_at IS NULL OR next_check_at <= ?1 OR next_check_at > ?3 ORDER BY next_check_at LIMIT ?2",
             )?;
-            let rows = statement.query_map((tx.now(), ROUND), |row| {
+            // Nothing waits for so long: what lies further ahead was written while the clock was wrong.
+            let beyond = tx.now().plus_ms(LONGEST_WAIT_MS);
+            let rows = statement.query_map((tx.now(), ROUND, beyond), |row| {
                 Ok((row.get(0)?, row.get(1)?, row.get(2)?))
             })?;
             let rows: Vec<(Scope, [u8; 16], TenantId)> = rows.collect::<Result<_, _>>()?;

@@ -71,6 +71,7 @@ ALTER TABLE preview_domains ADD COLUMN failing_since INTEGER;
 ALTER TABLE preview_domains ADD COLUMN checks INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE preview_domains ADD COLUMN next_check_at INTEGER;
 CREATE INDEX preview_domains_by_next_check ON preview_domains (next_check_at);
+
 -- What is known of this file as a file; one row.
 CREATE TABLE installation (
     id            INTEGER PRIMARY KEY CHECK (id = 1),

@@ -183,6 +183,24 @@ fn domains_are_looked_at_without_being_asked() {
 }
 
 #[test]
+fn a_clock_that_was_ahead_holds_up_neither_checks_nor_claims() {
+    let w = World::new();
+    let round = || {
+        runtime()
+            .block_on(w.service.app.domains.check_due())
+            .unwrap()
+    };
+    let now = w.service.app.store.now();
+    w.service.clock.set(now.plus_seconds(400 * 86_400));
+    w.set("acme.com");
+    assert_eq!((round(), round()), (1, 0));
+    w.service.clock.set(now);
+    assert_eq!((round(), round()), (1, 0), "not in a year");
+    // What was claimed then does not hold until then.
+    Other::of(&w).put(&w, "acme.com");
+}
+
+#[test]
 fn answers_of_the_wild() {
     let w = World::new();
     w.set("acme.com");
