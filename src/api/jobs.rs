@@ -47,7 +47,7 @@ pub static DRIVER: &Job = &Job {
     every_ms: 1000,
     batch: BATCH,
     deletes: false,
-    run: |tx, app, limit| lifecycle::run_due(tx, &app.fleet, limit as usize),
+    run: |tx, app, limit| lifecycle::run_for_a_turn(tx, &app.fleet, limit as usize),
 };
 
 /// What runs by the clock.
