@@ -51,7 +51,7 @@ pub static DRIVER: &Job = &Job {
     batch: BATCH,
     deletes: false,
     meters: true,
-    run: |tx, app, limit| lifecycle::run_due(tx, &app.fleet, limit as usize),
+    run: |tx, app, limit| lifecycle::run_for_a_turn(tx, &app.fleet, limit as usize),
 };
 
 /// What runs by the clock.

@@ -238,6 +238,9 @@ pub fn main() -> ExitCode {
 // ---------------------------------------------------------------------------------------------
 // serve
 
+/// Threads that wait for files: hundreds of clients that read slowly need no thread each, whose stacks and
+/// arenas would be most of what the service holds in memory.
+const BLOCKING: usize = 16;
 /// How long requests that are under way at a stop may take to end.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -265,6 +268,7 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("http")
+        .max_blocking_threads(BLOCKING)
         .build()?;
     let store = {
         let _entered = runtime.enter();

@@ -15,6 +15,7 @@ use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
+use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
@@ -410,16 +411,21 @@ pub fn follow_project(
         templates: &templates,
     };
     limits::check(tx, &fleet.config.file, target, &growth)?;
-    follow(tx, fleet, Some(caller), project)
+    Ok(follow(tx, fleet, Some(caller), project, None)?.is_some())
 }
 
-/// Takes computers of a project to the workspace that it is in. Returns whether some are left.
+/// The computer that a turn came to: the next one goes on after it.
+pub type Reached = (Timestamp, ComputerId);
+
+/// Takes computers of a project to the workspace that it is in, of those `after` one if told so. Returns after
+/// which one some may be left.
 pub fn follow(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     caller: Option<&Caller>,
     project: ProjectId,
-) -> Result<bool> {
+    after: Option<Reached>,
+) -> Result<Option<Reached>> {
     catch_up(tx, fleet)?;
     let place: Option<WorkspaceId> = tx
         .row(
@@ -429,15 +435,18 @@ pub fn follow(
         )
         .optional()?;
     let Some(place) = place else {
-        return Ok(false);
+        return Ok(None);
     };
+    let (at, id) = after.unwrap_or((Timestamp(i64::MIN), ComputerId(uuid::Uuid::nil())));
     let (computers, more) = some(
         tx,
-        "c.project_id = :project AND c.workspace_id <> :place",
-        named_params! { ":project": project, ":place": place },
+        "c.project_id = :project AND c.workspace_id <> :place AND (c.created_at, c.id) > (:at, :id)",
+        named_params! { ":project": project, ":place": place, ":at": at, ":id": id },
     )?;
+    let mut reached = None;
     let count = computers.len();
     for (n, before) in computers.into_iter().enumerate() {
+        reached = Some((before.created_at, before.id));
         let after = Record {
             workspace_id: place,
             ..before.clone()
@@ -449,10 +458,10 @@ pub fn follow(
         }
         .apply(tx, fleet, Some(&before), after)?;
         if n + 1 < count && tx.turn_is_over() {
-            return Ok(true);
+            return Ok(reached);
         }
     }
-    Ok(more)
+    Ok(reached.filter(|_| more))
 }
 
 /// `DELETE /computers/{id}`

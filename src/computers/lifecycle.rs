@@ -210,11 +210,20 @@ pub fn run_due(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
             return Ok(done);
         };
         step(tx, fleet, id, at)?;
-        if tx.turn_is_over() {
-            return Ok(done + 1);
-        }
     }
     Ok(limit)
+}
+
+/// [`run_due`] for as long as a turn of the writer lasts.
+pub fn run_for_a_turn(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
+    let mut done = 0;
+    while done < limit && run_due(tx, fleet, 1)? > 0 {
+        done += 1;
+        if tx.turn_is_over() {
+            break;
+        }
+    }
+    Ok(done)
 }
 
 /// Lets happen what has fallen due, of all computers: before a change that concerns many of them.

@@ -283,7 +283,7 @@ fn in_turns<T: Send + 'static>(
         let write = write.clone();
         left = store.write_blocking(move |tx| {
             is_under_way(tx, workspace)?;
-            while let Some(item) = left.next() {
+            for item in left.by_ref() {
                 write(tx, &item)?;
                 if tx.turn_is_over() {
                     break;

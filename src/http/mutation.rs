@@ -119,6 +119,55 @@ impl<T: Send + 'static> Mutation<T> {
     }
 }
 
+impl<T: Send + 'static> Mutation<T> {
+    /// Does what is too much for one turn of the writer in turns of its own, each of them durable: `turn` is run
+    /// for as long as there is `more` to do; the rest is for [`Mutation::run`]. Nothing is done for a request whose
+    /// Idempotency-Key is known.
+    ///
+    /// # Errors
+    /// A failure of the server; what `prepare` and `turn` refuse is held like a body that cannot be read.
+    pub async fn in_turns<S: Send + 'static>(
+        self,
+        prepare: impl FnOnce(T) -> Result<S>,
+        more: fn(&S) -> bool,
+        turn: impl Fn(&WriteTx<'_>, &Caller, S) -> Result<S> + Clone + Send + 'static,
+    ) -> Result<Mutation<S>> {
+        let Mutation {
+            store,
+            caller,
+            body,
+            idempotency,
+            savepoint,
+            held,
+        } = self;
+        let mut body = body.and_then(prepare);
+        let answered = match (&body, &idempotency) {
+            (Ok(todo), Some(key)) if more(todo) => {
+                let (asking, key) = (caller.clone(), key.clone());
+                let new = store.write(move |tx| idempotency::is_new(tx, &asking, &key));
+                !new.await?
+            }
+            _ => false,
+        };
+        while !answered && body.as_ref().is_ok_and(more) {
+            let (asking, turn) = (caller.clone(), turn.clone());
+            let Ok(todo) = body else { break };
+            body = store.write(move |tx| turn(tx, &asking, todo)).await;
+        }
+        match body {
+            Err(e) if !e.status().is_client_error() => Err(e),
+            body => Ok(Mutation {
+                store,
+                caller,
+                body,
+                idempotency,
+                savepoint,
+                held,
+            }),
+        }
+    }
+}
+
 impl Mutation<Source> {
     /// A request whose body is not JSON, as it is. It may be large, and stays on disk.
     ///

@@ -8,7 +8,8 @@
 use std::time::Duration;
 
 use crate::access::caller::Caller;
-use crate::computers::{Fleet, change};
+use crate::computers::Fleet;
+use crate::computers::change::{self, Reached};
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::{ProjectId, WorkspaceId};
@@ -46,17 +47,24 @@ impl Unfinished {
         Ok(all)
     }
 
-    /// One turn. Returns whether something is left.
-    pub fn turn(self, tx: &WriteTx<'_>, fleet: &Fleet, caller: Option<&Caller>) -> Result<bool> {
-        match self {
-            Unfinished::Move(project) => change::follow(tx, fleet, caller, project),
-            Unfinished::Delete(workspace) => {
-                if change::delete_some(tx, fleet, caller, workspace)? {
-                    return Ok(true);
-                }
-                projects::delete_some(tx, caller, workspace)
+    /// One turn, after what the last one came to. Returns how to go on, if something is left.
+    pub fn turn(
+        self,
+        tx: &WriteTx<'_>,
+        fleet: &Fleet,
+        caller: Option<&Caller>,
+        after: Option<Reached>,
+    ) -> Result<Option<Option<Reached>>> {
+        let left = match self {
+            Unfinished::Move(project) => {
+                return Ok(change::follow(tx, fleet, caller, project, after)?.map(Some));
             }
-        }
+            Unfinished::Delete(workspace) => {
+                change::delete_some(tx, fleet, caller, workspace)?
+                    || projects::delete_some(tx, caller, workspace)?
+            }
+        };
+        Ok(left.then_some(None))
     }
 
     /// Turn after turn until nothing is left, in the name of `caller`, or of the service.
@@ -66,14 +74,15 @@ impl Unfinished {
     pub async fn finish(self, store: Store, fleet: Fleet, caller: Option<Caller>) -> Result<()> {
         // To its end, also when the client has left.
         let turns = tokio::spawn(async move {
+            let mut after = None;
             loop {
                 let (fleet, caller) = (fleet.clone(), caller.clone());
                 let turn = store
-                    .write(move |tx| self.turn(tx, &fleet, caller.as_ref()))
+                    .write(move |tx| self.turn(tx, &fleet, caller.as_ref(), after))
                     .await;
                 match turn {
-                    Ok(true) => tokio::task::yield_now().await,
-                    Ok(false) => return,
+                    Ok(Some(reached)) => after = reached,
+                    Ok(None) => return,
                     Err(e) => {
                         tracing::warn!(error = e.message(), "a long change waits for the storage");
                         tokio::time::sleep(BREATHER).await;

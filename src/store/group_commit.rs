@@ -9,8 +9,8 @@
 /// Writes that share one commit at most: bounds how long the first of them waits.
 const MOST: usize = 256;
 
-/// How long a turn lasts, microseconds: whoever can leave something to the next turn does so from here on,
-/// and whoever comes later is left to the next commit.
+/// How long a turn lasts, microseconds since its transaction began: whoever can leave something to the next
+/// turn does so from here on. Others may still share the commit, which costs them less than one of their own.
 pub(super) const TURN_MICROS: u64 = 10_000;
 
 /// What the writer has seen of its callers and of its disk.

@@ -16,6 +16,7 @@
 //! the database, and must only use the transaction that it is given.
 
 mod attachments;
+mod background;
 mod backup;
 mod checkpoint;
 pub(crate) mod columns;
@@ -52,6 +53,7 @@ use tokio::sync::{Notify, oneshot, watch};
 
 use crate::clock::{Clock, Timestamp};
 
+pub use background::{heavy, in_background};
 pub use backup::{
     Backup, Record as BackupRecord, Target, checksum_file, dated_ahead, inspect,
     list as list_backups, make_dir, read_file, recorded_checksum, records as backup_records,
@@ -63,7 +65,6 @@ pub use failure::{Failure, Fault, StoreError};
 pub use health::Health;
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};
-pub use readers::{heavy, in_background};
 pub use restore::restore;
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
@@ -381,7 +382,7 @@ impl<E: Failure> Store<E> {
         let asking = Arc::new(());
         let (clock, signals) = (self.0.clock.clone(), self.0.signals.clone());
         let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking));
-        let queue = if readers::is_heavy() {
+        let queue = if background::is_heavy() {
             &self.0.readers.heavy
         } else {
             &self.0.readers.light

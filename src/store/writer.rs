@@ -20,7 +20,7 @@ use super::Signals;
 use super::attachments::Attachments;
 use super::checkpoint::Checkpointer;
 use super::failure::{Failure, Fault, StoreError, fault_of};
-use super::group_commit::{GroupCommit, TURN_MICROS};
+use super::group_commit::GroupCommit;
 use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
@@ -33,6 +33,10 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
 /// can start over. Without this a WAL under steady reads only ever grows.
 const RESTART_PAGES: u32 = 4000;
+/// Pages that are not copied yet, with which the writer does not insist: it would have to copy them itself
+/// while everybody waits. From [`HARD_PAGES`] (256 MiB) on it does all the same.
+const LEFT_PAGES: u32 = 1000;
+const HARD_PAGES: u32 = 64_000;
 /// How long it insists: so many looks, a short sleep before each. A long read must not hold up every
 /// write; and between two short ones there is often less than a millisecond to be caught.
 const RESTART_LOOKS: i32 = 100;
@@ -140,6 +144,7 @@ pub(super) fn start(
             copy_at: Cell::new(CHECKPOINT_PAGES),
             insist_at: Cell::new(RESTART_PAGES),
             group_commit: Cell::default(),
+            turn: Cell::default(),
         }
         .run(&receiver)
     };
@@ -194,6 +199,8 @@ struct Writer {
     /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
     insist_at: Cell<u32>,
     group_commit: Cell<GroupCommit>,
+    /// Microseconds that the last transaction took.
+    turn: Cell<u64>,
 }
 
 impl Writer {
@@ -231,7 +238,7 @@ impl Writer {
                 Some(Message::Alone(job)) => self.batch(&statements, job, None),
                 other => return other,
             };
-            self.checkpoint();
+            self.copy_back();
             next = next.or_else(|| receiver.recv().ok());
         }
     }
@@ -293,8 +300,11 @@ impl Writer {
                         Some("a write that shares this commit failed half way".into()),
                     ));
                 }
-                let micros = watch.micros();
-                if micros < TURN_MICROS && !self.group_commit.get().is_full(answers.len(), micros) {
+                if !self
+                    .group_commit
+                    .get()
+                    .is_full(answers.len(), watch.micros())
+                {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,
@@ -343,7 +353,7 @@ impl Writer {
         commits.last.store(answers.len(), Ordering::Relaxed);
         let turn = watch.micros();
         commits.duration.observe(turn as f64 / 1e6);
-        commits.longest_turn.fetch_max(turn, Ordering::Relaxed);
+        self.turn.set(turn);
         let answers = Answers {
             answers: answers.into_iter(),
             failure,
@@ -392,6 +402,15 @@ impl Writer {
         }
     }
 
+    /// The end of a turn: what keeps the WAL bounded is a part of it for whoever waits.
+    fn copy_back(&self) {
+        let watch = Stopwatch::start();
+        self.checkpoint();
+        let turn = self.turn.get() + watch.micros();
+        let longest = &self.signals.commits.longest_turn;
+        longest.fetch_max(turn, Ordering::Relaxed);
+    }
+
     /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
     fn checkpoint(&self) {
         let pages = WAL_PAGES.get();
@@ -399,8 +418,10 @@ impl Writer {
             // It has begun anew.
             self.copy_at.set(CHECKPOINT_PAGES);
             self.insist_at.set(RESTART_PAGES);
+            self.checkpointer.begun_anew();
         }
-        if pages >= self.insist_at.get() {
+        let left = pages.saturating_sub(self.checkpointer.copied());
+        if pages >= self.insist_at.get() && (left <= LEFT_PAGES || pages >= HARD_PAGES) {
             self.restart(pages);
         } else if pages >= self.copy_at.get() {
             self.copy_at.set(pages.saturating_add(CHECKPOINT_PAGES));

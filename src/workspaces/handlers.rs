@@ -521,7 +521,9 @@ fn delete_workspace(
             );
         }
     }
-    let left = Unfinished::Delete(id).turn(tx, fleet, Some(caller))?;
+    let left = Unfinished::Delete(id)
+        .turn(tx, fleet, Some(caller), None)?
+        .is_some();
     crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
     tx.run(
         "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",

@@ -99,3 +99,50 @@ fn no_statement_changes_a_row_or_takes_one_out_of_the_middle() {
     s.post("/workspaces", json!({ "name": "goes on" }))
         .expect(201);
 }
+
+#[test]
+fn imported_rows_and_own_ones_go_by_their_dates_and_hold_nobody_up() {
+    let s = Service::with(Config {
+        audit_retention_days: NonZeroU32::new(30),
+        ..Config::default()
+    });
+    s.workspace("old");
+    let day = s.app.store.now().0;
+    let import = |seq: i64, at: i64| {
+        s.app
+            .store
+            .write_blocking(move |tx| {
+                Ok(tx.execute(
+                    "INSERT INTO audit_log (seq, tenant_id, at, actor_type, type, resource_type, resource_id)
+                     SELECT ?1, tenant_id, ?2, 'operator', 'workspace.created', 'workspace', resource_id
+                     FROM audit_log WHERE seq = 1",
+                    (seq, at),
+                )?)
+            })
+            .unwrap()
+    };
+    s.advance(50 * DAY);
+    // By its number it is the oldest of all, by its date it is young; and the other way round.
+    import(-1, s.app.store.now().0);
+    import(0, day - 400 * DAY * 1000);
+    s.workspace("new");
+    while purge(&s, 2) > 0 {}
+    let log = s.get("/audit-log").expect(200);
+    let left: Vec<(&str, bool)> = log["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["id"].as_str().unwrap(),
+                row["imported"].as_bool().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(left.len(), 2, "{log}");
+    assert_eq!(left[1], ("-1", true));
+    assert!(!left[0].1, "what happened here is not marked");
+    s.advance(31 * DAY);
+    while purge(&s, 2) > 0 {}
+    assert_eq!(s.count("SELECT count(*) FROM audit_log WHERE seq < 1"), 0);
+}

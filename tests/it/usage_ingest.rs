@@ -250,3 +250,76 @@ fn a_change_through_the_api_does_not_undo_what_is_reported_ahead_of_the_clock() 
     verified(&s);
     assert_eq!(usage(&s, &a, "")["total_compute_ms"], 0);
 }
+
+/// Reports that a computer goes on and off, a minute each.
+fn many(computer: &str, count: usize) -> Vec<Value> {
+    let kind = |n| if n % 2 == 0 { "started" } else { "stopped" };
+    (0..count)
+        .map(|n| {
+            let time = format!("2026-06-01T{:02}:{:02}:00Z", 1 + n / 60, n % 60);
+            event(&format!("e{n}"), kind(n), computer, &time, json!({}))
+        })
+        .collect()
+}
+
+#[test]
+fn a_long_call_goes_in_several_commits_and_says_of_all_what_became_of_them() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let c = external(&s, &w, "small");
+    s.clock.set(at("2026-06-03T00:00:00Z"));
+    let mut events = many(&c, 1200);
+    events[700]["type"] = "computer.melted".into();
+    events[1100] = events[3].clone();
+    let send = |events: &[Value], key: &str| {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri("/api/v1/compute-events")
+            .header("authorization", format!("Bearer {}", s.key))
+            .header("content-type", "application/json")
+            .header("idempotency-key", key)
+            .body(Body::from(json!({ "events": events }).to_string()));
+        s.send(request.unwrap())
+    };
+    // In the middle the storage fails: what was committed before is there, once.
+    let fails = "CREATE TEMP TRIGGER fails AFTER INSERT ON main.compute_events WHEN new.event_id = 'e650' BEGIN
+         SELECT RAISE(ABORT, 'test'); END";
+    let run = |sql: &'static str| {
+        s.app
+            .store
+            .write_blocking(move |tx| Ok(tx.execute_batch(sql)?))
+            .unwrap();
+    };
+    run(fails);
+    send(&events, "a").refused(500, "INTERNAL_ERROR");
+    run("DROP TRIGGER temp.fails");
+    let stored = || s.count("SELECT count(*) FROM compute_events WHERE event_id IS NOT NULL");
+    assert_eq!(stored(), 500);
+    let reply = send(&events, "a").expect(207);
+    assert_eq!(
+        (&reply["accepted"], &reply["duplicates"]),
+        (&json!(698), &json!(501))
+    );
+    assert_eq!(reply["rejected"][0]["id"], "e700");
+    assert_eq!(stored(), 1198);
+    assert_eq!(
+        send(&events, "a").expect(207),
+        reply,
+        "the same reply again"
+    );
+    // Another body under that key does nothing at all.
+    let mut others = many(&c, 900);
+    for (n, event) in others.iter_mut().enumerate() {
+        event["id"] = format!("other {n}").into();
+    }
+    send(&others, "a").refused(409, "IDEMPOTENCY_PAYLOAD_MISMATCH");
+    assert_eq!(stored(), 1198);
+    // All or nothing is one commit.
+    others[899]["type"] = "computer.melted".into();
+    let path = "/compute-events?all_or_nothing=1";
+    s.post(path, json!({ "events": others }))
+        .refused(422, "VALIDATION_FAILED");
+    assert_eq!(stored(), 1198);
+    let found = s.app.store.read_blocking(workspaced::testing::verify);
+    assert!(found.unwrap().ok);
+}

@@ -30,6 +30,7 @@ const HEADER: HeaderName = HeaderName::from_static("idempotency-key");
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 /// What identifies a repeated request.
+#[derive(Clone)]
 pub struct Idempotency {
     /// SHA-256 of method, path with query, and key.
     request: [u8; 32],
@@ -167,6 +168,11 @@ impl<R: Serialize> IntoResponse for Reply<R> {
     fn into_response(self) -> Response {
         (self.status, axum::Json(self.body)).into_response()
     }
+}
+
+/// Whether no request with this key has been answered yet.
+pub(super) fn is_new(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<bool> {
+    Ok(store::find(tx, caller.key_id(), &key.request)?.is_none())
 }
 
 fn stored(tx: &WriteTx<'_>, caller: &Caller, key: &Idempotency) -> Result<Option<Raw>> {

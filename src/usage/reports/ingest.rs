@@ -32,6 +32,9 @@ use crate::{limits, projects, workspaces};
 /// Events of one call.
 const MAX_EVENTS: usize = 10_000;
 
+/// Events that one turn of the writer takes.
+const PIECE: usize = 500;
+
 /// Bytes of one call: 10,000 events of 800 bytes.
 pub const MAX_BODY: usize = 8 << 20;
 
@@ -120,10 +123,24 @@ pub async fn ingest(
     query: Params<IngestQuery>,
     request: Mutation<Ingest>,
 ) -> Result<Response> {
+    let whole = query
+        .get()
+        .and_then(|query| query.all_or_nothing.get("all_or_nothing"));
+    let fleet_here = fleet.clone();
     request
-        .run(move |tx, caller, input| {
-            let whole = query.get()?.all_or_nothing.get("all_or_nothing")? == Some(true);
-            let reply = take(tx, &fleet, caller, input?, whole)?;
+        .in_turns(
+            move |input| Taking::new(input, whole? == Some(true)),
+            |taking| !taking.whole && taking.left.len() > PIECE,
+            move |tx, caller, mut taking| {
+                taking.take(tx, &fleet_here, caller, PIECE)?;
+                Ok(taking)
+            },
+        )
+        .await?
+        .run(move |tx, caller, taking| {
+            let mut taking = taking?;
+            taking.take(tx, &fleet, caller, MAX_EVENTS)?;
+            let reply = taking.reply;
             Ok(if reply.rejected.is_empty() {
                 Reply::ok(reply)
             } else {
@@ -133,92 +150,114 @@ pub async fn ingest(
         .await
 }
 
-fn take(
-    tx: &WriteTx<'_>,
-    fleet: &Fleet,
-    caller: &Caller,
-    input: Ingest,
+/// Events of a call on their way into the history.
+struct Taking {
+    left: std::vec::IntoIter<Value>,
+    count: usize,
+    /// One that cannot be taken refuses all of them.
     whole: bool,
-) -> Result<Ingested> {
-    if input.events.is_empty() || input.events.len() > MAX_EVENTS {
-        return Err(Error::field(
-            "events",
-            format!("must be a list of 1 to {MAX_EVENTS} events"),
-        ));
-    }
-    let count = input.events.len();
-    let mut reply = Ingested::default();
-    let mut known = Known {
-        tx,
-        fleet,
-        caller,
-        computers: HashMap::new(),
-        places: HashMap::new(),
-    };
-    let mut batch: HashMap<String, Same> = HashMap::new();
-    let mut facts: BTreeMap<ComputerId, (TenantId, Vec<Fact>)> = BTreeMap::new();
-    for (n, event) in input.events.into_iter().enumerate() {
-        let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
-        let outcome = parse(n, &event)
-            .map_err(no)
-            .and_then(|parsed| known.check(parsed, &mut batch, &mut reply.moved));
-        match outcome {
-            Ok(Checked::New(tenant, computer, fact)) => {
-                let subject = known.computers.get(&computer).and_then(Option::as_ref);
-                if let Some(deleted_at) = subject.and_then(|subject| subject.deleted_at) {
-                    reply.deleted.push(AboutDeleted {
-                        id: id.unwrap_or_default(),
-                        computer_id: computer,
-                        deleted_at,
-                        counts: fact.at < deleted_at.0,
-                    });
-                }
-                facts
-                    .entry(computer)
-                    .or_insert_with(|| (tenant, Vec::new()))
-                    .1
-                    .push(fact);
-                reply.accepted += 1;
-            }
-            Ok(Checked::Duplicate) => reply.duplicates += 1,
-            Err(Refusal::Event { reason, conflict }) => reply.rejected.push(Rejected {
-                id,
-                reason,
-                conflict,
-            }),
-            Err(Refusal::Request(e)) => return Err(e),
+    reply: Ingested,
+}
+
+impl Taking {
+    fn new(input: Ingest, whole: bool) -> Result<Self> {
+        let count = input.events.len();
+        if count == 0 || count > MAX_EVENTS {
+            return Err(Error::field(
+                "events",
+                format!("must be a list of 1 to {MAX_EVENTS} events"),
+            ));
         }
-    }
-    if reply.rejected.len() == count {
-        return Err(all_refused(reply.rejected));
-    }
-    if whole && !reply.rejected.is_empty() {
-        // Invalid, even where one of them alone would be a conflict: nothing was wrong with the others.
-        for rejected in &mut reply.rejected {
-            rejected.conflict = false;
-        }
-        return Err(all_refused(reply.rejected));
+        Ok(Taking {
+            left: input.events.into_iter(),
+            count,
+            whole,
+            reply: Ingested::default(),
+        })
     }
 
-    let tariff = Tariff::load(tx, &fleet.catalog)?;
-    let mut changes = Changes::default();
-    let mut touched = Vec::with_capacity(facts.len());
-    for (computer, (tenant, mut facts)) in facts {
-        facts.sort_by_key(|fact| fact.at);
-        let limited = facts
-            .iter()
-            .any(|fact| fact.size.is_some() || fact.place.is_some());
-        history::insert(tx, tenant, computer, facts, &tariff, &mut changes)?;
-        touched.push((computer, limited));
-    }
-    meter::apply(tx, changes)?;
-    for (computer, limited) in touched {
-        lifecycle::follow_events(tx, fleet, Actor::Key(caller), computer)?;
-        if limited {
-            over_limit(tx, fleet, caller, computer, &mut reply.over_limit)?;
+    /// Takes at most so many more.
+    fn take(
+        &mut self,
+        tx: &WriteTx<'_>,
+        fleet: &Fleet,
+        caller: &Caller,
+        most: usize,
+    ) -> Result<()> {
+        let first = self.count - self.left.len();
+        let reply = &mut self.reply;
+        let mut known = Known {
+            tx,
+            fleet,
+            caller,
+            computers: HashMap::new(),
+            places: HashMap::new(),
+        };
+        let mut batch: HashMap<String, Same> = HashMap::new();
+        let mut facts: BTreeMap<ComputerId, (TenantId, Vec<Fact>)> = BTreeMap::new();
+        for (n, event) in (first..).zip(self.left.by_ref().take(most)) {
+            let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
+            let outcome = parse(n, &event)
+                .map_err(no)
+                .and_then(|parsed| known.check(parsed, &mut batch, &mut reply.moved));
+            match outcome {
+                Ok(Checked::New(tenant, computer, fact)) => {
+                    let subject = known.computers.get(&computer).and_then(Option::as_ref);
+                    if let Some(deleted_at) = subject.and_then(|subject| subject.deleted_at) {
+                        reply.deleted.push(AboutDeleted {
+                            id: id.unwrap_or_default(),
+                            computer_id: computer,
+                            deleted_at,
+                            counts: fact.at < deleted_at.0,
+                        });
+                    }
+                    facts
+                        .entry(computer)
+                        .or_insert_with(|| (tenant, Vec::new()))
+                        .1
+                        .push(fact);
+                    reply.accepted += 1;
+                }
+                Ok(Checked::Duplicate) => reply.duplicates += 1,
+                Err(Refusal::Event { reason, conflict }) => reply.rejected.push(Rejected {
+                    id,
+                    reason,
+                    conflict,
+                }),
+                Err(Refusal::Request(e)) => return Err(e),
+            }
         }
+        if reply.rejected.len() == self.count {
+            return Err(all_refused(std::mem::take(&mut reply.rejected)));
+        }
+        if self.whole && !reply.rejected.is_empty() {
+            // Invalid, even where one of them alone would be a conflict: nothing was wrong with the others.
+            for rejected in &mut reply.rejected {
+                rejected.conflict = false;
+            }
+            return Err(all_refused(std::mem::take(&mut reply.rejected)));
+        }
+
+        let tariff = Tariff::load(tx, &fleet.catalog)?;
+        let mut changes = Changes::default();
+        let mut touched = Vec::with_capacity(facts.len());
+        for (computer, (tenant, mut facts)) in facts {
+            facts.sort_by_key(|fact| fact.at);
+            let limited = facts
+                .iter()
+                .any(|fact| fact.size.is_some() || fact.place.is_some());
+            history::insert(tx, tenant, computer, facts, &tariff, &mut changes)?;
+            touched.push((computer, limited));
+        }
+        meter::apply(tx, changes)?;
+        for (computer, limited) in touched {
+            lifecycle::follow_events(tx, fleet, Actor::Key(caller), computer)?;
+            if limited {
+                over_limit(tx, fleet, caller, computer, &mut reply.over_limit)?;
+            }
+        }
+        Ok(())
     }
-    Ok(reply)
 }
 
 /// One event, or none of many, was good: the reply is an error of its own.
@@ -523,6 +562,7 @@ fn over_limit(
         .max_computer_size
         .value
         .filter(|max| computer.size > *max)
+        && !over.iter().any(|o| o.computer_id == Some(id))
     {
         let (max, current) = (max.as_str().into(), computer.size.as_str().into());
         over.push(OverLimit {
