@@ -12,6 +12,7 @@ mod doctor;
 mod export;
 mod files;
 mod help;
+mod machines;
 mod seed;
 
 use std::fs::File;
@@ -34,6 +35,7 @@ use crate::api::app::{App, attach};
 use crate::api::log_filter::{self, Reload};
 use crate::api::{edge, jobs};
 use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::computers::machines::watch as machine_watch;
 use crate::db::Store;
 use crate::error::Error;
 use crate::outbox::webhooks::deliver;
@@ -109,6 +111,9 @@ enum Command {
     /// Computers of a service: list, create, start, stop, remove
     #[command(subcommand)]
     Computers(client::ComputersCommand),
+    /// Containers of a service that runs machines: list, adopt, remove; may run beside the service
+    #[command(subcommand)]
+    Machines(machines::MachinesCommand),
     /// Check clock, disk, permissions, database and DNS of this installation
     Doctor(doctor::DoctorArgs),
     /// Print the completions of a shell
@@ -187,6 +192,7 @@ pub fn main() -> ExitCode {
         Some(Command::Scenario(command)) => seed::scenario(&command),
         Some(Command::Ws(command)) => client::workspaces(command),
         Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Machines(command)) => machines::run(command),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
@@ -353,6 +359,11 @@ async fn serve_until_signal(
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
+    let machines = tokio::spawn(machine_watch::run(
+        app.store.clone(),
+        app.fleet.clone(),
+        stopped.clone(),
+    ));
     let (kept, config) = (app.store.clone(), app.config.clone());
     let (router, pages, admin) = match admin {
         None => (edge::router(app.clone()), address, None),
@@ -395,6 +406,7 @@ async fn serve_until_signal(
     let _ = jobs.await;
     let _ = backups.await;
     let _ = outbox.await;
+    let _ = machines.await;
     dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())

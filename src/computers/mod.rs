@@ -5,6 +5,7 @@
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`driver`]: who takes a computer from one status to the next, and when
+//! * [`machines`]: those that a container engine runs
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
 //! written by [`lifecycle::Change`], in one transaction, and nowhere else.
@@ -14,6 +15,7 @@ pub mod create;
 pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
+pub mod machines;
 pub mod rows;
 pub mod types;
 mod view;

@@ -112,6 +112,14 @@ impl<T: Send + 'static> Mutation<T> {
     }
 }
 
+impl<T> Mutation<T> {
+    /// Who asks, and for what: for what is no change of this server's own data, is done outside of any
+    /// transaction and cannot be repeated. An Idempotency-Key means nothing to it.
+    pub fn outside(self) -> (Caller, Result<T>) {
+        (self.caller, self.body)
+    }
+}
+
 impl Mutation<Bytes> {
     /// A request whose body is not JSON, as it is.
     ///
