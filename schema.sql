@@ -164,8 +164,8 @@ CREATE TABLE computers (
     size                TEXT NOT NULL CHECK (size IN ('xs', 'small') OR size IN ('medium', 'large') OR size = 'xl'),
     status              TEXT NOT NULL CHECK (status IN ('provisioning', 'starting') OR status IN ('running', 'stopping')
                         OR status IN ('stopped', 'error') OR status = 'destroyed'),
-    -- Who moves it: the built-in driver, or an outside agent that reports compute events.
-    driver              TEXT NOT NULL DEFAULT 'simulated' CHECK (driver IN ('simulated', 'external')),
+    -- Who moves it: the built-in driver, an outside agent that reports compute events, or a container engine.
+    driver              TEXT NOT NULL DEFAULT 'simulated' CHECK (driver IN ('simulated', 'external') OR driver = 'docker'),
     visibility          TEXT NOT NULL DEFAULT 'public' CHECK (visibility IN ('public', 'tenant') OR visibility = 'key'),
     metadata            TEXT NOT NULL DEFAULT '{}',
     selected_apps       TEXT NOT NULL DEFAULT '[]',
@@ -621,6 +621,34 @@ CREATE TABLE low_credits (
     tenant_id BLOB PRIMARY KEY REFERENCES tenants (id),
     since     INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What is wanted of a computer that a container engine runs (driver docker), and how far that has come. The
+-- row goes when the container is gone, after its computer was deleted.
+CREATE TABLE machines (
+    computer_id BLOB PRIMARY KEY,
+    tenant_id   BLOB NOT NULL,
+    desired     TEXT NOT NULL CHECK (desired IN ('running', 'stopped') OR desired = 'gone'),
+    op          INTEGER NOT NULL,                    -- counts what was asked for
+    op_at       INTEGER NOT NULL,                    -- when the last of it was
+    restart     INTEGER NOT NULL CHECK (restart IN (0, 1)),     -- what ran before `op` does not do for it
+    done_op     INTEGER NOT NULL,                    -- up to here it was carried out, or given up
+    engine_ref  TEXT,                                -- the engine's id of the container
+    held_to     TEXT,                                -- the size to which the engine holds it; NULL: that of the next start
+    failures    INTEGER NOT NULL DEFAULT 0,          -- in a row, for the time until the next attempt
+    fault       TEXT,                                -- what is wrong, in words for its owner
+    fault_since INTEGER,
+    look_at     INTEGER                              -- when something is to be done; NULL: nothing is
+) STRICT, WITHOUT ROWID;
+CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
+
+-- Which engine was last seen, and when it was last seen to run all that the events say runs: what a loss of
+-- power has ended was alive until then.
+CREATE TABLE engine_seen (
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    install   TEXT NOT NULL,                         -- by which containers are known to be of this installation
+    boot_id   TEXT NOT NULL,                         -- the host's, which a restart of it changes
+    seen_at   INTEGER NOT NULL
+) STRICT;
 
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.
 -- Those with numbers below 1 came with a workspace from another installation; they are by its word, and may

@@ -99,6 +99,10 @@ pub mod testing {
             SEED, Seeded, keep, resume, save, scenario, seed, take_snapshot_blocking,
         };
     }
+    pub mod machines {
+        pub use crate::computers::machines::watch::run;
+        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot};
+    }
     pub mod store {
         pub use crate::store::{
             Target, checksum_file, inspect, list_backups, lock_data_dir, restore, sha256,

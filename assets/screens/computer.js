@@ -156,6 +156,7 @@ function aboutFacts(c, workspace, project) {
     ["Running since", runs ? [time(c.started_at), ` (${ran})`] : "not running"],
     ["Idle stop", idleStop(c)],
     ["Driver", c.driver === "external" ? "external: an agent reports what it does" : c.driver],
+    c.fault && ["Fault", c.fault],
     ["Visibility", c.visibility],
     c.external_user_id && ["External user", h("code", null, c.external_user_id)],
     ["Preview", copyable(c.sandbox_url, { label: "Copy the address" })],

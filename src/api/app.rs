@@ -84,6 +84,7 @@ impl App {
         let fleet = Fleet {
             config: config.clone(),
             catalog: catalog.clone(),
+            engine: Arc::default(),
             driver,
         };
         let auth = Arc::new(Auth::default());

@@ -51,7 +51,11 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
     let capabilities = Arc::new(routes::capabilities());
-    for route in routes::table() {
+    let machines = app.config.engine.as_ref().map(|_| routes::machines());
+    for route in routes::table()
+        .into_iter()
+        .chain(machines.into_iter().flatten())
+    {
         let looked_at = app.config.strict || app.config.virtual_clock || route.exact;
         let checks = looked_at.then(|| checks(&app, &route));
         let mut handler = route.handler;
@@ -59,7 +63,7 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
             let turn = (app.room.clone(), route.heavy);
             handler = handler.layer(from_fn_with_state(turn, in_turn));
         }
-        if route.access.reach != Reach::Operator {
+        if route.access.reach != Reach::Operator && !route.long {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
         }
         if let Some(checks) = checks {

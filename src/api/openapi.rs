@@ -15,17 +15,26 @@ use utoipa::openapi::{
     RefOr, Required, Schema,
 };
 
-use super::routes::{Route, table};
+use super::routes::{Route, machines, table};
 use crate::access::scopes::Reach;
 use crate::http::Components;
 use crate::rules::hosted::BASE;
 
 /// The document of this version of the API.
 pub fn document() -> OpenApi {
+    of(table())
+}
+
+/// The document where a container engine runs computers.
+pub fn with_machines() -> OpenApi {
+    of(table().into_iter().chain(machines()).collect())
+}
+
+fn of(routes: Vec<Route>) -> OpenApi {
     let mut components = Components::new();
     components.insert("Error".into(), error_schema());
     let mut paths = PathsBuilder::new();
-    for route in table() {
+    for route in routes {
         let path = format!("{}{}", BASE, route.path);
         paths = paths.path(path, operation(&route, &mut components));
     }

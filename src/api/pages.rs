@@ -7,10 +7,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::io::Write;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::Path;
+use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
     IF_NONE_MATCH, REFERRER_POLICY, VARY,
@@ -28,6 +28,7 @@ use crate::api::app::App;
 use crate::api::{health, openapi, sign_in};
 use crate::domains;
 use crate::error::Error;
+use crate::rules::config::Config;
 
 #[derive(RustEmbed)]
 #[folder = "assets"]
@@ -42,19 +43,31 @@ static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
     Document::new("openapi.json", text.into_bytes().into())
 });
 
+static OPENAPI_WITH_MACHINES: LazyLock<Document> = LazyLock::new(|| {
+    let text = openapi::with_machines().to_json().unwrap_or_default();
+    Document::new("openapi.json", text.into_bytes().into())
+});
+
 /// The routes outside the API that every listener has.
 pub fn router() -> Router<App> {
     Router::new()
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
         .route("/domains/ask", get(domains::handlers::ask))
-        .route("/openapi.json", get(|headers: HeaderMap| async move { OPENAPI.reply(&headers) }))
+        .route("/openapi.json", get(openapi_json))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
         .route(
             "/assets/{*path}",
             get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
         )
         .route("/favicon.ico", get(|headers: HeaderMap| async move { asset("icon.svg", &headers) }))
+}
+
+async fn openapi_json(State(config): State<Arc<Config>>, headers: HeaderMap) -> Response {
+    match config.engine {
+        Some(_) => OPENAPI_WITH_MACHINES.reply(&headers),
+        None => OPENAPI.reply(&headers),
+    }
 }
 
 /// The admin page, which may have a listener of its own.

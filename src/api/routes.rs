@@ -51,6 +51,8 @@ pub struct Route {
     pub(super) ignored: &'static [&'static str],
     /// A parameter that it does not know is refused: it would have chosen rows.
     pub exact: bool,
+    /// It takes as long as what it runs: other limits hold than the usual time of a request.
+    pub(super) long: bool,
     /// Under which names tools ask whether they may use it.
     pub tools: &'static [&'static str],
 }
@@ -83,6 +85,7 @@ impl Route {
             or_csv: false,
             ignored: &[],
             exact: false,
+            long: false,
             tools: &[],
         }
     }
@@ -166,6 +169,11 @@ impl Route {
     /// Its parameters are all that there is to choose by, though it answers with one object.
     fn exact(mut self) -> Self {
         self.exact = true;
+        self
+    }
+
+    fn long(mut self) -> Self {
+        self.long = true;
         self
     }
 
@@ -407,5 +415,29 @@ pub fn table() -> Vec<Route> {
         get("/storage/buckets", compute::nothing, "Not part of this server: always empty").nothing().tools(&["storage.bucket.list"]),
         get("/functions", compute::nothing, "Not part of this server: always empty").nothing().tools(&["function.list"]),
         get("/cron-jobs", compute::nothing, "Not part of this server: always empty").nothing().tools(&["cron.list"]),
+    ]
+}
+
+/// What there is besides where a container engine runs computers.
+#[rustfmt::skip]
+pub fn machines() -> Vec<Route> {
+    use computers::machines::{exec, files, logs};
+    vec![
+        post("/computers/{id}/exec", exec::exec, "Run a command and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
+        post("/computers/{id}/exec/python", exec::python, "Run Python and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
+        post("/computers/{id}/commands", exec::commands, "Run a command with input and a directory, and wait for it").scope("computers:exec").body::<exec::Command>().ok::<exec::Ran>().long(),
+        get("/computers/{id}/files", files::list, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::FileList>(),
+        delete("/computers/{id}/files", files::delete, "Delete a file, or a directory with all below it").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
+        get("/computers/{id}/files/readdir", files::readdir, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::Directory>(),
+        get("/computers/{id}/files/download", files::download, "The bytes of a file").scope("computers:files").query::<files::PathQuery>().gives::<files::Upload>("application/octet-stream").long(),
+        post("/computers/{id}/files/upload", files::upload, "Put a file in").scope("computers:files").takes::<files::Upload>(&["multipart/form-data"]).ok::<files::Done>().long(),
+        post("/computers/{id}/files/write", files::write, "Write a file").scope("computers:files").body::<files::Change>().max_body(files::MAX_WRITE).ok::<files::Done>(),
+        post("/computers/{id}/files/stat", files::stat, "What a file is").scope("computers:files").body::<files::Change>().ok::<files::FileStat>(),
+        post("/computers/{id}/files/mkdir", files::mkdir, "Make a directory").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
+        post("/computers/{id}/files/rename", files::rename, "Rename or move a file").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
+        post("/computers/{id}/files/copy", files::copy, "Copy a file").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
+        post("/computers/{id}/files/chmod", files::chmod, "Change the permissions of a file").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
+        get("/computers/{id}/logs", logs::show, "What its own program wrote last").scope("computers:exec").query::<logs::LogsQuery>().ok::<logs::Logs>(),
+        get("/computers/{id}/logs/stream", logs::follow, "What its own program writes, as it comes").scope("computers:exec").query::<logs::LogsQuery>().events::<logs::Logs>().long(),
     ]
 }

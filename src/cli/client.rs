@@ -2,7 +2,7 @@
 //! another one. A line a row for people, the reply itself with `--json`; exit codes tell scripts
 //! what happened (see [`super::Failure`]).
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -129,6 +129,34 @@ pub(super) enum ComputersCommand {
     Stop(One),
     /// Remove a computer for good
     Rm(One),
+    /// Run a command in a computer that has a machine; ends with the command's exit code
+    Exec {
+        #[command(flatten)]
+        one: One,
+        /// Seconds that it may take (1 to 3600)
+        #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+        timeout: u64,
+        /// The command, after `--`; one word is a line for the shell
+        #[arg(last = true, required = true)]
+        command: Vec<String>,
+    },
+    /// Show what a computer's own program wrote last
+    Logs {
+        #[command(flatten)]
+        one: One,
+        /// Lines from the end (1 to 10000)
+        #[arg(long, value_name = "N", default_value_t = 100)]
+        lines: u32,
+    },
+    /// Copy a file into a computer, or out of one
+    Cp {
+        #[command(flatten)]
+        client: ClientArgs,
+        /// A file, or COMPUTER:/PATH
+        from: String,
+        /// A file, or COMPUTER:/PATH; a path that ends in / keeps the file's name
+        to: String,
+    },
 }
 
 /// A command about one computer.
@@ -271,6 +299,109 @@ pub(super) fn computers(command: ComputersCommand) -> Result<(), Failure> {
         ComputersCommand::Start(one) => act(one, Method::POST, "/start"),
         ComputersCommand::Stop(one) => act(one, Method::POST, "/stop"),
         ComputersCommand::Rm(one) => act(one, Method::DELETE, ""),
+        ComputersCommand::Exec {
+            one,
+            timeout,
+            command,
+        } => exec(one, timeout, &command),
+        ComputersCommand::Logs { one, lines } => {
+            let service = Service::new(one.client)?;
+            let id = service.computer(&one.computer)?;
+            let found = service.get(&format!("/computers/{id}/logs?lines={lines}"))?;
+            if service.args.json {
+                return service.one(&found);
+            }
+            let empty = Vec::new();
+            for line in found["lines"].as_array().unwrap_or(&empty) {
+                println!("{}", text(line));
+            }
+            Ok(())
+        }
+        ComputersCommand::Cp { client, from, to } => copy(client, &from, &to),
+    }
+}
+
+/// A word for the shell, whatever is in it.
+fn quoted(word: &str) -> String {
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+fn exec(one: One, timeout: u64, command: &[String]) -> Result<(), Failure> {
+    let service = Service::patient(one.client, PATIENCE + Duration::from_secs(timeout))?;
+    let id = service.computer(&one.computer)?;
+    let line = match command {
+        [line] => line.clone(),
+        words => words
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
+    };
+    let body = json!({ "command": line, "timeout": timeout });
+    let ran = service.send(Method::POST, &format!("/computers/{id}/exec"), Some(&body))?;
+    if service.args.json {
+        service.one(&ran)?;
+    } else {
+        print!("{}", ran["stdout"].as_str().unwrap_or(""));
+        eprint(ran["stderr"].as_str().unwrap_or(""));
+        if ran["truncated"] == true {
+            eprint("workspaced: it wrote more than is shown\n");
+        }
+        if ran["timed_out"] == true {
+            eprint("workspaced: it took too long and was ended\n");
+        }
+    }
+    match ran["exit_code"].as_i64() {
+        Some(0) => Ok(()),
+        code => std::process::exit(code.and_then(|code| i32::try_from(code).ok()).unwrap_or(1)),
+    }
+}
+
+fn eprint(text: &str) {
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
+/// A place in a computer, `COMPUTER:/PATH`.
+fn place(text: &str) -> Option<(&str, &str)> {
+    text.split_once(':')
+        .filter(|(computer, path)| !computer.contains('/') && path.starts_with('/'))
+}
+
+/// Copies a file between this machine and a computer.
+fn copy(client: ClientArgs, from: &str, to: &str) -> Result<(), Failure> {
+    let service = Service::patient(client, Duration::from_secs(3600))?;
+    let file_name = |path: &str| path.rsplit('/').next().unwrap_or(path).to_owned();
+    let whole = |to: &str, from: &str| {
+        if to.ends_with('/') {
+            format!("{to}{}", file_name(from))
+        } else {
+            to.to_owned()
+        }
+    };
+    let failed = |path: &str, e: &dyn std::fmt::Display| Failure::Fatal(format!("{path}: {e}"));
+    match (place(from), place(to)) {
+        (None, Some((computer, path))) => {
+            let id = service.computer(computer)?;
+            let path = whole(path, from);
+            let file = std::fs::File::open(from).map_err(|e| failed(from, &e))?;
+            service.form(&format!("/computers/{id}/files/upload"), &path, file)
+        }
+        (Some((computer, path)), None) => {
+            let id = service.computer(computer)?;
+            let query = with_query(
+                &format!("/computers/{id}/files/download"),
+                &[("path", path)],
+            );
+            let to = whole(to, path);
+            let mut reply = service.bytes(&query)?;
+            let mut file = std::fs::File::create(&to).map_err(|e| failed(&to, &e))?;
+            std::io::copy(&mut reply, &mut file).map_err(|e| failed(&to, &e))?;
+            Ok(())
+        }
+        _ => Err(Failure::Usage(
+            "one of the two must be in a computer, such as web:/home/notes.txt, and the other here"
+                .into(),
+        )),
     }
 }
 
@@ -373,6 +504,10 @@ pub(super) struct Service {
 
 impl Service {
     pub(super) fn new(args: ClientArgs) -> Result<Self, Failure> {
+        Service::patient(args, PATIENCE)
+    }
+
+    fn patient(args: ClientArgs, patience: Duration) -> Result<Self, Failure> {
         // A key from a file of secrets often has the end of its line along.
         let key = args
             .api_key
@@ -384,7 +519,7 @@ impl Service {
         })?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(patience))
             // What is asked is named; a proxy of the environment is not.
             .proxy(None)
             .user_agent(concat!("workspaced/", env!("CARGO_PKG_VERSION")))
@@ -451,6 +586,29 @@ impl Service {
         let request = Request::builder().header("accept-encoding", "gzip");
         let reply = self.exchange(request, path, SendBody::none())?;
         Ok(reply.into_body().into_reader())
+    }
+
+    /// A reply that is a file.
+    fn bytes(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+        let reply = self.exchange(Request::builder(), path, SendBody::none())?;
+        Ok(reply.into_body().into_reader())
+    }
+
+    /// A file as a form.
+    fn form(&self, path: &str, to: &str, file: impl Read) -> Result<(), Failure> {
+        const MARK: &str = "workspaced-4f1d9b7a0c52-end-of-part";
+        let head = format!(
+            "--{MARK}\r\nContent-Disposition: form-data; name=\"path\"\r\n\r\n{to}\r\n--{MARK}\r\n\
+             Content-Disposition: form-data; name=\"file\"; filename=\"file\"\r\n\r\n"
+        );
+        let tail = format!("\r\n--{MARK}--\r\n");
+        let mut body = head.as_bytes().chain(file).chain(tail.as_bytes());
+        let request = Request::builder().method(Method::POST).header(
+            "content-type",
+            format!("multipart/form-data; boundary={MARK}"),
+        );
+        self.exchange(request, path, SendBody::from_reader(&mut body))?;
+        Ok(())
     }
 
     /// A body that is no JSON.

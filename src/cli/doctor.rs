@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{Failure, installation_now};
 use crate::clock::{DAY_MS, Timestamp, built};
 use crate::domains::{Dns, RecordStatus};
-use crate::rules::config::DataArgs;
+use crate::rules::config::{ConfigFile, DataArgs, EngineArgs, ImageConfig};
 use crate::store;
 use crate::usage::ledger::repair;
 
@@ -38,6 +38,8 @@ pub(super) struct DoctorArgs {
         default_value = "proxy.miosa.ai"
     )]
     proxy_host: String,
+    #[command(flatten)]
+    engine: EngineArgs,
 }
 
 #[derive(PartialEq)]
@@ -90,6 +92,7 @@ pub(super) fn run(args: &DoctorArgs) -> Result<(), Failure> {
     }
     disk(&mut report, if dir.exists() { dir } else { Path::new(".") });
     dns(&mut report, args);
+    machines(&mut report, args);
     if report.broken > 0 {
         return Err(Failure::Fatal(format!(
             "{} of the checks failed",
@@ -256,6 +259,82 @@ fn disk(report: &mut Report, dir: &Path) {
         }
         Err(e) => report.say(Verdict::Broken, "disk", format!("{}: {e}", dir.display())),
     }
+}
+
+/// The container engine: broken only where the configuration says that it runs machines.
+fn machines(report: &mut Report, args: &DoctorArgs) {
+    let file = match &args.data.config {
+        None => ConfigFile::default(),
+        Some(path) => match ConfigFile::load(path) {
+            Ok(file) => file,
+            Err(e) => return report.say(Verdict::Broken, "engine", e),
+        },
+    };
+    let wanted = !file.images.is_empty();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let runtime = match runtime {
+        Ok(runtime) => runtime,
+        Err(e) => return report.say(Verdict::Broken, "engine", e),
+    };
+    runtime.block_on(async {
+        let (engine, about, socket) = match super::machines::engine(&args.engine, &file).await {
+            Ok(found) => found,
+            Err(why) if wanted => return report.say(Verdict::Broken, "engine", why),
+            Err(_) => {
+                let text =
+                    "none; computers are simulated, which is what they are without --driver docker";
+                return report.say(Verdict::Fine, "engine", text);
+            }
+        };
+        let use_it = if wanted {
+            ""
+        } else {
+            "; computers are simulated unless --driver docker is given"
+        };
+        report.say(
+            Verdict::Fine,
+            "engine",
+            format!("{} at {socket}{use_it}", about.name),
+        );
+        let holds: Vec<&str> = [
+            (about.limits_memory, "memory"),
+            (about.limits_cpu, "CPU"),
+            (about.limits_pids, "processes"),
+            (about.seccomp, "system calls"),
+        ]
+        .into_iter()
+        .filter_map(|(can, what)| can.then_some(what))
+        .collect();
+        let verdict = if holds.len() == 4 {
+            Verdict::Fine
+        } else {
+            Verdict::Warning
+        };
+        let spaces = if about.user_namespaces {
+            "its own users"
+        } else {
+            "the host's users"
+        };
+        let text = format!("limits {}; disk is advisory; {spaces}", holds.join(", "));
+        report.say(verdict, "limits", text);
+        for (template, image) in file.images {
+            let image = match image {
+                ImageConfig::Name(name) => name,
+                ImageConfig::Full(image) => image.image,
+            };
+            match engine.has_image(&image).await {
+                Ok(true) => report.say(Verdict::Fine, "image", format!("{template} is {image}")),
+                Ok(false) => report.say(
+                    Verdict::Broken,
+                    "image",
+                    format!("{template} is {image}, which the engine does not have"),
+                ),
+                Err(e) => report.say(Verdict::Broken, "image", e.text()),
+            }
+        }
+    });
 }
 
 /// Asks for the records of a domain as a check would: whether there is an answer is what counts.

@@ -13,6 +13,7 @@ mod doctor;
 mod export;
 mod files;
 mod help;
+mod machines;
 mod seed;
 
 use std::fs::File;
@@ -36,6 +37,7 @@ use crate::api::app::{App, attach};
 use crate::api::log_filter::{self, Reload};
 use crate::api::{edge, jobs};
 use crate::clock::{Clock, Course, Mode, Timestamp};
+use crate::computers::machines::watch as machine_watch;
 use crate::db::Store;
 use crate::error::{CANNOT_OPEN, Error};
 use crate::outbox::webhooks::deliver;
@@ -113,6 +115,9 @@ enum Command {
     /// Computers of a service: list, create, start, stop, remove
     #[command(subcommand)]
     Computers(client::ComputersCommand),
+    /// Containers of a service that runs machines: list, adopt, remove; may run beside the service
+    #[command(subcommand)]
+    Machines(machines::MachinesCommand),
     /// Check clock, disk, permissions, database and DNS of this installation
     Doctor(doctor::DoctorArgs),
     /// Print the completions of a shell
@@ -199,6 +204,7 @@ pub fn main() -> ExitCode {
         Some(Command::Scenario(command)) => seed::scenario(&command),
         Some(Command::Ws(command)) => client::workspaces(command),
         Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Machines(command)) => machines::run(command),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
@@ -379,6 +385,11 @@ async fn serve_until_signal(
             stopped.clone(),
         ));
     }
+    let machines = tokio::spawn(machine_watch::run(
+        app.store.clone(),
+        app.fleet.clone(),
+        stopped.clone(),
+    ));
     let (kept, config) = (app.store.clone(), app.config.clone());
     let (router, pages, admin) = match admin {
         None => (edge::router(app.clone()), address, None),
@@ -421,6 +432,7 @@ async fn serve_until_signal(
     let _ = jobs.await;
     let _ = backups.await;
     let _ = outbox.await;
+    let _ = machines.await;
     dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())

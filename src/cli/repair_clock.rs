@@ -43,6 +43,7 @@ pub(super) fn run(args: &RepairClockArgs) -> Result<(), Failure> {
         catalog: Arc::new(Catalog::new(&config.file)),
         config: Arc::new(config),
         driver: Arc::new(Simulated),
+        engine: Arc::default(),
     };
     with_store(&args.data, |store| {
         let clock = store.clock();

@@ -239,7 +239,7 @@ pub async fn resize(
             fields.finish()?;
             let size = size.unwrap_or(before.size);
             // An external computer may have been said to have another size until now: reports arrive late.
-            if size != before.size || before.external_driver {
+            if size != before.size || before.driver.is_reported() {
                 let workspace = workspaces::reach(tx, caller, before.workspace_id)?;
                 // Only what grows is checked: a computer over a lowered cap may still shrink.
                 let sizes: &[Size] = if size > before.size { &[size] } else { &[] };
@@ -330,7 +330,7 @@ fn put_into(
     workspace: &workspaces::Record,
     project: &Project,
 ) -> Result<()> {
-    if project.id == before.project_id && !before.external_driver {
+    if project.id == before.project_id && !before.driver.is_reported() {
         return Ok(());
     }
     if workspace.view.id != before.workspace_id {

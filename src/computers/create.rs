@@ -19,6 +19,7 @@ use crate::json::Object;
 use crate::limits::{self, Growth};
 use crate::projects::{self, Project};
 use crate::rules::config::ConfigFile;
+use crate::rules::driven_by::DrivenBy;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
@@ -76,8 +77,9 @@ pub struct Create {
     /// Idle seconds after which it stops, 0 = never; the workspace's default if left out
     #[schema(minimum = 0, maximum = 2592000)]
     pub auto_stop_seconds: Option<i64>,
-    /// simulated: this server moves it; external: an agent reports compute events
-    #[schema(value_type = Option<Driver>)]
+    /// simulated: this server moves it; external: an agent reports compute events; docker: a container engine
+    /// runs it (where the server has one). Left out: the server's own
+    #[schema(value_type = Option<DrivenBy>)]
     pub driver: Option<String>,
 }
 
@@ -92,17 +94,6 @@ pub enum Visibility {
     Tenant,
     /// Whoever has a key.
     Key,
-}
-
-/// Who moves a computer.
-#[derive(ToSchema)]
-#[schema(rename_all = "lowercase")]
-#[expect(dead_code, reason = "documents the values of a request field")]
-pub enum Driver {
-    /// This server.
-    Simulated,
-    /// An agent outside.
-    External,
 }
 
 /// `POST /computers/{id}/clone`: what is left out is as in the original.
@@ -124,7 +115,7 @@ struct New {
     name: String,
     template_type: String,
     size: Size,
-    external_driver: bool,
+    driver: DrivenBy,
     visibility: String,
     metadata: Object,
     settings: Object,
@@ -177,12 +168,7 @@ pub fn create_computer(
         input.visibility.clone(),
         &["public", "tenant", "key"],
     );
-    let driver = one_of(
-        &mut fields,
-        "driver",
-        input.driver.clone(),
-        &["simulated", "external"],
-    );
+    let driver = driver(&mut fields, fleet, input.driver.as_deref(), &template);
     auto_stop(&mut fields, "auto_stop_seconds", input.auto_stop_seconds);
     text::metadata(&mut fields, "metadata", input.metadata.as_ref());
     text::metadata(&mut fields, "settings", input.settings.as_ref());
@@ -221,6 +207,9 @@ pub fn create_computer(
         templates: std::slice::from_ref(&template),
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
+    if driver == DrivenBy::Docker {
+        fleet.engine.ready()?;
+    }
     let new = New {
         workspace_id: workspace.view.id,
         external_project_id: project.external_project_id.clone(),
@@ -228,7 +217,7 @@ pub fn create_computer(
         name,
         template_type: template,
         size,
-        external_driver: driver == "external",
+        driver,
         visibility,
         metadata: input.metadata.unwrap_or_else(Object::empty),
         settings: input.settings.unwrap_or_else(Object::empty),
@@ -239,6 +228,40 @@ pub fn create_computer(
             .unwrap_or(workspace.settings.default_auto_stop_seconds),
     };
     insert(tx, fleet, caller, new)
+}
+
+/// Who is to move it: whom the request names, or the server's own. A machine needs an image.
+fn driver(fields: &mut Fields, fleet: &Fleet, asked: Option<&str>, template: &str) -> DrivenBy {
+    let engine = fleet.config.engine.as_ref();
+    let own = engine.map_or(DrivenBy::Simulated, |_| DrivenBy::Docker);
+    let driver = match asked.map(str::parse) {
+        None => own,
+        Some(Ok(driver)) => driver,
+        Some(Err(_)) => {
+            fields.push("driver", "must be one of simulated, external, docker");
+            return own;
+        }
+    };
+    if driver == DrivenBy::Docker {
+        match engine {
+            None => fields.push(
+                "driver",
+                "docker needs a server that was started with --driver docker",
+            ),
+            Some(engine) if !engine.images.contains_key(template) => {
+                let known: Vec<&str> = engine.images.keys().map(String::as_str).collect();
+                fields.push(
+                    "template_type",
+                    format!(
+                        "has no image on this server; [images] names those of {}",
+                        known.join(", ")
+                    ),
+                );
+            }
+            Some(_) => {}
+        }
+    }
+    driver
 }
 
 pub(super) fn parse_size(fields: &mut Fields, text: &str) -> Option<Size> {
@@ -462,7 +485,7 @@ fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<
         named_params! {
             ":id": id, ":tenant": caller.tenant_id(), ":workspace": new.workspace_id, ":project": new.project.id,
             ":name": new.name, ":slug": slug, ":template": new.template_type, ":size": new.size,
-            ":status": Status::Provisioning, ":driver": if new.external_driver { "external" } else { "simulated" },
+            ":status": Status::Provisioning, ":driver": new.driver,
             ":visibility": new.visibility, ":metadata": new.metadata, ":apps": apps_text(&new.selected_apps)?,
             ":settings": new.settings, ":user": new.external_user_id, ":external_project": new.external_project_id,
             ":auto_stop": new.auto_stop_seconds, ":now": tx.now(),
@@ -561,13 +584,16 @@ fn clone_computer(
         templates: std::slice::from_ref(&original.template_type),
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
+    if original.driver == DrivenBy::Docker {
+        fleet.engine.ready()?;
+    }
     let new = New {
         workspace_id: original.workspace_id,
         project: projects::reach(tx, caller, original.project_id)?,
         name,
         template_type: original.template_type,
         size,
-        external_driver: original.external_driver,
+        driver: original.driver,
         visibility: original.visibility,
         metadata: original.metadata,
         settings: original.settings,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::machines::link::Link;
 use super::rows::Record;
 use crate::clock::Timestamp;
 use crate::error::Result;
@@ -46,6 +47,8 @@ pub struct Fleet {
     /// Delays, ceilings, the base domain.
     pub config: Arc<Config>,
     pub catalog: Arc<Catalog>,
+    /// The container engine, where there is one.
+    pub engine: Arc<Link>,
     /// What goes on by itself.
     pub driver: Arc<dyn Driver>,
 }

@@ -10,6 +10,7 @@ use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
+use super::machines::wanted::{self, Desired};
 use super::{Moved, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
@@ -19,6 +20,7 @@ use crate::error::{Error, Result};
 use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json;
+use crate::rules::driven_by::DrivenBy;
 use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::event::last_until;
@@ -49,6 +51,12 @@ impl Change<'_> {
         let with_project = before.is_some_and(|before| {
             before.project_id == after.project_id && before.workspace_id != after.workspace_id
         });
+        if let Some(before) = before
+            && after.driver == DrivenBy::Docker
+            && let Some(wish) = wish(tx, before, &after)?
+        {
+            return self.ask(tx, fleet, before, after, wish);
+        }
         let at = append(
             tx,
             &fleet.catalog,
@@ -57,7 +65,7 @@ impl Change<'_> {
                 workspace_id: after.workspace_id,
                 project_id: after.project_id,
                 computer_id: after.id,
-                external: after.external_driver,
+                external: after.driver.is_reported(),
                 kind: if with_project {
                     ledger::PROJECT_MOVED
                 } else {
@@ -80,7 +88,19 @@ impl Change<'_> {
                 after.due_at = Some(fleet.driver.delay(tx, &after, at, due)?);
             }
         }
-        if after.external_driver && before.is_some() && after.status != Status::Destroyed {
+        if after.driver == DrivenBy::Docker {
+            match before {
+                None => wanted::ask(tx, &after, Desired::Running, false)?,
+                Some(_) if after.status == Status::Destroyed => {
+                    wanted::ask(tx, &after, Desired::Gone, false)?;
+                }
+                Some(_) => wanted::look(tx, after.id)?,
+            }
+        }
+        if after.driver == DrivenBy::External
+            && before.is_some()
+            && after.status != Status::Destroyed
+        {
             // What is reported for later goes on lying ahead.
             if let Some(held) = held(tx, after.id)? {
                 take_up(&mut after, &held);
@@ -98,6 +118,57 @@ impl Change<'_> {
         save(tx, &after)?;
         record(tx, self.actor, self.kind, before, &after)
     }
+
+    /// A change of a computer that an engine runs: the row says what is wanted, and the events follow when
+    /// the engine has been seen to do it.
+    fn ask(
+        self,
+        tx: &WriteTx<'_>,
+        fleet: &Fleet,
+        before: &Record,
+        mut after: Record,
+        wish: Wish,
+    ) -> Result<()> {
+        match wish {
+            Wish::Size => wanted::look(tx, after.id)?,
+            Wish::Run { restart } => {
+                fleet.engine.ready()?;
+                wanted::ask(tx, &after, Desired::Running, restart)?;
+            }
+            Wish::Stop => wanted::ask(tx, &after, Desired::Stopped, false)?,
+        }
+        if before.status != after.status {
+            after.due_at = None;
+        }
+        after.updated_at = tx.now();
+        save(tx, &after)?;
+        record(tx, self.actor, self.kind, Some(before), &after)
+    }
+}
+
+/// What is asked of an engine, and is no event before it is done.
+enum Wish {
+    Run { restart: bool },
+    Stop,
+    Size,
+}
+
+fn wish(tx: &WriteTx<'_>, before: &Record, after: &Record) -> Result<Option<Wish>> {
+    Ok(if before.status != after.status {
+        match after.status {
+            Status::Starting => Some(Wish::Run {
+                restart: before.status == Status::Running,
+            }),
+            Status::Stopping => Some(Wish::Stop),
+            _ => None,
+        }
+    } else if before.size != after.size
+        && held(tx, after.id)?.is_some_and(|held| held.status.billable())
+    {
+        Some(Wish::Size)
+    } else {
+        None
+    })
 }
 
 /// What of the metered state a change is about: what differs, and what was asked for although it was
@@ -131,14 +202,33 @@ pub(super) fn due(fleet: &Fleet, computer: &Record, at: Timestamp) -> Option<Tim
     let next = computer
         .status
         .next(&fleet.config.delays, computer.auto_stop_seconds)?;
-    (!computer.external_driver).then(|| at.plus_ms(next.1))
+    let moves = match computer.driver {
+        DrivenBy::Simulated => true,
+        DrivenBy::External => false,
+        DrivenBy::Docker => computer.status == Status::Running,
+    };
+    moves.then(|| at.plus_ms(next.1))
 }
 
 /// An activity: the idle time of a running computer starts again.
 pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
-    if computer.status == Status::Running && !computer.external_driver {
+    if computer.status == Status::Running && computer.driver != DrivenBy::External {
         computer.due_at = due(fleet, computer, tx.now());
     }
+}
+
+/// Somebody works in it.
+pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
+    let Some(mut computer) = super::load(tx, id)? else {
+        return Ok(());
+    };
+    restart_idle_time(tx, fleet, &mut computer);
+    tx.run(
+        "UPDATE computers SET due_at = ?1 WHERE id = ?2",
+        (computer.due_at, id),
+    )?;
+    tx.agenda_changed();
+    Ok(())
 }
 
 /// Updates the columns of a computer's row that may change.
@@ -258,7 +348,7 @@ pub(super) fn settled(
 /// was written: it arrives now, and an idle time begins anew. Returns whether that is so.
 pub(super) fn bring_nearer(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -> Result<bool> {
     // What an agent reported ahead stays there; the emulator makes delays as long as it is told.
-    if computer.external_driver || fleet.config.virtual_clock || !tx.clock().of_wall {
+    if computer.driver.is_reported() || fleet.config.virtual_clock || !tx.clock().of_wall {
         return Ok(false);
     }
     let (now, due_at) = (tx.now(), due(fleet, computer, tx.now()));
@@ -312,9 +402,17 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
             c,
         ))
     });
+    let moves = |c: &Record| match c.driver {
+        DrivenBy::Simulated => true,
+        DrivenBy::External => false,
+        DrivenBy::Docker => c.status == Status::Running,
+    };
     match step {
-        Some((status, before)) if !before.external_driver => {
-            let status = fleet.driver.arrive(id, status);
+        Some((status, before)) if moves(&before) => {
+            let status = match before.driver {
+                DrivenBy::Docker => status,
+                _ => fleet.driver.arrive(id, status),
+            };
             let after = Record {
                 status,
                 ..before.clone()
@@ -336,7 +434,7 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
     Ok(())
 }
 
-/// Brings the row of a computer that an agent outside reports about to what its events say holds now.
+/// Brings the row of a computer that is reported about to what its events say holds now.
 /// A report that is dated ahead of the clock is taken up when its instant has come.
 pub fn follow_events(
     tx: &WriteTx<'_>,
@@ -347,7 +445,7 @@ pub fn follow_events(
     let Some(mut held) = held(tx, id)? else {
         return Ok(());
     };
-    let Some(before) = super::load(tx, id)?.filter(|c| c.external_driver) else {
+    let Some(before) = super::load(tx, id)?.filter(|c| c.driver.is_reported()) else {
         // Gone already; what comes late may still say where it was and how large at its deletion.
         let deleted = tx.row(
             "SELECT deleted_at FROM computers WHERE id = ?1",
@@ -360,7 +458,7 @@ pub fn follow_events(
         };
         tx.run(
             "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
-             WHERE id = ?4 AND driver = 'external' AND deleted_at IS NOT NULL",
+             WHERE id = ?4 AND driver <> 'simulated' AND deleted_at IS NOT NULL",
             (last.workspace, last.project, last.size, id),
         )?;
         return Ok(());
@@ -380,7 +478,13 @@ pub fn follow_events(
         (held.workspace_id, held.project_id) = place;
     }
     let mut after = before.clone();
-    take_up(&mut after, &held);
+    if before.driver == DrivenBy::Docker {
+        // Its size is what was asked for, until the engine holds it to that.
+        after.status = wanted::shown(tx, id, held.status)?;
+        (after.workspace_id, after.project_id) = (held.workspace_id, held.project_id);
+    } else {
+        take_up(&mut after, &held);
+    }
     if after.project_id != before.project_id {
         after.external_project_id = tx.row(
             "SELECT external_project_id FROM projects WHERE id = ?1",
@@ -393,6 +497,9 @@ pub fn follow_events(
             Status::Running => after.started_at = Some(held.at),
             Status::Stopped => after.stopped_at = Some(held.at),
             _ => {}
+        }
+        if before.driver == DrivenBy::Docker {
+            after.due_at = due(fleet, &after, held.at);
         }
         after.status.event()
     } else if before.size != after.size {
@@ -445,7 +552,7 @@ fn possible_place(
 /// Switches a computer on or off as its user would; one that is already there, on its way, or moved
 /// by an agent outside stays as it is. Returns whether anything was done.
 pub fn drive(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, on: bool) -> Result<bool> {
-    let Some(before) = super::load(tx, id)?.filter(|c| !c.external_driver) else {
+    let Some(before) = super::load(tx, id)?.filter(|c| c.driver == DrivenBy::Simulated) else {
         return Ok(false);
     };
     let status = match (before.status, on) {
@@ -537,7 +644,7 @@ fn perform(
     verb: Verb,
 ) -> Result<String> {
     use Status::{Error as Broken, Provisioning, Running, Starting, Stopped, Stopping};
-    if before.external_driver {
+    if before.driver == DrivenBy::External {
         return Err(Error::conflict(
             "RESOURCE_STATE",
             "an agent outside reports what this computer does (driver external); start and stop it there",

@@ -6,6 +6,7 @@
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`repair`]: after a clock that was ahead
 //! * [`driver`]: who takes a computer from one status to the next, and when
+//! * [`machines`]: those that a container engine runs
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
 //! written by [`lifecycle::Change`], in one transaction, and nowhere else.
@@ -15,6 +16,7 @@ pub mod create;
 pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
+pub mod machines;
 pub mod repair;
 pub mod rows;
 pub mod types;

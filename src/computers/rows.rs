@@ -10,6 +10,7 @@ use crate::domains;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
+use crate::rules::driven_by::DrivenBy;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{Columns, Tx, columns};
@@ -29,8 +30,8 @@ pub struct Record {
     pub size: Size,
     /// Where it is in its life.
     pub status: Status,
-    /// Moved by an agent outside, not by the built-in driver.
-    pub external_driver: bool,
+    /// Who moves it.
+    pub driver: DrivenBy,
     /// public, tenant or key.
     pub visibility: String,
     /// The caller's own data.
@@ -59,6 +60,14 @@ pub struct Record {
     pub stopped_at: Option<Timestamp>,
     /// The preview domain that holds for it; `None` = the server's.
     pub domain: Option<String>,
+    /// A container engine's id of it.
+    pub engine_ref: Option<String>,
+    /// The size to which a container engine holds it.
+    pub held_to: Option<Size>,
+    /// What is wrong with it.
+    pub fault: Option<String>,
+    /// Since when.
+    pub fault_since: Option<Timestamp>,
 }
 
 columns! { Record {
@@ -71,7 +80,7 @@ columns! { Record {
     template_type: ["c.template_type"],
     size: ["c.size"],
     status: ["c.status"],
-    external_driver: ["c.driver"] => |driver: String| driver == "external",
+    driver: ["c.driver"],
     visibility: ["c.visibility"],
     metadata: ["c.metadata"],
     selected_apps: json ["c.selected_apps"],
@@ -86,6 +95,10 @@ columns! { Record {
     started_at: ["c.started_at"],
     stopped_at: ["c.stopped_at"],
     domain: [domains::OF_COMPUTER],
+    engine_ref: ["m.engine_ref"],
+    held_to: ["m.held_to"],
+    fault: ["m.fault"],
+    fault_since: ["m.fault_since"],
 } }
 
 impl Record {
@@ -97,7 +110,8 @@ impl Record {
 
 pub static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
-        "SELECT {} FROM computers c JOIN workspaces w ON w.id = c.workspace_id",
+        "SELECT {} FROM computers c JOIN workspaces w ON w.id = c.workspace_id
+         LEFT JOIN machines m ON m.computer_id = c.id",
         Record::COLUMNS.join(", ")
     )
 });

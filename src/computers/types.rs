@@ -42,7 +42,7 @@ pub struct Computer {
     pub disk_gb: i64,
     /// Where it is in its life.
     pub status: Status,
-    /// `simulated`: this server moves it; `external`: an agent reports what it does.
+    /// `simulated`: this server moves it; `external`: an agent reports what it does; `docker`: a container engine runs it.
     pub driver: String,
     /// public, tenant or key.
     pub visibility: String,
@@ -54,7 +54,7 @@ pub struct Computer {
     pub external_user_id: Option<String>,
     /// The caller's own id of the project.
     pub external_project_id: Option<String>,
-    /// Always null here.
+    /// The container, where an engine runs it; otherwise null.
     pub vm_id: Option<String>,
     /// Always null here.
     pub ip_address: Option<String>,
@@ -84,6 +84,22 @@ pub struct Computer {
     pub started_at: Option<Timestamp>,
     /// When it last stopped.
     pub stopped_at: Option<Timestamp>,
+    /// It runs with the size it had before: the engine takes the new one up at the next start, or in a moment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub resize_pending: Option<bool>,
+    /// `advisory`: the engine cannot hold it to its disk size.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub disk_limit: Option<&'static str>,
+    /// What is wrong with its machine, in words.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub fault: Option<String>,
+    /// Since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub fault_since: Option<Timestamp>,
 }
 
 /// A computer at both levels, since one client reads the object and another its `data`.

@@ -6,6 +6,7 @@ use super::types::Computer;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;
 use crate::rules::catalog::REGION;
+use crate::rules::driven_by::DrivenBy;
 use crate::rules::status::Status;
 use crate::store::Tx;
 
@@ -16,6 +17,9 @@ impl Record {
         let domain = self
             .domain
             .unwrap_or_else(|| fleet.config.base_domain.clone());
+        let docker = self.driver == DrivenBy::Docker;
+        let resize_pending =
+            self.status == Status::Running && self.held_to.is_some_and(|size| size != self.size);
         let url = format!("https://{}.sandbox.{domain}", self.slug);
         Computer {
             id: self.id,
@@ -31,17 +35,12 @@ impl Record {
             memory_mb: hardware.memory_mb,
             disk_gb: hardware.disk_gb,
             status: self.status,
-            driver: if self.external_driver {
-                "external"
-            } else {
-                "simulated"
-            }
-            .into(),
+            driver: self.driver.as_str().into(),
             metadata: self.metadata,
             external_workspace_id: self.external_workspace_id,
             external_user_id: self.external_user_id,
             external_project_id: self.external_project_id,
-            vm_id: None,
+            vm_id: self.engine_ref,
             ip_address: None,
             region: REGION,
             desktop_url: format!("https://{}.computer.{domain}/desktop/index.html", self.slug),
@@ -58,6 +57,10 @@ impl Record {
             updated_at: self.updated_at,
             started_at: self.started_at,
             stopped_at: self.stopped_at,
+            resize_pending: resize_pending.then_some(true),
+            disk_limit: docker.then_some("advisory"),
+            fault: self.fault,
+            fault_since: self.fault_since,
         }
     }
 }

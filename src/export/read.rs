@@ -839,7 +839,11 @@ fn check_computer(c: &Computer) -> Check {
         text::MAX_EXTERNAL_ID,
     );
     for (field, value, allowed) in [
-        ("driver", &c.driver, &["simulated", "external"][..]),
+        (
+            "driver",
+            &c.driver,
+            &["simulated", "external", "docker"][..],
+        ),
         ("visibility", &c.visibility, &["public", "tenant", "key"]),
     ] {
         if !allowed.contains(&value.as_str()) {

@@ -119,6 +119,14 @@ impl<T: Send + 'static> Mutation<T> {
     }
 }
 
+impl<T> Mutation<T> {
+    /// Who asks, and for what: for what is no change of this server's own data, is done outside of any
+    /// transaction and cannot be repeated. An Idempotency-Key means nothing to it.
+    pub fn outside(self) -> (Caller, Result<T>) {
+        (self.caller, self.body)
+    }
+}
+
 impl<T: Send + 'static> Mutation<T> {
     /// Does what is too much for one turn of the writer in turns of its own, each of them durable: `turn` is run
     /// for as long as there is `more` to do; the rest is for [`Mutation::run`]. Nothing is done for a request whose

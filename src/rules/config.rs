@@ -13,6 +13,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
+use crate::rules::driven_by::DrivenBy;
 use crate::rules::size::Size;
 
 /// Where the data lives; shared by every subcommand.
@@ -165,6 +166,17 @@ pub struct ServeArgs {
     /// they may lead to this machine anyway
     #[arg(long, env = "WORKSPACED_WEBHOOK_ALLOW_PRIVATE", value_parser = boolish())]
     pub webhook_allow_private: bool,
+    /// Who moves new computers: the clock, without machines behind them, or a container engine (Docker or
+    /// Podman) that runs the images of the configuration file
+    #[arg(
+        long,
+        env = "WORKSPACED_DRIVER",
+        value_name = "DRIVER",
+        default_value = "simulated"
+    )]
+    pub driver: DrivenBy,
+    #[command(flatten)]
+    pub engine: EngineArgs,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -174,6 +186,49 @@ pub struct ServeArgs {
     /// Backups that are kept in the directory (1 to 10000) [default: 7]
     #[arg(long, env = "WORKSPACED_BACKUP_KEEP", allow_negative_numbers = true, value_name = "N", requires = "backup_dir", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub backup_keep: Option<u16>,
+}
+
+/// Where a container engine may listen.
+#[derive(Args, Clone, Debug, Default)]
+pub struct EngineArgs {
+    /// Socket of the container engine, such as unix:///run/podman/podman.sock; instead of [engine] socket
+    #[arg(long, env = "DOCKER_HOST", value_name = "SOCKET")]
+    pub engine_socket: Option<String>,
+    /// Where a container engine of one's own has its socket
+    #[arg(long, env = "XDG_RUNTIME_DIR", hide = true, value_name = "DIR")]
+    pub runtime_dir: Option<PathBuf>,
+}
+
+/// How often all containers are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// The usual places, in the order in which they are tried.
+const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
+
+impl EngineArgs {
+    /// The sockets to try, in order.
+    ///
+    /// # Errors
+    /// The name of what cannot be a socket, and what is allowed.
+    pub fn sockets(&self, file: &ConfigFile) -> Result<Vec<PathBuf>, String> {
+        let configured = file.engine.socket.as_deref().filter(|s| *s != "auto");
+        let (name, given) = match (&self.engine_socket, configured) {
+            (Some(given), _) => ("--engine-socket (DOCKER_HOST)", given.as_str()),
+            (None, Some(given)) => ("engine.socket", given),
+            (None, None) => {
+                let own = self
+                    .runtime_dir
+                    .iter()
+                    .map(|dir| dir.join("podman/podman.sock"));
+                return Ok(SOCKETS.iter().map(PathBuf::from).chain(own).collect());
+            }
+        };
+        match given.strip_prefix("unix://").unwrap_or(given) {
+            path if path.starts_with('/') => Ok(vec![path.into()]),
+            _ => Err(format!(
+                "{name} {given:?}: allowed are sockets of this machine, such as unix:///var/run/docker.sock"
+            )),
+        }
+    }
 }
 
 /// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
@@ -281,6 +336,8 @@ pub struct Config {
     pub low_credits: i64,
     /// Where webhooks may lead.
     pub webhook_reach: WebhookReach,
+    /// The container engine that runs computers; `None` = they are simulated.
+    pub engine: Option<EngineSettings>,
     /// Where backups go and when they are made; `None` = nowhere.
     pub backups: Option<BackupSettings>,
 }
@@ -300,6 +357,21 @@ pub enum WebhookReach {
     Loopback,
     /// This machine and private networks.
     Private,
+}
+
+/// The container engine that runs computers.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// Where it may listen; the first that answers.
+    pub sockets: Vec<PathBuf>,
+    pub network: Network,
+    pub runtime: Option<String>,
+    pub on_boot: OnBoot,
+    pub allow_unlimited: bool,
+    /// How often all containers are looked at: what a loss of power can hide at most.
+    pub look_every: Duration,
+    /// Images by template.
+    pub images: BTreeMap<String, Image>,
 }
 
 /// The backups that the service makes.
@@ -331,10 +403,108 @@ pub struct ConfigFile {
     pub rates: Vec<RateChange>,
     /// Templates that computers may be created from.
     pub templates: Option<Vec<String>>,
+    /// The container engine, with `--driver docker`.
+    pub engine: EngineConfig,
+    /// Images of the templates, with `--driver docker`.
+    pub images: BTreeMap<String, ImageConfig>,
     /// Ceilings of every tenant.
     pub limits: Limits,
     /// Ceilings of one tenant, by its slug; what is not given there comes from `limits`.
     pub tenants: BTreeMap<String, TenantConfig>,
+}
+
+/// `[engine]`
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct EngineConfig {
+    /// `auto`, or the socket.
+    pub socket: Option<String>,
+    pub network: Network,
+    /// Another runtime that the engine has, such as `runsc` or `kata`.
+    pub runtime: Option<String>,
+    pub on_boot: OnBoot,
+    /// Go on where the engine cannot limit memory, CPU or processes, or filters no system calls.
+    pub allow_unlimited: bool,
+}
+
+/// What computers reach.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Network {
+    /// A network of each workspace's own, with a way out.
+    #[default]
+    Workspace,
+    /// A network of each workspace's own, without.
+    Internal,
+    /// Nothing.
+    None,
+}
+
+/// What becomes of computers that ran when the host went down.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBoot {
+    /// They are started again.
+    #[default]
+    Restore,
+    /// They stay down.
+    Stay,
+}
+
+/// An image, or more about it.
+#[derive(Deserialize, Clone, Debug)]
+#[serde(untagged)]
+pub enum ImageConfig {
+    Name(String),
+    Full(Image),
+}
+
+/// What a template is on an engine.
+#[derive(Deserialize, Clone, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields)]
+pub struct Image {
+    pub image: String,
+    /// What runs in it; empty: what the image says. Left out, it waits until it is stopped.
+    #[serde(default = "wait")]
+    pub command: Vec<String>,
+    /// Where the volume lies that outlives the container.
+    #[serde(default = "home")]
+    pub home: String,
+    /// Nothing but the volume and /tmp can be written.
+    #[serde(default)]
+    pub read_only: bool,
+    /// As whom it runs; left out: as the image says.
+    pub user: Option<String>,
+}
+
+/// A program that does nothing until it is told to end.
+fn wait() -> Vec<String> {
+    [
+        "/bin/sh",
+        "-c",
+        "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done",
+    ]
+    .map(String::from)
+    .into()
+}
+
+fn home() -> String {
+    "/home".into()
+}
+
+impl From<ImageConfig> for Image {
+    fn from(config: ImageConfig) -> Self {
+        match config {
+            ImageConfig::Full(image) => image,
+            ImageConfig::Name(image) => Image {
+                image,
+                command: wait(),
+                home: home(),
+                read_only: false,
+                user: None,
+            },
+        }
+    }
 }
 
 /// One size in the file; what is left out keeps its default.
@@ -514,6 +684,12 @@ impl ServeArgs {
                 "--admin-listen {admin}: with --dev only loopback addresses are allowed (127.0.0.1, [::1])"
             ));
         }
+        let mut file = self
+            .data
+            .config
+            .as_deref()
+            .map_or(Ok(ConfigFile::default()), ConfigFile::load)?;
+        let engine = self.engine_settings(&mut file)?;
         let host = |flag: &str, value: &str| {
             crate::rules::host::normalize_host(value)
                 .map_err(|why| format!("{flag} {value:?}: {why}"))
@@ -521,7 +697,8 @@ impl ServeArgs {
         Ok(Config {
             dev: self.dev,
             dev_hosts: self.dev_hosts.clone(),
-            virtual_clock: self.dev || self.clock == ClockKind::Virtual,
+            // Nobody drives the time in which a machine runs.
+            virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
             strict: self.strict,
             base_domain: host("--base-domain", &self.base_domain)?,
@@ -550,12 +727,56 @@ impl ServeArgs {
                 every: self.backup_every.unwrap_or(Duration::from_secs(86_400)),
                 keep: self.backup_keep.unwrap_or(7).into(),
             }),
-            file: self
-                .data
-                .config
-                .as_deref()
-                .map_or(Ok(ConfigFile::default()), ConfigFile::load)?,
+            engine,
+            file,
         })
+    }
+
+    /// The engine that is to run computers. Without templates of its own, the file offers those with images.
+    fn engine_settings(&self, file: &mut ConfigFile) -> Result<Option<EngineSettings>, String> {
+        if self.driver != DrivenBy::Docker {
+            return Ok(None);
+        }
+        for (flag, given) in [
+            ("--clock virtual", self.clock == ClockKind::Virtual),
+            ("--ephemeral", self.ephemeral),
+        ] {
+            if given {
+                return Err(format!(
+                    "--driver docker does not go with {flag}: machines run in real time and outlive this process; leave one of them out"
+                ));
+            }
+        }
+        let sockets = self.engine.sockets(file)?;
+        if file.images.is_empty() {
+            return Err(
+                "--driver docker: which image is a computer? Name one in the file of --config, such as: [images] miosa-desktop = \"localhost/workspaced/base:1\""
+                    .into(),
+            );
+        }
+        let images: BTreeMap<String, Image> = file
+            .images
+            .iter()
+            .map(|(template, image)| (template.clone(), image.clone().into()))
+            .collect();
+        if let Some(image) = images.values().find(|image| !image.home.starts_with('/')) {
+            return Err(format!(
+                "images: home {:?} must be a path from the root, such as /home",
+                image.home
+            ));
+        }
+        if file.templates.is_none() {
+            file.templates = Some(images.keys().cloned().collect());
+        }
+        Ok(Some(EngineSettings {
+            sockets,
+            network: file.engine.network,
+            runtime: file.engine.runtime.clone(),
+            on_boot: file.engine.on_boot,
+            allow_unlimited: file.engine.allow_unlimited,
+            look_every: LOOK_EVERY,
+            images,
+        }))
     }
 }
 
@@ -585,6 +806,7 @@ impl Default for Config {
             audit_retention_days: None,
             low_credits: 100,
             webhook_reach: WebhookReach::Public,
+            engine: None,
             backups: None,
             file: ConfigFile::default(),
         }

@@ -2,6 +2,7 @@
 
 pub mod catalog;
 pub mod config;
+pub mod driven_by;
 pub mod host;
 pub mod hosted;
 pub mod size;

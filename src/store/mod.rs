@@ -110,6 +110,8 @@ pub struct Signals {
     keys: AtomicU64,
     /// A computer has something to do at a new instant.
     pub agenda: Notify,
+    /// There is something to do for a container engine.
+    pub machines: Notify,
     /// There is something to send to a webhook.
     pub outbox: Notify,
     /// The last `seq` of the audit log that is committed.
@@ -153,6 +155,7 @@ impl Signals {
         self.health.replaced();
         self.keys.fetch_add(1, Ordering::AcqRel);
         self.agenda.notify_one();
+        self.machines.notify_one();
         self.outbox.notify_one();
         self.audit.send_replace(last_audit);
     }

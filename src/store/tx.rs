@@ -120,6 +120,7 @@ pub struct WriteTx<'a> {
 pub(super) struct Effects {
     pub keys: bool,
     pub agenda: bool,
+    pub machines: bool,
     pub outbox: bool,
     pub audit: Option<i64>,
     /// What of the storage failed in a job.
@@ -132,6 +133,7 @@ impl Effects {
     pub(super) fn merge(&mut self, other: Effects) {
         self.keys |= other.keys;
         self.agenda |= other.agenda;
+        self.machines |= other.machines;
         self.outbox |= other.outbox;
         self.audit = self.audit.max(other.audit);
         self.fault = self.fault.or(other.fault);
@@ -232,6 +234,11 @@ impl<'a> WriteTx<'a> {
     /// A computer is due at a new instant with this commit.
     pub fn agenda_changed(&self) {
         self.effects.borrow_mut().agenda = true;
+    }
+
+    /// A container engine has something to do with this commit.
+    pub fn machines_changed(&self) {
+        self.effects.borrow_mut().machines = true;
     }
 
     /// Something is to be sent to a webhook with this commit.

@@ -130,3 +130,40 @@ WHERE deleted_at IS NOT NULL
   AND (workspace_id, project_id, size) IS NOT (
     SELECT e.workspace_id, e.project_id, e.size FROM compute_events e
     WHERE e.computer_id = computers.id AND e.at <= computers.deleted_at ORDER BY e.at DESC, e.seq DESC LIMIT 1);
+
+-- A third driver: a container engine. SQLite cannot alter a CHECK; the new one allows more, so no row has to be
+-- looked at, and the text of the table is what changes: https://www.sqlite.org/lang_altertable.html, section 8.
+PRAGMA writable_schema = ON;
+UPDATE sqlite_schema SET sql = replace(sql,
+    'CHECK (driver IN (''simulated'', ''external''))',
+    'CHECK (driver IN (''simulated'', ''external'') OR driver = ''docker'')')
+    WHERE type = 'table' AND name = 'computers';
+PRAGMA writable_schema = RESET;
+
+-- What is wanted of a computer that a container engine runs (driver docker), and how far that has come. The
+-- row goes when the container is gone, after its computer was deleted.
+CREATE TABLE machines (
+    computer_id BLOB PRIMARY KEY,
+    tenant_id   BLOB NOT NULL,
+    desired     TEXT NOT NULL CHECK (desired IN ('running', 'stopped') OR desired = 'gone'),
+    op          INTEGER NOT NULL,                    -- counts what was asked for
+    op_at       INTEGER NOT NULL,                    -- when the last of it was
+    restart     INTEGER NOT NULL CHECK (restart IN (0, 1)),     -- what ran before `op` does not do for it
+    done_op     INTEGER NOT NULL,                    -- up to here it was carried out, or given up
+    engine_ref  TEXT,                                -- the engine's id of the container
+    held_to     TEXT,                                -- the size to which the engine holds it; NULL: that of the next start
+    failures    INTEGER NOT NULL DEFAULT 0,          -- in a row, for the time until the next attempt
+    fault       TEXT,                                -- what is wrong, in words for its owner
+    fault_since INTEGER,
+    look_at     INTEGER                              -- when something is to be done; NULL: nothing is
+) STRICT, WITHOUT ROWID;
+CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
+
+-- Which engine was last seen, and when it was last seen to run all that the events say runs: what a loss of
+-- power has ended was alive until then.
+CREATE TABLE engine_seen (
+    id        INTEGER PRIMARY KEY CHECK (id = 1),
+    install   TEXT NOT NULL,                         -- by which containers are known to be of this installation
+    boot_id   TEXT NOT NULL,                         -- the host's, which a restart of it changes
+    seen_at   INTEGER NOT NULL
+) STRICT;

@@ -394,6 +394,9 @@ impl Writer {
         if effects.agenda {
             self.signals.agenda.notify_one();
         }
+        if effects.machines {
+            self.signals.machines.notify_one();
+        }
         if effects.outbox {
             self.signals.outbox.notify_one();
         }

@@ -25,6 +25,7 @@ mod fuzz;
 mod idempotency;
 mod isolation;
 mod keys;
+mod machines;
 mod manual;
 mod metering_oracle;
 mod model;

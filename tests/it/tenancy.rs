@@ -46,6 +46,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "a proxy without a key asks whether a host name is served here, whoever's it is",
     ),
     (
+        "computers/machines/adopt.rs",
+        "driver = 'docker'",
+        "the person at the command line, about all of it",
+    ),
+    (
         "projects/unfinished.rs",
         "deleted_at IS NOT NULL",
         "the service at its start, about all of it",

@@ -51,6 +51,8 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A check of a project's preview domain had another result than before",
     ),
     ("computer.created", "A computer was created and provisions"),
+    ("computer.exec", "A command was run in a computer"),
+    ("computer.files", "A file in a computer was changed"),
     ("computer.starting", "A computer starts"),
     (
         "computer.running",

@@ -8,17 +8,29 @@ held AS (
     SELECT e.computer_id, e.status, e.size, e.workspace_id, e.project_id,
            row_number() OVER (PARTITION BY e.computer_id ORDER BY e.at DESC, e.seq DESC) AS from_end
     FROM compute_events e JOIN computers c ON c.id = e.computer_id
-    WHERE CASE WHEN c.deleted_at IS NOT NULL THEN e.at <= c.deleted_at
-               ELSE c.driver = 'simulated' OR c.due_at IS NULL OR e.at < c.due_at END
+    WHERE CASE WHEN c.deleted_at IS NOT NULL AND c.driver <> 'docker' THEN e.at <= c.deleted_at
+               ELSE c.driver <> 'external' OR c.due_at IS NULL OR e.at < c.due_at END
 ),
 -- One line for each thing that is kept beside what it follows from: the present state of computers,
 -- and the counters of schema.sql's triggers.
 checked AS (
     SELECT 'computers and their last event' AS what, count(*) AS rows
     FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1
-    WHERE (h.status, h.size, h.workspace_id, h.project_id) IS NOT (c.status, c.size, c.workspace_id, c.project_id)
+    WHERE (CASE WHEN c.driver <> 'docker'
+                THEN (h.status, h.size, h.workspace_id, h.project_id) IS NOT (c.status, c.size, c.workspace_id, c.project_id)
+                ELSE c.deleted_at IS NULL AND (h.workspace_id, h.project_id) IS NOT (c.workspace_id, c.project_id) END)
       -- What is on its way in is nobody's yet.
       AND c.workspace_id NOT IN (SELECT workspace_id FROM imports)
+    UNION ALL
+    -- Its row says what is wanted, and its events what the engine did: on the way they differ.
+    SELECT 'machines and their last event', count(*)
+    FROM computers c LEFT JOIN held h ON h.computer_id = c.id AND h.from_end = 1
+    LEFT JOIN machines m ON m.computer_id = c.id
+    WHERE c.driver = 'docker'
+      AND (h.status IS NULL OR (h.status = 'destroyed') <> (c.status = 'destroyed')
+        OR c.status = 'running' AND h.status <> 'running'
+        OR h.status = 'running' AND c.status IN ('stopped', 'provisioning')
+        OR c.deleted_at IS NULL AND h.size IS NOT c.size AND h.size IS NOT m.held_to)
     UNION ALL
     SELECT 'deleted computers', count(*) FROM computers WHERE (deleted_at IS NOT NULL) <> (status = 'destroyed')
       AND workspace_id NOT IN (SELECT workspace_id FROM imports)

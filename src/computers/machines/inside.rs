@@ -1,0 +1,228 @@
+//! A program in a computer: who may run it, what it says within bounds, and that it is an activity.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::reconcile::{LOOK, bounded};
+use super::seam::{Engine, Fault, Output, Program, Running};
+use super::spec;
+use crate::access::caller::Caller;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::Stopwatch;
+use crate::computers::lifecycle::touch;
+use crate::computers::{self, Fleet, Record};
+use crate::db::Store;
+use crate::error::{Error, Result};
+use crate::ids::ComputerId;
+use crate::rules::driven_by::DrivenBy;
+use crate::rules::status::Status;
+
+/// Bytes of each stream that are kept; the rest is read and dropped.
+pub const KEPT: usize = 1 << 20;
+/// Characters of a command in the audit log.
+const NOTED: usize = 200;
+/// While a program runs, its computer is not idle.
+const BUSY: Duration = Duration::from_secs(30);
+/// The engine may take this longer than a program, whose time it does not watch.
+const SLACK: Duration = Duration::from_secs(10);
+
+/// A computer that runs, and a turn in it.
+pub struct Inside {
+    pub store: Store,
+    pub fleet: Fleet,
+    pub engine: Arc<dyn Engine>,
+    pub id: ComputerId,
+    pub name: String,
+    _turn: OwnedSemaphorePermit,
+}
+
+/// What a program said, and how it ended.
+#[derive(Default)]
+pub struct Said {
+    pub out: Vec<u8>,
+    pub err: Vec<u8>,
+    pub truncated: bool,
+    /// `None`: it was cut off.
+    pub code: Option<i64>,
+    pub ms: u64,
+}
+
+fn gone(e: &Fault) -> Error {
+    match e {
+        Fault::Silent(text) => Error::unavailable(text.clone(), 5).with_code("ENGINE_UNAVAILABLE"),
+        other => Error::conflict(
+            "TARGET_NOT_RUNNING",
+            format!("the computer does not take it now: {}", other.text()),
+        ),
+    }
+}
+
+/// A computer of the caller's that a container engine runs.
+///
+/// # Errors
+/// As [`computers::find`]; 404 where there is no machine behind it.
+pub async fn machine(store: &Store, caller: Caller, id: ComputerId) -> Result<(Caller, Record)> {
+    let (caller, computer) = store
+        .read(move |tx| {
+            let found = computers::find(tx, &caller, id)?;
+            Ok::<_, Error>((caller, found))
+        })
+        .await?;
+    if computer.driver == DrivenBy::Docker {
+        return Ok((caller, computer));
+    }
+    Err(Error::no_route(format!(
+        "there is no machine behind this computer (driver {}); computers of the driver docker have one",
+        computer.driver.as_str()
+    )))
+}
+
+/// Goes inside a running computer. What is `noted` goes to the audit log.
+///
+/// # Errors
+/// As [`machine`]; 409 where it does not run, 429 where too much runs in it, 503 without an engine.
+pub async fn enter(
+    store: &Store,
+    fleet: &Fleet,
+    caller: Caller,
+    id: ComputerId,
+    noted: Option<(&'static str, String)>,
+) -> Result<Inside> {
+    let (caller, computer) = machine(store, caller, id).await?;
+    match computer.status {
+        Status::Running => {}
+        Status::Provisioning | Status::Starting => {
+            return Err(Error::conflict(
+                "COMPUTER_STARTING",
+                "computer is still starting; try again when it runs",
+            ));
+        }
+        status => {
+            return Err(Error::conflict(
+                "TARGET_NOT_RUNNING",
+                format!("computer is {status}; start it first"),
+            )
+            .with_details(json!({ "status": status })));
+        }
+    }
+    let engine = fleet.engine.ready()?;
+    let turn = fleet.engine.turn(id)?;
+    let inside = Inside {
+        store: store.clone(),
+        fleet: fleet.clone(),
+        engine,
+        id,
+        name: spec::name(id),
+        _turn: turn,
+    };
+    if let Some((kind, what)) = noted {
+        let what: String = what.chars().take(NOTED).collect();
+        store
+            .write(move |tx| {
+                audit::record(
+                    tx,
+                    &Entry {
+                        actor: Actor::Key(&caller),
+                        tenant_id: computer.tenant_id,
+                        workspace_id: Some(computer.workspace_id),
+                        kind,
+                        resource: id.0,
+                        before: None::<&()>,
+                        after: Some(&json!({ "name": computer.name, "what": what })),
+                    },
+                )
+            })
+            .await?;
+    }
+    inside.active().await?;
+    Ok(inside)
+}
+
+impl Inside {
+    /// A name that no other program of this service has.
+    pub fn mark(&self) -> String {
+        let number = self.fleet.engine.number();
+        format!("{:x}-{number:x}", self.store.now().0)
+    }
+
+    /// It is not idle.
+    async fn active(&self) -> Result<()> {
+        let (fleet, id) = (self.fleet.clone(), self.id);
+        let stale = self
+            .store
+            .read(move |tx| {
+                let Some(c) = computers::load(tx, id)? else {
+                    return Ok::<_, Error>(false);
+                };
+                let whole = c.auto_stop_seconds * 1000;
+                let fresh = tx.now().0 + whole - whole.min(30_000);
+                Ok(c.due_at.is_some_and(|due| due.0 <= fresh))
+            })
+            .await?;
+        if stale {
+            self.store.write(move |tx| touch(tx, &fleet, id)).await?;
+        }
+        Ok(())
+    }
+
+    /// Begins a program.
+    ///
+    /// # Errors
+    /// 409 where the container does not take it, 503 where the engine is silent.
+    pub async fn begin(&self, program: Program) -> Result<Running> {
+        bounded(LOOK, self.engine.exec(&self.name, program))
+            .await
+            .map_err(|e| gone(&e))
+    }
+
+    /// Runs a program to its end, or until `patience` is over.
+    ///
+    /// # Errors
+    /// As [`Inside::begin`]; 503 where the engine breaks off.
+    pub async fn run(&self, program: Program, input: &[u8], patience: Duration) -> Result<Said> {
+        let watch = Stopwatch::start();
+        let mut running = self.begin(program).await?;
+        if let Some(to) = running.input.take() {
+            let bytes = input.to_vec();
+            tokio::spawn(async move {
+                for piece in bytes.chunks(64 << 10) {
+                    if to.send(piece.to_vec()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        let mut said = Said::default();
+        let end = tokio::time::sleep(patience + SLACK);
+        tokio::pin!(end);
+        let mut busy = tokio::time::interval_at(tokio::time::Instant::now() + BUSY, BUSY);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                _ = busy.tick() => self.active().await?,
+                piece = running.output.recv() => match piece {
+                    Some(Output::Out(bytes)) => said.truncated |= keep(&mut said.out, &bytes),
+                    Some(Output::Err(bytes)) => said.truncated |= keep(&mut said.err, &bytes),
+                    Some(Output::Exit(code)) => {
+                        said.code = Some(code);
+                        break;
+                    }
+                    Some(Output::Lost(e)) => return Err(gone(&e)),
+                    None => break,
+                },
+            }
+        }
+        said.ms = watch.micros() / 1000;
+        Ok(said)
+    }
+}
+
+/// Keeps what there is room for; true where something was dropped.
+fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let room = KEPT - kept.len();
+    kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    bytes.len() > room
+}

@@ -1,0 +1,97 @@
+//! The engine that is there at present, or why there is none.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::seam::{About, Engine};
+use crate::error::{Error, Result};
+use crate::ids::ComputerId;
+
+/// What is known of the engine.
+#[derive(Clone)]
+pub enum State {
+    /// This server runs no machines.
+    None,
+    /// It is looked for, or was lost; why.
+    Down(String),
+    Up(Arc<dyn Engine>, About),
+}
+
+/// The engine of this process, as far as it is there.
+pub struct Link {
+    state: Mutex<State>,
+    /// Turns inside computers.
+    turns: Mutex<HashMap<ComputerId, Arc<Semaphore>>>,
+    next: AtomicU64,
+}
+
+/// Programs that run in one computer at the same time: an engine keeps processes of its own for each.
+const TURNS: usize = 8;
+
+impl Default for Link {
+    fn default() -> Self {
+        Link {
+            state: Mutex::new(State::None),
+            turns: Mutex::default(),
+            next: AtomicU64::new(0),
+        }
+    }
+}
+
+impl Link {
+    /// What is known by now.
+    pub fn state(&self) -> State {
+        self.state.lock().clone()
+    }
+
+    pub fn set(&self, state: State) {
+        *self.state.lock() = state;
+    }
+
+    /// Another number each time.
+    pub fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// A turn inside a computer.
+    ///
+    /// # Errors
+    /// 429 where too many have one.
+    pub fn turn(&self, id: ComputerId) -> Result<OwnedSemaphorePermit> {
+        let mut all = self.turns.lock();
+        all.retain(|known, turns| *known == id || turns.available_permits() < TURNS);
+        let turns = all
+            .entry(id)
+            .or_insert_with(|| Arc::new(Semaphore::new(TURNS)));
+        turns.clone().try_acquire_owned().map_err(|_| {
+            Error::too_many(
+                format!("{TURNS} programs run in this computer already; wait for one of them"),
+                1,
+            )
+        })
+    }
+
+    /// The engine.
+    ///
+    /// # Errors
+    /// 503 `ENGINE_UNAVAILABLE` with the reason.
+    pub fn ready(&self) -> Result<Arc<dyn Engine>> {
+        match self.state() {
+            State::Up(engine, _) => Ok(engine),
+            State::Down(why) => Err(Error::unavailable(
+                format!("nothing was changed: {why}"),
+                10,
+            )
+            .with_code("ENGINE_UNAVAILABLE")),
+            State::None => Err(Error::unavailable(
+                "nothing was changed: this server was started without --driver docker, so nobody runs this computer",
+                60,
+            )
+            .with_code("ENGINE_UNAVAILABLE")),
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! Computers that a container engine on this machine runs: Docker, or Podman, which speaks the same API.
+//!
+//! * [`seam`]: what is asked of an engine, and what it answers; a second kind of engine begins here
+//! * [`engine`]: the one file that knows the crate
+//! * [`link`]: the engine that is there at present, or why there is none
+//! * [`spec`]: what a computer is as a container, and what holds it
+//! * [`wanted`]: what was asked for, and how far that has come
+//! * [`facts`]: what the engine saw, on its way into the history that is billed
+//! * [`reconcile`]: one computer's container, brought to what is wanted
+//! * [`watch`]: the task that does all this
+//! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer
+//! * [`adopt`]: a container without a computer becomes one again
+//!
+//! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
+//! the engine saw comes in as reports from outside do: with ids that follow from what happened, so that a
+//! repeat changes nothing and what comes late lands where it belongs. So every step may be interrupted, and
+//! is done again.
+
+pub mod adopt;
+pub mod engine;
+pub mod exec;
+pub mod facts;
+pub mod files;
+pub mod inside;
+pub mod link;
+pub mod logs;
+pub mod reconcile;
+pub mod seam;
+pub mod spec;
+pub mod wanted;
+pub mod watch;

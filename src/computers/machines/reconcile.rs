@@ -1,0 +1,357 @@
+//! One computer's container, brought to what is wanted: look, tell what was seen, do the next step, look again.
+//!
+//! Every step may be the last one before a crash. What the engine has is found again by its name, what was
+//! asked for is in the table, and a start that was carried out is known by when it began.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::facts::{self, Circumstances, Observation, judge, started_for};
+use super::seam::{About, Answer, Engine, Fault, Life, Seen};
+use super::spec;
+use super::wanted::{self, Desired, Wanted};
+use crate::audit::Actor;
+use crate::computers::{self, Fleet, Record, lifecycle};
+use crate::db::Store;
+use crate::error::Error;
+use crate::ids::ComputerId;
+use crate::store::WriteTx;
+
+/// What an engine may take for a look.
+pub const LOOK: Duration = Duration::from_secs(15);
+/// Until a container is made or started: its image may have to be unpacked.
+const MAKE: Duration = Duration::from_secs(90);
+/// Seconds that a container has to end by itself.
+const GRACE: i32 = 10;
+/// Steps to one aim at most; more is a defect, or somebody who works against it.
+const STEPS: usize = 10;
+/// Attempts to start, before it is given up.
+const ATTEMPTS: i64 = 4;
+
+/// Why it did not get there.
+#[derive(Debug)]
+pub enum Trouble {
+    Engine(Fault),
+    Store(Error),
+}
+
+impl From<Fault> for Trouble {
+    fn from(e: Fault) -> Self {
+        Trouble::Engine(e)
+    }
+}
+
+impl From<Error> for Trouble {
+    fn from(e: Error) -> Self {
+        Trouble::Store(e)
+    }
+}
+
+/// What the steps are done with.
+pub struct Kit {
+    pub store: Store,
+    pub fleet: Fleet,
+    pub engine: Arc<dyn Engine>,
+    pub about: About,
+    pub install: String,
+    pub known: Mutex<Circumstances>,
+    /// Docker makes two networks of one name for two who ask at the same time.
+    pub networks: tokio::sync::Mutex<()>,
+}
+
+/// Gives up a call that takes too long.
+///
+/// # Errors
+/// What the call returns; [`Fault::Silent`] when it returns nothing in time.
+pub async fn bounded<T>(patience: Duration, call: Answer<'_, T>) -> Result<T, Fault> {
+    match tokio::time::timeout(patience, call).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Fault::Silent(format!(
+            "the container engine did not answer within {} s",
+            patience.as_secs()
+        ))),
+    }
+}
+
+/// Brings a computer's container to what is wanted, as far as that goes now, and says in its row what
+/// stands in the way.
+///
+/// # Errors
+/// Only what is not about this computer: the engine is silent, the store fails.
+pub async fn bring(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
+    match steps(kit, id).await {
+        Err(Trouble::Engine(e)) => {
+            let text = e.text().to_owned();
+            tracing::warn!(computer = %id, fault = text, "a machine is not what it should be");
+            let fleet = kit.fleet.clone();
+            kit.store
+                .write(move |tx| {
+                    let Some(w) = wanted::load(tx, id)? else {
+                        return Ok(());
+                    };
+                    let starting = w.desired == Desired::Running && w.pending();
+                    if starting && matches!(&e, Fault::Refused(_)) && w.failures + 1 >= ATTEMPTS {
+                        wanted::give_up(tx, id, w.op, Some(e.text()))?;
+                    } else {
+                        wanted::failed(tx, id, w.op, e.text())?;
+                    }
+                    lifecycle::follow_events(tx, &fleet, Actor::System, id)
+                })
+                .await?;
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
+    for _ in 0..STEPS {
+        let found = kit
+            .store
+            .read(move |tx| Ok::<_, Error>((tx.now(), wanted::load(tx, id)?)))
+            .await?;
+        let (looked, Some(before)) = found else {
+            return Ok(());
+        };
+        let (seen, what) = look(kit, &before).await?;
+        let known = *kit.known.lock();
+        let fleet = kit.fleet.clone();
+        let told = kit
+            .store
+            .write(move |tx| {
+                facts::take(tx, &fleet, id, &what, known.seen_at)?;
+                let wanted = wanted::load(tx, id)?;
+                Ok::<_, Error>((wanted, computers::load(tx, id)?, what))
+            })
+            .await?;
+        let (Some(w), computer, what) = told else {
+            return Ok(());
+        };
+        if !next(kit, &w, computer.as_ref(), seen.as_ref(), &what).await? {
+            let (op, fleet) = (w.op, kit.fleet.clone());
+            return Ok(kit
+                .store
+                .write(move |tx| {
+                    wanted::settled(tx, id, op, looked)?;
+                    lifecycle::follow_events(tx, &fleet, Actor::System, id)
+                })
+                .await?);
+        }
+    }
+    Err(Fault::Refused("it does not stay as it was brought; it is tried again".into()).into())
+}
+
+/// What there is of a computer's container.
+async fn look(kit: &Kit, w: &Wanted) -> Result<(Option<Seen>, Observation), Trouble> {
+    let name = spec::name(w.computer_id);
+    let seen = match bounded(LOOK, kit.engine.inspect(&name)).await {
+        Ok(seen) => Some(seen),
+        Err(Fault::Missing(_)) => None,
+        Err(e) => return Err(e.into()),
+    };
+    if let Some(seen) = &seen
+        && seen.labels.get(spec::INSTALL) != Some(&kit.install)
+    {
+        return Err(Fault::Refused(format!(
+            "the engine has a container {name} of another installation; remove it, or use another engine"
+        ))
+        .into());
+    }
+    let dead = match &seen {
+        Some(seen) => is_dead(kit.engine.as_ref(), seen).await?,
+        None => false,
+    };
+    let what = judge(seen.as_ref(), dead, &kit.known.lock());
+    Ok((seen, what))
+}
+
+/// Whether a container that is said to run does not: its process is not there, and cannot be listed.
+///
+/// # Errors
+/// When the engine is silent.
+pub async fn is_dead(engine: &dyn Engine, seen: &Seen) -> Result<bool, Fault> {
+    let there = |pid: u32| PathBuf::from(format!("/proc/{pid}")).exists();
+    if seen.life != Life::Running || seen.pid.is_some_and(there) {
+        return Ok(false);
+    }
+    Ok(!bounded(LOOK, engine.alive(&seen.id)).await?)
+}
+
+/// Does what comes next. False: nothing more is to be done.
+async fn next(
+    kit: &Kit,
+    w: &Wanted,
+    computer: Option<&Record>,
+    seen: Option<&Seen>,
+    what: &Observation,
+) -> Result<bool, Trouble> {
+    let id = w.computer_id;
+    let engine = &kit.engine;
+    let name = spec::name(id);
+    if let Some(seen) = seen
+        && w.engine_ref.as_ref() != Some(&seen.id)
+        && w.desired != Desired::Gone
+    {
+        let size = seen
+            .labels
+            .get(spec::SIZE)
+            .and_then(|size| size.parse().ok());
+        if let (Some(size), container) = (size, seen.id.clone()) {
+            write(kit, move |tx| wanted::known_as(tx, id, &container, size)).await?;
+            return Ok(true);
+        }
+    }
+    let runs = what.ended.is_none();
+    let Some(c) = computer.filter(|_| w.desired != Desired::Gone) else {
+        if seen.is_some() {
+            bounded(MAKE, engine.remove(&name)).await?;
+            return Ok(true);
+        }
+        match bounded(MAKE, engine.remove_volume(&spec::volume(id))).await {
+            Ok(()) | Err(Fault::Missing(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
+        write(kit, move |tx| wanted::removed(tx, id)).await?;
+        return Ok(false);
+    };
+    match (w.desired, seen) {
+        (Desired::Stopped, Some(_)) if runs => {
+            bounded(MAKE, engine.stop(&name, GRACE)).await?;
+            Ok(true)
+        }
+        (Desired::Stopped, _) => {
+            if w.pending() {
+                let op = w.op;
+                write(kit, move |tx| wanted::done(tx, id, op)).await?;
+            }
+            Ok(false)
+        }
+        (Desired::Running, Some(_)) if runs => {
+            if w.pending() && w.restart && !started_for(w, what) {
+                bounded(MAKE, engine.stop(&name, GRACE)).await?;
+                return Ok(true);
+            }
+            follow(kit, w, c, seen, true).await?;
+            if w.pending() {
+                let op = w.op;
+                write(kit, move |tx| wanted::done(tx, id, op)).await?;
+            }
+            Ok(false)
+        }
+        // It ended by itself, and that was told.
+        (Desired::Running, _) if !w.pending() => Ok(false),
+        (Desired::Running, None) => {
+            make(kit, c).await?;
+            Ok(true)
+        }
+        // It was started as asked, and has ended already.
+        (Desired::Running, Some(seen)) if started_for(w, what) => {
+            let (op, code) = (w.op, seen.exit_code);
+            let text = format!("exited {code} right after it was started; its logs may say why");
+            write(kit, move |tx| wanted::give_up(tx, id, op, Some(&text))).await?;
+            Ok(false)
+        }
+        (Desired::Running, Some(seen)) => {
+            // Said to run and dead, or in a state that it does not leave: only a new one helps. So it is
+            // where its limits cannot be changed, or where it did not start twice.
+            let beyond_help = matches!(seen.life, Life::Running | Life::Stuck) || w.failures >= 2;
+            if beyond_help || !follow(kit, w, c, Some(seen), false).await? {
+                bounded(MAKE, engine.remove(&name)).await?;
+                make(kit, c).await?;
+            }
+            bounded(MAKE, engine.start(&name)).await?;
+            Ok(true)
+        }
+        (Desired::Gone, _) => Ok(false),
+    }
+}
+
+async fn write(
+    kit: &Kit,
+    f: impl FnOnce(&WriteTx<'_>) -> Result<(), Error> + Send + 'static,
+) -> Result<(), Trouble> {
+    Ok(kit.store.write(f).await?)
+}
+
+/// Makes the container of a computer.
+async fn make(kit: &Kit, c: &Record) -> Result<(), Trouble> {
+    let id = c.id;
+    let spec = match spec::of(&kit.fleet, &kit.about, &kit.install, c) {
+        Ok(spec) => spec,
+        Err(e) => return Err(Fault::Refused(e.message().to_owned()).into()),
+    };
+    if !bounded(LOOK, kit.engine.has_image(&spec.image)).await? {
+        return Err(Fault::Refused(format!(
+            "template {} is the image {}, which this engine does not have; bring it there, then start this computer",
+            c.template_type, spec.image
+        ))
+        .into());
+    }
+    if let Some(network) = &spec.network {
+        network_of(kit, network).await?;
+    }
+    let container = bounded(MAKE, kit.engine.create(&spec)).await?;
+    let (size, fleet) = (c.size, kit.fleet.clone());
+    write(kit, move |tx| {
+        facts::resized(tx, &fleet, id, &container, size)
+    })
+    .await
+}
+
+async fn network_of(kit: &Kit, name: &str) -> Result<(), Fault> {
+    use crate::rules::config::Network;
+    let internal = kit
+        .fleet
+        .config
+        .engine
+        .as_ref()
+        .is_some_and(|engine| engine.network == Network::Internal);
+    let label = spec::label(&kit.install);
+    let _alone = kit.networks.lock().await;
+    bounded(LOOK, kit.engine.network(name, &label, internal)).await
+}
+
+/// Lets a container follow its computer: its size, and its workspace's network. False: it cannot be held to
+/// its size; where it runs, that waits for the next start.
+async fn follow(
+    kit: &Kit,
+    w: &Wanted,
+    c: &Record,
+    seen: Option<&Seen>,
+    runs: bool,
+) -> Result<bool, Trouble> {
+    let (id, name) = (c.id, spec::name(c.id));
+    if let (Some(network), Some(seen)) = (spec::network_of(&kit.fleet, c), seen)
+        && !seen.networks.contains(&network)
+    {
+        network_of(kit, &network).await?;
+        bounded(LOOK, kit.engine.plug(&name, &network, &seen.networks)).await?;
+    }
+    if w.held_to == Some(c.size) {
+        return Ok(true);
+    }
+    let limits = spec::limits(&kit.fleet, &kit.about, c.size);
+    match bounded(LOOK, kit.engine.update(&name, limits)).await {
+        Ok(()) => {}
+        Err(Fault::Unable(_)) => return Ok(false),
+        // Less memory than it uses, for one.
+        Err(Fault::Refused(why)) if runs => {
+            tracing::warn!(computer = %id, why, "a machine keeps its size until its next start");
+            return Ok(false);
+        }
+        Err(e) => return Err(e.into()),
+    }
+    let (container, size, fleet) = (
+        w.engine_ref.clone().unwrap_or_default(),
+        c.size,
+        kit.fleet.clone(),
+    );
+    write(kit, move |tx| {
+        facts::resized(tx, &fleet, id, &container, size)
+    })
+    .await?;
+    Ok(true)
+}

@@ -1,0 +1,700 @@
+//! Computers that a container engine runs, over an engine that can lie, hang, lose events and die.
+
+mod fake;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use workspaced::testing::machines::{EngineSettings, Image, Network, OnBoot, run};
+use workspaced::testing::{Config, verify};
+
+use crate::harness::{Service, runtime};
+use fake::Fake;
+
+/// A service with an engine, and the task between them.
+struct House {
+    s: Service,
+    fake: Fake,
+    task: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+}
+
+fn settings(socket: std::path::PathBuf) -> EngineSettings {
+    let image = Image {
+        image: "localhost/box:1".into(),
+        command: vec!["sleep".into()],
+        home: "/home".into(),
+        read_only: false,
+        user: None,
+    };
+    EngineSettings {
+        sockets: vec![socket],
+        network: Network::Workspace,
+        runtime: None,
+        on_boot: OnBoot::Restore,
+        allow_unlimited: false,
+        look_every: Duration::from_millis(30),
+        images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
+    }
+}
+
+impl House {
+    fn new() -> House {
+        House::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut EngineSettings)) -> House {
+        let dir = tempfile::TempDir::new().unwrap().keep();
+        let mut settings = settings(dir.join("engine.sock"));
+        change(&mut settings);
+        let config = Config {
+            engine: Some(settings),
+            ..Config::default()
+        };
+        let s = Service::with(config);
+        let fake = Fake::start(&dir, &s.clock);
+        let mut house = House {
+            s,
+            fake,
+            task: None,
+        };
+        house.wake();
+        house
+    }
+
+    /// The service begins to work with the engine.
+    fn wake(&mut self) {
+        let (stop, stopped) = watch::channel(false);
+        let (store, fleet) = (self.s.app.store.clone(), self.s.app.fleet.clone());
+        let task = runtime().spawn(run(store, fleet, stopped));
+        self.task = Some((stop, task));
+    }
+
+    /// It is killed: nothing that was under way is finished.
+    fn sleep(&mut self) {
+        if let Some((_, task)) = self.task.take() {
+            task.abort();
+            let _ = runtime().block_on(task);
+        }
+    }
+
+    fn restart(&mut self) {
+        self.sleep();
+        self.s.restart();
+        self.wake();
+    }
+
+    /// The engine is there, as far as the service knows.
+    fn ready(&self) {
+        self.until("the engine to be found", || {
+            self.s.app.fleet.engine.ready().is_ok().then_some(())
+        });
+    }
+
+    #[track_caller]
+    fn until<T>(&self, what: &str, mut check: impl FnMut() -> Option<T>) -> T {
+        for _ in 0..1000 {
+            if let Some(found) = check() {
+                return found;
+            }
+            pause(10);
+        }
+        panic!("waited for {what}");
+    }
+
+    fn computer(&self) -> String {
+        self.ready();
+        let id = self.s.computer(&self.s.default_workspace, "small");
+        self.becomes(&id, "running");
+        id
+    }
+
+    fn show(&self, id: &str) -> Value {
+        self.s.get(&format!("/computers/{id}")).expect(200)
+    }
+
+    #[track_caller]
+    fn becomes(&self, id: &str, status: &str) -> Value {
+        let mut last = Value::Null;
+        for _ in 0..1000 {
+            last = self.show(id);
+            if last["status"] == status {
+                return last;
+            }
+            pause(10);
+        }
+        panic!("waited for {status}: {last}, {:?}", self.fake.of(id));
+    }
+
+    fn act(&self, id: &str, verb: &str) -> Value {
+        self.s
+            .post(&format!("/computers/{id}/{verb}"), json!({}))
+            .expect(200)
+    }
+
+    /// Seconds that are billed, and the proof of them.
+    fn billed(&self) -> i64 {
+        let found = self.s.app.store.read_blocking(verify).unwrap();
+        assert!(found.ok, "{found}");
+        let usage = self.s.get("/usage/summary").expect(200);
+        usage["compute_ms"].as_i64().unwrap() / 1000
+    }
+
+    /// Everything was looked at once more.
+    fn looked(&self) {
+        let lists = self.fake.inside(|inside| inside.count("list"));
+        self.until("two looks", || {
+            (self.fake.inside(|inside| inside.count("list")) > lists + 2).then_some(())
+        });
+    }
+}
+
+/// Lets everything else go on for a while.
+fn pause(ms: u64) {
+    runtime().block_on(async { tokio::time::sleep(Duration::from_millis(ms)).await });
+}
+
+impl Drop for House {
+    fn drop(&mut self) {
+        self.sleep();
+    }
+}
+
+#[test]
+fn a_computer_is_a_container_and_is_billed_for_what_it_ran() {
+    let h = House::new();
+    h.ready();
+    let made =
+        h.s.post("/computers", json!({ "name": "Real", "size": "medium" }))
+            .expect(201);
+    assert_eq!(made["driver"], "docker");
+    assert_eq!(made["status"], "provisioning");
+    assert_eq!(made["disk_limit"], "advisory");
+    let id = made["id"].as_str().unwrap();
+    let shown = h.becomes(id, "running");
+    let container = h.fake.of(id).unwrap();
+    assert_eq!(shown["vm_id"], json!(container.id));
+    let host = &container.body["HostConfig"];
+    assert_eq!(host["NanoCpus"], 2_000_000_000_i64);
+    assert_eq!(host["Memory"], 8_192_i64 << 20);
+    assert_eq!(host["MemorySwap"], host["Memory"]);
+    assert_eq!(host["PidsLimit"], 1024);
+    assert_eq!(host["Init"], true);
+    assert_eq!(host["Privileged"], false);
+    assert_eq!(host["SecurityOpt"], json!(["no-new-privileges"]));
+    assert_eq!(host["CapDrop"], json!(["NET_RAW", "MKNOD", "AUDIT_WRITE"]));
+    assert!(host["Tmpfs"]["/tmp"].is_string());
+    assert!(host["Binds"].is_null() && host["PortBindings"].is_null() && host["Devices"].is_null());
+    assert_eq!(host["Mounts"][0]["Type"], "volume");
+    let network = format!("ws-net-{}", h.s.default_workspace);
+    assert_eq!(host["NetworkMode"], json!(network));
+
+    h.s.clock.set(h.s.app.store.now().plus_seconds(100));
+    assert_eq!(h.act(id, "stop")["status"], "stopping");
+    h.becomes(id, "stopped");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(1000));
+    assert_eq!(h.billed(), 100);
+    h.act(id, "start");
+    h.becomes(id, "running");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    h.s.delete(&format!("/computers/{id}")).expect(200);
+    h.until("the container to go", || {
+        h.fake.of(id).is_none().then_some(())
+    });
+    h.until("its volume to go", || {
+        h.fake.inside(|i| i.volumes.is_empty()).then_some(())
+    });
+    assert_eq!(h.billed(), 110);
+    h.until("nothing to be left", || {
+        (h.s.count("SELECT count(*) FROM machines") == 0).then_some(())
+    });
+    assert_eq!(
+        h.fake.inside(|i| (i.count("create"), i.count("start"))),
+        (1, 2)
+    );
+}
+
+#[test]
+fn it_is_billed_until_it_has_stopped_and_not_until_somebody_asked() {
+    let h = House::new();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(50));
+    h.fake.inside(|i| i.hangs.insert("stop".into()));
+    assert_eq!(h.act(&id, "stop")["status"], "stopping");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(7));
+    assert_eq!(h.show(&id)["status"], "stopping");
+    assert_eq!(h.billed(), 57);
+    h.fake.inside(|i| i.hangs.clear());
+    h.becomes(&id, "stopped");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(500));
+    assert_eq!(h.billed(), 57);
+}
+
+#[test]
+fn a_program_that_ends_says_why() {
+    let h = House::new();
+    let (good, bad, fat) = (h.computer(), h.computer(), h.computer());
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    h.fake.ends(&good, 0, false);
+    h.fake.ends(&bad, 3, false);
+    h.fake.ends(&fat, 137, true);
+    assert!(h.becomes(&good, "stopped").get("fault").is_none());
+    let fault = h.becomes(&bad, "error")["fault"].clone();
+    assert!(fault.as_str().unwrap().starts_with("exited 3"), "{fault}");
+    let fault = h.becomes(&fat, "error")["fault"].clone();
+    assert!(fault.as_str().unwrap().contains("out of memory"), "{fault}");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(1000));
+    assert_eq!(h.billed(), 30);
+    // Nobody starts them but who owns them.
+    h.looked();
+    assert_eq!(h.fake.inside(|i| i.count("start")), 3);
+    let started = h.act(&bad, "start");
+    assert_eq!(started["status"], "starting");
+    assert!(started.get("fault").is_none());
+    h.becomes(&bad, "running");
+}
+
+#[test]
+fn events_that_get_lost_are_found_by_looking() {
+    let h = House::new();
+    let id = h.computer();
+    h.fake.inside(|i| i.mute = true);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(20));
+    h.fake.ends(&id, 1, false);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(3));
+    h.becomes(&id, "error");
+    assert_eq!(h.billed(), 20);
+}
+
+#[test]
+fn what_happened_while_the_service_was_down_is_caught_up() {
+    let mut h = House::new();
+    let (stays, ends, asked) = (h.computer(), h.computer(), h.computer());
+    h.looked();
+    h.sleep();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(100));
+    h.fake.ends(&ends, 2, false);
+    h.act(&asked, "stop");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(100));
+    h.restart();
+    h.becomes(&ends, "error");
+    h.becomes(&asked, "stopped");
+    assert_eq!(h.show(&stays)["status"], "running");
+    assert_eq!(h.billed(), 200 + 100 + 200);
+    h.looked();
+    assert_eq!(
+        h.fake.inside(|i| (i.count("create"), i.count("start"))),
+        (3, 3)
+    );
+}
+
+#[test]
+fn a_kill_between_any_two_steps_makes_nothing_twice() {
+    for step in ["create", "start", "inspect", "images", "create network"] {
+        let mut h = House::new();
+        h.ready();
+        h.fake.inside(|i| i.hangs.insert(step.into()));
+        let id = h.s.computer(&h.s.default_workspace, "small");
+        pause(100);
+        h.sleep();
+        // What had been sent arrives all the same.
+        h.fake.inside(|i| i.hangs.clear());
+        pause(30);
+        h.restart();
+        h.becomes(&id, "running");
+        h.looked();
+        let (made, runs) = h.fake.inside(|i| (i.count("create"), i.containers.len()));
+        assert_eq!((made, runs), (1, 1), "{step}");
+        h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+        assert_eq!(h.billed(), 10, "{step}");
+    }
+}
+
+#[test]
+fn without_an_engine_it_serves_and_says_what_is_missing() {
+    let mut h = House::new();
+    let id = h.computer();
+    h.fake.die();
+    h.until("the loss to be noticed", || {
+        h.s.app.fleet.engine.ready().is_err().then_some(())
+    });
+    let refused = h.s.post("/computers", json!({ "name": "No" }));
+    let text = refused.refused(503, "ENGINE_UNAVAILABLE");
+    assert!(text.contains("engine"), "{text}");
+    assert_eq!(h.s.count("SELECT count(*) FROM computers"), 1);
+    h.until("the reason", || {
+        let text = h.s.post("/computers", json!({ "name": "No" })).text;
+        text.contains("apt install docker.io").then_some(())
+    });
+    // What ends something is taken as a wish.
+    h.s.clock.set(h.s.app.store.now().plus_seconds(5));
+    assert_eq!(h.act(&id, "stop")["status"], "stopping");
+    h.s.clock.set(h.s.app.store.now().plus_seconds(61));
+    let shown = h.becomes(&id, "error");
+    assert!(
+        shown["fault"].as_str().unwrap().contains("does not answer"),
+        "{shown}"
+    );
+    assert_eq!(h.billed(), 66);
+    h.fake.come_back();
+    h.until("another attempt", || {
+        h.s.clock.set(h.s.app.store.now().plus_seconds(1));
+        (h.show(&id)["status"] == "stopped").then_some(())
+    });
+}
+
+#[test]
+fn a_start_that_hangs_or_fails_ends_in_a_fault_and_can_be_tried_again() {
+    let h = House::new();
+    h.ready();
+    h.fake.inside(|i| i.hangs.insert("start".into()));
+    let id = h.s.computer(&h.s.default_workspace, "small");
+    h.until("the start", || (h.fake.of(&id).is_some()).then_some(()));
+    h.s.clock.set(h.s.app.store.now().plus_seconds(121));
+    let shown = h.becomes(&id, "error");
+    assert!(
+        shown["fault"].as_str().unwrap().contains("in time"),
+        "{shown}"
+    );
+    assert_eq!(h.billed(), 0);
+    // It comes up after all: nobody wants it any more.
+    h.fake.inside(|i| i.hangs.clear());
+    h.until("it to be stopped", || {
+        (h.fake.of(&id)?.state == "exited").then_some(())
+    });
+    assert_eq!(h.show(&id)["status"], "error");
+
+    h.s.clock.set(h.s.app.store.now().plus_seconds(1));
+    h.fake.inside(|i| {
+        i.fails
+            .insert("start".into(), (500, "no such program: sleep".into(), 100))
+    });
+    h.act(&id, "start");
+    let shown = h.until("the start to be given up", || {
+        h.s.clock.set(h.s.app.store.now().plus_seconds(2));
+        let shown = h.show(&id);
+        (shown["status"] == "error").then_some(shown)
+    });
+    assert!(
+        shown["fault"].as_str().unwrap().contains("no such program"),
+        "{shown}"
+    );
+    h.fake.inside(|i| i.fails.clear());
+    h.act(&id, "start");
+    h.becomes(&id, "running");
+}
+
+#[test]
+fn a_template_without_its_image_is_a_fault_that_says_so() {
+    let h = House::new();
+    h.ready();
+    h.fake.inside(|i| i.images.clear());
+    let id = h.s.computer(&h.s.default_workspace, "small");
+    let shown = h.until("the start to be given up", || {
+        h.s.clock.set(h.s.app.store.now().plus_seconds(2));
+        let shown = h.show(&id);
+        (shown["status"] == "error").then_some(shown)
+    });
+    assert!(
+        shown["fault"].as_str().unwrap().contains("localhost/box:1"),
+        "{shown}"
+    );
+    let refused =
+        h.s.post("/computers", json!({ "name": "x", "driver": "machine" }));
+    refused.invalid(&["driver"]);
+}
+
+#[test]
+fn a_power_loss_bills_nothing_after_the_last_look() {
+    let mut h = House::new();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(100));
+    h.looked();
+    h.sleep();
+    // The host is off for an hour; Docker dates the end to its own return.
+    h.s.clock.set(h.s.app.store.now().plus_seconds(3600));
+    h.fake.ends(&id, 255, false);
+    forget_boot(&h);
+    h.restart();
+    // It is started again, since it ran.
+    h.until("the second start", || {
+        (h.fake.inside(|i| i.count("start")) == 2).then_some(())
+    });
+    h.becomes(&id, "running");
+    assert_eq!(h.billed(), 100);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(5));
+    assert_eq!(h.billed(), 105);
+}
+
+/// What was seen last was in another boot of the host.
+fn forget_boot(h: &House) {
+    h.s.app
+        .store
+        .write_blocking(|tx| {
+            tx.execute("UPDATE engine_seen SET boot_id = 'another'", [])?;
+            Ok(())
+        })
+        .unwrap();
+}
+
+#[test]
+fn machines_stay_down_after_a_power_loss_where_that_is_wanted() {
+    let mut h = House::with(|engine| engine.on_boot = OnBoot::Stay);
+    let id = h.computer();
+    h.looked();
+    h.sleep();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(3600));
+    h.fake.ends(&id, 255, false);
+    forget_boot(&h);
+    h.restart();
+    let shown = h.becomes(&id, "stopped");
+    assert!(shown.get("fault").is_none(), "{shown}");
+    assert_eq!(h.billed(), 0);
+}
+
+#[test]
+fn a_container_that_is_said_to_run_and_does_not_is_made_anew() {
+    let mut h = House::new();
+    h.fake.inside(|i| i.podman = true);
+    h.restart();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(40));
+    h.looked();
+    // Its processes are gone; the state says that it runs, for ever.
+    let name = format!("ws-{id}");
+    h.fake
+        .inside(|i| i.containers.get_mut(&name).unwrap().alive = false);
+    h.until("another container", || {
+        let container = h.fake.of(&id)?;
+        (container.id == "c2" && container.state == "running").then_some(())
+    });
+    h.becomes(&id, "running");
+    assert_eq!(h.billed(), 40);
+    assert!(
+        h.fake
+            .inside(|i| i.volumes.contains(&format!("ws-{id}-home")))
+    );
+    h.s.clock.set(h.s.app.store.now().plus_seconds(2));
+    assert_eq!(h.billed(), 42);
+}
+
+#[test]
+fn a_container_that_somebody_removed_is_a_fault() {
+    let h = House::new();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    h.looked();
+    h.fake.inside(|i| i.containers.clear());
+    let shown = h.becomes(&id, "error");
+    assert!(
+        shown["fault"].as_str().unwrap().contains("removed"),
+        "{shown}"
+    );
+    assert_eq!(h.billed(), 10);
+    h.act(&id, "start");
+    h.becomes(&id, "running");
+}
+
+#[test]
+fn another_size_is_billed_when_the_engine_holds_it() {
+    let h = House::new();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(3600));
+    let resized =
+        h.s.post(
+            &format!("/computers/{id}/resize"),
+            json!({ "size": "large" }),
+        )
+        .expect(200);
+    assert_eq!(resized["size"], "large");
+    h.until("the engine to follow", || {
+        (h.fake.of(&id)?.memory == 16_384_i64 << 20).then_some(())
+    });
+    h.until("the size to be billed", || {
+        (h.s.count("SELECT count(*) FROM compute_events WHERE size = 'large'") == 1).then_some(())
+    });
+    assert!(h.show(&id).get("resize_pending").is_none());
+
+    // Podman 4 cannot: the old size is billed until the next start.
+    let mut h = House::new();
+    h.fake.inside(|i| i.podman = true);
+    h.restart();
+    let id = h.computer();
+    let path = format!("/computers/{id}/resize");
+    h.s.post(&path, json!({ "size": "large" })).expect(200);
+    h.looked();
+    let shown = h.show(&id);
+    assert_eq!(
+        (&shown["size"], &shown["resize_pending"]),
+        (&json!("large"), &json!(true))
+    );
+    assert_eq!(
+        h.s.count("SELECT count(*) FROM compute_events WHERE size = 'large'"),
+        0
+    );
+    h.s.clock.set(h.s.app.store.now().plus_seconds(1));
+    h.act(&id, "restart");
+    h.until("the larger container", || {
+        let container = h.fake.of(&id)?;
+        (container.memory == 16_384_i64 << 20 && container.state == "running").then_some(())
+    });
+    h.becomes(&id, "running");
+    let large = "SELECT count(*) FROM compute_events WHERE size = 'large' AND status = 'running'";
+    h.until("the size to be billed", || {
+        (h.s.count(large) >= 1).then_some(())
+    });
+    h.billed();
+}
+
+#[test]
+fn a_restart_is_another_run_once() {
+    let mut h = House::new();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    assert_eq!(h.act(&id, "restart")["status"], "starting");
+    h.until("the second run", || {
+        (h.fake.inside(|i| i.count("start")) == 2).then_some(())
+    });
+    h.becomes(&id, "running");
+    h.restart();
+    h.ready();
+    h.looked();
+    assert_eq!(h.fake.inside(|i| i.count("start")), 2);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    assert_eq!(h.billed(), 20);
+}
+
+#[test]
+fn a_computer_that_moves_changes_its_network() {
+    let h = House::new();
+    let id = h.computer();
+    let other = h.s.workspace("Other");
+    h.s.post(
+        &format!("/computers/{id}/move"),
+        json!({ "workspace_id": other }),
+    )
+    .expect(200);
+    h.until("the other network", || {
+        let networks = h.fake.of(&id)?.networks;
+        (networks == [format!("ws-net-{other}")].into()).then_some(())
+    });
+    assert_eq!(h.show(&id)["status"], "running");
+}
+
+#[test]
+fn an_idle_machine_stops_and_is_billed_until_then() {
+    let h = House::new();
+    h.ready();
+    let body = json!({ "name": "idle", "auto_stop_seconds": 60 });
+    let made = h.s.post("/computers", body).expect(201);
+    let id = made["id"].as_str().unwrap();
+    let shown = h.becomes(id, "running");
+    assert!(shown["auto_stop_at"].is_string());
+    h.s.advance(60);
+    h.becomes(id, "stopped");
+    assert_eq!(h.billed(), 60);
+}
+
+#[test]
+fn containers_of_nobody_are_left_alone_and_those_of_the_deleted_go() {
+    let mut h = House::new();
+    let id = h.computer();
+    let stranger = "0190a7b0-0000-7000-8000-000000000001";
+    h.fake.inside(|i| {
+        let mut copy = i.containers[&format!("ws-{id}")].clone();
+        copy.id = "c9".into();
+        copy.body["Labels"]["dev.workspaced.computer"] = json!(stranger);
+        i.containers.insert(format!("ws-{stranger}"), copy);
+    });
+    h.looked();
+    assert_eq!(h.fake.of(stranger).unwrap().state, "running");
+    // A container comes to light after its computer was deleted.
+    h.s.delete(&format!("/computers/{id}")).expect(200);
+    h.until("it to go", || {
+        (h.s.count("SELECT count(*) FROM machines") == 0).then_some(())
+    });
+    h.fake.inside(|i| {
+        let mut copy = i.containers[&format!("ws-{stranger}")].clone();
+        copy.id = "c10".into();
+        copy.body["Labels"]["dev.workspaced.computer"] = json!(id);
+        i.containers.insert(format!("ws-{id}"), copy);
+    });
+    h.restart();
+    h.until("the rest of the deleted one to go", || {
+        h.fake.of(&id).is_none().then_some(())
+    });
+    assert!(h.fake.of(stranger).is_some());
+}
+
+#[test]
+fn work_in_a_computer_needs_a_machine_that_runs_and_a_key_that_may() {
+    // Where nobody runs machines, there is no such route.
+    let s = Service::new();
+    let id = s.running(&s.default_workspace, "small");
+    let text = s
+        .post(
+            &format!("/computers/{id}/exec"),
+            json!({ "command": "true" }),
+        )
+        .refused(404, "NOT_FOUND");
+    assert!(text.starts_with("exec is a feature"), "{text}");
+
+    let h = House::new();
+    let id = h.computer();
+    let body = json!({ "name": "paper", "driver": "simulated" });
+    let paper = h.s.post("/computers", body).expect(201)["id"].clone();
+    let (stranger, _) = h.s.other_tenant("other");
+    let keys = |scopes: Value| {
+        let body = json!({ "name": "k", "scopes": scopes });
+        let made = h.s.post("/api-keys", body).expect(201);
+        let secret = |at: &Value| {
+            at["key"]
+                .as_str()
+                .or(at["secret"].as_str())
+                .map(str::to_owned)
+        };
+        secret(&made)
+            .or_else(|| secret(&made["data"]))
+            .unwrap_or_else(|| panic!("{made}"))
+    };
+    let (reader, files) = (
+        keys(json!(["computers:read", "computers:exec"])),
+        keys(json!(["computers:files"])),
+    );
+    h.act(&id, "stop");
+    h.becomes(&id, "stopped");
+    for route in workspaced::testing::routes::machines() {
+        let path = |id: &str| route.path.replace("{id}", id);
+        let call = |key: &str, path: &str| {
+            let body = (route.method != "GET").then(|| {
+                json!({ "command": "true", "code": "1", "path": "/home/x", "from": "/a", "to": "/b", "content": "" })
+            });
+            h.s.call_as(key, route.method.clone(), path, body)
+        };
+        let paper = path(paper.as_str().unwrap());
+        let text = call(&h.s.key, &paper).refused(404, "NOT_FOUND");
+        assert!(text.contains("driver simulated"), "{text}");
+        let unknown = path("7a1f0000-0000-4000-8000-00000000dead");
+        call(&h.s.key, &unknown).refused(404, "NOT_FOUND");
+        let own = path(&id);
+        call(&stranger, &own).refused(403, "FORBIDDEN");
+        call("", &own).refused(401, "invalid_token");
+        let other = if route.access.scope == Some("computers:exec") {
+            &files
+        } else {
+            &reader
+        };
+        call(other, &own).refused(403, "insufficient_scope");
+        // The output of a program that ran is there also when it does not.
+        if !route.path.contains("/logs") && !route.path.ends_with("/upload") {
+            let mut query = own.clone();
+            if route.path.ends_with("/download") {
+                query += "?path=/home/x";
+            }
+            call(&h.s.key, &query).refused(409, "TARGET_NOT_RUNNING");
+        }
+    }
+}

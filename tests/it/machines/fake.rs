@@ -1,0 +1,427 @@
+//! An engine that runs nothing: the part of Docker's API that is used, on a unix socket, over containers
+//! that are rows in a map. It tells the time of the test's clock, and it can lie, hang, lose events, refuse
+//! an update, and die.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::{Path as Segments, Query, Request, State};
+use axum::http::{Method, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::any;
+use axum::{Json, Router};
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::net::UnixListener;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+use workspaced::testing::{Clock, Timestamp};
+
+use crate::harness::runtime;
+
+/// One container.
+#[derive(Clone, Debug)]
+pub struct Container {
+    pub id: String,
+    pub body: Value,
+    /// created, running, exited, stopping.
+    pub state: String,
+    pub started: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
+    pub exit_code: i64,
+    pub oom: bool,
+    /// Its process is there, whatever the state says.
+    pub alive: bool,
+    pub networks: BTreeSet<String>,
+    pub memory: i64,
+}
+
+/// What the engine has, does and pretends.
+#[derive(Default)]
+pub struct Inside {
+    pub containers: BTreeMap<String, Container>,
+    pub volumes: BTreeSet<String>,
+    pub networks: BTreeSet<String>,
+    pub images: BTreeSet<String>,
+    /// Verbs that never answer.
+    pub hangs: BTreeSet<String>,
+    /// Verbs that fail with this status and text; counted down.
+    pub fails: BTreeMap<String, (u16, String, usize)>,
+    pub mute: bool,
+    pub podman: bool,
+    /// What was done, in order.
+    pub calls: Vec<String>,
+    next: u64,
+}
+
+impl Inside {
+    /// How often that was done.
+    pub fn count(&self, call: &str) -> usize {
+        self.calls.iter().filter(|c| *c == call).count()
+    }
+}
+
+#[derive(Clone)]
+struct Shared {
+    inside: Arc<Mutex<Inside>>,
+    events: broadcast::Sender<String>,
+    clock: Clock,
+}
+
+/// An engine at a socket.
+pub struct Fake {
+    shared: Shared,
+    pub socket: PathBuf,
+    task: Option<JoinHandle<()>>,
+}
+
+impl Fake {
+    pub fn start(dir: &Path, clock: &Clock) -> Fake {
+        let mut inside = Inside::default();
+        inside.images.insert("localhost/box:1".into());
+        let mut fake = Fake {
+            shared: Shared {
+                inside: Arc::new(Mutex::new(inside)),
+                events: broadcast::channel(64).0,
+                clock: clock.clone(),
+            },
+            socket: dir.join("engine.sock"),
+            task: None,
+        };
+        fake.come_back();
+        fake
+    }
+
+    /// Listens again.
+    pub fn come_back(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+        let _entered = runtime().enter();
+        let listener = UnixListener::bind(&self.socket).unwrap();
+        let router = Router::new()
+            .fallback(any(answer))
+            .with_state(self.shared.clone());
+        self.task = Some(tokio::spawn(async move {
+            axum::serve(listener, router).await.unwrap();
+        }));
+    }
+
+    /// Answers nobody any more; what it runs goes on.
+    pub fn die(&mut self) {
+        let _ = std::fs::remove_file(&self.socket);
+        if let Some(task) = self.task.take() {
+            task.abort();
+        }
+        self.shared.events = broadcast::channel(64).0;
+    }
+
+    pub fn inside<T>(&self, f: impl FnOnce(&mut Inside) -> T) -> T {
+        f(&mut self.shared.inside.lock())
+    }
+
+    /// The container of a computer.
+    pub fn of(&self, computer: &str) -> Option<Container> {
+        let name = format!("ws-{computer}");
+        self.inside(|inside| inside.containers.get(&name).cloned())
+    }
+
+    /// A container ends by itself.
+    pub fn ends(&self, computer: &str, exit_code: i64, oom: bool) {
+        let name = format!("ws-{computer}");
+        let now = self.shared.clock.now();
+        let id = self.inside(|inside| {
+            let c = inside.containers.get_mut(&name).unwrap();
+            (c.state, c.finished, c.exit_code) = ("exited".into(), Some(now), exit_code);
+            (c.oom, c.alive) = (oom, false);
+            c.id.clone()
+        });
+        self.tell("die", &id);
+    }
+
+    fn tell(&self, action: &str, id: &str) {
+        tell(&self.shared, action, id);
+    }
+}
+
+impl Drop for Fake {
+    fn drop(&mut self) {
+        self.die();
+    }
+}
+
+fn tell(shared: &Shared, action: &str, id: &str) {
+    if !shared.inside.lock().mute {
+        let event = json!({
+            "Type": "container", "Action": action, "Actor": { "ID": id, "Attributes": {} },
+            "time": shared.clock.now().0 / 1000, "timeNano": shared.clock.now().0 * 1_000_000,
+        });
+        let _ = shared.events.send(format!("{event}\n"));
+    }
+}
+
+fn refused(status: u16, message: &str) -> Response {
+    let status = StatusCode::from_u16(status).unwrap();
+    (status, Json(json!({ "message": message }))).into_response()
+}
+
+fn state_of(c: &Container) -> Value {
+    let time = |at: Option<Timestamp>| {
+        at.map_or("0001-01-01T00:00:00Z".to_owned(), |at| {
+            at.rfc3339_ms().replace('Z', "000007Z")
+        })
+    };
+    json!({
+        "Status": c.state, "Running": c.state == "running", "Pid": 0, "ExitCode": c.exit_code,
+        "OOMKilled": c.oom, "StartedAt": time(c.started), "FinishedAt": time(c.finished),
+    })
+}
+
+/// The verb of a request, as `hangs`, `fails` and `calls` name it.
+fn verb(method: &Method, parts: &[&str]) -> String {
+    match (method.as_str(), parts) {
+        (_, ["containers", "json"]) => "list".into(),
+        (_, ["containers", "create"]) => "create".into(),
+        ("DELETE", ["containers", _]) => "remove".into(),
+        (_, ["containers", _, "json"]) => "inspect".into(),
+        (_, ["containers", _, verb]) => (*verb).into(),
+        ("DELETE", [kind, _]) => format!("remove {kind}"),
+        (_, ["networks", "create"]) => "create network".into(),
+        (_, ["networks", _, verb]) => (*verb).into(),
+        (_, parts) => parts.first().copied().unwrap_or_default().to_owned(),
+    }
+}
+
+async fn answer(
+    State(shared): State<Shared>,
+    Query(query): Query<BTreeMap<String, String>>,
+    _: Option<Segments<String>>,
+    request: Request,
+) -> Response {
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let body = axum::body::to_bytes(request.into_body(), 1 << 20)
+        .await
+        .unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    let path = path.trim_start_matches('/');
+    let path = path
+        .strip_prefix("v1.")
+        .and_then(|rest| rest.split_once('/'))
+        .map_or(path, |(_, rest)| rest);
+    let parts: Vec<&str> = path.split('/').collect();
+    let verb = verb(&method, &parts);
+    loop {
+        let hangs = shared.inside.lock().hangs.contains(&verb);
+        if !hangs {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    if verb == "events" {
+        let mut events = shared.events.subscribe();
+        let (write, read) = tokio::io::duplex(4096);
+        tokio::spawn(async move {
+            use tokio::io::AsyncWriteExt;
+            let mut write = write;
+            while let Ok(event) = events.recv().await {
+                if write.write_all(event.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        });
+        return Body::from_stream(tokio_util::io::ReaderStream::new(read)).into_response();
+    }
+    let (response, event) = act(&shared, &verb, &parts, &query, &body);
+    if let Some((action, id)) = event {
+        tell(&shared, action, &id);
+    }
+    response
+}
+
+type Event = Option<(&'static str, String)>;
+
+fn act(
+    shared: &Shared,
+    verb: &str,
+    parts: &[&str],
+    query: &BTreeMap<String, String>,
+    body: &Value,
+) -> (Response, Event) {
+    let now = shared.clock.now();
+    let mut inside = shared.inside.lock();
+    let inside = &mut *inside;
+    inside.calls.push(verb.to_owned());
+    if let Some((status, text, left)) = inside.fails.get_mut(verb)
+        && *left > 0
+    {
+        *left -= 1;
+        return (refused(*status, text), None);
+    }
+    let done = |status: StatusCode| (status.into_response(), None);
+    match (verb, parts) {
+        ("_ping", _) => return ("OK".into_response(), None),
+        ("version", _) => {
+            let name = if inside.podman {
+                "Podman Engine"
+            } else {
+                "Engine"
+            };
+            let body = json!({ "ApiVersion": "1.41", "MinAPIVersion": "1.12", "Version": "1.2.3",
+                "Components": [{ "Name": name, "Version": "1.2.3" }] });
+            return (Json(body).into_response(), None);
+        }
+        ("info", _) => {
+            let body = json!({ "ID": "fake", "MemoryLimit": true, "CpuCfsQuota": true, "CpuCfsPeriod": true,
+                "PidsLimit": true, "NCPU": 64, "SecurityOptions": ["name=seccomp,profile=default"],
+                "Runtimes": { "runc": {} } });
+            return (Json(body).into_response(), None);
+        }
+        ("list", _) => {
+            let list: Vec<Value> = inside
+                .containers
+                .iter()
+                .map(|(name, c)| {
+                    json!({ "Id": c.id, "Names": [format!("/{name}")], "Labels": c.body["Labels"],
+                        "State": c.state, "Created": now.0 / 1000 })
+                })
+                .collect();
+            return (Json(list).into_response(), None);
+        }
+        ("images", _) => {
+            let name = parts[1..parts.len() - 1].join("/");
+            let known = inside.images.contains(&name);
+            return match known {
+                true => (Json(json!({ "Id": "sha256:1" })).into_response(), None),
+                false => (refused(404, "no such image"), None),
+            };
+        }
+        ("networks", [_, name]) => {
+            return match inside.networks.contains(*name) {
+                true => (
+                    Json(json!({ "Name": name, "Id": name })).into_response(),
+                    None,
+                ),
+                false => (refused(404, "no such network"), None),
+            };
+        }
+        ("create network", _) => {
+            inside
+                .networks
+                .insert(body["Name"].as_str().unwrap().into());
+            return (
+                (
+                    StatusCode::CREATED,
+                    Json(json!({ "Id": "n", "Warning": "" })),
+                )
+                    .into_response(),
+                None,
+            );
+        }
+        ("connect" | "disconnect", [_, network, _]) => {
+            let name = body["Container"].as_str().unwrap();
+            let c = inside.containers.get_mut(name).unwrap();
+            if verb == "connect" {
+                c.networks.insert((*network).into());
+            } else {
+                c.networks.remove(*network);
+            }
+            return done(StatusCode::OK);
+        }
+        ("remove volumes", [_, name]) => {
+            return match inside.volumes.remove(*name) {
+                true => done(StatusCode::NO_CONTENT),
+                false => (refused(404, "no such volume"), None),
+            };
+        }
+        ("create", _) => {
+            let name = query["name"].clone();
+            if inside.containers.contains_key(&name) {
+                return (refused(409, "the name is in use"), None);
+            }
+            inside.next += 1;
+            let id = format!("c{}", inside.next);
+            let host = &body["HostConfig"];
+            for mount in host["Mounts"].as_array().unwrap() {
+                inside
+                    .volumes
+                    .insert(mount["Source"].as_str().unwrap().into());
+            }
+            let container = Container {
+                id: id.clone(),
+                state: "created".into(),
+                started: None,
+                finished: None,
+                exit_code: 0,
+                oom: false,
+                alive: false,
+                networks: [host["NetworkMode"].as_str().unwrap().to_owned()].into(),
+                memory: host["Memory"].as_i64().unwrap(),
+                body: body.clone(),
+            };
+            inside.containers.insert(name, container);
+            let made = json!({ "Id": id, "Warnings": [] });
+            return ((StatusCode::CREATED, Json(made)).into_response(), None);
+        }
+        _ => {}
+    }
+    let Some(named) = parts.get(1).map(|name| (*name).to_owned()) else {
+        return (refused(404, "page not found"), None);
+    };
+    let name = inside
+        .containers
+        .iter()
+        .find(|(name, c)| **name == named || c.id == named)
+        .map(|(name, _)| name.clone());
+    let Some(name) = name else {
+        return (refused(404, "no such container"), None);
+    };
+    let podman = inside.podman;
+    let c = inside.containers.get_mut(&name).unwrap();
+    let id = c.id.clone();
+    match verb {
+        "inspect" => {
+            let networks: BTreeMap<&String, Value> =
+                c.networks.iter().map(|n| (n, json!({}))).collect();
+            let body = json!({ "Id": c.id, "Name": format!("/{name}"), "State": state_of(c),
+                "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
+            (Json(body).into_response(), None)
+        }
+        "top" if c.alive => (
+            Json(json!({ "Titles": ["PID"], "Processes": [["1"]] })).into_response(),
+            None,
+        ),
+        "top" => (refused(500, "the container is not running"), None),
+        "start" if c.state == "running" => done(StatusCode::NOT_MODIFIED),
+        "start" if c.state == "stopping" => (
+            refused(500, "must be in Created or Stopped state to be started"),
+            None,
+        ),
+        "start" => {
+            (c.state, c.started, c.alive) = ("running".into(), Some(now), true);
+            (StatusCode::NO_CONTENT.into_response(), Some(("start", id)))
+        }
+        "stop" if c.state == "running" && !c.alive => {
+            c.state = "stopping".into();
+            (refused(500, "given PID did not die"), None)
+        }
+        "stop" if c.state != "running" => done(StatusCode::NOT_MODIFIED),
+        "stop" => {
+            (c.state, c.finished, c.exit_code, c.alive) = ("exited".into(), Some(now), 0, false);
+            (StatusCode::NO_CONTENT.into_response(), Some(("die", id)))
+        }
+        "update" if podman => (refused(404, "Not Found"), None),
+        "update" => {
+            c.memory = body["Memory"].as_i64().unwrap();
+            (Json(json!({ "Warnings": [] })).into_response(), None)
+        }
+        "remove" => {
+            inside.containers.remove(&name);
+            (
+                StatusCode::NO_CONTENT.into_response(),
+                Some(("destroy", id)),
+            )
+        }
+        _ => (refused(404, "page not found"), None),
+    }
+}
