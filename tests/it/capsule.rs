@@ -165,7 +165,10 @@ fn the_usage_of_every_history_is_the_same_in_the_copy() {
             let lines = file.lines().skip(1).map(serde_json::from_str);
             let mut lines = lines.collect::<Result<Vec<Value>, _>>().unwrap();
             // The prices that hold in the copy are shown there; here nobody has looked at the configuration.
-            lines[0]["workspace"].as_object_mut().unwrap().remove("prices");
+            lines[0]["workspace"]
+                .as_object_mut()
+                .unwrap()
+                .remove("prices");
             lines
         };
         // What ran is stopped in the copy; the others are the same.
