@@ -430,8 +430,14 @@ fn draw(usage: &Value) -> String {
                 .get(..if by_day { 10 } else { 16 })
                 .unwrap_or(ts)
                 .replace('T', " ");
-            let micros = bucket["credits_micros"].as_f64().unwrap_or(0.0);
-            (label, micros / 1e6, credits(&bucket["credits_micros"]))
+            let used = bucket["credits_used"].as_f64().unwrap_or(0.0);
+            // A refund is shown to the cent.
+            let shown = if bucket["credits_micros"].as_i64() < Some(0) {
+                credits(&bucket["credits_micros"])
+            } else {
+                format!("{used}")
+            };
+            (label, used, shown)
         })
         .collect();
     format!(

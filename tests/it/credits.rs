@@ -172,6 +172,11 @@ fn who_runs_out_is_told_once() {
         Some(events),
     )
     .expect(200);
+    let hook = json!({ "url": "https://example.com/hook", "events": ["credits.low"] });
+    let hook = s
+        .call_as(&key, axum::http::Method::POST, "/webhooks", Some(hook))
+        .expect(201);
+    let hook = hook["data"]["id"].as_str().unwrap().to_owned();
     let look = |time: &str| {
         s.clock.set(at(time));
         crate::harness::runtime()
@@ -201,6 +206,11 @@ fn who_runs_out_is_told_once() {
     assert_eq!(told().len(), 1);
     assert_eq!(look("2026-06-01T03:00:00Z"), 1);
     assert_eq!(told().len(), 2, "a new crossing");
+    let path = format!("/webhooks/{hook}/deliveries");
+    let sent = s
+        .call_as(&key, axum::http::Method::GET, &path, None)
+        .expect(200);
+    assert_eq!(sent["data"].as_array().unwrap().len(), 2, "{sent}");
     // An organization that was granted nothing has no balance that could be low.
     let c = external(&s, &s.workspace("Own"), "small");
     report(&s, &c, &["2026-06-01T03:00:00Z"]);
