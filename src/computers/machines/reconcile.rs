@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::OptionalExtension;
 
 use super::facts::{self, Circumstances, Observation, judge, started_for};
 use super::seam::{About, Answer, Engine, Fault, Life, Seen};
@@ -17,7 +18,7 @@ use crate::audit::Actor;
 use crate::computers::{self, Fleet, Record, lifecycle};
 use crate::db::Store;
 use crate::error::Error;
-use crate::ids::ComputerId;
+use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::WriteTx;
 
 /// What an engine may take for a look.
@@ -215,6 +216,11 @@ async fn next(
             Err(e) => return Err(e.into()),
         }
         write(kit, move |tx| wanted::removed(tx, id)).await?;
+        if let Some(place) = place_of(kit, id).await? {
+            // Refused as long as somebody is in it.
+            let _alone = kit.networks.lock().await;
+            let _ = bounded(LOOK, engine.remove_network(&spec::network(place))).await;
+        }
         return Ok(false);
     };
     match (w.desired, seen) {
@@ -267,6 +273,19 @@ async fn next(
         }
         (Desired::Gone, _) => Ok(false),
     }
+}
+
+/// Where a computer is, also a deleted one.
+async fn place_of(kit: &Kit, id: ComputerId) -> Result<Option<WorkspaceId>, Trouble> {
+    let place = kit.store.read(move |tx| {
+        let found = tx.row(
+            "SELECT workspace_id FROM computers WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        );
+        Ok::<_, Error>(found.optional()?)
+    });
+    Ok(place.await?)
 }
 
 async fn write(
