@@ -210,7 +210,7 @@ pub fn take(
         meter::apply(tx, changes)?;
     }
     if let (Some((how, false)), Some(w)) = (end, &wanted)
-        && !(w.pending() && !started_for(w, what))
+        && (!w.pending() || started_for(w, what))
     {
         ended_unasked(tx, fleet, id, w.op, how)?;
     }
