@@ -73,7 +73,7 @@ struct Found {
 }
 
 async fn found(store: &Store, engine: &dyn Engine) -> Result<Vec<Found>, Failure> {
-    let seen = store.read_blocking(wanted::last_seen)?;
+    let seen = store.read(wanted::last_seen).await?;
     let Some(seen) = seen else {
         return Err(Failure::Usage(
             "this installation has run no machines yet; start it once with --driver docker".into(),
@@ -83,7 +83,7 @@ async fn found(store: &Store, engine: &dyn Engine) -> Result<Vec<Found>, Failure
     let listed = bounded(PATIENCE, engine.list(&label))
         .await
         .map_err(fatal)?;
-    let owners: HashMap<ComputerId, (String, String)> = store.read_blocking(adopt::owners)?;
+    let owners: HashMap<ComputerId, (String, String)> = store.read(adopt::owners).await?;
     Ok(listed
         .into_iter()
         .map(|listed| {
@@ -175,9 +175,9 @@ pub(super) fn run(command: MachinesCommand) -> Result<(), Failure> {
                         driver: Arc::new(Simulated),
                     };
                     let name = listed.name.clone();
-                    store.write_blocking(move |tx| {
-                        adopt::adopt(tx, &fleet, id, workspace, &listed)
-                    })?;
+                    store
+                        .write(move |tx| adopt::adopt(tx, &fleet, id, workspace, &listed))
+                        .await?;
                     println!("{name} is the computer {}", id.0);
                 }
             }

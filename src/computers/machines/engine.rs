@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::errors::Error;
@@ -25,12 +26,14 @@ use tokio::sync::mpsc;
 use super::seam::{
     About, Answer, Engine, Fault, Life, Limits, Listed, Output, Program, Running, Seen, Spec, Usage,
 };
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 
 /// Seconds after which the crate gives up a call; whoever calls is less patient.
 const TIMEOUT_S: u64 = 600;
 /// Pieces of output that wait for a slow reader.
 const WAITING: usize = 16;
+/// So long after the end of a container Podman may still clean up after it, milliseconds.
+const CLEANED_UP_MS: u64 = 3000;
 /// What a container does not need of what engines grant by default.
 const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
 
@@ -85,6 +88,10 @@ fn fault(e: Error) -> Fault {
             status_code,
             message,
         } => Fault::Refused(format!("{} ({status_code})", message.trim())),
+        // Podman 4 answers some questions about a container that a loss of power has ended with nothing.
+        e @ (Error::JsonDataError { .. } | Error::JsonSerdeError { .. }) => {
+            Fault::Refused(format!("the container engine's answer cannot be read: {e}"))
+        }
         other => Fault::Silent(format!("the container engine does not answer: {other}")),
     }
 }
@@ -113,6 +120,27 @@ impl DockerApi {
             .inspect_container(name, options)
             .await
             .map_err(fault)
+    }
+}
+
+impl DockerApi {
+    /// Podman takes the network of a container that has ended down a little later, in a process of its own that
+    /// nothing tells of. What comes up on that network meanwhile would lose the rules that keep it apart.
+    async fn cleaned_up(&self, name: &str) -> Result<(), Fault> {
+        let found = match self.look(name).await {
+            Ok(found) if self.podman => found,
+            Ok(_) | Err(Fault::Missing(_)) => return Ok(()),
+            Err(e) => return Err(e),
+        };
+        let state = found.state.unwrap_or_default();
+        if let Some(ended) = nanos(state.finished_at.as_deref())
+            && state.running != Some(true)
+        {
+            let ago = Clock::System.now().0 - ended / 1_000_000;
+            let left = CLEANED_UP_MS.saturating_sub(ago.max(0).unsigned_abs());
+            tokio::time::sleep(Duration::from_millis(left)).await;
+        }
+        Ok(())
     }
 }
 
@@ -282,8 +310,10 @@ impl Engine for DockerApi {
         Box::pin(async move {
             match self.docker.top_processes(name, None::<TopOptions>).await {
                 Ok(_) => Ok(true),
-                Err(Error::DockerResponseServerError { .. }) => Ok(false),
-                Err(e) => Err(fault(e)),
+                Err(e) => match fault(e) {
+                    Fault::Silent(text) => Err(Fault::Silent(text)),
+                    _ => Ok(false),
+                },
             }
         })
     }
@@ -304,6 +334,7 @@ impl Engine for DockerApi {
 
     fn start<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
+            self.cleaned_up(name).await?;
             let started = self.docker.start_container(name, None).await;
             started.map_err(fault)
         })
@@ -322,6 +353,7 @@ impl Engine for DockerApi {
 
     fn remove<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         Box::pin(async move {
+            self.cleaned_up(name).await?;
             let options = RemoveContainerOptions {
                 force: true,
                 v: true,

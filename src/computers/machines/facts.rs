@@ -29,6 +29,8 @@ use crate::usage::meter::{self, Changes};
 const UNSEEN: i64 = 255;
 /// So much later than the last look at everything, an end was seen by nobody.
 const UNWATCHED_MS: i64 = 15_000;
+/// So long after its start an engine dates ends to its start.
+const RETURN_MS: i64 = 60_000;
 
 /// How a run ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -101,8 +103,12 @@ pub fn judge(seen: Option<&Seen>, dead: bool, now: &Circumstances) -> Observatio
 /// Whether the instant of an end is only that at which the engine came back.
 fn unseen(code: i64, at_ms: i64, now: &Circumstances) -> bool {
     code == UNSEEN
-        && at_ms > now.seen_at.0 + UNWATCHED_MS
-        && (now.rebooted || now.engine_since.is_none_or(|since| at_ms + 1000 >= since.0))
+        && at_ms > now.seen_at.0
+        && (now.rebooted
+            || match now.engine_since {
+                Some(since) => (since.0 - 1000..since.0 + RETURN_MS).contains(&at_ms),
+                None => at_ms > now.seen_at.0 + UNWATCHED_MS,
+            })
 }
 
 /// A computer of the driver docker, also a deleted one.
@@ -204,7 +210,7 @@ pub fn take(
         meter::apply(tx, changes)?;
     }
     if let (Some((how, false)), Some(w)) = (end, &wanted)
-        && !(w.pending() && !started_for(w, what))
+        && (!w.pending() || started_for(w, what))
     {
         ended_unasked(tx, fleet, id, w.op, how)?;
     }
@@ -336,16 +342,17 @@ mod tests {
         );
         // It came back at 500, and dates everything to that.
         let back = Circumstances {
-            engine_since: Some(Timestamp(500_500)),
+            engine_since: Some(Timestamp(499_500)),
             ..calm
         };
         assert_eq!(
             judged(&seen(Life::Exited, 500, 255), &back),
             Some(End::Lost)
         );
+        // After a while it sees what it says again.
         assert_eq!(
-            judged(&seen(Life::Exited, 155, 255), &back),
-            ended(155, 255)
+            judged(&seen(Life::Exited, 600, 255), &back),
+            ended(600, 255)
         );
         let rebooted = Circumstances {
             rebooted: true,

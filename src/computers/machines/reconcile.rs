@@ -3,11 +3,11 @@
 //! Every step may be the last one before a crash. What the engine has is found again by its name, what was
 //! asked for is in the table, and a start that was carried out is known by when it began.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use rusqlite::OptionalExtension;
 
 use super::facts::{self, Circumstances, Observation, judge, started_for};
 use super::seam::{About, Answer, Engine, Fault, Life, Seen};
@@ -17,13 +17,15 @@ use crate::audit::Actor;
 use crate::computers::{self, Fleet, Record, lifecycle};
 use crate::db::Store;
 use crate::error::Error;
-use crate::ids::ComputerId;
+use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::WriteTx;
 
 /// What an engine may take for a look.
 pub const LOOK: Duration = Duration::from_secs(15);
 /// Until a container is made or started: its image may have to be unpacked.
 const MAKE: Duration = Duration::from_secs(90);
+/// Until an engine has noticed an end by itself.
+const A_WHILE: Duration = Duration::from_secs(2);
 /// Seconds that a container has to end by itself.
 const GRACE: i32 = 10;
 /// Steps to one aim at most; more is a defect, or somebody who works against it.
@@ -147,7 +149,7 @@ async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
 /// What there is of a computer's container.
 async fn look(kit: &Kit, w: &Wanted) -> Result<(Option<Seen>, Observation), Trouble> {
     let name = spec::name(w.computer_id);
-    let seen = match bounded(LOOK, kit.engine.inspect(&name)).await {
+    let mut seen = match bounded(LOOK, kit.engine.inspect(&name)).await {
         Ok(seen) => Some(seen),
         Err(Fault::Missing(_)) => None,
         Err(e) => return Err(e.into()),
@@ -160,24 +162,63 @@ async fn look(kit: &Kit, w: &Wanted) -> Result<(Option<Seen>, Observation), Trou
         ))
         .into());
     }
-    let dead = match &seen {
+    let mut dead = match &seen {
         Some(seen) => is_dead(kit.engine.as_ref(), seen).await?,
         None => false,
     };
+    if dead {
+        // It may be about to say so by itself, with the true end.
+        tokio::time::sleep(A_WHILE).await;
+        seen = match bounded(LOOK, kit.engine.inspect(&name)).await {
+            Ok(seen) => Some(seen),
+            Err(Fault::Missing(_)) => None,
+            Err(e) => return Err(e.into()),
+        };
+        dead = match &seen {
+            Some(seen) => is_dead(kit.engine.as_ref(), seen).await?,
+            None => false,
+        };
+    }
     let what = judge(seen.as_ref(), dead, &kit.known.lock());
     Ok((seen, what))
 }
 
-/// Whether a container that is said to run does not: its process is not there, and cannot be listed.
+/// What is to be seen of the process of a container that is said to run.
+#[derive(PartialEq, Eq)]
+enum Process {
+    There,
+    /// It has ended, and nobody has asked for how.
+    Zombie,
+    /// Not here: it has ended, or processes are counted differently.
+    Unknown,
+}
+
+fn process(pid: Option<u32>) -> Process {
+    let stat = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+    let state = stat
+        .as_deref()
+        .and_then(|stat| stat.rsplit_once(')')?.1.trim_start().chars().next());
+    match state {
+        Some('Z' | 'X') => Process::Zombie,
+        Some(_) => Process::There,
+        None => Process::Unknown,
+    }
+}
+
+/// Whether a container that is said to run does not: its process has ended, or is not there and cannot be
+/// listed either.
 ///
 /// # Errors
 /// When the engine is silent.
 pub async fn is_dead(engine: &dyn Engine, seen: &Seen) -> Result<bool, Fault> {
-    let there = |pid: u32| PathBuf::from(format!("/proc/{pid}")).exists();
-    if seen.life != Life::Running || seen.pid.is_some_and(there) {
+    if seen.life != Life::Running {
         return Ok(false);
     }
-    Ok(!bounded(LOOK, engine.alive(&seen.id)).await?)
+    match process(seen.pid) {
+        Process::There => Ok(false),
+        Process::Zombie => Ok(true),
+        Process::Unknown => Ok(!bounded(LOOK, engine.alive(&seen.id)).await?),
+    }
 }
 
 /// Does what comes next. False: nothing more is to be done.
@@ -215,6 +256,11 @@ async fn next(
             Err(e) => return Err(e.into()),
         }
         write(kit, move |tx| wanted::removed(tx, id)).await?;
+        if let Some(place) = place_of(kit, id).await? {
+            // Refused as long as somebody is in it.
+            let _alone = kit.networks.lock().await;
+            let _ = bounded(LOOK, engine.remove_network(&spec::network(place))).await;
+        }
         return Ok(false);
     };
     match (w.desired, seen) {
@@ -267,6 +313,19 @@ async fn next(
         }
         (Desired::Gone, _) => Ok(false),
     }
+}
+
+/// Where a computer is, also a deleted one.
+async fn place_of(kit: &Kit, id: ComputerId) -> Result<Option<WorkspaceId>, Trouble> {
+    let place = kit.store.read(move |tx| {
+        let found = tx.row(
+            "SELECT workspace_id FROM computers WHERE id = ?1",
+            [id],
+            |row| row.get(0),
+        );
+        Ok::<_, Error>(found.optional()?)
+    });
+    Ok(place.await?)
 }
 
 async fn write(

@@ -460,10 +460,13 @@ impl Watch {
             }
         }
         if whole {
-            let boot_id = self.boot_id.clone();
-            kit.store
-                .write(move |tx| wanted::seen(tx, &boot_id, at))
-                .await?;
+            // Where nothing runs nothing can be lost.
+            if first || known.values().any(|billed| *billed) {
+                let boot_id = self.boot_id.clone();
+                kit.store
+                    .write(move |tx| wanted::seen(tx, &boot_id, at))
+                    .await?;
+            }
             let mut known = kit.known.lock();
             known.seen_at = at.max(known.seen_at);
             known.rebooted = false;
