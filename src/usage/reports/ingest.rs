@@ -457,7 +457,7 @@ impl Known<'_, '_> {
         }
         if !subject.external {
             return Err(conflict(
-                "this server runs this computer itself; only computers of the driver external are reported",
+                "the built-in driver runs this computer; only computers of the driver external are reported",
             ));
         }
         Ok(subject)
