@@ -106,7 +106,14 @@ const aboutFacts = ({ database, ...system }) =>
     ["Health", status(system.health ? "ok" : "failed")],
     ["Version", [system.version, system.dev && tag("development mode")]],
     ["Up", [duration(system.uptime_seconds * 1000), ", since ", time(system.started_at)]],
-    ["Clock", [CLOCKS[system.clock], time(system.now, { full: true }), system.clock_fault && tag(system.clock_fault)]],
+    [
+      "Clock",
+      [
+        CLOCKS[system.clock],
+        time(system.now, { full: true }),
+        system.clock_fault && tag(system.clock_fault),
+      ],
+    ],
     system.events_ahead > 0 && [
       "Dated ahead",
       `${number(system.events_ahead)} compute events; see workspaced repair-clock`,

@@ -76,7 +76,8 @@ test("a page of another name that leads here operates nothing", async () => {
   // It is this service that the name leads to, and it says why it does not answer.
   const why = await page.evaluate(() => fetch("/api/v1/whoami").then((answer) => answer.text()));
   assert.match(why, /--dev-host/);
-  for (const [request, status] of Object.entries(await operate(""))) assert.equal(status, 403, request);
+  for (const [request, status] of Object.entries(await operate("")))
+    assert.equal(status, 403, request);
   assert.deepEqual(await page.context().cookies(), []);
   assert.equal((await service.get("/api-keys")).total, before.total);
   assert.equal((await service.get("/webhooks")).total, webhooks.total);
@@ -85,6 +86,7 @@ test("a page of another name that leads here operates nothing", async () => {
 test("nor does it with the address of this machine", async () => {
   const before = await service.get("/api-keys");
   await open(`http://${NAME}:${port}`);
-  for (const [request, status] of Object.entries(await operate(service.origin))) assert.notEqual(status, 200, request);
+  for (const [request, status] of Object.entries(await operate(service.origin)))
+    assert.notEqual(status, 200, request);
   assert.equal((await service.get("/api-keys")).total, before.total);
 });
