@@ -15,8 +15,8 @@ use bollard::models::{
 };
 use bollard::query_parameters::{
     CreateContainerOptions, EventsOptions, InspectContainerOptions, ListContainersOptions,
-    LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StatsOptions, StopContainerOptions,
-    TopOptions,
+    ListNetworksOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StatsOptions,
+    StopContainerOptions, TopOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
 use futures_util::StreamExt;
@@ -214,6 +214,31 @@ fn body(spec: &Spec) -> ContainerCreateBody {
     }
 }
 
+impl DockerApi {
+    /// Removes all but one of the networks of this name, those that nothing is plugged into.
+    async fn leave_one_network(&self, name: &str) -> Result<(), Fault> {
+        let options = ListNetworksOptions {
+            filters: Some(HashMap::from([("name".into(), vec![name.to_owned()])])),
+        };
+        let found = self.docker.list_networks(Some(options)).await;
+        let mut ids: Vec<String> = found
+            .map_err(fault)?
+            .into_iter()
+            .filter(|network| network.name.as_deref() == Some(name))
+            .filter_map(|network| network.id)
+            .collect();
+        // Whoever else does the same now keeps the same one.
+        ids.sort_unstable();
+        let mut left = ids.len();
+        for id in ids.iter().rev() {
+            if left > 1 && self.docker.remove_network(id).await.is_ok() {
+                left -= 1;
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Engine for DockerApi {
     fn about(&self) -> Answer<'_, About> {
         Box::pin(async {
@@ -390,6 +415,12 @@ impl Engine for DockerApi {
                 Err(Error::DockerResponseServerError {
                     status_code: 404, ..
                 }) => {}
+                // Docker makes a second one where two ask for the first at the same time.
+                Err(Error::DockerResponseServerError { message, .. })
+                    if message.contains("ambiguous") || message.contains("matches found") =>
+                {
+                    return self.leave_one_network(name).await;
+                }
                 Err(e) => return Err(fault(e)),
             }
             let (key, value) = label.split_once('=').unwrap_or((label, ""));
@@ -405,7 +436,11 @@ impl Engine for DockerApi {
                 ..NetworkCreateRequest::default()
             };
             match self.docker.create_network(request).await {
-                Ok(_) => Ok(()),
+                Ok(_) => {
+                    // Not to be able to look is no reason to fail: two are found out at their next use.
+                    let _ = self.leave_one_network(name).await;
+                    Ok(())
+                }
                 // Somebody else was quicker.
                 Err(Error::DockerResponseServerError {
                     status_code: 409 | 500,
