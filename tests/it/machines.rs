@@ -365,7 +365,7 @@ fn a_start_that_hangs_or_fails_ends_in_a_fault_and_can_be_tried_again() {
     h.until("it to be stopped", || {
         (h.fake.of(&id)?.state == "exited").then_some(())
     });
-    assert_eq!(h.show(&id)["status"], "error");
+    h.becomes(&id, "error");
 
     h.s.clock.set(h.s.app.store.now().plus_seconds(1));
     h.fake.inside(|i| {

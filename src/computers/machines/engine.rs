@@ -436,11 +436,7 @@ impl Engine for DockerApi {
                 ..NetworkCreateRequest::default()
             };
             match self.docker.create_network(request).await {
-                Ok(_) => {
-                    // Not to be able to look is no reason to fail: two are found out at their next use.
-                    let _ = self.leave_one_network(name).await;
-                    Ok(())
-                }
+                Ok(_) => Ok(()),
                 // Somebody else was quicker.
                 Err(Error::DockerResponseServerError {
                     status_code: 409 | 500,
