@@ -46,11 +46,11 @@ const CHALLENGE: &str = "_workspaced-challenge";
 const POOL_ROUNDS: usize = 6;
 /// Networks of proxies that answer with their own addresses for a name that they stand in front of.
 const PROXIES: &[(&str, IpAddr, u8)] = &[
-    ("Cloudflare", v4(104, 16), 12),
-    ("Cloudflare", v4(172, 64), 13),
-    ("Cloudflare", v4(188, 114), 20),
-    ("Cloudflare", v4(162, 158), 15),
-    ("Fastly", v4(151, 101), 16),
+    ("Cloudflare", v4(104, 16, 0), 12),
+    ("Cloudflare", v4(172, 64, 0), 13),
+    ("Cloudflare", v4(188, 114, 96), 20),
+    ("Cloudflare", v4(162, 158, 0), 15),
+    ("Fastly", v4(151, 101, 0), 16),
     (
         "Cloudflare",
         IpAddr::V6(Ipv6Addr::new(0x2606, 0x4700, 0, 0, 0, 0, 0, 0)),
@@ -63,8 +63,8 @@ const PROXIES: &[(&str, IpAddr, u8)] = &[
     ),
 ];
 
-const fn v4(a: u8, b: u8) -> IpAddr {
-    IpAddr::V4(Ipv4Addr::new(a, b, if b == 114 { 96 } else { 0 }, 0))
+const fn v4(a: u8, b: u8, c: u8) -> IpAddr {
+    IpAddr::V4(Ipv4Addr::new(a, b, c, 0))
 }
 
 /// The proxy that an address belongs to.
