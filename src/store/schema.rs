@@ -10,7 +10,16 @@ use super::open::OpenError;
 pub const SCHEMA: &str = include_str!("../../schema.sql");
 
 /// `STEPS[n]` takes a database from version `n + 1` to `n + 2`. Never edited once released.
-pub(super) const STEPS: &[&str] = &[METER, LISTS, EMULATOR, WEBHOOKS, CHECKS, FEWER_TREES, PAST];
+pub(super) const STEPS: &[&str] = &[
+    METER,
+    LISTS,
+    EMULATOR,
+    WEBHOOKS,
+    CHECKS,
+    FEWER_TREES,
+    PAST,
+    BILLS,
+];
 
 /// Version 2: the meter, filled from the events that are there.
 const METER: &str = concat!(
@@ -43,6 +52,9 @@ const FEWER_TREES: &str = include_str!("upgrade_7.sql");
 
 /// Version 8: what held in the past.
 const PAST: &str = include_str!("upgrade_8.sql");
+
+/// Version 9: statements, budgets, and what else goes out to customers.
+const BILLS: &str = include_str!("upgrade_9.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -307,11 +307,12 @@ fn schema_of(conn: &Connection) -> Vec<String> {
 }
 
 /// Released schemas, and what each of them did not have yet.
-const RELEASED: [(i64, &str); 4] = [
+const RELEASED: [(i64, &str); 5] = [
     (1, include_str!("../fixtures/schema-v1.sql")), // the meter
     (4, include_str!("../fixtures/schema-v4.sql")), // webhooks
     (6, include_str!("../fixtures/schema-v6.sql")), // the search index by number
     (7, include_str!("../fixtures/schema-v7.sql")), // what held in the past
+    (8, include_str!("../fixtures/schema-v8.sql")), // statements and budgets
 ];
 
 /// A file of an older version with everything that `from` has and that version had a table for.

@@ -1,0 +1,1 @@
+-- Version 9. Later parts of this step stand below, by topic.
