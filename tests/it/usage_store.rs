@@ -396,7 +396,7 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
         let now: i64 = upgraded
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((now, VERSION), (8, 8));
+        assert_eq!((now, VERSION), (9, 9));
         let sound: String = upgraded
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();
