@@ -105,8 +105,8 @@ pub mod testing {
     }
     pub mod store {
         pub use crate::store::{
-            Target, checksum_file, inspect, list_backups, lock_data_dir, restore, sha256,
-            take_backup,
+            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, restore,
+            sha256, take_backup,
         };
     }
     pub mod tenants {

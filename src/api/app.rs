@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use crate::access::auth::Auth;
+use crate::access::links::Links;
 use crate::access::session::Cookies;
 use crate::access::throttle::Throttle;
 use crate::access::wrong_keys::WrongKeys;
@@ -55,6 +56,7 @@ pub struct Parts {
     pub room: Room,
     pub domains: Domains,
     pub wrong_keys: Arc<WrongKeys>,
+    pub links: Arc<Links>,
     pub backups: Backups,
     pub streams: Arc<Streams>,
     pub outbox: Outbox,
@@ -111,6 +113,7 @@ impl App {
             },
             backups: Backups::new(store.clone(), &config),
             wrong_keys: Arc::default(),
+            links: Arc::default(),
             health: Arc::default(),
             log: Arc::default(),
             auth,
