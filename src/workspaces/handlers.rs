@@ -453,6 +453,7 @@ pub async fn delete(
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
+    lifecycle::catch_up_in_turns(&store, &fleet).await?;
     let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request
