@@ -163,9 +163,10 @@ fn create_or_reuse(
     {
         return Ok((existing, true));
     }
-    let slug = input
-        .slug
-        .unwrap_or_else(|| text::slugify(&name, "project"));
+    let slug = match input.slug {
+        Some(slug) => slug,
+        None => derived_slug(tx, workspace.view.id, &name)?,
+    };
     let new = New {
         name: &name,
         slug: &slug,

@@ -176,13 +176,11 @@ pub fn create_or_reuse(
     let slug = match input.slug {
         Some(slug) => slug,
         None => {
-            let derived = text::slugify(&name, "workspace");
-            if duplicates {
-                text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
-            } else {
+            if !duplicates {
                 refuse_same_name(tx, tenant, &name)?;
-                derived
             }
+            let derived = text::slugify(&name, "workspace");
+            text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
         }
     };
     let new = New {
@@ -413,7 +411,7 @@ fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Re
         Patch::Set(_) => {
             fields.push(
                 "default_auto_stop_seconds",
-                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS}"),
+                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS} seconds (30 days)"),
             );
         }
     }
