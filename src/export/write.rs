@@ -22,7 +22,7 @@ use crate::usage::ledger::attribution::{self, Past};
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::tariff;
 use crate::usage::ledger::transfer::{self, ExportedEvent};
-use crate::{http, json};
+use crate::{http, json, time_zones};
 
 /// What a capsule that was written holds.
 pub(super) struct Exported {
@@ -182,6 +182,7 @@ impl Digested {
             Line::Workspace(workspace) => {
                 workspace.vcpus.clear();
                 workspace.prices.clear();
+                workspace.tz = None;
             }
             _ => {}
         }
@@ -310,6 +311,7 @@ impl Contents {
         projects.sort_by_key(|project| (project.created_at, project.id));
         let mut workspace = workspace(tx, tenant, id)?;
         workspace.prices = tariff::carried(tx, id)?;
+        workspace.tz = time_zones::of(tx, tenant, Some(id))?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();
         workspace
             .vcpus
@@ -505,6 +507,7 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 deleted_at: row.get("deleted_at")?,
                 prices: Vec::new(),
                 vcpus: Vec::new(),
+                tz: None,
             })
         },
     )?)
