@@ -105,9 +105,9 @@ pub mod testing {
         pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot};
     }
     pub mod store {
+        pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, inspect, list_backups, lock_data_dir, restore, sha256,
-            take_backup,
+            Target, checksum_file, inspect, list_backups, lock_data_dir, sha256, take_backup,
         };
     }
     pub mod tenants {

@@ -10,7 +10,7 @@ use crate::access::caller::Caller;
 use crate::access::key::{Key, KeyType, hash};
 use crate::access::scopes::covers;
 use crate::clock::Timestamp;
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Mutation, NoBody, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
@@ -333,7 +333,7 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
                     caller.tenant_id(),
                 ),
             )?;
-            tx.keys_changed();
+            tx.changed(topics::KEYS);
             let data = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(tx, caller, "api_key.updated", Some(&before), Some(&data))?;
             Ok(Reply::ok(KeyReply { data }))
@@ -372,7 +372,7 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                     caller.tenant_id(),
                 ),
             )?;
-            tx.keys_changed();
+            tx.changed(topics::KEYS);
             let view = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(tx, caller, "api_key.rotated", Some(&before), Some(&view))?;
             Ok(Reply::ok(NewKeyReply {

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::types::*;
 use crate::access::caller::Caller;
 use crate::access::key::{DEV_KEY, KeyType, hash};
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::topics;
 use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId};
 use crate::json;
@@ -52,7 +53,7 @@ pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyV
             ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
         },
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     let view = load(tx, id)?.ok_or_else(|| Error::internal("a new key is not there"))?;
     Ok(with_secret(view, secret))
 }
@@ -114,7 +115,7 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
             "UPDATE api_keys SET status = ?1, updated_at = ?2 WHERE secret_hash = ?3 AND status <> ?1",
             (status, tx.now(), hash(DEV_KEY)),
         )?;
-        tx.keys_changed();
+        tx.changed(topics::KEYS);
     }
     Ok(())
 }
@@ -149,8 +150,21 @@ pub fn set_revoked(tx: &WriteTx<'_>, id: ApiKeyId) -> Result<bool> {
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE id = ?2 AND status <> 'revoked'",
         (tx.now(), id),
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     Ok(done > 0)
+}
+
+/// What became of keys since a backup holds on when it is restored: one that was revoked because it had
+/// leaked does not open anything again.
+pub fn carry_revocations(restored: &Connection) -> rusqlite::Result<usize> {
+    restored.execute(
+        "UPDATE api_keys SET
+             (status, secret_hash, key_prefix, last4, updated_at) =
+             (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
+         WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
+             AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
+        [],
+    )
 }
 
 pub(super) fn audit_key(

@@ -16,6 +16,7 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
+use crate::db::topics;
 use crate::error::{Error, Result};
 use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -227,7 +228,7 @@ pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<(
         "UPDATE computers SET due_at = ?1 WHERE id = ?2",
         (computer.due_at, id),
     )?;
-    tx.agenda_changed();
+    tx.changed(topics::AGENDA);
     Ok(())
 }
 
@@ -249,7 +250,7 @@ pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
         },
     )?;
     if c.due_at.is_some() {
-        tx.agenda_changed();
+        tx.changed(topics::AGENDA);
     }
     Ok(())
 }
@@ -367,7 +368,7 @@ pub(super) fn bring_nearer(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -
         "UPDATE computers SET due_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
         (due_at, computer.id, computer.tenant_id),
     )?;
-    tx.agenda_changed();
+    tx.changed(topics::AGENDA);
     Ok(true)
 }
 

@@ -20,7 +20,7 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result, is_unique_violation};
 use crate::http::Source;
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
@@ -737,7 +737,7 @@ impl Brought {
                 (id, tenant),
             )?;
         }
-        tx.agenda_changed();
+        tx.changed(topics::AGENDA);
         let first = (capsule.end.rows.audit > 0).then_some(self.first_audit);
         record(tx, caller, capsule, &self.imported, first)?;
         Ok(self.imported)

@@ -17,7 +17,7 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room};
 use crate::ids::{TenantId, WorkspaceId};
@@ -496,8 +496,8 @@ pub async fn delete(
             let record = find(tx, caller, id)?;
             let query = query.get()?;
             let mut fields = Fields::default();
-            let force = query.force.read(&mut fields, "force") == Some(true);
-            let dry_run = query.dry_run.read(&mut fields, "dry_run") == Some(true);
+            let force = query.force.is_true(&mut fields, "force");
+            let dry_run = query.dry_run.is_true(&mut fields, "dry_run");
             fields.finish()?;
             let deleted = delete_workspace(tx, &fleet_here, caller, &record, force, dry_run)?;
             left_here.store(deleted.1, Ordering::Relaxed);
@@ -569,7 +569,7 @@ fn delete_workspace(
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE workspace_id = ?2",
         (tx.now(), id),
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     record.audit(
         tx,
         Actor::Key(caller),

@@ -62,7 +62,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "the service at its start, about all of it",
     ),
     (
-        "store/restore.rs",
+        "api_keys/rows.rs",
         "present.api_keys",
         "about all of it, from the command line",
     ),

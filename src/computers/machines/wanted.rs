@@ -5,6 +5,7 @@ use rusqlite::{OptionalExtension, named_params};
 
 use crate::clock::Timestamp;
 use crate::computers::Record;
+use crate::db::topics;
 use crate::error::Result;
 use crate::ids::ComputerId;
 use crate::rules::size::Size;
@@ -128,7 +129,7 @@ pub fn ask(tx: &WriteTx<'_>, c: &Record, desired: Desired, restart: bool) -> Res
             ":id": c.id, ":tenant": c.tenant_id, ":desired": desired, ":now": tx.now(), ":restart": restart,
         },
     )?;
-    tx.machines_changed();
+    tx.changed(topics::MACHINES);
     Ok(())
 }
 
@@ -138,7 +139,7 @@ pub fn look(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
         "UPDATE machines SET look_at = ?1 WHERE computer_id = ?2",
         (tx.now(), id),
     )?;
-    tx.machines_changed();
+    tx.changed(topics::MACHINES);
     Ok(())
 }
 
@@ -160,7 +161,7 @@ pub fn give_up(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: Option<&str>) -
          WHERE computer_id = ?3 AND op = ?4 AND desired <> 'gone'",
         (fault, tx.now(), id, op),
     )?;
-    tx.machines_changed();
+    tx.changed(topics::MACHINES);
     Ok(())
 }
 
