@@ -651,6 +651,16 @@ CREATE TABLE engine_seen (
     seen_at   INTEGER NOT NULL
 ) STRICT;
 
+-- ---- the bill ----
+
+-- The time zone in which an organization or a workspace counts its days and months; none: UTC.
+CREATE TABLE time_zones (
+    owner_id  BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
+    tenant_id BLOB NOT NULL REFERENCES tenants (id),
+    name      TEXT NOT NULL                          -- as the IANA database writes it
+) STRICT, WITHOUT ROWID;
+-- ---- end of the bill ----
+
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.
 -- Those with numbers below 1 came with a workspace from another installation; they are by its word, and may
 -- go with it.

@@ -25,7 +25,7 @@ use crate::usage::ledger::attribution::{self, Past};
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::tariff;
 use crate::usage::ledger::transfer::{self, Consuming, ExportedEvent, Inside};
-use crate::{http, json};
+use crate::{http, json, time_zones};
 
 /// What a capsule that was written holds.
 pub(super) struct Exported {
@@ -191,6 +191,7 @@ fn without_sums(line: &mut Line) {
         Line::Workspace(workspace) => {
             workspace.vcpus.clear();
             workspace.prices.clear();
+            workspace.tz = None;
         }
         _ => {}
     }
@@ -371,6 +372,7 @@ impl Contents {
         projects.sort_by_key(|project| (project.created_at, project.id));
         let mut workspace = workspace(tx, tenant, id)?;
         workspace.prices = tariff::carried(tx, id)?;
+        workspace.tz = time_zones::of(tx, tenant, Some(id))?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();
         workspace
             .vcpus
@@ -619,6 +621,7 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 deleted_at: row.get("deleted_at")?,
                 prices: Vec::new(),
                 vcpus: Vec::new(),
+                tz: None,
             })
         },
     )?)
