@@ -77,7 +77,7 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         ),
     )?;
     let seq = tx.last_insert_rowid();
-    tx.audited(seq);
+    tx.logged(seq);
     let Some(sinks) = tx.attachment::<Sinks>() else {
         return Ok(());
     };

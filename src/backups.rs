@@ -14,15 +14,29 @@ use tokio::sync::{Mutex as AsyncMutex, watch};
 use utoipa::ToSchema;
 
 use crate::access::caller::Caller;
+use crate::api_keys::carry_revocations;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
-use crate::store::{self, Backup, BackupRecord, StoreError, Target};
+use crate::store::{self, Backup, BackupRecord, Restored, StoreError, Target};
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
+
+/// Puts a copy of `backup` in the place of `db`; keys that were revoked since stay so. See [`store::restore`].
+///
+/// # Errors
+/// As [`store::restore`].
+pub fn restore(
+    backup: &Path,
+    db: &Path,
+    checksum: bool,
+    now: Timestamp,
+) -> std::result::Result<Restored, StoreError> {
+    store::restore(backup, db, checksum, now, carry_revocations)
+}
 
 /// The backups of a running service. Cheap to clone.
 #[derive(Clone)]

@@ -12,7 +12,7 @@
 //! | export | `export` | a workspace as one file, out of one installation and into another |
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `projects`, `tenants`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -50,6 +50,7 @@ mod projects;
 mod rules;
 mod store;
 mod tenants;
+mod time_zones;
 mod usage;
 mod workspaces;
 
@@ -104,9 +105,10 @@ pub mod testing {
         pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot};
     }
     pub mod store {
+        pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, restore,
-            sha256, take_backup,
+            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, sha256,
+            take_backup,
         };
     }
     pub mod tenants {

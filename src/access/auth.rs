@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 use super::key::{Key, find_key};
 use super::session::{self, Cookies};
 use crate::clock::Timestamp;
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
 
@@ -78,7 +78,7 @@ impl Auth {
             Some(key) => key,
             None => {
                 // Read before the look-up: a change in between makes what is found worthless.
-                let generation = store.signals().keys_generation();
+                let generation = store.signals().changes(topics::KEYS);
                 let found = store.look_up(move |tx| find_key(tx, &hash)).await?;
                 let key = Arc::new(found.ok_or_else(invalid_token)?);
                 self.remember(generation, hash, key.clone(), now);
@@ -111,7 +111,7 @@ impl Auth {
 
     fn remembered(&self, store: &Store, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Key>> {
         let known = self.known.read();
-        if known.generation != store.signals().keys_generation() {
+        if known.generation != store.signals().changes(topics::KEYS) {
             return None;
         }
         let (key, at) = known.keys.get(hash)?;

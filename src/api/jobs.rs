@@ -12,6 +12,7 @@ use crate::access::session;
 use crate::api::app::App;
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
+use crate::db::topics;
 use crate::error::Result;
 use crate::export::import::{interrupted, undo};
 use crate::http::idempotency;
@@ -236,7 +237,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
         let sleep = Duration::from_millis(u64::try_from(sleep_ms).unwrap_or(1000));
         tokio::select! {
             () = tokio::time::sleep(sleep) => {}
-            () = app.store.signals().agenda.notified() => {}
+            () = app.store.signals().changed(topics::AGENDA) => {}
             _ = stop.changed() => break,
         }
     }

@@ -4,16 +4,16 @@
 //! ever. What can be read off the state (computers, queue, files) is read when it is asked for.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use axum::extract::MatchedPath;
 use axum::http::{Method, StatusCode};
 use parking_lot::Mutex;
 use prometheus_client::encoding::EncodeLabelSet;
-use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::text::{encode_eof, encode_registry};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
@@ -52,23 +52,9 @@ type Histograms = Family<Route, Histogram, fn() -> Histogram>;
 
 /// Everything that is counted.
 pub struct Metrics {
-    registry: Mutex<Registry>,
+    counted: Mutex<Registry>,
     requests: Family<Request, Counter>,
     durations: Histograms,
-    computers: Family<OfStatus, Gauge>,
-    waiting: Gauge,
-    longest_turn: Gauge<f64, AtomicU64>,
-    wal: Gauge,
-    database: Gauge,
-    streams: Gauge,
-    deliveries_waiting: Gauge,
-    deliveries_sending: Gauge,
-    clock_ahead: Gauge<f64, AtomicU64>,
-    clock_wrong: Gauge,
-    clock_jumps: Gauge,
-    events_ahead: Gauge,
-    backup_age: Gauge<f64, AtomicU64>,
-    backup_failed: Gauge,
 }
 
 /// From a tenth of a millisecond to about seven seconds.
@@ -76,145 +62,44 @@ fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.0001, 2.0, 17))
 }
 
+fn registry() -> Registry {
+    Registry::with_prefix("workspaced")
+}
+
 impl Metrics {
     /// Counts what happens from now on.
     pub fn new(store: &Store, outbox: &Outbox) -> Self {
-        let mut registry = Registry::with_prefix("workspaced");
-        let metrics = Metrics {
-            requests: Family::default(),
-            durations: Family::new_with_constructor(seconds),
-            computers: Family::default(),
-            waiting: Gauge::default(),
-            longest_turn: Gauge::default(),
-            wal: Gauge::default(),
-            database: Gauge::default(),
-            streams: Gauge::default(),
-            deliveries_waiting: Gauge::default(),
-            deliveries_sending: Gauge::default(),
-            clock_ahead: Gauge::default(),
-            clock_wrong: Gauge::default(),
-            clock_jumps: Gauge::default(),
-            events_ahead: Gauge::default(),
-            backup_age: Gauge::default(),
-            backup_failed: Gauge::default(),
-            registry: Mutex::default(),
-        };
-        let r = &mut registry;
+        let requests = Family::default();
+        let durations = Histograms::new_with_constructor(seconds);
+        let commits = &store.signals().commits;
+        let mut r = registry();
         let version = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         r.register("build", "The program", version);
-        r.register(
-            "http_requests",
-            "Requests by route and status",
-            metrics.requests.clone(),
-        );
+        let help = "Requests by route and status";
+        r.register("http_requests", help, requests.clone());
+        let help = "Time until the reply began";
         r.register_with_unit(
             "http_request_duration",
-            "Time until the reply began",
+            help,
             Unit::Seconds,
-            metrics.durations.clone(),
+            durations.clone(),
         );
-        r.register(
-            "computers",
-            "Live computers by status",
-            metrics.computers.clone(),
-        );
-        r.register(
-            "writes_waiting",
-            "Writes that wait for the writer",
-            metrics.waiting.clone(),
-        );
-        let commits = &store.signals().commits;
-        r.register(
-            "commit_writes",
-            "Writes that shared a commit",
-            commits.writes.clone(),
-        );
+        let help = "Writes that shared a commit";
+        r.register("commit_writes", help, commits.writes.clone());
+        let help = "Time from the begin of a commit until it was on disk";
         r.register_with_unit(
             "commit_duration",
-            "Time from the begin of a commit until it was on disk",
+            help,
             Unit::Seconds,
             commits.duration.clone(),
         );
-        r.register_with_unit(
-            "store_longest_turn",
-            "Longest time for which the writer served nobody else",
-            Unit::Seconds,
-            metrics.longest_turn.clone(),
-        );
-        r.register_with_unit(
-            "wal",
-            "Size of the write-ahead log",
-            Unit::Bytes,
-            metrics.wal.clone(),
-        );
-        r.register_with_unit(
-            "database",
-            "Size of the database",
-            Unit::Bytes,
-            metrics.database.clone(),
-        );
-        r.register(
-            "event_streams",
-            "Live event streams",
-            metrics.streams.clone(),
-        );
-        r.register(
-            "webhook_deliveries",
-            "Attempts to deliver to webhooks by result",
-            outbox.results.clone(),
-        );
-        r.register(
-            "webhook_deliveries_waiting",
-            "Deliveries to webhooks that wait",
-            metrics.deliveries_waiting.clone(),
-        );
-        r.register(
-            "webhook_deliveries_sending",
-            "Deliveries to webhooks that are under way",
-            metrics.deliveries_sending.clone(),
-        );
-        r.register_with_unit(
-            "clock_ahead",
-            "By how much the wall clock jumped ahead and is not followed yet",
-            Unit::Seconds,
-            metrics.clock_ahead.clone(),
-        );
-        r.register(
-            "clock_wrong",
-            "1 while the clock shows a time before the program was built and nothing is metered",
-            metrics.clock_wrong.clone(),
-        );
-        r.register(
-            "clock_jumps",
-            "How often the wall clock jumped, ahead or back",
-            metrics.clock_jumps.clone(),
-        );
-        r.register(
-            "events_ahead",
-            "Compute events of the service that are dated ahead of the clock",
-            metrics.events_ahead.clone(),
-        );
-        r.register_with_unit(
-            "backup_age",
-            "Age of the state that the last good backup holds; -1 = there is none",
-            Unit::Seconds,
-            metrics.backup_age.clone(),
-        );
-        r.register(
-            "backup_failed",
-            "1 while the last try to make a backup failed",
-            metrics.backup_failed.clone(),
-        );
-        // A state and its usage are one commit, so there is nothing that could lag behind.
-        let lag = Gauge::<i64>::default();
-        r.register_with_unit(
-            "meter_lag",
-            "Age of the oldest event that is not metered",
-            Unit::Seconds,
-            lag,
-        );
-        *metrics.registry.lock() = registry;
-        metrics
+        let help = "Attempts to deliver to webhooks by result";
+        r.register("webhook_deliveries", help, outbox.results.clone());
+        Metrics {
+            counted: Mutex::new(r),
+            requests,
+            durations,
+        }
     }
 
     /// Counts a reply.
@@ -265,52 +150,157 @@ impl Metrics {
         outbox: &Outbox,
         backups: &Backups,
     ) -> Result<String> {
-        let standing = backups::standing(backups).await?;
-        let age = standing.age_seconds.unwrap_or(-1);
-        self.backup_age.set(age as f64);
-        self.backup_failed.set(i64::from(standing.failed));
-        let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
-        let (counts, waiting, ahead): (Vec<(String, i64)>, i64, i64) = store
-            .read(move |tx| {
-                let waiting = queue::waiting(tx)?;
-                let mut statement = tx.prepare_cached(sql)?;
-                let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
-                let rows = rows.collect::<rusqlite::Result<_>>()?;
-                Ok((rows, waiting, repair::count_ahead(tx)?))
-            })
-            .await?;
-        for status in crate::rules::status::Status::ALL {
-            let status = status.as_str();
-            let count = counts.iter().find(|(of, _)| of == status);
-            self.computers
-                .get_or_create(&OfStatus {
-                    status: status.to_owned(),
-                })
-                .set(count.map_or(0, |(_, count)| *count));
+        let mut read = registry();
+        self::computers(&mut read, store).await?;
+        for gauge in gauges(store, streams, outbox, backups).await? {
+            gauge.register(&mut read);
         }
-        let gauge = |gauge: &Gauge, n: u64| {
-            gauge.set(i64::try_from(n).unwrap_or(i64::MAX));
-        };
-        gauge(&self.waiting, store.writes_waiting() as u64);
-        gauge(&self.streams, streams.count() as u64);
-        let longest = &store.signals().commits.longest_turn;
-        self.longest_turn
-            .set(longest.load(Ordering::Relaxed) as f64 / 1e6);
-        self.deliveries_waiting.set(waiting);
-        self.events_ahead.set(ahead);
-        let judged = store.clock().judge();
-        self.clock_ahead.set(judged.ahead_ms as f64 / 1e3);
-        self.clock_wrong.set(i64::from(judged.wrong));
-        gauge(&self.clock_jumps, judged.jumps);
-        gauge(&self.deliveries_sending, outbox.under_way() as u64);
-        let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
-        let mut wal = store.path().as_os_str().to_owned();
-        wal.push("-wal");
-        gauge(&self.wal, size(Path::new(&wal)));
-        gauge(&self.database, size(store.path()));
         let mut text = String::new();
-        let registry = self.registry.lock();
-        encode(&mut text, &registry).map_err(Error::internal)?;
+        encode_registry(&mut text, &self.counted.lock()).map_err(Error::internal)?;
+        encode_registry(&mut text, &read).map_err(Error::internal)?;
+        encode_eof(&mut text).map_err(Error::internal)?;
         Ok(text)
     }
+}
+
+async fn computers(registry: &mut Registry, store: &Store) -> Result<()> {
+    let sql = "SELECT status, count(*) FROM computers WHERE deleted_at IS NULL GROUP BY status";
+    let counts: Vec<(String, i64)> = store
+        .read(move |tx| {
+            let mut statement = tx.prepare_cached(sql)?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            Ok(rows.collect::<rusqlite::Result<_>>()?)
+        })
+        .await?;
+    let computers: Family<OfStatus, Gauge> = Family::default();
+    for status in crate::rules::status::Status::ALL {
+        let status = status.as_str();
+        let count = counts.iter().find(|(of, _)| of == status);
+        let label = OfStatus {
+            status: status.to_owned(),
+        };
+        let count = count.map_or(0, |(_, count)| *count);
+        computers.get_or_create(&label).set(count);
+    }
+    registry.register("computers", "Live computers by status", computers);
+    Ok(())
+}
+
+/// One number as it is now.
+enum Reading {
+    Count(i64),
+    Bytes(u64),
+    Seconds(f64),
+}
+
+/// Name, help, value.
+struct Number(&'static str, &'static str, Reading);
+
+impl Number {
+    fn register(self, registry: &mut Registry) {
+        let Number(name, help, reading) = self;
+        match reading {
+            Reading::Count(n) => registry.register(name, help, ConstGauge::new(n)),
+            Reading::Bytes(n) => {
+                let n = i64::try_from(n).unwrap_or(i64::MAX);
+                registry.register_with_unit(name, help, Unit::Bytes, ConstGauge::new(n));
+            }
+            Reading::Seconds(n) => {
+                registry.register_with_unit(name, help, Unit::Seconds, ConstGauge::new(n));
+            }
+        }
+    }
+}
+
+/// A line for each number that is looked up when it is asked for.
+async fn gauges(
+    store: &Store,
+    streams: &Streams,
+    outbox: &Outbox,
+    backups: &Backups,
+) -> Result<Vec<Number>> {
+    use Reading::{Bytes, Count, Seconds};
+    let backup = backups::standing(backups).await?;
+    let (waiting, ahead) = store
+        .read(|tx| Ok((queue::waiting(tx)?, repair::count_ahead(tx)?)))
+        .await?;
+    let longest_turn = store.signals().commits.longest_turn.load(Ordering::Relaxed);
+    let clock = store.clock().judge();
+    let size = |path: &Path| path.metadata().map_or(0, |m| m.len());
+    let mut log = store.path().as_os_str().to_owned();
+    log.push("-wal");
+    let count = |n: usize| Count(i64::try_from(n).unwrap_or(i64::MAX));
+    Ok(vec![
+        Number(
+            "writes_waiting",
+            "Writes that wait for the writer",
+            count(store.writes_waiting()),
+        ),
+        Number(
+            "store_longest_turn",
+            "Longest time for which the writer served nobody else",
+            Seconds(longest_turn as f64 / 1e6),
+        ),
+        Number(
+            "wal",
+            "Size of the write-ahead log",
+            Bytes(size(Path::new(&log))),
+        ),
+        Number(
+            "database",
+            "Size of the database",
+            Bytes(size(store.path())),
+        ),
+        Number(
+            "event_streams",
+            "Live event streams",
+            count(streams.count()),
+        ),
+        Number(
+            "webhook_deliveries_waiting",
+            "Deliveries to webhooks that wait",
+            Count(waiting),
+        ),
+        Number(
+            "webhook_deliveries_sending",
+            "Deliveries to webhooks that are under way",
+            count(outbox.under_way()),
+        ),
+        Number(
+            "clock_ahead",
+            "By how much the wall clock jumped ahead and is not followed yet",
+            Seconds(clock.ahead_ms as f64 / 1e3),
+        ),
+        Number(
+            "clock_wrong",
+            "1 while the clock shows a time before the program was built and nothing is metered",
+            Count(clock.wrong.into()),
+        ),
+        Number(
+            "clock_jumps",
+            "How often the wall clock jumped, ahead or back",
+            Count(i64::try_from(clock.jumps).unwrap_or(i64::MAX)),
+        ),
+        Number(
+            "events_ahead",
+            "Compute events of the service that are dated ahead of the clock",
+            Count(ahead),
+        ),
+        Number(
+            "backup_age",
+            "Age of the state that the last good backup holds; -1 = there is none",
+            Seconds(backup.age_seconds.unwrap_or(-1) as f64),
+        ),
+        Number(
+            "backup_failed",
+            "1 while the last try to make a backup failed",
+            Count(backup.failed.into()),
+        ),
+        // A state and its usage are one commit, so there is nothing that could lag behind.
+        Number(
+            "meter_lag",
+            "Age of the oldest event that is not metered",
+            Seconds(0.0),
+        ),
+    ])
 }

@@ -11,7 +11,7 @@ use crate::access::key::{Key, KeyType, hash};
 use crate::access::scopes::covers;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Mutation, NoBody, PageQuery, Params, PathId, Reply};
 use crate::ids::ApiKeyId;
@@ -311,7 +311,7 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
                     caller.tenant_id(),
                 ),
             )?;
-            tx.keys_changed();
+            tx.changed(topics::KEYS);
             let data = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(
                 tx,
@@ -356,7 +356,7 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                     caller.tenant_id(),
                 ),
             )?;
-            tx.keys_changed();
+            tx.changed(topics::KEYS);
             let view = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
             audit_key(
                 tx,

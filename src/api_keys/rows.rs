@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::types::*;
 use crate::access::caller::Caller;
 use crate::access::key::{DEV_KEY, KeyType, hash};
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
+use crate::db::topics;
 use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId};
 use crate::json;
@@ -60,7 +61,7 @@ pub fn insert(
             ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
         },
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     let view = load(tx, id)?.ok_or_else(|| Error::internal("a new key is not there"))?;
     audit_key(tx, actor, "api_key.created", None, Some(&view))?;
     Ok(with_secret(view, secret))
@@ -128,7 +129,7 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
                 "UPDATE api_keys SET status = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
                 (status, tx.now(), before.id, before.tenant_id),
             )?;
-            tx.keys_changed();
+            tx.changed(topics::KEYS);
             let after = load(tx, before.id)?;
             let kind = "api_key.updated";
             audit_key(tx, Actor::System, kind, Some(&before), after.as_ref())?;
@@ -170,9 +171,22 @@ pub fn revoke_key(tx: &WriteTx<'_>, actor: Actor<'_>, id: ApiKeyId) -> Result<bo
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
         (tx.now(), id, before.tenant_id),
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     audit_key(tx, actor, "api_key.revoked", Some(&before), None)?;
     Ok(true)
+}
+
+/// What became of keys since a backup holds on when it is restored: one that was revoked because it had
+/// leaked does not open anything again.
+pub fn carry_revocations(restored: &Connection) -> rusqlite::Result<usize> {
+    restored.execute(
+        "UPDATE api_keys SET
+             (status, secret_hash, key_prefix, last4, updated_at) =
+             (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
+         WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
+             AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
+        [],
+    )
 }
 
 pub(super) fn audit_key(

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::{Failure, installation_now};
+use crate::backups;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::rules::config::DataArgs;
@@ -103,16 +104,21 @@ fn backup(data: &DataArgs, to: PathBuf, keep: Option<u16>, now: Timestamp) -> Re
 
 fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Result<(), Failure> {
     let (_lock, db) = store::lock_data_dir(&data.data_dir)?;
-    let restored = store::restore(file, &db, checksum, now)?;
+    let restored = backups::restore(file, &db, checksum, now)?;
     println!("restored {} from {}", db.display(), file.display());
     if let Some(kept) = restored.kept {
         println!("the database that was there is {}", kept.display());
     }
-    if restored.keys > 0 {
-        println!(
-            "{} keys were revoked, disabled or rotated since that backup, and stay so",
-            restored.keys
-        );
+    match restored.carried {
+        Ok(0) => {}
+        Ok(keys) => {
+            println!(
+                "{keys} keys were revoked, disabled or rotated since that backup, and stay so"
+            );
+        }
+        Err(error) => eprintln!(
+            "warning: keys that were revoked since the backup are as they were in it; look at `keys list` ({error})"
+        ),
     }
     if restored.schema_version < store::VERSION {
         println!(

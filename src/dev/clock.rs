@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::emulator::{Emulator, Input, to_its_end};
 use super::{scheduler, state};
 use crate::clock::{Course, Mode, Stopwatch, Timestamp};
+use crate::db::topics;
 use crate::error::{Error, Fields, Result};
 use crate::outbox::webhooks::deliver::deliver_due;
 
@@ -95,8 +96,8 @@ async fn set(dev: &Emulator, input: &Drive) -> Result<Json<View>> {
         dev.store
             .write(move |tx| state::keep_course(tx, course))
             .await?;
-        dev.store.signals().agenda.notify_one();
-        dev.store.signals().outbox.notify_one();
+        dev.store.signals().wake(topics::AGENDA);
+        dev.store.signals().wake(topics::OUTBOX);
     }
     Ok(view(dev, steps))
 }

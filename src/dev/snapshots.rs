@@ -215,7 +215,7 @@ async fn replace(
             conn.flush_prepared_statement_cache();
             // Of a damaged database this is what was last written.
             let given = copies::last_number(conn).unwrap_or(0);
-            let given = given.max(*signals.audit.borrow());
+            let given = given.max(*signals.log().borrow());
             copy_pages(&from, conn)?;
             copies::go_on(conn, given)?;
             let last: i64 =

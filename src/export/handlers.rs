@@ -54,13 +54,13 @@ pub struct ImportQuery {
 
 impl ImportQuery {
     fn check(self) -> Result<Options> {
-        let yes =
-            |fields: &mut Fields, param: &Param<bool>, name| param.read(fields, name) == Some(true);
         let mut fields = Fields::default();
         let options = Options {
-            keep_running: yes(&mut fields, &self.keep_running, "keep_running"),
-            rename_computers: yes(&mut fields, &self.rename_computers, "rename_computers"),
-            without_domains: yes(&mut fields, &self.without_domains, "without_domains"),
+            keep_running: self.keep_running.is_true(&mut fields, "keep_running"),
+            rename_computers: self
+                .rename_computers
+                .is_true(&mut fields, "rename_computers"),
+            without_domains: self.without_domains.is_true(&mut fields, "without_domains"),
             slug: self.slug,
             external_workspace_id: self.external_workspace_id,
         };

@@ -219,7 +219,6 @@ mod tests {
     fn a_wrong_type_is_said_in_words_that_no_programmer_is_needed_for() {
         #[derive(Deserialize, Debug, Default)]
         #[serde(default)]
-        #[expect(dead_code, reason = "only parsed")]
         struct Typed {
             number: Option<i64>,
             count: u32,

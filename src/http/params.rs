@@ -156,6 +156,13 @@ impl<T: FromText> Param<T> {
     }
 }
 
+impl Param<bool> {
+    /// [`Param::read`], with no for what is not there.
+    pub fn is_true(&self, fields: &mut Fields, name: &'static str) -> bool {
+        self.read(fields, name) == Some(true)
+    }
+}
+
 impl<T> Default for Param<T> {
     fn default() -> Self {
         Param {

@@ -555,7 +555,7 @@ async fn run(
     sender: &mut Sender<Bytes, std::io::Error>,
     mut last: i64,
 ) -> std::result::Result<(), End> {
-    let mut committed = store.signals().audit.subscribe();
+    let mut committed = store.signals().log().subscribe();
     let mut stop = streams.stop.subscribe();
     let mut recheck = streams.recheck.subscribe();
     let mut restart = streams.restart.subscribe();

@@ -31,6 +31,7 @@ mod open;
 mod readers;
 mod restore;
 mod schema;
+mod signals;
 mod statements;
 mod tx;
 mod upgrade;
@@ -40,17 +41,16 @@ mod writer_cache;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use attachments::Attachments;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 
@@ -64,12 +64,12 @@ pub use columns::Columns;
 pub(crate) use columns::columns;
 pub use compact::{compact, give_back};
 pub use failure::{Failure, Fault, StoreError};
-pub use health::Health;
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};
-pub use restore::restore;
+pub use restore::{Restored, restore};
 pub(crate) use schema::create;
 pub use schema::{SCHEMA, VERSION, is_older};
+pub use signals::{Signals, Topic};
 pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
 
@@ -103,64 +103,6 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Arc<Signals>,
     attachments: Arc<Attachments>,
-}
-
-/// What the rest of the program hears of commits, before the callers get their answers.
-#[derive(Default)]
-pub struct Signals {
-    /// Moves when API keys or organizations changed: what was remembered about keys is void.
-    keys: AtomicU64,
-    /// A computer has something to do at a new instant.
-    pub agenda: Notify,
-    /// There is something to do for a container engine.
-    pub machines: Notify,
-    /// There is something to send to a webhook.
-    pub outbox: Notify,
-    /// The last `seq` of the audit log that is committed.
-    pub audit: watch::Sender<i64>,
-    /// What is known of the storage.
-    pub health: Health,
-    pub commits: Commits,
-}
-
-/// What is measured of every commit.
-pub struct Commits {
-    /// How many writes shared it.
-    pub writes: Histogram,
-    /// How many shared the last one.
-    pub last: AtomicUsize,
-    /// Seconds that it took, waiting for the disk included.
-    pub duration: Histogram,
-    /// Microseconds of the longest turn of the writer so far: for so long all others waited.
-    pub longest_turn: AtomicU64,
-}
-
-impl Default for Commits {
-    fn default() -> Self {
-        Commits {
-            writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
-            last: AtomicUsize::new(0),
-            longest_turn: AtomicU64::new(0),
-            duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
-        }
-    }
-}
-
-impl Signals {
-    /// Changes whenever API keys or organizations changed.
-    pub fn keys_generation(&self) -> u64 {
-        self.keys.load(Ordering::Acquire)
-    }
-
-    /// Another database has taken the place of the one before: nothing that was remembered holds.
-    pub(crate) fn replaced(&self, last_audit: i64) {
-        self.health.replaced();
-        self.keys.fetch_add(1, Ordering::AcqRel);
-        self.agenda.notify_one();
-        self.machines.notify_one();
-        self.outbox.notify_one();
-        self.audit.send_replace(last_audit);
-    }
 }
 
 impl<E: Failure> Store<E> {

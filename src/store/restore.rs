@@ -17,9 +17,13 @@ pub struct Restored {
     pub kept: Option<PathBuf>,
     /// Version of the restored schema.
     pub schema_version: i64,
-    /// Keys that the backup would have brought back: revoked, disabled or rotated since, and still so.
-    pub keys: usize,
+    /// How many rows `carry` took over from the database that was there, or why it could not.
+    pub carried: rusqlite::Result<usize>,
 }
+
+/// Takes over what must not come back with a backup: into the incoming database, from the one that was there,
+/// attached as `present`. Returns how many rows that concerned.
+pub type Carry = fn(&Connection) -> rusqlite::Result<usize>;
 
 /// Puts a copy of `backup` in the place of `db`. The caller holds the lock of the data directory.
 ///
@@ -35,6 +39,7 @@ pub fn restore(
     db: &Path,
     checksum: bool,
     now: Timestamp,
+    carry: Carry,
 ) -> Result<Restored, StoreError> {
     let refuse = |why: String| {
         StoreError::Refused(
@@ -55,7 +60,7 @@ pub fn restore(
     let incoming = beside(db, ".restoring");
     let restored = bring_in(backup, &incoming, expected.filter(|_| checksum), &refuse).and_then(
         |schema_version| {
-            let keys = carry_keys(db, &incoming);
+            let carried = carry_over(db, &incoming, carry);
             number_anew(db, &incoming)?;
             let kept = set_aside(db, now)?;
             fs::rename(&incoming, db).map_err(|e| StoreError::io(e, db))?;
@@ -63,7 +68,7 @@ pub fn restore(
             Ok(Restored {
                 kept,
                 schema_version,
-                keys,
+                carried,
             })
         },
     );
@@ -73,31 +78,16 @@ pub fn restore(
     restored
 }
 
-/// What became of keys since the backup holds on: one that was revoked because it had leaked does not
-/// open anything again. Returns how many that concerns. From a database that cannot be read nothing
-/// can be taken over.
-fn carry_keys(present: &Path, incoming: &Path) -> usize {
+/// From a database that cannot be read nothing can be taken over; that holds up no restore.
+fn carry_over(present: &Path, incoming: &Path, carry: Carry) -> rusqlite::Result<usize> {
     if !present.exists() {
-        return 0;
+        return Ok(0);
     }
-    let carry = || -> rusqlite::Result<usize> {
-        let conn = Connection::open(incoming)?;
-        conn.execute("ATTACH ?1 AS present", [present.to_string_lossy()])?;
-        let changed = conn.execute(
-            "UPDATE api_keys SET
-                 (status, secret_hash, key_prefix, last4, updated_at) =
-                 (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
-             WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
-                 AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
-            [],
-        )?;
-        conn.execute("DETACH present", [])?;
-        Ok(changed)
-    };
-    carry().unwrap_or_else(|error| {
-        tracing::warn!(%error, "keys that were revoked since the backup are as they were in it; look at `keys list`");
-        0
-    })
+    let conn = Connection::open(incoming)?;
+    conn.execute("ATTACH ?1 AS present", [present.to_string_lossy()])?;
+    let carried = carry(&conn)?;
+    conn.execute("DETACH present", [])?;
+    Ok(carried)
 }
 
 /// The log of what is restored goes on with numbers that no event has had here or elsewhere.

@@ -12,6 +12,7 @@ use super::attachments::Attachments;
 use super::failure::{Failure, Fault, StoreError};
 use super::group_commit::TURN_MICROS;
 use super::id_source::IdSource;
+use super::signals::{Topic, Touched};
 use super::statements::{self, Keep};
 use super::writer_cache::WriterCache;
 use crate::clock::{Stopwatch, Timestamp};
@@ -118,11 +119,8 @@ pub struct WriteTx<'a> {
 /// What a committed write has to make known.
 #[derive(Default, Clone, Copy)]
 pub(super) struct Effects {
-    pub keys: bool,
-    pub agenda: bool,
-    pub machines: bool,
-    pub outbox: bool,
-    pub audit: Option<i64>,
+    pub touched: Touched,
+    pub log: Option<i64>,
     /// What of the storage failed in a job.
     pub fault: Option<Fault>,
     /// A job without a savepoint has changed something and then failed: nothing can undo it alone.
@@ -131,11 +129,8 @@ pub(super) struct Effects {
 
 impl Effects {
     pub(super) fn merge(&mut self, other: Effects) {
-        self.keys |= other.keys;
-        self.agenda |= other.agenda;
-        self.machines |= other.machines;
-        self.outbox |= other.outbox;
-        self.audit = self.audit.max(other.audit);
+        self.touched.merge(other.touched);
+        self.log = self.log.max(other.log);
         self.fault = self.fault.or(other.fault);
         self.half_done |= other.half_done;
     }
@@ -226,32 +221,15 @@ impl<'a> WriteTx<'a> {
         result
     }
 
-    /// API keys or organizations change with this commit.
-    pub fn keys_changed(&self) {
-        self.effects.borrow_mut().keys = true;
-    }
-
-    /// A computer is due at a new instant with this commit.
-    pub fn agenda_changed(&self) {
-        self.effects.borrow_mut().agenda = true;
-    }
-
-    /// A container engine has something to do with this commit.
-    pub fn machines_changed(&self) {
-        self.effects.borrow_mut().machines = true;
-    }
-
-    /// Something is to be sent to a webhook with this commit.
-    pub fn outbox_changed(&self) {
-        self.effects.borrow_mut().outbox = true;
+    /// This commit changes what `topic` names.
+    pub fn changed(&self, topic: Topic) {
+        self.effects.borrow_mut().touched.touch(topic);
     }
 
     /// This commit appends up to this row of the audit log.
-    pub fn audited(&self, seq: i64) {
-        self.effects.borrow_mut().merge(Effects {
-            audit: Some(seq),
-            ..Effects::default()
-        });
+    pub fn logged(&self, seq: i64) {
+        let mut effects = self.effects.borrow_mut();
+        effects.log = effects.log.max(Some(seq));
     }
 
     /// Runs `f` in a savepoint of its own: its `Err` undoes what it did, and nothing else.

@@ -4,3 +4,14 @@
 CREATE INDEX projects_by_slug ON projects (tenant_id, slug) WHERE deleted_at IS NULL;
 CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
     WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
+
+-- Two things that a container has to follow may happen at one instant: they are counted.
+ALTER TABLE machines ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
+-- ---- the bill ----
+
+-- The time zone in which an organization or a workspace counts its days and months; none: UTC.
+CREATE TABLE time_zones (
+    owner_id  BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
+    tenant_id BLOB NOT NULL REFERENCES tenants (id),
+    name      TEXT NOT NULL                          -- as the IANA database writes it
+) STRICT, WITHOUT ROWID;

@@ -346,7 +346,7 @@ impl Writer {
             if WROTE.take() {
                 self.signals.health.works();
             }
-            self.tell(effects);
+            self.signals.tell(effects.touched, effects.log);
         }
         let commits = &self.signals.commits;
         commits.writes.observe(answers.len() as f64);
@@ -384,25 +384,6 @@ impl Writer {
             self.signals.health.works();
         }
         settled.is_ok()
-    }
-
-    /// Before the callers are answered: whoever is told "revoked" finds the key revoked.
-    fn tell(&self, effects: Effects) {
-        if effects.keys {
-            self.signals.keys.fetch_add(1, Ordering::AcqRel);
-        }
-        if effects.agenda {
-            self.signals.agenda.notify_one();
-        }
-        if effects.machines {
-            self.signals.machines.notify_one();
-        }
-        if effects.outbox {
-            self.signals.outbox.notify_one();
-        }
-        if let Some(seq) = effects.audit {
-            self.signals.audit.send_replace(seq);
-        }
     }
 
     /// The end of a turn: what keeps the WAL bounded is a part of it for whoever waits.

@@ -20,12 +20,12 @@ use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Mutation, PathId, Reply};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::Object;
+use crate::json::{Object, Patch};
 use crate::rules::config::Config;
 use crate::rules::text;
 use crate::store::Tx;
 use crate::usage::ledger::intervals::credits_spent;
-use crate::{limits, workspaces};
+use crate::{limits, time_zones, workspaces};
 
 /// What every organization of this server is on.
 const PLAN: &str = "Self-hosted";
@@ -93,6 +93,23 @@ pub struct Rename {
     /// New name
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
     pub name: Option<String>,
+}
+
+/// What holds in all of the organization.
+#[derive(Serialize, ToSchema)]
+pub struct TenantSettings {
+    tenant_id: TenantId,
+    /// IANA time zone of its days and months, where a workspace has none of its own; null: UTC.
+    tz: Option<String>,
+}
+
+/// `PUT /tenant/settings`: what is left out stays as it is, null clears it.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct SetTenantSettings {
+    /// IANA time zone of its days and months
+    #[schema(value_type = Option<String>, example = "Europe/Budapest")]
+    pub tz: Patch<String>,
 }
 
 /// `GET /whoami`
@@ -326,6 +343,43 @@ pub async fn rename(PathId(id): PathId<TenantId>, request: Mutation<Rename>) -> 
                 },
             )?;
             Ok(Reply::ok(load(tx, id)?.view(tx, role(caller))?))
+        })
+        .await
+}
+
+/// `GET /tenant/settings`
+pub async fn settings(State(store): State<Store>, caller: Caller) -> Result<Json<TenantSettings>> {
+    let tenant_id = caller.tenant_id();
+    let tz = store.read(move |tx| time_zones::of(tx, tenant_id, None));
+    Ok(Json(TenantSettings {
+        tenant_id,
+        tz: tz.await?,
+    }))
+}
+
+/// `PUT /tenant/settings`
+pub async fn set_settings(request: Mutation<SetTenantSettings>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let tenant_id = caller.tenant_id();
+            let old = time_zones::of(tx, tenant_id, None)?;
+            let mut fields = Fields::default();
+            let tz = time_zones::patched(&mut fields, input?.tz, old.clone());
+            fields.finish()?;
+            time_zones::set(tx, tenant_id, tenant_id.0, tz.as_deref())?;
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::Key(caller),
+                    tenant_id,
+                    workspace_id: None,
+                    kind: "organization.updated",
+                    resource: tenant_id.0,
+                    before: Some(&serde_json::json!({ "tz": old })),
+                    after: Some(&serde_json::json!({ "tz": tz })),
+                },
+            )?;
+            Ok(Reply::ok(TenantSettings { tenant_id, tz }))
         })
         .await
 }

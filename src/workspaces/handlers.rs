@@ -17,7 +17,7 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room};
 use crate::ids::{TenantId, WorkspaceId};
@@ -27,7 +27,7 @@ use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{Columns, Tx, WriteTx};
-use crate::{limits, projects};
+use crate::{limits, projects, time_zones};
 
 /// `GET /workspaces`
 pub async fn list(
@@ -277,8 +277,20 @@ pub struct SettingsReply {
     pub(super) settings: Settings,
     /// What holds once the organization's ceilings are applied, and where each value comes from.
     pub(super) effective: limits::Effective,
+    /// Time zone of its days and months; left out where neither it nor its organization has one: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tz: Option<limits::Sourced<String>>,
     #[serde(flatten)]
     pub(super) workspace: Workspace,
+}
+
+/// Settings as the audit log keeps them.
+#[derive(Serialize)]
+struct Audited<'a> {
+    #[serde(flatten)]
+    settings: &'a Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tz: Option<&'a str>,
 }
 
 /// `GET /workspaces/{id}/settings`
@@ -301,7 +313,14 @@ fn settings_reply(
     file: &crate::rules::config::ConfigFile,
     record: Record,
 ) -> Result<SettingsReply> {
+    let (tenant, id) = (record.view.tenant_id, record.view.id);
+    let own = time_zones::own(tx, tenant, id.0)?;
+    let tz = match own {
+        Some(value) => Some((value, "workspace")),
+        None => time_zones::of(tx, tenant, None)?.map(|value| (value, "organization")),
+    };
     Ok(SettingsReply {
+        tz: tz.map(|(value, source)| limits::Sourced { value, source }),
         workspace_id: record.view.id,
         effective: limits::effective(tx, file, &record)?,
         settings: record.settings,
@@ -337,7 +356,13 @@ pub fn apply_settings(
 ) -> Result<Record> {
     let id = record.view.id;
     let before = record.settings.clone();
-    record.settings = merge_settings(&fleet.catalog, before.clone(), input)?;
+    let old_tz = time_zones::own(tx, caller.tenant_id(), id.0)?;
+    let mut fields = Fields::default();
+    let tz = time_zones::patched(&mut fields, input.tz.clone(), old_tz.clone());
+    record.settings = merge_settings(&fleet.catalog, before.clone(), input, fields)?;
+    if tz != old_tz {
+        time_zones::set(tx, caller.tenant_id(), id.0, tz.as_deref())?;
+    }
     let s = &record.settings;
     record.view.updated_at = tx.now();
     tx.run(
@@ -363,17 +388,27 @@ pub fn apply_settings(
             workspace_id: Some(id),
             kind: "workspace.settings_updated",
             resource: id.0,
-            before: Some(&before),
-            after: Some(&record.settings),
+            before: Some(&Audited {
+                settings: &before,
+                tz: old_tz.as_deref(),
+            }),
+            after: Some(&Audited {
+                settings: &record.settings,
+                tz: tz.as_deref(),
+            }),
         },
     )?;
     Ok(record)
 }
 
 /// The settings after the request, or every field that is wrong with it.
-fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Result<Settings> {
+fn merge_settings(
+    catalog: &Catalog,
+    old: Settings,
+    input: UpdateSettings,
+    mut fields: Fields,
+) -> Result<Settings> {
     let initial = Settings::initial();
-    let mut fields = Fields::default();
     let mut new = old;
     match input.max_computers {
         Patch::Absent => {}
@@ -451,6 +486,7 @@ pub async fn delete(
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
+    lifecycle::catch_up_in_turns(&store, &fleet).await?;
     let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request
@@ -459,8 +495,8 @@ pub async fn delete(
             let record = find(tx, caller, id)?;
             let query = query.get()?;
             let mut fields = Fields::default();
-            let force = query.force.read(&mut fields, "force") == Some(true);
-            let dry_run = query.dry_run.read(&mut fields, "dry_run") == Some(true);
+            let force = query.force.is_true(&mut fields, "force");
+            let dry_run = query.dry_run.is_true(&mut fields, "dry_run");
             fields.finish()?;
             let deleted = delete_workspace(tx, &fleet_here, caller, &record, force, dry_run)?;
             left_here.store(deleted.1, Ordering::Relaxed);
@@ -532,7 +568,7 @@ fn delete_workspace(
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE workspace_id = ?2",
         (tx.now(), id),
     )?;
-    tx.keys_changed();
+    tx.changed(topics::KEYS);
     record.audit(
         tx,
         Actor::Key(caller),

@@ -22,7 +22,7 @@ use super::wanted::{self, Desired};
 use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::computers::{Fleet, lifecycle};
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::Error;
 use crate::ids::{ComputerId, parse_uuid};
 use crate::rules::config::EngineSettings;
@@ -309,7 +309,7 @@ impl Watch {
                 return trouble(&Trouble::Store(e));
             }
             tokio::select! {
-                () = self.kit.store.signals().machines.notified() => {}
+                () = self.kit.store.signals().changed(topics::MACHINES) => {}
                 () = self.free.notified() => {}
                 _ = round.tick() => {
                     if let Err(e) = overdue(&self.kit.store, &self.kit.fleet).await {
@@ -356,7 +356,7 @@ impl Watch {
             .store
             .write(move |tx| {
                 tx.run(
-                    "UPDATE machines SET look_at = ?1 WHERE engine_ref = ?2",
+                    "UPDATE machines SET look_at = ?1, looks = looks + 1 WHERE engine_ref = ?2",
                     (tx.now(), container),
                 )?;
                 Ok(())
@@ -505,7 +505,7 @@ impl Watch {
                          WHERE id = ?1 AND deleted_at IS NOT NULL ON CONFLICT DO NOTHING",
                         (id, tx.now()),
                     )?;
-                    tx.machines_changed();
+                    tx.changed(topics::MACHINES);
                     Ok::<_, Error>(deleted > 0)
                 })
                 .await?;

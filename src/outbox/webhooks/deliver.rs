@@ -19,7 +19,7 @@ use tokio::sync::watch;
 
 use super::queue::{self, Verdict};
 use super::send::{Message, Outcome, Sender, WHOLE};
-use crate::db::Store;
+use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::ids::{TenantId, WebhookId};
 use crate::rules::config::Config;
@@ -258,7 +258,7 @@ pub async fn run(outbox: Outbox, mut stop: watch::Receiver<bool>) {
         });
         tokio::select! {
             () = tokio::time::sleep(wait) => {}
-            () = outbox.store.signals().outbox.notified() => {}
+            () = outbox.store.signals().changed(topics::OUTBOX) => {}
             _ = done.changed() => {}
             _ = stop.changed() => break,
         }

@@ -10,6 +10,7 @@ use super::catalog::TEST;
 use super::send::{Message, Outcome};
 use crate::audit::{Recorded, Sink};
 use crate::clock::{DAY_MS, Timestamp};
+use crate::db::topics;
 use crate::error::{Error, Result};
 use crate::ids::{DeliveryId, TenantId, WebhookId, WorkspaceId};
 use crate::json;
@@ -191,7 +192,7 @@ fn insert(tx: &WriteTx<'_>, new: &New<'_>) -> Result<DeliveryId> {
             _ => tx.now(),
         };
         tx.run("UPDATE webhooks SET due_at = min(coalesce(due_at, ?1), ?1) WHERE id = ?2 AND tenant_id = ?3", (due, new.webhook, new.tenant))?;
-        tx.outbox_changed();
+        tx.changed(topics::OUTBOX);
     }
     Ok(id)
 }
@@ -283,7 +284,7 @@ pub(super) fn begin_anew(tx: &WriteTx<'_>, tenant: TenantId, webhook: WebhookId)
          WHERE id = ?2 AND tenant_id = ?3",
         (tx.now(), webhook, tenant),
     )?;
-    tx.outbox_changed();
+    tx.changed(topics::OUTBOX);
     Ok(())
 }
 
