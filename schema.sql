@@ -642,6 +642,18 @@ CREATE TABLE machines (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
 
+-- Links that open the preview addresses of a computer that is not public, for whoever has one.
+CREATE TABLE preview_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX preview_links_of_computer ON preview_links (computer_id);
+CREATE INDEX preview_links_over ON preview_links (expires_at);
+-- A host name names one computer of all organizations.
+CREATE INDEX computers_by_host ON computers (slug) WHERE driver = 'docker' AND deleted_at IS NULL;
+
 -- Which engine was last seen, and when it was last seen to run all that the events say runs: what a loss of
 -- power has ended was alive until then.
 CREATE TABLE engine_seen (

@@ -402,6 +402,8 @@ pub struct Config {
     pub dev_hosts: Vec<String>,
     /// Where it is reached, if that was said.
     pub public_url: Option<PublicUrl>,
+    /// The port of the first `--listen`, which stands in addresses of this machine.
+    pub port: u16,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -813,6 +815,7 @@ impl ServeArgs {
             dev: self.dev,
             dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
             public_url: self.public_url.clone(),
+            port: self.listen.first().map_or(0, Listen::port),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -937,6 +940,7 @@ impl Default for Config {
             dev: false,
             dev_hosts: Vec::new(),
             public_url: None,
+            port: 8400,
             virtual_clock: false,
             frozen: false,
             strict: false,

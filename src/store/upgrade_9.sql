@@ -10,3 +10,17 @@ CREATE TABLE time_zones (
     tenant_id BLOB NOT NULL REFERENCES tenants (id),
     name      TEXT NOT NULL                          -- as the IANA database writes it
 ) STRICT, WITHOUT ROWID;
+
+-- ---- preview addresses ----
+
+-- Links that open the preview addresses of a computer that is not public, for whoever has one.
+CREATE TABLE preview_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX preview_links_of_computer ON preview_links (computer_id);
+CREATE INDEX preview_links_over ON preview_links (expires_at);
+-- A host name names one computer of all organizations.
+CREATE INDEX computers_by_host ON computers (slug) WHERE driver = 'docker' AND deleted_at IS NULL;
