@@ -151,6 +151,10 @@ CREATE UNIQUE INDEX projects_one_default ON projects (workspace_id)
     WHERE is_default = 1 AND deleted_at IS NULL;
 CREATE INDEX projects_of_workspace ON projects (workspace_id, created_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX projects_of_tenant ON projects (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+-- Paths may name a project so, where only one of the organization's has it.
+CREATE INDEX projects_by_slug ON projects (tenant_id, slug) WHERE deleted_at IS NULL;
+CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
+    WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
 
 -- A machine. Its row is the present state; compute_events is the history that is billed.
 CREATE TABLE computers (

@@ -108,7 +108,8 @@ pub mod testing {
     pub mod store {
         pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, inspect, list_backups, lock_data_dir, sha256, take_backup,
+            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, sha256,
+            take_backup,
         };
     }
     pub mod tenants {

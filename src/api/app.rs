@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use crate::access::auth::Auth;
+use crate::access::links::Links;
 use crate::access::session::Cookies;
 use crate::access::throttle::Throttle;
 use crate::access::wrong_keys::WrongKeys;
@@ -57,6 +58,7 @@ pub struct Parts {
     pub domains: Domains,
     pub previews: Previews,
     pub wrong_keys: Arc<WrongKeys>,
+    pub links: Arc<Links>,
     pub backups: Backups,
     pub streams: Arc<Streams>,
     pub outbox: Outbox,
@@ -122,6 +124,7 @@ impl App {
             },
             throttle,
             wrong_keys: Arc::default(),
+            links: Arc::default(),
             health: Arc::default(),
             log: Arc::default(),
             auth,

@@ -332,9 +332,45 @@ pub struct ClientArgs {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
-    /// Print the reply as JSON
+    /// Print the reply as JSON, as --output json
     #[arg(long)]
     pub json: bool,
+    /// Print rows for a spreadsheet, as --output csv
+    #[arg(long)]
+    pub csv: bool,
+    /// How to print the reply [default: table]
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Colours in tables; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Any text: no colours
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    pub no_color: Option<String>,
+}
+
+/// A form of replies.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutputFormat {
+    /// Lines for people.
+    Table,
+    /// The reply itself.
+    Json,
+    /// Rows for a spreadsheet.
+    Csv,
+    /// The reply itself.
+    Yaml,
+}
+
+/// When there are colours.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Which service `health` asks, and how long it waits for it.
