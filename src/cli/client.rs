@@ -573,7 +573,12 @@ impl Service {
         })
     }
 
-    fn send(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value, Failure> {
+    pub(super) fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Value, Failure> {
         let request = Request::builder()
             .method(method)
             .header("content-type", "application/json");
@@ -595,7 +600,7 @@ impl Service {
     }
 
     /// A reply that is a file.
-    fn bytes(&self, path: &str) -> Result<impl Read + use<>, Failure> {
+    pub(super) fn bytes(&self, path: &str) -> Result<impl Read + use<>, Failure> {
         let reply = self.exchange(Request::builder(), path, SendBody::none())?;
         Ok(reply.into_body().into_reader())
     }
@@ -639,7 +644,7 @@ impl Service {
     }
 
     /// All rows of a list.
-    fn all(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Failure> {
+    pub(super) fn all(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<Value>, Failure> {
         let mut rows = Vec::new();
         loop {
             let (limit, offset) = (PAGE.to_string(), rows.len().to_string());
@@ -699,7 +704,7 @@ impl Service {
     }
 
     /// Rows for people, or as JSON.
-    fn list(&self, rows: &[Value], columns: &[&str]) -> Result<(), Failure> {
+    pub(super) fn list(&self, rows: &[Value], columns: &[&str]) -> Result<(), Failure> {
         if self.args.json {
             return self.one(&json!({ "data": rows, "total": rows.len() }));
         }
