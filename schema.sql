@@ -637,7 +637,8 @@ CREATE TABLE machines (
     failures    INTEGER NOT NULL DEFAULT 0,          -- in a row, for the time until the next attempt
     fault       TEXT,                                -- what is wrong, in words for its owner
     fault_since INTEGER,
-    look_at     INTEGER                              -- when something is to be done; NULL: nothing is
+    look_at     INTEGER,                             -- when something is to be done; NULL: nothing is
+    looks       INTEGER NOT NULL DEFAULT 0           -- counts what its container has to follow
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
 

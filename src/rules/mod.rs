@@ -5,6 +5,8 @@ pub mod config;
 pub mod driven_by;
 pub mod host;
 pub mod hosted;
+pub mod listen;
+pub mod public_url;
 pub mod size;
 pub mod status;
 pub mod text;

@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::rows::insert;
+use super::rows::{derived_slug, insert};
 use crate::access::caller::Caller;
 use crate::access::key::KeyType;
 use crate::api_keys::{NewKey, NewKeyView};
@@ -273,9 +273,10 @@ pub async fn create(
             let input = input?;
             let mut fields = Fields::default();
             let name = text::name(&mut fields, "name", input.name.as_deref());
-            let slug = input
-                .slug
-                .unwrap_or_else(|| text::slugify(&name, "organization"));
+            let slug = match input.slug {
+                Some(slug) => slug,
+                None => derived_slug(tx, &name)?,
+            };
             text::slug(&mut fields, "slug", &slug);
             let credits = input.credits_granted.unwrap_or(0);
             if credits < 0 {

@@ -176,13 +176,11 @@ pub fn create_or_reuse(
     let slug = match input.slug {
         Some(slug) => slug,
         None => {
-            let derived = text::slugify(&name, "workspace");
-            if duplicates {
-                text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
-            } else {
+            if !duplicates {
                 refuse_same_name(tx, tenant, &name)?;
-                derived
             }
+            let derived = text::slugify(&name, "workspace");
+            text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
         }
     };
     let new = New {
@@ -448,7 +446,7 @@ fn merge_settings(
         Patch::Set(_) => {
             fields.push(
                 "default_auto_stop_seconds",
-                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS}"),
+                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS} seconds (30 days)"),
             );
         }
     }
@@ -488,6 +486,7 @@ pub async fn delete(
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
+    lifecycle::catch_up_in_turns(&store, &fleet).await?;
     let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request

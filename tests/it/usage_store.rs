@@ -296,6 +296,9 @@ fn schema_of(conn: &Connection) -> Vec<String> {
             .filter(|line| !line.is_empty())
             .collect::<Vec<_>>()
             .join(" ")
+            // Where ALTER TABLE puts a column behind a comment.
+            .replace(" ,", ",")
+            .replace(" )", ")")
     };
     let mut all: Vec<String> = rows
         .query_map([], |row| row.get(0))
