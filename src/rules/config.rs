@@ -201,6 +201,9 @@ pub struct ServeArgs {
     pub driver: DrivenBy,
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Directory into which the statements of each month are written, an hour after it is over
+    #[arg(long, env = "WORKSPACED_STATEMENTS_DIR", value_name = "DIR")]
+    pub statements_dir: Option<PathBuf>,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -470,6 +473,8 @@ pub struct Config {
     pub audit_retention_days: Option<NonZeroU32>,
     /// Whole credits below which an organization's balance is low.
     pub low_credits: i64,
+    /// Where the statements of each month are written; `None` = they are made when asked for.
+    pub statements_dir: Option<PathBuf>,
     /// Where webhooks may lead.
     pub webhook_reach: WebhookReach,
     /// The container engine that runs computers; `None` = they are simulated.
@@ -872,6 +877,7 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
             low_credits: self.low_credits.into(),
+            statements_dir: self.statements_dir.clone(),
             webhook_reach: match (self.webhook_allow_private, self.dev) {
                 (true, _) => WebhookReach::Private,
                 (false, true) => WebhookReach::Loopback,
@@ -996,6 +1002,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
             low_credits: 100,
+            statements_dir: None,
             webhook_reach: WebhookReach::Public,
             engine: None,
             backups: None,

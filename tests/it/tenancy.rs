@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 16] = [
+const OWNED: [&str; 20] = [
     "workspaces",
     "projects",
     "computers",
@@ -17,6 +17,10 @@ const OWNED: [&str; 16] = [
     "credit_entries",
     "low_credits",
     "time_zones",
+    "price_lists",
+    "statements",
+    "statement_lines",
+    "closed_months",
     "meter_steps",
     "meter_hours",
     "meter_eras",
@@ -177,6 +181,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "api/system.rs",
         "count(*) FROM sessions",
         "a number, for operators",
+    ),
+    (
+        "billing/period.rs",
+        "max(seq)",
+        "a number, by which a statement knows what was known",
     ),
     (
         "http/idempotency/store.rs",

@@ -101,6 +101,11 @@ pub const EVENTS: &[(&str, &str)] = &[
         "credits.low",
         "The balance fell below the threshold of the installation; once until it is above again",
     ),
+    ("prices.updated", "A price list was changed"),
+    (
+        "statement.created",
+        "The statement of a month was made for a workspace",
+    ),
     ("webhook.created", "A webhook was created"),
     (
         "webhook.updated",
