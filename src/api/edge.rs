@@ -30,6 +30,7 @@ use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 use crate::http::{Checks, Guest, Heavy, Ignored, Recorder, check_query, in_turn};
 use crate::ids::parse_uuid;
+use crate::previews;
 use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
 use crate::rules::text::nearest;
 
@@ -53,7 +54,10 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
     let capabilities = Arc::new(routes::capabilities());
-    let machines = app.config.engine.as_ref().map(|_| routes::machines());
+    let machines = app.config.engine.as_ref().map(|_| {
+        let addresses = routes::addresses();
+        routes::machines().into_iter().chain(addresses)
+    });
     for route in routes::table()
         .into_iter()
         .chain(machines.into_iter().flatten())
@@ -99,9 +103,14 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
                 Error::internal(format!("panic in a handler: {text}")).into_response()
             },
         ));
-    crate::dev::watched(service, &app.emulator)
-        .layer(from_fn_with_state((app.clone(), ids), edge))
-        .with_state(app)
+    let service = crate::dev::watched(service, &app.emulator)
+        .layer(from_fn_with_state((app.clone(), ids), edge));
+    // Before anything else: what is meant for a computer is not looked at here.
+    match app.config.engine {
+        Some(_) => service.layer(from_fn_with_state(app.previews.clone(), previews::dispatch)),
+        None => service,
+    }
+    .with_state(app)
 }
 
 /// How the names that requests to a route use are looked at.

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use crate::access::session;
 use crate::api::app::App;
+use crate::billing::html::Paper;
+use crate::billing::monthly;
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::db::topics;
@@ -218,6 +220,11 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             looked = Some(now);
             if let Err(e) = low::look(&app.store, app.config.low_credits).await {
                 tracing::error!(error = e.message(), "balances were not looked at");
+            }
+            if let Some(directory) = app.config.statements_dir.as_deref().filter(|_| !wrong)
+                && let Err(e) = monthly::look(&app.store, directory, Paper::A4).await
+            {
+                tracing::error!(error = e.message(), "statements were not looked at");
             }
         }
         // Between two rounds: what falls due, at its instant. A driver that fails waits a second.

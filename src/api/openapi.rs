@@ -15,7 +15,7 @@ use utoipa::openapi::{
     RefOr, Required, Schema,
 };
 
-use super::routes::{Route, machines, table};
+use super::routes::{Route, addresses, machines, table};
 use crate::access::scopes::Reach;
 use crate::http::Components;
 use crate::rules::hosted::BASE;
@@ -27,7 +27,11 @@ pub fn document() -> OpenApi {
 
 /// The document where a container engine runs computers.
 pub fn with_machines() -> OpenApi {
-    of(table().into_iter().chain(machines()).collect())
+    of(table()
+        .into_iter()
+        .chain(machines())
+        .chain(addresses())
+        .collect())
 }
 
 fn of(routes: Vec<Route>) -> OpenApi {

@@ -20,6 +20,7 @@ mod open;
 mod output;
 mod seed;
 mod service;
+mod statements;
 mod welcome;
 
 use std::fs::File;
@@ -103,6 +104,9 @@ enum Command {
     },
     /// Put events where they belong that were dated by a clock that was ahead; may run beside the service
     RepairClock(repair_clock::RepairClockArgs),
+    /// Statements of customers: make those of a month, list, prove them
+    #[command(subcommand)]
+    Statements(statements::StatementsCommand),
     #[command(flatten)]
     Files(files::FilesCommand),
     #[command(flatten)]
@@ -212,6 +216,7 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::RepairClock(args)) => repair_clock::run(&args),
+        Some(Command::Statements(command)) => statements::run(command),
         Some(Command::Files(command)) => files::run(command),
         Some(Command::Capsule(command)) => export::run(command),
         Some(Command::Demo(args)) => demo::run(*args),

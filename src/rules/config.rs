@@ -201,6 +201,9 @@ pub struct ServeArgs {
     pub driver: DrivenBy,
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Directory into which the statements of each month are written, an hour after it is over
+    #[arg(long, env = "WORKSPACED_STATEMENTS_DIR", value_name = "DIR")]
+    pub statements_dir: Option<PathBuf>,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -438,6 +441,8 @@ pub struct Config {
     pub dev_hosts: Vec<String>,
     /// Where it is reached, if that was said.
     pub public_url: Option<PublicUrl>,
+    /// The port of the first `--listen`, which stands in addresses of this machine.
+    pub port: u16,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -468,6 +473,8 @@ pub struct Config {
     pub audit_retention_days: Option<NonZeroU32>,
     /// Whole credits below which an organization's balance is low.
     pub low_credits: i64,
+    /// Where the statements of each month are written; `None` = they are made when asked for.
+    pub statements_dir: Option<PathBuf>,
     /// Where webhooks may lead.
     pub webhook_reach: WebhookReach,
     /// The container engine that runs computers; `None` = they are simulated.
@@ -849,6 +856,7 @@ impl ServeArgs {
             dev: self.dev,
             dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
             public_url: self.public_url.clone(),
+            port: self.listen.first().map_or(0, Listen::port),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -869,6 +877,7 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
             low_credits: self.low_credits.into(),
+            statements_dir: self.statements_dir.clone(),
             webhook_reach: match (self.webhook_allow_private, self.dev) {
                 (true, _) => WebhookReach::Private,
                 (false, true) => WebhookReach::Loopback,
@@ -973,6 +982,7 @@ impl Default for Config {
             dev: false,
             dev_hosts: Vec::new(),
             public_url: None,
+            port: 8400,
             virtual_clock: false,
             frozen: false,
             strict: false,
@@ -992,6 +1002,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
             low_credits: 100,
+            statements_dir: None,
             webhook_reach: WebhookReach::Public,
             engine: None,
             backups: None,

@@ -34,6 +34,7 @@ mod operations;
 mod overload;
 mod plans;
 mod published;
+mod statements;
 mod store;
 mod surface;
 mod tenancy;

@@ -86,7 +86,7 @@ fn row(out: &mut String, b: &Bucket, labels: &str) {
 const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
 
 /// A text as a cell. What a spreadsheet would run as a formula gets an apostrophe in front.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     let formula = text.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
     let text = if formula {
         format!("'{text}")
