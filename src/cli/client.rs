@@ -301,7 +301,11 @@ fn preview_domain(
 
 /// What each workspace used and costs.
 fn usage_of_all(service: &Service, window: &str) -> Result<(), Failure> {
-    let period = if window == "this_month" { "mtd" } else { window };
+    let period = if window == "this_month" {
+        "mtd"
+    } else {
+        window
+    };
     let query = [("group_by", "workspace_id"), ("period", period)];
     let found = service.get(&with_query("/usage", &query))?;
     if service.out.is_whole() {

@@ -34,9 +34,13 @@ pub(super) fn arrived<B>(request: &mut Request<B>, peer: IpAddr, config: &Config
     if !trusted {
         headers.remove(FORWARDED_PROTO);
     }
+    let host = request.headers().get(HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or("");
     let inner = config
         .public_url
         .as_ref()
+        // What a computer serves under a name of its own has paths of its own.
+        .filter(|url| config.engine.is_none() || !is_other_name(host, url.host()))
         .and_then(|url| url.without_prefix(request.uri().path()));
     let Some(inner) = inner else { return };
     let query = request.uri().query().map(|query| format!("?{query}"));
@@ -51,9 +55,41 @@ pub(super) fn arrived<B>(request: &mut Request<B>, peer: IpAddr, config: &Config
     }
 }
 
+/// Whether a host is a name other than the public one; an address is none.
+fn is_other_name(host: &str, public: &str) -> bool {
+    let name = |host: &str| -> String {
+        let host = match host.rsplit_once(':') {
+            Some((name, port)) if !port.ends_with(']') => name,
+            _ => host,
+        };
+        host.trim_matches(['[', ']']).to_ascii_lowercase()
+    };
+    let host = name(host);
+    !host.is_empty()
+        && host != "localhost"
+        && host.parse::<IpAddr>().is_err()
+        && host != name(public)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_computers_own_name_is_told_from_ours() {
+        for (host, other) in [
+            ("x.example", false),
+            ("X.example:8400", false),
+            ("127.0.0.1:8400", false),
+            ("[::1]:8400", false),
+            ("localhost", false),
+            ("", false),
+            ("web.previews.example", true),
+            ("web.previews.example:8400", true),
+        ] {
+            assert_eq!(is_other_name(host, "x.example:443"), other, "{host}");
+        }
+    }
 
     #[test]
     fn what_a_proxy_did_is_undone_if_it_is_trusted() {

@@ -813,13 +813,19 @@ fn computers_are_found_by_any_part_of_their_name() {
         let list = s.get(&format!("/computers?{query}")).expect(200);
         let rows = list["data"].as_array().unwrap().clone();
         assert_eq!(list["total"], rows.len());
-        let ids = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned());
+        let ids = rows
+            .iter()
+            .map(|row| row["id"].as_str().unwrap().to_owned());
         ids.collect::<Vec<_>>()
     };
     assert_eq!(found("q=gpu"), [gpu.clone()]);
     assert_eq!(found("q=u-RE"), [gpu.clone()], "the slug");
     assert_eq!(found("q=N%C3%84R"), [zahn.clone()]);
-    assert_eq!(found(&format!("q={}", &gpu[..18])), found("q="), "made in one moment");
+    assert_eq!(
+        found(&format!("q={}", &gpu[..18])),
+        found("q="),
+        "made in one moment"
+    );
     assert_eq!(found(&format!("q={gpu}")), [gpu.clone()]);
     assert_eq!(found("q=%25"), [""; 0]);
     assert_eq!(found("q=gpu&status=stopped"), [""; 0]);
