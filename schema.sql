@@ -221,7 +221,7 @@ CREATE TABLE compute_events (
     rate          INTEGER NOT NULL CHECK (rate >= 0),           -- credits per hour of that size at that time
     -- Which parts of the state this row itself is about: 1 status + 2 size + 4 place. The others were
     -- carried over from the event before it, and a late report may show that they were different; a
-    -- row with 0 at the same instant then says so (src/usage/history.rs).
+    -- row with 0 at the same instant then says so (src/usage/ledger/history.rs).
     stated        INTEGER NOT NULL DEFAULT 7 CHECK (stated BETWEEN 0 AND 7),
     amount_micros INTEGER,                           -- corrections: signed micro-credits
     reason        TEXT,                              -- corrections: why
