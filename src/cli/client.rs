@@ -98,14 +98,14 @@ pub(super) enum WsCommand {
         /// A row for each workspace that used anything
         #[arg(long)]
         all: bool,
-        /// How far back: 24h, 7d, 30d; or today, yesterday, this_month, last_month
+        /// How far back: 24h, 7d, 30d; or today, yesterday, this_month, last_month. With --all: 7d, 30d, 90d, this_month
         #[arg(long, default_value = "7d")]
         window: String,
         /// Width of a bar: hour, day, week, month
-        #[arg(long, default_value = "day")]
+        #[arg(long, default_value = "day", conflicts_with = "all")]
         by: String,
         /// Time zone of the days, such as Europe/Budapest
-        #[arg(long, default_value = "UTC")]
+        #[arg(long, default_value = "UTC", conflicts_with = "all")]
         tz: String,
     },
 }
@@ -301,7 +301,8 @@ fn preview_domain(
 
 /// What each workspace used and costs.
 fn usage_of_all(service: &Service, window: &str) -> Result<(), Failure> {
-    let query = [("group_by", "workspace_id"), ("period", window)];
+    let period = if window == "this_month" { "mtd" } else { window };
+    let query = [("group_by", "workspace_id"), ("period", period)];
     let found = service.get(&with_query("/usage", &query))?;
     if service.out.is_whole() {
         return service.out.one(&found);

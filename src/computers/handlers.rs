@@ -131,6 +131,13 @@ fn list_where(
         condition += " AND c.external_user_id = :user";
         params.push((":user", user));
     }
+    let text = filter.q.as_deref().map(|q| q.trim().to_lowercase());
+    let text = text.filter(|text| !text.is_empty());
+    if let Some(text) = &text {
+        condition += " AND (instr(folded(c.name), :text) OR instr(c.slug, :text)
+             OR instr(lower(hex(c.id)), replace(:text, '-', '')))";
+        params.push((":text", text));
+    }
     if caller.only_user().is_some()
         && filter
             .external_user_id

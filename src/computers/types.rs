@@ -149,6 +149,8 @@ pub struct Filter {
     pub state: Option<String>,
     /// Only computers of this end user
     pub external_user_id: Option<String>,
+    /// Only those with this in name, slug or id; case does not matter
+    pub q: Option<String>,
 }
 
 impl Filter {

@@ -7,6 +7,7 @@ CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
 
 -- Two things that a container has to follow may happen at one instant: they are counted.
 ALTER TABLE machines ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
+
 -- ---- the bill ----
 
 -- The time zone in which an organization or a workspace counts its days and months; none: UTC.

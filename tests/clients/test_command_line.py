@@ -116,6 +116,8 @@ def test_the_usage_of_all(ws):
     whole = json.loads(ws("ws", "usage", "--all", "--json"))
     assert {row["workspace_id"] for row in whole["results"]} == {row["workspace_id"] for row in rows}
     assert "WORKSPACE NAME" in ws("ws", "usage", "--all", "--window", "30d")
+    assert "WORKSPACE NAME" in ws("ws", "usage", "--all", "--window", "this_month")
+    assert "--tz" in ws("ws", "usage", "--all", "--tz", "Europe/Budapest", code=2), "what would be ignored is refused"
     ws("ws", "usage", code=2)
     ws("ws", "usage", "billed", "--all", code=2)
 

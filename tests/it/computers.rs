@@ -800,3 +800,30 @@ fn what_fell_due_before_a_large_change_does_not_happen_in_one_turn_of_the_writer
         "SELECT count(DISTINCT computer_id) FROM compute_events WHERE type = 'computer.stopped'";
     assert_eq!(s.count(stopped), 120);
 }
+
+#[test]
+fn computers_are_found_by_any_part_of_their_name() {
+    let s = Service::new();
+    let make = |name: &str| {
+        let made = s.post("/computers", json!({ "name": name })).expect(201);
+        made["id"].as_str().unwrap().to_owned()
+    };
+    let (gpu, zahn) = (make("GPU retrain"), make("Zahnärzte"));
+    let found = |query: &str| {
+        let list = s.get(&format!("/computers?{query}")).expect(200);
+        let rows = list["data"].as_array().unwrap().clone();
+        assert_eq!(list["total"], rows.len());
+        let ids = rows.iter().map(|row| row["id"].as_str().unwrap().to_owned());
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(found("q=gpu"), [gpu.clone()]);
+    assert_eq!(found("q=u-RE"), [gpu.clone()], "the slug");
+    assert_eq!(found("q=N%C3%84R"), [zahn.clone()]);
+    assert_eq!(found(&format!("q={}", &gpu[..18])), found("q="), "made in one moment");
+    assert_eq!(found(&format!("q={gpu}")), [gpu.clone()]);
+    assert_eq!(found("q=%25"), [""; 0]);
+    assert_eq!(found("q=gpu&status=stopped"), [""; 0]);
+    assert_eq!(found("q=").len(), 2);
+    let inside = format!("/workspaces/{}/computers?q=zahn", s.default_workspace);
+    assert_eq!(s.get(&inside).expect(200)["total"], 1);
+}
