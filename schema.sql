@@ -151,6 +151,10 @@ CREATE UNIQUE INDEX projects_one_default ON projects (workspace_id)
     WHERE is_default = 1 AND deleted_at IS NULL;
 CREATE INDEX projects_of_workspace ON projects (workspace_id, created_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX projects_of_tenant ON projects (tenant_id, created_at, id) WHERE deleted_at IS NULL;
+-- Paths may name a project so, where only one of the organization's has it.
+CREATE INDEX projects_by_slug ON projects (tenant_id, slug) WHERE deleted_at IS NULL;
+CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
+    WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
 
 -- A machine. Its row is the present state; compute_events is the history that is billed.
 CREATE TABLE computers (
@@ -641,6 +645,18 @@ CREATE TABLE machines (
     looks       INTEGER NOT NULL DEFAULT 0           -- counts what its container has to follow
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
+
+-- Links that open the preview addresses of a computer that is not public, for whoever has one.
+CREATE TABLE preview_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX preview_links_of_computer ON preview_links (computer_id);
+CREATE INDEX preview_links_over ON preview_links (expires_at);
+-- A host name names one computer of all organizations.
+CREATE INDEX computers_by_host ON computers (slug) WHERE driver = 'docker' AND deleted_at IS NULL;
 
 -- Which engine was last seen, and when it was last seen to run all that the events say runs: what a loss of
 -- power has ended was alive until then.

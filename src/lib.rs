@@ -13,7 +13,7 @@
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
 //! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -48,6 +48,7 @@ mod ids;
 mod json;
 mod limits;
 mod outbox;
+mod previews;
 mod projects;
 mod rules;
 mod store;
@@ -112,7 +113,8 @@ pub mod testing {
     pub mod store {
         pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, inspect, list_backups, lock_data_dir, sha256, take_backup,
+            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, sha256,
+            take_backup,
         };
     }
     pub mod tenants {

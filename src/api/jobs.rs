@@ -20,7 +20,7 @@ use crate::export::import::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
-use crate::store::WriteTx;
+use crate::store::{WriteTx, give_back};
 use crate::usage::ledger::{rates, repair};
 use crate::usage::questions::low;
 use crate::workspaces::search;
@@ -122,6 +122,14 @@ pub static JOBS: &[Job] = &[
         deletes: true,
         meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "free-pages",
+        every_ms: 60_000,
+        batch: SMALL_BATCH,
+        deletes: false,
+        meters: false,
+        run: |tx, app, limit| give_back(tx, app.store.is_busy(), limit),
     },
     Job {
         name: "throttle",

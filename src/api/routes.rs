@@ -28,8 +28,8 @@ use crate::usage::questions::{
 };
 use crate::usage::reports::{adjust, grant, ingest};
 use crate::{
-    actions, api_keys, audit, backups, compute, computers, domains, export, projects, tenants,
-    workspaces,
+    actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
+    tenants, workspaces,
 };
 
 /// One endpoint.
@@ -472,5 +472,33 @@ pub fn machines() -> Vec<Route> {
         post("/computers/{id}/files/chmod", files::chmod, "Change the permissions of a file").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
         get("/computers/{id}/logs", logs::show, "What its own program wrote last").scope("computers:exec").query::<logs::LogsQuery>().ok::<logs::Logs>(),
         get("/computers/{id}/logs/stream", logs::follow, "What its own program writes, as it comes").scope("computers:exec").query::<logs::LogsQuery>().events::<logs::Logs>().long(),
+    ]
+}
+
+/// By which addresses machines are reached.
+pub fn addresses() -> Vec<Route> {
+    vec![
+        get(
+            "/computers/{id}/urls",
+            previews::addresses,
+            "By which addresses it is reached",
+        )
+        .scope("computers:read")
+        .ok::<previews::AddressList>(),
+        get(
+            "/computers/{id}/ports/{port}/url",
+            previews::address,
+            "By which address a port is reached",
+        )
+        .scope("computers:read")
+        .ok::<previews::Address>(),
+        post(
+            "/computers/{id}/preview-links",
+            previews::link,
+            "A link that opens what is not public",
+        )
+        .scope("computers:write")
+        .body::<previews::LinkRequest>()
+        .created::<previews::Link>(),
     ]
 }

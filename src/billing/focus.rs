@@ -2,6 +2,7 @@
 //! Specification, version 1.2: a row for each computer, project, size and rate of a day.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::Write;
 
 use axum::extract::State;
@@ -299,20 +300,26 @@ impl Names {
     ) -> Result<(String, String)> {
         let mut names = (String::new(), String::new());
         if let Some(id) = project {
-            if !self.projects.contains_key(&id) {
-                let sql = "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2";
-                let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
-                self.projects.insert(id, name.unwrap_or_default());
-            }
-            names.0 = self.projects.get(&id).cloned().unwrap_or_default();
+            let name = match self.projects.entry(id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let sql = "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                    let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
+                    new.insert(name.unwrap_or_default())
+                }
+            };
+            names.0.clone_from(name);
         }
         if let Some(id) = computer {
-            if !self.computers.contains_key(&id) {
-                let sql = "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2";
-                let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
-                self.computers.insert(id, name.unwrap_or_default());
-            }
-            names.1 = self.computers.get(&id).cloned().unwrap_or_default();
+            let name = match self.computers.entry(id) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => {
+                    let sql = "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2";
+                    let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
+                    new.insert(name.unwrap_or_default())
+                }
+            };
+            names.1.clone_from(name);
         }
         Ok(names)
     }

@@ -8,8 +8,9 @@ use axum::http::Method;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::client::{Service, with_query};
+use super::output::Output;
 use super::seed::spinner;
+use super::service::{Service, with_query};
 use super::{Failure, with_store};
 use crate::billing::proof;
 use crate::error::Error;
@@ -68,12 +69,17 @@ pub(super) fn run(command: StatementsCommand) -> Result<(), Failure> {
             workspace,
             to,
             paper,
-        } => make(&Service::new(client)?, &period, workspace, to, &paper),
+        } => {
+            let shown = Output::new(&client)?;
+            let service = Service::new(client)?;
+            make(&shown, &service, &period, workspace, to, &paper)
+        }
         StatementsCommand::Ls {
             client,
             period,
             workspace,
         } => {
+            let shown = Output::new(&client)?;
             let service = Service::new(client)?;
             let query: Vec<_> = period
                 .iter()
@@ -88,13 +94,14 @@ pub(super) fn run(command: StatementsCommand) -> Result<(), Failure> {
                     rows
                 }
             };
-            service.list(&rows, &COLUMNS)
+            shown.list(&rows, &COLUMNS)
         }
         StatementsCommand::Verify { data } => verify(&data),
     }
 }
 
 fn make(
+    shown: &Output,
     service: &Service,
     period: &str,
     workspace: Option<String>,
@@ -129,7 +136,7 @@ fn make(
             vec![made]
         }
     };
-    service.list(&rows, &COLUMNS)?;
+    shown.list(&rows, &COLUMNS)?;
     let (Some(to), Some(format)) = (&to, format) else {
         return Ok(());
     };

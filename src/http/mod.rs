@@ -20,11 +20,11 @@ mod spool;
 pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
-pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
+pub use names::{Checks, Ignored, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
 pub use paging::{List, Page, PageMeta, PageQuery};
 pub(crate) use params::words;
 pub use params::{
-    AnyId, DeletedQuery, DryRunQuery, FromText, Param, Params, PathId, PathIds, Within,
+    AnyId, DeletedQuery, DryRunQuery, FromText, NamedId, Param, Params, PathId, PathIds, Within,
 };
 pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};

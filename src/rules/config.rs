@@ -335,9 +335,45 @@ pub struct ClientArgs {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
-    /// Print the reply as JSON
+    /// Print the reply as JSON, as --output json
     #[arg(long)]
     pub json: bool,
+    /// Print rows for a spreadsheet, as --output csv
+    #[arg(long)]
+    pub csv: bool,
+    /// How to print the reply [default: table]
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Colours in tables; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Any text: no colours
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    pub no_color: Option<String>,
+}
+
+/// A form of replies.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutputFormat {
+    /// Lines for people.
+    Table,
+    /// The reply itself.
+    Json,
+    /// Rows for a spreadsheet.
+    Csv,
+    /// The reply itself.
+    Yaml,
+}
+
+/// When there are colours.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Which service `health` asks, and how long it waits for it.
@@ -405,6 +441,8 @@ pub struct Config {
     pub dev_hosts: Vec<String>,
     /// Where it is reached, if that was said.
     pub public_url: Option<PublicUrl>,
+    /// The port of the first `--listen`, which stands in addresses of this machine.
+    pub port: u16,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -818,6 +856,7 @@ impl ServeArgs {
             dev: self.dev,
             dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
             public_url: self.public_url.clone(),
+            port: self.listen.first().map_or(0, Listen::port),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -943,6 +982,7 @@ impl Default for Config {
             dev: false,
             dev_hosts: Vec::new(),
             public_url: None,
+            port: 8400,
             virtual_clock: false,
             frozen: false,
             strict: false,

@@ -54,6 +54,21 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "a proxy without a key asks whether a host name is served here, whoever's it is",
     ),
     (
+        "previews/target.rs",
+        "WHERE domain = ?1 AND dns_status = 'verified'",
+        "whoever's it is: a visitor asks by host name",
+    ),
+    (
+        "previews/target.rs",
+        "FROM computers WHERE slug = ?1",
+        "a host name is one computer's of all organizations; what is not public then asks for a key",
+    ),
+    (
+        "computers/create.rs",
+        "WHERE slug = ?1 AND driver = 'docker'",
+        "a host name is one computer's of all organizations",
+    ),
+    (
         "computers/machines/adopt.rs",
         "driver = 'docker'",
         "the person at the command line, about all of it",

@@ -53,6 +53,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("computer.created", "A computer was created and provisions"),
     ("computer.exec", "A command was run in a computer"),
     ("computer.files", "A file in a computer was changed"),
+    (
+        "computer.preview_link_created",
+        "A link was made that opens a computer that is not public",
+    ),
     ("computer.starting", "A computer starts"),
     (
         "computer.running",

@@ -2,6 +2,7 @@
 //! changed; what was used before stays with what held then.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
@@ -132,29 +133,28 @@ impl<'a> Labels<'a> {
         at: i64,
     ) -> Result<(Option<&str>, i64)> {
         let (tx, tenant, key) = (self.tx, self.tenant, self.key);
-        if !self.computers.contains_key(&computer) {
-            let sql = "SELECT metadata FROM computers WHERE id = ?1 AND tenant_id = ?2";
-            let present = tx
-                .row(sql, (computer, tenant), |row| row.get(0))
-                .optional()?;
-            let history = History::load(tx, computer.0, present, key)?;
-            self.computers.insert(computer, history);
-        }
-        if !self.projects.contains_key(&project) {
-            let sql = "SELECT metadata FROM projects WHERE id = ?1 AND tenant_id = ?2";
-            let present = tx
-                .row(sql, (project, tenant), |row| row.get(0))
-                .optional()?;
-            let history = History::load(tx, project.0, present, key)?;
-            self.projects.insert(project, history);
-        }
+        let computers = match self.computers.entry(computer) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let sql = "SELECT metadata FROM computers WHERE id = ?1 AND tenant_id = ?2";
+                let present = tx
+                    .row(sql, (computer, tenant), |row| row.get(0))
+                    .optional()?;
+                new.insert(History::load(tx, computer.0, present, key)?)
+            }
+        };
+        let projects = match self.projects.entry(project) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let sql = "SELECT metadata FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                let present = tx
+                    .row(sql, (project, tenant), |row| row.get(0))
+                    .optional()?;
+                new.insert(History::load(tx, project.0, present, key)?)
+            }
+        };
         let mut held = (None, i64::MAX);
-        let all = [
-            self.computers.get(&computer),
-            self.projects.get(&project),
-            Some(&self.workspace),
-        ];
-        for history in all.into_iter().flatten() {
+        for history in [&*computers, &*projects, &self.workspace] {
             let (value, until) = history.at(at);
             held.1 = held.1.min(until);
             if value.is_some() {
