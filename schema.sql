@@ -221,7 +221,7 @@ CREATE TABLE compute_events (
     rate          INTEGER NOT NULL CHECK (rate >= 0),           -- credits per hour of that size at that time
     -- Which parts of the state this row itself is about: 1 status + 2 size + 4 place. The others were
     -- carried over from the event before it, and a late report may show that they were different; a
-    -- row with 0 at the same instant then says so (src/usage/history.rs).
+    -- row with 0 at the same instant then says so (src/usage/ledger/history.rs).
     stated        INTEGER NOT NULL DEFAULT 7 CHECK (stated BETWEEN 0 AND 7),
     amount_micros INTEGER,                           -- corrections: signed micro-credits
     reason        TEXT,                              -- corrections: why
@@ -755,6 +755,48 @@ CREATE TABLE closed_months (
     written_at INTEGER,                              -- they lie in the configured directory since; NULL: they do not
     PRIMARY KEY (tenant_id, period)
 ) STRICT, WITHOUT ROWID;
+
+-- How much an organization, a workspace or a project may use in a period.
+CREATE TABLE budgets (
+    owner_id    BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant, workspace or project
+    tenant_id   BLOB NOT NULL REFERENCES tenants (id),
+    scope       TEXT NOT NULL CHECK (scope IN ('organization', 'workspace') OR scope = 'project'),
+    credits     INTEGER NOT NULL CHECK (credits > 0), -- whole credits
+    period      TEXT NOT NULL CHECK (period IN ('day', 'week') OR period = 'month'),
+    notify_at   TEXT NOT NULL,                       -- JSON list of percents
+    on_exceeded TEXT NOT NULL CHECK (on_exceeded IN ('notify', 'refuse_start') OR on_exceeded = 'stop'),
+    updated_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX budgets_of_tenant ON budgets (tenant_id, scope, owner_id);
+
+-- Thresholds that were reached: each once in a period, with the event that tells of it.
+CREATE TABLE budget_alerts (
+    owner_id     BLOB NOT NULL,
+    tenant_id    BLOB NOT NULL,
+    period_start INTEGER NOT NULL,
+    threshold    INTEGER NOT NULL,                   -- percent
+    at           INTEGER NOT NULL,
+    PRIMARY KEY (owner_id, period_start, threshold)
+) STRICT, WITHOUT ROWID;
+
+-- Where nothing is started, since a budget is used up. What a start looks at: one row, or none.
+CREATE TABLE budget_stops (
+    owner_id  BLOB PRIMARY KEY,
+    tenant_id BLOB NOT NULL,
+    scope     TEXT NOT NULL,
+    credits   INTEGER NOT NULL,                      -- whole credits of the budget
+    used      INTEGER NOT NULL,                      -- whole credits when it was looked at
+    until     INTEGER NOT NULL                       -- the end of the period
+) STRICT, WITHOUT ROWID;
+
+-- What the metadata of a workspace, project or computer was before it changed: what was used until then keeps
+-- its labels. Written when it changes; what has no later row here is as its own row says.
+CREATE TABLE past_labels (
+    subject  BLOB NOT NULL,                          -- id of the workspace, project or computer
+    until    INTEGER NOT NULL,                       -- it held up to this instant, exclusive
+    metadata TEXT NOT NULL,                          -- JSON object
+    PRIMARY KEY (subject, until)
+) STRICT;
 -- ---- end of the bill ----
 
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.

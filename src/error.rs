@@ -147,6 +147,11 @@ impl Error {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
     }
 
+    /// 406 `NOT_ACCEPTABLE`: it is there, and not in the format that was asked for.
+    pub fn not_acceptable(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_ACCEPTABLE, "NOT_ACCEPTABLE", message)
+    }
+
     /// 422 `LIMIT_EXCEEDED`: never 409 or 429, which clients retry or read as a conflict.
     pub fn limit(message: impl Into<String>, details: Value) -> Self {
         Self::new(StatusCode::UNPROCESSABLE_ENTITY, "LIMIT_EXCEEDED", message).with_details(details)
@@ -224,6 +229,11 @@ impl Error {
     /// The text for people.
     pub fn message(&self) -> &str {
         &self.0.message
+    }
+
+    /// What programs are told besides.
+    pub fn details(&self) -> &Value {
+        &self.0.details
     }
 
     /// Adds what only the log may know.

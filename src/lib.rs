@@ -24,6 +24,10 @@
 //! | store | `store` | one writer with shared durable commits, a fixed number of readers, the schema's version |
 //! | ground | `ids`, `clock` | what all of them share |
 //!
+//! Words: an *organization* is a `tenant` in code and on the wire; a *limit* is what a workspace may not exceed (its
+//! settings cap it, the configuration's ceilings cap those); a *driver* is who takes a computer from status to
+//! status, an *engine* is what runs containers for one of them.
+//!
 //! Three rules hold everywhere: time comes from the transaction, ids and secrets from the store,
 //! configuration from `rules::config`. `clippy.toml` closes the other doors.
 
@@ -69,6 +73,7 @@ pub mod testing {
     pub use crate::api::routes;
     pub use crate::api_keys::{NewKey, record_uses};
     pub use crate::audit::{Actor, Entry};
+    pub use crate::billing::budgets::look as look_at_budgets;
     pub use crate::billing::html::Paper;
     pub use crate::billing::monthly::look as write_statements;
     pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp, Wall, built};

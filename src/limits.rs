@@ -4,13 +4,14 @@
 //! brings in a computer calls it inside the write transaction that does so; writes run one after
 //! another, so two of them cannot both take the last place.
 
-use rusqlite::params;
+use rusqlite::{OptionalExtension, params};
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
+use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
-use crate::ids::TenantId;
+use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::rules::config::{ConfigFile, Limits};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -26,6 +27,8 @@ pub struct Growth<'a> {
     pub sizes: &'a [Size],
     /// Their templates, each once; empty where none is new to the workspace.
     pub templates: &'a [String],
+    /// The project in which something will run that does not run now.
+    pub starts_in: Option<ProjectId>,
 }
 
 struct Tenant {
@@ -90,6 +93,9 @@ pub fn check(
     }
     fields.finish()?;
 
+    if let Some(project) = growth.starts_in {
+        check_start(tx, workspace.view.tenant_id, workspace.view.id, project)?;
+    }
     let current = workspace.view.computer_count;
     if let Some(max) = exceeded(settings.max_computers, current, growth.workspace) {
         let name = &workspace.view.name;
@@ -112,6 +118,56 @@ pub fn check(
         return Err(ceiling("max_computers", "computer", max, tenant.computers));
     }
     Ok(())
+}
+
+/// Whether something may be started, as far as budgets go: a look at the rows of those that are used up.
+///
+/// # Errors
+/// 422 `LIMIT_EXCEEDED`.
+pub fn check_start(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    project: ProjectId,
+) -> Result<()> {
+    let found = tx.row(
+        "SELECT scope, credits, used, until FROM budget_stops
+         WHERE owner_id IN (?1, ?2, ?3) AND tenant_id = ?1 AND until > ?4 LIMIT 1",
+        (tenant, workspace, project, tx.now()),
+        |row| {
+            Ok((
+                row.get::<_, String>(0)?,
+                row.get(1)?,
+                row.get(2)?,
+                row.get::<_, Timestamp>(3)?,
+            ))
+        },
+    );
+    let Some((scope, credits, used, until)) = found.optional()? else {
+        return Ok(());
+    };
+    let path = match scope.as_str() {
+        "organization" => "/api/v1/tenant/budget".to_owned(),
+        "workspace" => format!("/api/v1/workspaces/{workspace}/budget"),
+        _ => format!("/api/v1/projects/{project}/budget"),
+    };
+    Err(Error::limit(
+        format!(
+            "the budget of the {scope}, {credits} credits, is used up; nothing is started before {until}, unless it \
+             is raised with PUT {path}"
+        ),
+        details(
+            "budget",
+            if scope == "organization" {
+                "tenant"
+            } else {
+                &scope
+            },
+            credits,
+            used,
+            "budget",
+        ),
+    ))
 }
 
 /// Whether the organization may have one more workspace.
@@ -216,6 +272,120 @@ fn ceiling(limit: &str, what: &str, max: i64, current: i64) -> Error {
 
 fn details(limit: &str, scope: &str, max: i64, current: i64, source: &str) -> serde_json::Value {
     json!({ "limit": limit, "scope": scope, "max": max, "current": current, "source": source })
+}
+
+/// What stops something from being made.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct StoppedBy {
+    /// max_computers, max_computer_size or budget.
+    pub limit: &'static str,
+    /// workspace, tenant or project: whose limit it is.
+    pub scope: String,
+    pub max: serde_json::Value,
+    pub current: serde_json::Value,
+    /// What a request would be told.
+    pub message: String,
+}
+
+/// How many more of a size there may be.
+#[derive(Serialize, ToSchema, Debug)]
+pub struct SizeHeadroom {
+    pub size: Size,
+    /// Computers that may still be created; null = any number.
+    pub computers: Option<i64>,
+    /// What stops the one after them; null = nothing does.
+    pub stopped_by: Option<StoppedBy>,
+}
+
+/// What may still be created in a workspace, by size: as many as [`check`] lets through, and what it says of the
+/// next one.
+///
+/// # Errors
+/// When the store fails.
+pub fn headroom(
+    tx: &Tx<'_>,
+    file: &ConfigFile,
+    workspace: &Record,
+    project: Option<ProjectId>,
+) -> Result<Vec<SizeHeadroom>> {
+    let tenant = tenant(tx, file, workspace.view.tenant_id)?;
+    let room = |max: Option<i64>, current: i64| max.map(|max| (max - current).max(0));
+    let left = smaller(
+        room(
+            workspace.settings.max_computers,
+            workspace.view.computer_count,
+        ),
+        room(tenant.limits.max_computers, tenant.computers),
+    )
+    .value;
+    let refusal = |size: Size, more: i64| {
+        let growth = Growth {
+            workspace: more,
+            tenant: more,
+            sizes: &[size],
+            templates: &[],
+            starts_in: project.or(Some(ProjectId(workspace.view.id.0))),
+        };
+        check(tx, file, workspace, &growth).err()
+    };
+    Size::ALL
+        .into_iter()
+        .map(|size| {
+            let first = refusal(size, 1);
+            let (computers, error) = match (first, left) {
+                (Some(error), _) => (Some(0), Some(error)),
+                (None, Some(left)) => (Some(left), refusal(size, left + 1)),
+                (None, None) => (None, None),
+            };
+            let stopped_by = match error {
+                Some(error) if error.status().is_client_error() => {
+                    Some(stopped_by(workspace, &tenant, size, &error))
+                }
+                Some(error) => return Err(error),
+                None => None,
+            };
+            Ok(SizeHeadroom {
+                size,
+                computers,
+                stopped_by,
+            })
+        })
+        .collect()
+}
+
+fn stopped_by(workspace: &Record, tenant: &Tenant, size: Size, error: &Error) -> StoppedBy {
+    let message = error.message().to_owned();
+    let told = error.details();
+    let text = |name: &str| told.get(name).and_then(|value| value.as_str());
+    match text("limit") {
+        Some(limit) => StoppedBy {
+            limit: if limit == "budget" {
+                "budget"
+            } else {
+                "max_computers"
+            },
+            scope: text("scope").unwrap_or_default().to_owned(),
+            max: told["max"].clone(),
+            current: told["current"].clone(),
+            message,
+        },
+        None => {
+            let own = workspace.settings.max_computer_size;
+            let of_workspace = own.is_some_and(|cap| size > cap);
+            let max = if of_workspace {
+                own
+            } else {
+                tenant.limits.max_computer_size
+            };
+            StoppedBy {
+                limit: "max_computer_size",
+                scope: if of_workspace { "workspace" } else { "tenant" }.to_owned(),
+                max: json!(max),
+                current: json!(size),
+                message,
+            }
+        }
+    }
 }
 
 /// A setting as it holds, and where it comes from: `workspace`, `organization` or `default`.

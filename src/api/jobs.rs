@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::access::session;
 use crate::api::app::App;
 use crate::billing::html::Paper;
-use crate::billing::monthly;
+use crate::billing::{budgets, monthly};
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::db::topics;
@@ -220,6 +220,9 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             looked = Some(now);
             if let Err(e) = low::look(&app.store, app.config.low_credits).await {
                 tracing::error!(error = e.message(), "balances were not looked at");
+            }
+            if let Err(e) = budgets::look(&app.store, &app.fleet).await {
+                tracing::error!(error = e.message(), "budgets were not looked at");
             }
             if let Some(directory) = app.config.statements_dir.as_deref().filter(|_| !wrong)
                 && let Err(e) = monthly::look(&app.store, directory, Paper::A4).await

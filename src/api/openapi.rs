@@ -165,6 +165,9 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
         errors.push((400, "The id is not a UUID, or the request cannot be read"));
         errors.push((404, "Not found"));
     }
+    if route.or_csv || route.content == "text/csv" {
+        errors.push((406, "Not to be had in the format that was asked for"));
+    }
     if !route.params.is_empty() {
         errors.push((422, "A value is not allowed; `errors` says which and why"));
     }

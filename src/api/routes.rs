@@ -10,14 +10,17 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::scopes::{Access, Reach};
 use crate::api::app::App;
 use crate::api::{log_filter, system};
+use crate::billing::budgets::{self, BudgetView};
 use crate::billing::document::{StatementView, Summary};
 use crate::billing::proof::Proof;
-use crate::billing::{handlers as statements, prices};
+use crate::billing::{focus, handlers as statements, prices};
 use crate::http::{
-    DeletedQuery, Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref,
+    DeletedQuery, DryRunQuery, Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn,
+    schema_ref,
 };
 use crate::outbox::{events, webhooks};
 use crate::usage::ledger::verify::Verification;
+use crate::usage::questions::table::TableQuery;
 use crate::usage::questions::types::Series;
 use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
@@ -283,7 +286,8 @@ pub fn table() -> Vec<Route> {
         patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]),
         delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]),
         get("/workspaces/{id}/settings", workspaces::handlers::settings, "Read limits and defaults").scope("workspaces:read").ok::<SettingsReply>(),
-        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]),
+        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]),
+        get("/workspaces/{id}/headroom", workspaces::handlers::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::handlers::Headroom>(),
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
@@ -314,7 +318,7 @@ pub fn table() -> Vec<Route> {
 
         // --- computers ---
         get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["computer.list"]),
-        post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>().tools(&["computer.create"]),
+        post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").query::<DryRunQuery>().body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>().tools(&["computer.create"]),
         get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").ok::<Computer>().tools(&["computer.get"]),
         patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]),
         put("/computers/{id}", computers::change::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::change::Update>().ok::<Computer>(),
@@ -332,12 +336,13 @@ pub fn table() -> Vec<Route> {
         get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().query::<DeletedQuery>().list::<computer_events::EventView>().heavy(Yes),
 
         // --- usage and credits of the organization ---
-        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().ok::<rollup::Rollup>().tools(&["usage.get"]).heavy(Yes),
+        get("/usage", rollup::rollup, "Usage by end user, project or workspace").scope("usage:read").reach(Tenant).query::<rollup::RollupQuery>().query::<TableQuery>().ok::<rollup::Rollup>().or_csv().tools(&["usage.get"]).heavy(Yes),
+        get("/usage/export", focus::export, "Usage and its cost as FOCUS, a row for each computer and day").scope("usage:read").reach(Tenant).query::<window::PeriodQuery>().query::<focus::ExportQuery>().gives::<focus::File>("text/csv").heavy(Yes),
         get("/usage/series", organization::organization_series, "Credits and compute hours of the organization over time").scope("usage:read").reach(Tenant).query::<window::PeriodQuery>().ok::<organization::OrganizationSeries>().heavy(Yes),
         get("/usage/summary", rollup::summary, "Usage of a period in one object").scope("usage:read").reach(Tenant).query::<rollup::SummaryQuery>().ok::<rollup::Summary>().tools(&["usage.summary"]).heavy(Yes),
-        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().ok::<sessions::Sessions>().tools(&["usage.sessions"]).heavy(Yes),
+        get("/usage/sessions", sessions::sessions, "Uninterrupted running intervals").scope("usage:read").paged().query::<sessions::SessionsQuery>().query::<TableQuery>().ok::<sessions::Sessions>().or_csv().tools(&["usage.sessions"]).heavy(Yes),
         get("/credits/balance", credits::balance, "Credits granted, spent and left").scope("usage:read").reach(Tenant).ok::<credits::Balance>().tools(&["credits.balance"]).heavy(Yes),
-        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().ok::<credits::Transactions>().heavy(Yes),
+        get("/credits/transactions", credits::transactions, "Credits earned and spent, newest first").scope("usage:read").reach(Tenant).paged().query::<TableQuery>().ok::<credits::Transactions>().or_csv().heavy(Yes),
         get("/credits/usage", credits::credits_usage, "Credits of the present month by kind").exact().scope("usage:read").reach(Tenant).ok::<credits::CreditsUsage>().heavy(Yes),
         post("/compute-events", ingest::ingest, "Report what computers of the driver external did").scope("computers:write").max_body(ingest::MAX_BODY).query::<ingest::IngestQuery>().body::<ingest::Ingest>().ok::<ingest::Ingested>().partly::<ingest::Ingested>(),
         get("/usage/adjustments", adjust::list, "Corrections, newest first").scope("usage:read").reach(Tenant).paged().query::<adjust::AdjustmentsQuery>().list::<adjust::Adjustment>(),
@@ -359,6 +364,16 @@ pub fn table() -> Vec<Route> {
         get("/statements", statements::all, "Statements of the organization, newest first; a month as one CSV or a zip of PDFs").scope("usage:read").reach(Tenant).paged().query::<statements::AllQuery>().list::<Summary>().or_csv(),
         post("/statements", statements::make_of_month, "Make the statements of all workspaces of a month that is over").scope("tenant:admin").reach(Tenant).body::<statements::MakeStatement>().ok::<statements::Made>().heavy(Yes).long(),
         get("/statements/verify", statements::verify, "Prove from the raw events that statements say what happened").scope("usage:read").reach(Tenant).ok::<Proof>().heavy(Yes),
+        get("/budgets", budgets::list, "Budgets of the organization, its workspaces and projects, and how they stand").scope("usage:read").reach(Tenant).list::<BudgetView>().heavy(Yes),
+        get("/tenant/budget", budgets::of_organization, "The budget of the organization, and how it stands").exact().scope("usage:read").reach(Tenant).ok::<BudgetView>().heavy(Yes),
+        put("/tenant/budget", budgets::set_of_organization, "Set what the organization may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
+        delete("/tenant/budget", budgets::delete_of_organization, "Delete the budget of the organization").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
+        get("/workspaces/{id}/budget", budgets::of_workspace, "The budget of a workspace, and how it stands").exact().scope("usage:read").reach(Shared).ok::<BudgetView>(),
+        put("/workspaces/{id}/budget", budgets::set_of_workspace, "Set what a workspace may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
+        delete("/workspaces/{id}/budget", budgets::delete_of_workspace, "Delete the budget of a workspace").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
+        get("/projects/{id}/budget", budgets::of_one_project, "The budget of a project, and how it stands").exact().scope("usage:read").reach(Shared).ok::<BudgetView>().heavy(Yes),
+        put("/projects/{id}/budget", budgets::set_of_project, "Set what a project may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
+        delete("/projects/{id}/budget", budgets::delete_of_project, "Delete the budget of a project").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
 
         // --- the organization and who asks ---
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),

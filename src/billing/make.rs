@@ -1,5 +1,6 @@
 //! How a statement comes about: worked out from one snapshot by a reader, so that the writer only stores it.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::OptionalExtension;
@@ -106,7 +107,7 @@ impl Wanted {
         let earlier = Statement::of_workspace(tx, self.tenant, self.workspace)?;
         lines.extend(corrections(tx, &span, &earlier)?);
         name(tx, self.tenant, &mut lines)?;
-        lines.sort_by(|a, b| order(a).cmp(&order(b)));
+        lines.sort_by_key(order);
         let mut body = Body {
             organization: tx.row(
                 "SELECT name FROM tenants WHERE id = ?1",
@@ -432,20 +433,26 @@ fn name(tx: &Tx<'_>, tenant: TenantId, lines: &mut [Line]) -> Result<()> {
     let mut computers: BTreeMap<ComputerId, String> = BTreeMap::new();
     for line in lines {
         if let Some(id) = line.project_id {
-            if !projects.contains_key(&id) {
-                let sql = "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2";
-                let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
-                projects.insert(id, name.unwrap_or_default());
-            }
-            line.project = projects.get(&id).cloned();
+            let name = match projects.entry(id) {
+                Slot::Occupied(known) => known.into_mut(),
+                Slot::Vacant(new) => {
+                    let sql = "SELECT name FROM projects WHERE id = ?1 AND tenant_id = ?2";
+                    let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
+                    new.insert(name.unwrap_or_default())
+                }
+            };
+            line.project = Some(name.clone());
         }
         if let Some(id) = line.computer_id {
-            if !computers.contains_key(&id) {
-                let sql = "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2";
-                let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
-                computers.insert(id, name.unwrap_or_default());
-            }
-            line.computer = computers.get(&id).cloned();
+            let name = match computers.entry(id) {
+                Slot::Occupied(known) => known.into_mut(),
+                Slot::Vacant(new) => {
+                    let sql = "SELECT name FROM computers WHERE id = ?1 AND tenant_id = ?2";
+                    let name = tx.row(sql, (id, tenant), |row| row.get(0)).optional()?;
+                    new.insert(name.unwrap_or_default())
+                }
+            };
+            line.computer = Some(name.clone());
         }
     }
     Ok(())

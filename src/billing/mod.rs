@@ -9,11 +9,15 @@
 //! * [`proof`]: whether statements still say what happened
 //! * [`handlers`]: the endpoints; [`sheet`], [`html`], [`pdf`], [`csv`]: what a statement looks like
 //! * [`monthly`]: every month by itself
+//! * [`focus`]: for programs that compare costs
+//! * [`budgets`]: how much may be used, who is told, and what is refused
 //!
 //! The rules are in `assets/manual/billing.md`.
 
+pub mod budgets;
 pub mod csv;
 pub mod document;
+pub mod focus;
 pub mod handlers;
 pub mod html;
 pub mod make;

@@ -45,6 +45,26 @@ impl Decimal {
         self.0 < 0
     }
 
+    /// One.
+    pub fn one() -> Self {
+        Decimal(ONE)
+    }
+
+    /// This many of `quantity` parts of which `per` are a whole one: exact where that has at most 15 places,
+    /// the last one rounded half away from zero otherwise.
+    pub fn times(self, quantity: i64, per: i64) -> String {
+        const FINER: i128 = 1_000_000;
+        let (of, by) = (self.0 * i128::from(quantity) * FINER, i128::from(per));
+        let value = (of.abs() + by / 2) / by;
+        let sign = if of < 0 && value > 0 { "-" } else { "" };
+        let (whole, part) = (value / (ONE * FINER), value % (ONE * FINER));
+        let part = format!("{part:015}");
+        match part.trim_end_matches('0') {
+            "" => format!("{sign}{whole}"),
+            part => format!("{sign}{whole}.{part}"),
+        }
+    }
+
     /// In millionths; `None` where there are finer parts.
     pub fn millionths(self) -> Option<i64> {
         (self.0 % 1000 == 0)
@@ -195,6 +215,12 @@ mod tests {
             assert_eq!(decimal(text).to_string(), text);
         }
         assert_eq!(decimal("1.50").to_string(), "1.5");
+        assert_eq!(
+            decimal("0.000000001").times(-1, 1_000_000),
+            "-0.000000000000001"
+        );
+        assert_eq!(decimal("12.5").times(1_800_000, 3_600_000), "6.25");
+        assert_eq!(decimal("2").times(1, 3), "0.666666666666667");
         for wrong in [
             "",
             "-",

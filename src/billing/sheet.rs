@@ -137,7 +137,7 @@ impl Sheet {
         let mut notes = Vec::new();
         if let Some(price) = prices.price_per_credit {
             notes.push(format!(
-                "One credit costs {price} {currency}. Money is rounded {ROUNDING}."
+                "One credit costs {price} {currency}. Rounding: {ROUNDING}."
             ));
         }
         let step = match prices.billing_increment {

@@ -28,7 +28,7 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
 use crate::store::{TURN, WriteTx};
-use crate::usage::ledger::attribution;
+use crate::usage::ledger::{attribution, labels};
 use crate::workspaces;
 
 /// `PATCH /computers/{id}`: what is left out stays as it is.
@@ -207,6 +207,7 @@ fn store_change(
         before.external_user_id.as_deref(),
         after.external_user_id.as_deref(),
     )?;
+    labels::changes(tx, after.id.0, &before.metadata, &after.metadata)?;
     after.updated_at = tx.now();
     save(tx, &after)?;
     record(
@@ -248,6 +249,7 @@ pub async fn resize(
                     tenant: 0,
                     sizes,
                     templates: &[],
+                    starts_in: None,
                 };
                 limits::check(tx, &fleet.config.file, &workspace, &growth)?;
                 let mut after = Record {
@@ -339,6 +341,7 @@ fn put_into(
             tenant: 0,
             sizes: &[before.size],
             templates: std::slice::from_ref(&before.template_type),
+            starts_in: None,
         };
         limits::check(tx, &fleet.config.file, workspace, &growth)?;
     }
@@ -409,6 +412,7 @@ pub fn follow_project(
         tenant: 0,
         sizes: &sizes,
         templates: &templates,
+        starts_in: None,
     };
     limits::check(tx, &fleet.config.file, target, &growth)?;
     Ok(follow(tx, fleet, Some(caller), project, None)?.is_some())

@@ -13,7 +13,7 @@ use crate::access::scopes::covers;
 use crate::audit::Actor;
 use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, PathId, Reply};
+use crate::http::{DryRunQuery, Mutation, Params, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::limits::{self, Growth};
@@ -126,11 +126,18 @@ struct New {
 }
 
 /// `POST /computers`
-pub async fn create(State(fleet): State<Fleet>, request: Mutation<Create>) -> Result<Response> {
+pub async fn create(
+    State(fleet): State<Fleet>,
+    dry: Params<DryRunQuery>,
+    request: Mutation<Create>,
+) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let id = create_computer(tx, &fleet, caller, input?)?;
-            Ok(Reply::created(changed(tx, &fleet, id)?))
+            let input = input?;
+            dry.get()?.run(tx, || {
+                let id = create_computer(tx, &fleet, caller, input)?;
+                Ok(Reply::created(changed(tx, &fleet, id)?))
+            })
         })
         .await
 }
@@ -205,6 +212,7 @@ pub fn create_computer(
         tenant: 1,
         sizes: &[size],
         templates: std::slice::from_ref(&template),
+        starts_in: (driver != DrivenBy::External).then_some(project.id),
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     if driver == DrivenBy::Docker {
@@ -594,6 +602,7 @@ fn clone_computer(
         tenant: 1,
         sizes: &[size],
         templates: std::slice::from_ref(&original.template_type),
+        starts_in: (original.driver != DrivenBy::External).then_some(original.project_id),
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     if original.driver == DrivenBy::Docker {

@@ -20,13 +20,13 @@ use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
-use crate::json;
 use crate::rules::driven_by::DrivenBy;
 use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::event::last_until;
 use crate::usage::ledger::history::{Fact, put_in};
 use crate::usage::ledger::{self, Event, append, held};
+use crate::{json, limits};
 
 /// A change of what is metered: status, size, place. Writes the row, the compute event and the
 /// audit entry, in one transaction.
@@ -609,7 +609,7 @@ pub fn next_due(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
 // ---------------------------------------------------------------------------------------------
 // start, stop, restart
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq)]
 enum Verb {
     Start,
     Stop,
@@ -707,17 +707,40 @@ fn perform(
             return Err(refused("RESOURCE_STATE", text, &before));
         }
     };
+    if verb == Verb::Start {
+        limits::check_start(tx, before.tenant_id, before.workspace_id, before.project_id)?;
+    }
+    go(tx, fleet, Actor::Key(caller), &before, target)?;
+    Ok(format!("computer is {target}"))
+}
+
+fn go(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    actor: Actor<'_>,
+    before: &Record,
+    status: Status,
+) -> Result<()> {
     let after = Record {
-        status: target,
+        status,
         ..before.clone()
     };
     Change {
-        kind: target.event(),
+        kind: status.event(),
         at: tx.now(),
-        actor: Actor::Key(caller),
+        actor,
     }
-    .apply(tx, fleet, Some(&before), after)?;
-    Ok(format!("computer is {target}"))
+    .apply(tx, fleet, Some(before), after)
+}
+
+/// Stops a computer that runs, and that this server can stop, by nobody's request.
+pub fn stop_by_system(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
+    match super::load(tx, id)? {
+        Some(before) if before.status == Status::Running && before.driver != DrivenBy::External => {
+            go(tx, fleet, Actor::System, &before, Status::Stopping)
+        }
+        _ => Ok(()),
+    }
 }
 
 fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {

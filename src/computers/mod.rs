@@ -9,7 +9,8 @@
 //! * [`machines`]: those that a container engine runs
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
-//! written by [`lifecycle::Change`], in one transaction, and nowhere else.
+//! written by [`lifecycle::Change`], in one transaction; else only where they come from elsewhere, whole: an
+//! import, and a container that is adopted.
 
 pub mod change;
 pub mod create;

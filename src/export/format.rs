@@ -13,6 +13,7 @@ use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::usage::ledger::attribution::Past;
+use crate::usage::ledger::labels::PastMetadata;
 use crate::usage::ledger::rates::Since;
 use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{Consumed, ExportedEvent};
@@ -85,6 +86,9 @@ pub struct Workspace {
     /// The zone of its days and months, its own or its organization's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tz: Option<String>,
+    /// What `metadata` was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_metadata: Vec<PastMetadata>,
 }
 
 /// A project.
@@ -105,6 +109,9 @@ pub struct Project {
     /// What `external_project_id` was before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past_external_ids: Vec<Past>,
+    /// What `metadata` was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_metadata: Vec<PastMetadata>,
 }
 
 /// A computer with what it consumed in this workspace.
@@ -135,6 +142,9 @@ pub struct Computer {
     /// What `external_user_id` was before.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub past_external_ids: Vec<Past>,
+    /// What `metadata` was before.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub past_metadata: Vec<PastMetadata>,
     /// Up to the instant of the export.
     pub usage: Consumed,
 }

@@ -29,7 +29,7 @@ use crate::rules::text;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, Consumed};
-use crate::usage::ledger::{attribution, tariff};
+use crate::usage::ledger::{attribution, labels, tariff};
 use crate::{domains, json, limits, time_zones, workspaces};
 
 /// Lines, and bytes of them, that are read from the file at once.
@@ -464,6 +464,7 @@ fn begin(
         count(capsule.end.rows.audit)?,
     );
     Vcpus::import(tx, w.id, &w.vcpus)?;
+    labels::import(tx, w.id.0, &w.past_metadata)?;
     if w.tz != time_zones::of(tx, tenant, None)? {
         time_zones::set(tx, tenant, w.id.0, w.tz.as_deref())?;
     }
@@ -554,6 +555,7 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     )
     .map_err(|e| taken(e, "project", p.id.0))?;
     attribution::import(tx, p.id.0, &p.past_external_ids)?;
+    labels::import(tx, p.id.0, &p.past_metadata)?;
     if !live {
         tx.run(
             "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
@@ -661,6 +663,7 @@ fn computer(
     )
     .map_err(|e| taken(e, "computer", c.id.0))?;
     attribution::import(tx, c.id.0, &c.past_external_ids)?;
+    labels::import(tx, c.id.0, &c.past_metadata)?;
     if !live {
         tx.run(
             "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
@@ -852,6 +855,8 @@ impl Undoing {
             for sql in [
                 "DELETE FROM past_attributions WHERE subject IN
                      (SELECT id FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
+                "DELETE FROM past_labels WHERE subject IN
+                     (SELECT id FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
                 "UPDATE computers SET deleted_at = 0
                  WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
                 "DELETE FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
@@ -868,6 +873,8 @@ impl Undoing {
                      (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
                 "DELETE FROM past_attributions WHERE subject IN
                      (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
+                "DELETE FROM past_labels WHERE subject IN
+                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
                 "UPDATE projects SET deleted_at = 0
                  WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
                 "DELETE FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
@@ -881,6 +888,7 @@ impl Undoing {
         for sql in [
             "DELETE FROM imported_vcpus WHERE workspace_id = ?1",
             "DELETE FROM time_zones WHERE owner_id = ?1",
+            "DELETE FROM past_labels WHERE subject = ?1",
             "DELETE FROM imports WHERE workspace_id = ?1",
             "DELETE FROM workspaces WHERE id = ?1",
         ] {

@@ -25,6 +25,7 @@ use crate::rules::status::Status;
 use crate::rules::text;
 use crate::time_zones;
 use crate::usage::ledger::attribution::Past;
+use crate::usage::ledger::labels::PastMetadata;
 use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent, Held};
 use crate::usage::meter::Flow;
@@ -346,12 +347,14 @@ impl Parts {
         match line {
             Line::Workspace(workspace) => {
                 check_workspace(&workspace, until)?;
+                self.past_metadata(&workspace.past_metadata, until)?;
                 self.workspace = Some(*workspace);
             }
             Line::Project(project) => {
                 self.may_live(project.deleted_at)?;
                 check_project(&project)?;
                 self.past(&project.past_external_ids, until)?;
+                self.past_metadata(&project.past_metadata, until)?;
                 let known = (number(self.rows.projects)?, project.deleted_at.is_none());
                 if self.projects.insert(project.id, known).is_some() {
                     return Err("has an id that is there already".into());
@@ -361,6 +364,7 @@ impl Parts {
             }
             Line::Computer(computer) => {
                 self.past(&computer.past_external_ids, until)?;
+                self.past_metadata(&computer.past_metadata, until)?;
                 self.computer(*computer)?;
             }
             Line::PreviewDomain(domain) => {
@@ -398,6 +402,27 @@ impl Parts {
             last = one.until;
             let mut fields = Fields::default();
             text::external_id(&mut fields, "past_external_ids", one.external_id.as_deref());
+            finish(fields)?;
+        }
+        Ok(())
+    }
+
+    /// What metadata was before: in order, and not after the export.
+    fn past_metadata(&mut self, past: &[PastMetadata], until: i64) -> Check {
+        self.attributions += past.len();
+        if self.attributions > MAX_PAST {
+            return Err(format!(
+                "is one of more than {MAX_PAST} earlier attributions"
+            ));
+        }
+        let mut last = -1;
+        for one in past {
+            if one.until <= last || one.until > until {
+                return Err("has earlier metadata that is not in order".into());
+            }
+            last = one.until;
+            let mut fields = Fields::default();
+            text::metadata(&mut fields, "past_metadata", Some(&one.metadata));
             finish(fields)?;
         }
         Ok(())

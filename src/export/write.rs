@@ -22,6 +22,7 @@ use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
 use crate::usage::ledger::attribution::{self, Past};
+use crate::usage::ledger::labels;
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::tariff;
 use crate::usage::ledger::transfer::{self, Consuming, ExportedEvent, Inside};
@@ -373,6 +374,7 @@ impl Contents {
         let mut workspace = workspace(tx, tenant, id)?;
         workspace.prices = tariff::carried(tx, id)?;
         workspace.tz = time_zones::of(tx, tenant, Some(id))?;
+        workspace.past_metadata = labels::past(tx, id.0, exported_at)?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();
         workspace
             .vcpus
@@ -453,6 +455,7 @@ impl Reader<'_, '_> {
             .collect::<Result<Vec<_>, _>>()?;
         for mut found in found {
             found.past_external_ids = self.past(found.id.0)?;
+            found.past_metadata = labels::past(self.tx, found.id.0, self.exported_at)?;
             self.projects.insert(found.id, found);
         }
         Ok(())
@@ -479,6 +482,7 @@ impl Reader<'_, '_> {
             |row| Ok((project(row)?, row.get("workspace_id")?)),
         )?;
         found.past_external_ids = self.past(id.0)?;
+        found.past_metadata = labels::past(self.tx, id.0, self.exported_at)?;
         if workspace != self.workspace {
             found.id = ProjectId(former(id.0, self.workspace));
             found.deleted_at = Some(found.updated_at);
@@ -520,6 +524,7 @@ impl Reader<'_, '_> {
             return transfer::each_of(tx, tenant, id, &mut |_| self.count());
         };
         found.past_external_ids = self.past(id.0)?;
+        found.past_metadata = labels::past(self.tx, id.0, self.exported_at)?;
         let here = transfer::is_there(tx, tenant, id, self.workspace, until)?;
         if !here {
             found.id = ComputerId(former(id.0, self.workspace));
@@ -622,6 +627,7 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 prices: Vec::new(),
                 vcpus: Vec::new(),
                 tz: None,
+                past_metadata: Vec::new(),
             })
         },
     )?)
@@ -640,6 +646,7 @@ fn project(row: &Row<'_>) -> rusqlite::Result<Project> {
         updated_at: row.get("updated_at")?,
         deleted_at: row.get("deleted_at")?,
         past_external_ids: Vec::new(),
+        past_metadata: Vec::new(),
     })
 }
 
@@ -666,6 +673,7 @@ fn computer(row: &Row<'_>) -> rusqlite::Result<Computer> {
         stopped_at: row.get("stopped_at")?,
         deleted_at: row.get("deleted_at")?,
         past_external_ids: Vec::new(),
+        past_metadata: Vec::new(),
         usage: Default::default(),
     })
 }

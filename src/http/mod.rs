@@ -23,7 +23,9 @@ pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Ignored, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
 pub use paging::{List, Page, PageMeta, PageQuery};
 pub(crate) use params::words;
-pub use params::{AnyId, DeletedQuery, FromText, NamedId, Param, Params, PathId, PathIds, Within};
+pub use params::{
+    AnyId, DeletedQuery, DryRunQuery, FromText, NamedId, Param, Params, PathId, PathIds, Within,
+};
 pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
 use crate::ids::{ApiKeyId, ComputerId, DeliveryId, ProjectId, WorkspaceId, parse_uuid};
+use crate::store::WriteTx;
 
 /// Rides in a request whose path names something otherwise than by its id: that id.
 #[derive(Clone, Copy)]
@@ -345,6 +346,29 @@ macro_rules! words {
 }
 
 pub(crate) use words;
+
+/// Only to see what would come of it.
+#[derive(Deserialize, utoipa::IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct DryRunQuery {
+    /// true: the answer that the request would have, or its refusal, and nothing is done
+    #[param(inline)]
+    pub dry_run: Param<bool>,
+}
+
+impl DryRunQuery {
+    /// Runs `f`, and undoes it where only a rehearsal was asked for.
+    ///
+    /// # Errors
+    /// What `f` returns; 422.
+    pub fn run<T>(&self, tx: &WriteTx<'_>, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        match self.dry_run.get("dry_run")? {
+            Some(true) => tx.rehearsed(f),
+            _ => f(),
+        }
+    }
+}
 
 /// What was deleted, too.
 #[derive(Deserialize, utoipa::IntoParams, Default)]

@@ -21,7 +21,7 @@ use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
-use crate::usage::ledger::attribution;
+use crate::usage::ledger::{attribution, labels};
 use crate::workspaces::{self, Deleted};
 
 /// The live projects of the organization, or of one of its workspaces.
@@ -220,6 +220,7 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
                 before.external_project_id.as_deref(),
                 project.external_project_id.as_deref(),
             )?;
+            labels::changes(tx, id.0, &before.metadata, &project.metadata)?;
             project.updated_at = tx.now();
             tx.run(
                 "UPDATE projects SET name = :name, slug = :slug, description = :description,

@@ -976,7 +976,7 @@ impl ServeArgs {
 }
 
 impl Default for Config {
-    /// What tests start from: the defaults of the flags, but with two readers and no rate limits: what tests start from.
+    /// What tests start from: the defaults of the flags, but with two readers and no rate limits.
     fn default() -> Self {
         Config {
             dev: false,

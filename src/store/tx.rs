@@ -240,6 +240,27 @@ impl<'a> WriteTx<'a> {
         self.nested_as(Savepoint::Own, f)
     }
 
+    /// Runs `f` and undoes what it did, whatever came of it: for what is asked and not to be done.
+    ///
+    /// # Errors
+    /// What `f` returns, or the failure to undo.
+    pub fn rehearsed<T, E: Failure>(&self, f: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+        let before = *self.effects.borrow();
+        self.run(NESTED.open, [])?;
+        let result = f();
+        // A failure such as a full disk ends the whole transaction: there is no savepoint left then.
+        if !self.is_autocommit() {
+            self.run(NESTED.undo, [])?;
+            self.run(NESTED.close, [])?;
+        }
+        let mut effects = self.effects.borrow_mut();
+        *effects = before;
+        if let Err(e) = &result {
+            effects.fault = effects.fault.or(e.fault());
+        }
+        result
+    }
+
     /// [`WriteTx::nested`] with or without the savepoint.
     ///
     /// # Errors

@@ -19,7 +19,9 @@ use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result, TAKEN};
-use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room};
+use crate::http::{
+    DryRunQuery, List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room,
+};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{self, Object, Patch};
 use crate::projects::unfinished::Unfinished;
@@ -27,6 +29,7 @@ use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{Columns, Tx, WriteTx};
+use crate::usage::ledger::labels;
 use crate::{limits, projects, time_zones};
 
 /// `GET /workspaces`
@@ -252,6 +255,7 @@ pub async fn update(
             if json::text(&*view)? == json::text(&before)? {
                 return Ok(Reply::ok(record.view)); // Nothing changed, so nothing moved either.
             }
+            labels::changes(tx, id.0, &before.metadata, &view.metadata)?;
             view.updated_at = tx.now();
             tx.run(
                 "UPDATE workspaces SET name = :name, slug = :slug, description = :description,
@@ -332,15 +336,46 @@ fn settings_reply(
 pub async fn update_settings(
     State(fleet): State<Fleet>,
     PathId(id): PathId<WorkspaceId>,
+    dry: Params<DryRunQuery>,
     request: Mutation<UpdateSettings>,
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let record = find(tx, caller, id)?;
-            let record = apply_settings(tx, &fleet, caller, record, input?)?;
-            settings_reply(tx, &fleet.config.file, record).map(Reply::ok)
+            let input = input?;
+            dry.get()?.run(tx, || {
+                let record = apply_settings(tx, &fleet, caller, record, input)?;
+                settings_reply(tx, &fleet.config.file, record).map(Reply::ok)
+            })
         })
         .await
+}
+
+/// `GET /workspaces/{id}/headroom`
+#[derive(Serialize, ToSchema)]
+pub struct Headroom {
+    workspace_id: WorkspaceId,
+    /// By size, the smallest first.
+    sizes: Vec<limits::SizeHeadroom>,
+}
+
+/// `GET /workspaces/{id}/headroom`
+pub async fn headroom(
+    State(store): State<Store>,
+    State(fleet): State<Fleet>,
+    caller: Caller,
+    PathId(id): PathId<WorkspaceId>,
+) -> Result<Json<Headroom>> {
+    let config = fleet.config.clone();
+    let reply = store.read(move |tx| {
+        let record = find(tx, &caller, id)?;
+        let project = projects::default_of(tx, id)?.map(|project| project.id);
+        Ok(Headroom {
+            workspace_id: id,
+            sizes: limits::headroom(tx, &config.file, &record, project)?,
+        })
+    });
+    Ok(Json(reply.await?))
 }
 
 /// Sets what the input names; what it leaves out stays.

@@ -688,6 +688,76 @@ fn statements_of_a_month_are_written_by_themselves() {
     assert!(!to.exists());
 }
 
+/// Prints how long a statement of 1,000 computers and a million events takes, and how much memory more than
+/// the service had: `cargo test --test it -- --ignored --nocapture a_million_events`.
+#[test]
+#[ignore = "a measurement"]
+fn a_statement_of_a_million_events() {
+    let s = service_at("2028-12-31T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let first = external(&s, &w, "small");
+    for _ in 1..1000 {
+        external(&s, &w, "small");
+    }
+    s.clock.set(at("2029-02-02T00:00:00Z"));
+    let start = at("2029-01-01T00:00:00Z").0;
+    s.app
+        .store
+        .write_blocking(move |tx| {
+            // Each goes on and off a thousand times, every 40 minutes or so.
+            tx.execute(
+                "WITH RECURSIVE n (n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM n WHERE n < 999)
+                 INSERT INTO compute_events (tenant_id, workspace_id, project_id, computer_id, type, at, recorded_at,
+                     status, billable, size, rate, stated)
+                 SELECT tenant_id, workspace_id, project_id, id, 'computer.reported', ?1 + n * 2600000 + n % 7, ?1,
+                     CASE n % 2 WHEN 0 THEN 'running' ELSE 'stopped' END, 1 - n % 2, 'small', 30, 1
+                 FROM n CROSS JOIN computers",
+                [start],
+            )?;
+            workspaced::testing::rebuild(tx)
+        })
+        .unwrap();
+    let peak = || {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmHWM"))
+            .unwrap();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<i64>()
+            .unwrap()
+            / 1024
+    };
+    let events = s.count("SELECT count(*) FROM compute_events");
+    let clock = || {
+        let date = std::process::Command::new("date")
+            .arg("+%s%3N")
+            .output()
+            .unwrap();
+        String::from_utf8(date.stdout)
+            .unwrap()
+            .trim()
+            .parse::<i64>()
+            .unwrap()
+    };
+    let (before, began) = (peak(), clock());
+    let made = make(&s, &w, "2029-01").expect(201);
+    let took = clock() - began;
+    println!(
+        "{events} events, {} lines: {took} ms, {} MB more at the peak",
+        lines(&made).len(),
+        peak() - before
+    );
+    let began = clock();
+    verified(&s);
+    println!("verify: {} ms", clock() - began);
+    let meter = usage(&s, &w, "period=2029-01");
+    assert_eq!(meter["total_credits_micros"], made["credits_micros"]);
+    s.get(&format!("/computers/{first}")).expect(200);
+}
+
 // ---------------------------------------------------------------------------------------------
 // Any history
 

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 20] = [
+const OWNED: [&str; 23] = [
     "workspaces",
     "projects",
     "computers",
@@ -21,6 +21,9 @@ const OWNED: [&str; 20] = [
     "statements",
     "statement_lines",
     "closed_months",
+    "budgets",
+    "budget_alerts",
+    "budget_stops",
     "meter_steps",
     "meter_hours",
     "meter_eras",

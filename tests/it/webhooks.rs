@@ -442,3 +442,33 @@ fn the_catalogue_has_every_event_that_is_written_down() {
     assert_eq!(listed["total"], known.len());
     assert_eq!(listed["data"][0]["type"], "workspace.created");
 }
+
+#[test]
+fn the_catalogue_has_every_event_that_the_sources_name() {
+    fn kinds(dir: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                kinds(&path, found);
+            } else if path.extension().is_some_and(|ext| ext == "rs") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                for after in text.split("kind: \"").skip(1) {
+                    found.insert(after.split('"').next().unwrap().to_owned());
+                }
+            }
+        }
+    }
+    let mut found = std::collections::BTreeSet::new();
+    kinds(
+        &std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    found.retain(|kind| kind.contains('.'));
+    assert!(found.len() > 15, "{found:?}");
+    let known: std::collections::BTreeSet<&str> = workspaced::testing::catalog::EVENTS
+        .iter()
+        .map(|(kind, _)| *kind)
+        .collect();
+    found.retain(|kind| !known.contains(kind.as_str()));
+    assert_eq!(found, std::collections::BTreeSet::new());
+}

@@ -101,6 +101,12 @@ pub const EVENTS: &[(&str, &str)] = &[
         "credits.low",
         "The balance fell below the threshold of the installation; once until it is above again",
     ),
+    ("budget.updated", "A budget was set"),
+    ("budget.deleted", "A budget was deleted"),
+    (
+        "budget.threshold",
+        "A threshold of a budget was reached; once in each of its periods",
+    ),
     ("prices.updated", "A price list was changed"),
     (
         "statement.created",

@@ -6,6 +6,7 @@
 //! * [`held`]: what holds for a computer by its events
 //! * [`history`]: events that come late, into the middle of a computer's history
 //! * [`intervals`]: what ran from when to when
+//! * [`labels`]: what metadata said when something ran
 //! * [`repair`]: what a clock that was ahead has dated wrongly
 //! * [`tariff`], [`rates`]: prices, and what their changes do to what runs
 //! * [`transfer`]: events on their way to another installation
@@ -17,6 +18,7 @@ pub mod event;
 pub mod held;
 pub mod history;
 pub mod intervals;
+pub mod labels;
 pub mod rates;
 pub mod repair;
 pub mod tariff;

@@ -7,13 +7,14 @@ use std::collections::BTreeMap;
 
 use rusqlite::OptionalExtension;
 
-use super::types::{Group, GroupBy};
+use super::types::{Group, GroupBy, Grouping};
 use super::window::Window;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
-use crate::usage::ledger::intervals;
+use crate::usage::ledger::intervals::{self, Interval};
+use crate::usage::ledger::labels::Labels;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, share};
 
@@ -21,11 +22,13 @@ use crate::usage::meter::units::{Amount, share};
 const MAX_BUCKETS: usize = 250_000;
 
 /// A part. Others and corrections come last.
-#[derive(PartialEq, Eq, PartialOrd, Ord, Clone, Copy)]
+#[derive(PartialEq, Eq, PartialOrd, Ord, Clone)]
 enum Part {
     Project(ProjectId),
     Computer(ComputerId),
     Size(Size),
+    /// The value of a label; `None`: there is none.
+    Label(Option<String>),
     /// What `group_limit` left out, as one; how many parts that are.
     Others(usize),
     Corrections,
@@ -41,19 +44,18 @@ pub fn groups(
     tenant: TenantId,
     workspace: WorkspaceId,
     window: &Window,
-    by: GroupBy,
+    by: &Grouping,
     limit: Option<usize>,
 ) -> Result<Vec<Group>> {
     let cuts = window.cuts();
     let buckets = cuts.len() - 1;
     let (start, end) = (cuts[0], cuts[buckets]);
     let mut parts: BTreeMap<Part, Vec<Amount>> = BTreeMap::new();
-    intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
-        let part = match by {
-            GroupBy::Project => Part::Project(interval.opened.state.project),
-            GroupBy::Computer => Part::Computer(interval.computer),
-            GroupBy::Size => Part::Size(interval.opened.state.size),
-        };
+    let mut labels = match by {
+        Grouping::Label(key) => Some(Labels::load(tx, tenant, workspace, key)?),
+        Grouping::By(_) => None,
+    };
+    let mut add = |part: Part, interval: &Interval| {
         if !parts.contains_key(&part) && (parts.len() + 1) * buckets > MAX_BUCKETS {
             let text = format!(
                 "gives more than {MAX_BUCKETS} buckets in all parts; use day, or a shorter period"
@@ -75,6 +77,33 @@ pub fn groups(
             }
         }
         Ok(())
+    };
+    intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
+        let state = &interval.opened.state;
+        match by {
+            Grouping::By(GroupBy::Project) => add(Part::Project(state.project), &interval),
+            Grouping::By(GroupBy::Computer) => add(Part::Computer(interval.computer), &interval),
+            Grouping::By(GroupBy::Size) => add(Part::Size(state.size), &interval),
+            Grouping::Label(_) => {
+                // Split where the label changed.
+                let mut from = interval.start;
+                while let Some(labels) = labels.as_mut().filter(|_| from < interval.end) {
+                    let (value, until) = labels.at(interval.computer, state.project, from)?;
+                    let part = Part::Label(value.map(str::to_owned));
+                    let end = interval.end.min(until);
+                    add(
+                        part,
+                        &Interval {
+                            start: from,
+                            end,
+                            ..interval
+                        },
+                    )?;
+                    from = end;
+                }
+                Ok(())
+            }
+        }
     })?;
     if let Some(limit) = limit {
         parts = largest(parts, limit);
@@ -121,7 +150,7 @@ fn largest(parts: BTreeMap<Part, Vec<Amount>>, limit: usize) -> BTreeMap<Part, V
             ((total.units(), total.ms), part, amounts)
         })
         .collect();
-    sorted.sort_by_key(|(total, part, _)| (Reverse(*total), *part));
+    sorted.sort_by_key(|(total, part, _)| (Reverse(*total), part.clone()));
     let rest = sorted.split_off(limit.min(sorted.len()));
     let mut kept: BTreeMap<_, _> = sorted
         .into_iter()
@@ -166,6 +195,10 @@ fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, S
             )?,
         ),
         Part::Size(size) => (Some(size.to_string()), size.to_string()),
+        Part::Label(value) => {
+            let name = value.clone().unwrap_or_else(|| "Without".into());
+            (value, name)
+        }
         Part::Others(count) => (None, format!("{count} others")),
         Part::Corrections => (None, "Corrections".into()),
     })

@@ -3,15 +3,18 @@
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use rusqlite::OptionalExtension;
 use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::rollup::{Exact, month_start};
+use super::table::{self, TableQuery};
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
-use crate::error::Result;
+use crate::error::{Fields, Result};
 use crate::http::{PageMeta, PageQuery, Params};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
@@ -152,23 +155,44 @@ pub async fn transactions(
     State(store): State<Store>,
     caller: Caller,
     page: Params<PageQuery>,
-) -> Result<Json<Transactions>> {
+    table: Params<TableQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let list = store.read(move |tx| {
-        let page = page.get()?.page()?;
+        let mut fields = Fields::default();
+        let page = page.get()?.read(&mut fields);
+        let table = table.get()?.read(&mut fields, &headers)?;
+        fields.finish()?;
         let rows = all(tx, caller.tenant_id())?;
         let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let skip = usize::try_from(page.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let data: Vec<Transaction> = rows.into_iter().skip(skip).take(limit).collect();
-        Ok(Transactions {
+        let list = Transactions {
             transactions: data.clone(),
             data,
             total,
             meta: page.meta(total),
-        })
+        };
+        Ok((list, table))
     });
-    Ok(Json(list.await?))
+    let (list, table) = list.await?;
+    Ok(match table {
+        Some(table) => table.reply("transactions", table::rows(COLUMNS, &list.data)?),
+        None => Json(list).into_response(),
+    })
 }
+
+/// Of a table.
+const COLUMNS: &[&str] = &[
+    "id",
+    "type",
+    "amount_credits",
+    "workspace_id",
+    "computer_id",
+    "description",
+    "created_at",
+];
 
 /// Every transaction of a tenant, newest first. Their sum is the balance.
 fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Transaction>> {

@@ -3,8 +3,7 @@
 use std::fmt::Write;
 
 use axum::http::HeaderMap;
-use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
-use axum::response::{IntoResponse, Response};
+use axum::http::header::ACCEPT;
 
 use super::types::{Bucket, Series};
 
@@ -29,27 +28,12 @@ pub fn accepted(headers: &HeaderMap) -> bool {
 }
 
 /// One row per bucket, or per bucket and group.
-pub fn reply(series: &Series) -> Response {
-    let disposition = format!(
-        "attachment; filename=\"usage-{}-{}.csv\"",
-        series.workspace_id, series.granularity
-    );
-    (
-        [
-            (CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()),
-            (CONTENT_DISPOSITION, disposition),
-        ],
-        text(series),
-    )
-        .into_response()
-}
-
-fn text(series: &Series) -> String {
+pub fn text(series: &Series) -> String {
     let mut out = String::new();
     match (&series.group_by, &series.groups) {
         (Some(by), Some(groups)) => {
             out.push_str("ts,group_by,key,name,credits_used,compute_hours,compute_ms,credits_micros,partial\r\n");
-            let by = format!("{by:?}").to_ascii_lowercase();
+            let by = cell(&by.to_string());
             for group in groups {
                 let labels = format!(
                     "{by},{},{},",

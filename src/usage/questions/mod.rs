@@ -4,6 +4,7 @@
 //! * [`explain`], [`sessions`], [`metrics`], [`events`]: single computers
 //! * [`rollup`], [`organization`], [`credits`]: the organization
 //! * [`verification`]: the proof on demand
+//! * [`table`]: what they have in common as tables
 
 pub mod breakdown;
 pub mod credits;
@@ -16,6 +17,7 @@ pub mod organization;
 pub mod rollup;
 pub mod series;
 pub mod sessions;
+pub mod table;
 pub mod types;
 pub mod verification;
 pub mod window;

@@ -7,20 +7,25 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::table::{self, TableQuery};
+use super::types::label;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Param, Params, words};
+use crate::http::{FromText, Param, Params, words};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::catalog::Catalog;
 use crate::store::Tx;
 use crate::usage::ledger::attribution::Attributions;
 use crate::usage::ledger::intervals;
+use crate::usage::ledger::labels::Labels;
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, Hours, MICROS_PER_CREDIT, apportion, narrow, share};
@@ -30,9 +35,8 @@ use crate::usage::meter::units::{Amount, Hours, MICROS_PER_CREDIT, apportion, na
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct RollupQuery {
-    /// external_user_id (default), external_project_id, workspace_id
-    #[param(inline)]
-    pub group_by: Param<RollupBy>,
+    /// external_user_id (default), external_project_id, workspace_id, or metadata.KEY
+    pub group_by: Option<String>,
     /// 7d, 30d (default), 90d, mtd or month-to-date, custom
     pub period: Option<String>,
     /// Instead of `period`: from here on, inclusive; RFC 3339
@@ -46,6 +50,9 @@ pub struct RollupQuery {
     /// Only this workspace, live or deleted
     #[param(inline)]
     pub workspace_id: Param<WorkspaceId>,
+    /// Only what had this label when it ran: metadata.KEY=VALUE
+    #[param(example = "metadata.department=radiology")]
+    pub label: Option<String>,
 }
 
 words! {
@@ -87,6 +94,9 @@ pub struct RollupRow {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// Name of the workspace, also after it was deleted.
     workspace_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Value of the label; null: without it, and corrections.
+    label: Option<Option<String>>,
     /// Not part of this server: 0.
     sandbox_seconds: i64,
     /// vCPU-seconds.
@@ -209,10 +219,14 @@ pub async fn rollup(
     State(catalog): State<Arc<Catalog>>,
     caller: Caller,
     query: Params<RollupQuery>,
-) -> Result<Json<Rollup>> {
-    let store = store.clone();
+    table: Params<TableQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let rollup = store.read(move |tx| {
         let query = query.get()?;
+        let mut fields = Fields::default();
+        let table = table.get()?.read(&mut fields, &headers)?;
+        fields.finish()?;
         let asked = Asked::new(&query, tx.now())?;
         let only = query.workspace_id.get("workspace_id")?;
         let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
@@ -237,19 +251,42 @@ pub async fn rollup(
         for (((key, mine), part), credits) in rows.rows.into_iter().zip(shares) {
             if mine {
                 total_credits += credits;
-                results.push(part.row(tx, caller.tenant_id(), asked.by, key, credits)?);
+                results.push(part.row(tx, caller.tenant_id(), &asked, key, credits)?);
             }
         }
         results.sort_by_key(|row| std::cmp::Reverse(row.credit_cents));
-        Ok(Rollup {
+        let rollup = Rollup {
             period_start: Exact(asked.start),
             period_end: Exact(asked.end),
             results,
             total_credits,
-        })
+        };
+        let key = match asked.by {
+            _ if asked.split.is_some() => "label",
+            RollupBy::User => "external_user_id",
+            RollupBy::Project => "external_project_id",
+            RollupBy::Workspace => "workspace_id",
+        };
+        Ok((rollup, key, table))
     });
-    Ok(Json(rollup.await?))
+    let (rollup, key, table) = rollup.await?;
+    Ok(match table {
+        Some(table) => {
+            let name = (key == "workspace_id").then_some("workspace_name");
+            let columns: Vec<&str> = [key].into_iter().chain(name).chain(COLUMNS).collect();
+            table.reply("usage", table::rows(&columns, &rollup.results)?)
+        }
+        None => Json(rollup).into_response(),
+    })
 }
+
+/// Of a table, after its key.
+const COLUMNS: [&str; 4] = [
+    "compute_ms",
+    "computer_seconds",
+    "credit_cents",
+    "credits_micros",
+];
 
 /// What a rollup is asked for.
 struct Asked<'a> {
@@ -257,12 +294,34 @@ struct Asked<'a> {
     start: Timestamp,
     end: Timestamp,
     user: Option<&'a str>,
+    /// The label that it is split by, instead.
+    split: Option<&'a str>,
+    /// The label that it must have had, and its value.
+    only: Option<(&'a str, &'a str)>,
 }
 
 impl<'a> Asked<'a> {
     fn new(query: &'a RollupQuery, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::default();
-        let by = query.group_by.read(&mut fields, "group_by");
+        let group_by = query.group_by.as_deref();
+        let split = group_by.and_then(label);
+        let by = group_by.filter(|_| split.is_none()).and_then(|text| {
+            let by = RollupBy::from_text(text);
+            if by.is_none() {
+                let text = format!("{}, or metadata.KEY", RollupBy::wanted());
+                fields.push("group_by", text);
+            }
+            by
+        });
+        let only = query.label.as_deref().and_then(|text| {
+            let only = text
+                .split_once('=')
+                .and_then(|(key, value)| Some((label(key)?, value)));
+            if only.is_none() {
+                fields.push("label", "must be metadata.KEY=VALUE");
+            }
+            only
+        });
         let custom = query.start.is_given() || query.end.is_given();
         let default = match query.period.as_deref() {
             Some("7d") => now.plus_ms(-7 * DAY_MS),
@@ -291,6 +350,8 @@ impl<'a> Asked<'a> {
             start,
             end,
             user: query.external_user_id.as_deref(),
+            split,
+            only,
         })
     }
 }
@@ -324,7 +385,7 @@ impl Part {
         self,
         tx: &Tx<'_>,
         tenant: TenantId,
-        by: RollupBy,
+        asked: &Asked<'_>,
         key: Option<String>,
         credits: i64,
     ) -> Result<RollupRow> {
@@ -333,6 +394,7 @@ impl Part {
             external_project_id: None,
             workspace_id: None,
             workspace_name: None,
+            label: None,
             sandbox_seconds: 0,
             computer_seconds: narrow(self.vcpu_ms / 1000),
             compute_ms: narrow(self.exact.ms),
@@ -340,7 +402,8 @@ impl Part {
             credit_cents: credits,
             credits_micros: self.micros,
         };
-        match by {
+        match asked.by {
+            _ if asked.split.is_some() => row.label = Some(key),
             RollupBy::User => row.external_user_id = Some(key),
             RollupBy::Project => row.external_project_id = Some(key),
             RollupBy::Workspace => {
@@ -383,7 +446,10 @@ impl Rows<'_, '_> {
         let mut parts: BTreeMap<(Option<String>, bool), Part> = BTreeMap::new();
         let mut users: BTreeMap<ComputerId, Attributions> = BTreeMap::new();
         let mut projects: BTreeMap<ProjectId, Attributions> = BTreeMap::new();
-        let by_project = asked.by == RollupBy::Project;
+        let by_project = asked.by == RollupBy::Project && asked.split.is_none();
+        let load = |key| Labels::load(tx, tenant, workspace, key);
+        let mut split = asked.split.map(load).transpose()?;
+        let mut only = asked.only.map(|(key, _)| load(key)).transpose()?;
         let vcpus = Vcpus::load(tx, workspace)?;
         intervals::of_workspace(tx, tenant, workspace, start, end, |interval| {
             let state = &interval.opened.state;
@@ -413,9 +479,21 @@ impl Rows<'_, '_> {
             while from < interval.end {
                 let (user, user_until) = user.at(from);
                 let (project, project_until) = project.map_or((None, i64::MAX), |p| p.at(from));
-                let to = interval.end.min(user_until).min(project_until);
-                let mine = asked.user.is_none_or(|only| user == Some(only));
+                let mut to = interval.end.min(user_until).min(project_until);
+                let mut mine = asked.user.is_none_or(|only| user == Some(only));
+                if let (Some(labels), Some((_, wanted))) = (&mut only, asked.only) {
+                    let (value, until) = labels.at(interval.computer, state.project, from)?;
+                    mine &= value == Some(wanted);
+                    to = to.min(until);
+                }
+                let mut value = None;
+                if let Some(labels) = &mut split {
+                    let (held, until) = labels.at(interval.computer, state.project, from)?;
+                    value = held.map(str::to_owned);
+                    to = to.min(until);
+                }
                 let key = match asked.by {
+                    _ if asked.split.is_some() => value,
                     RollupBy::User => user.map(str::to_owned),
                     RollupBy::Project => project.map(str::to_owned),
                     RollupBy::Workspace => Some(workspace.to_string()),
@@ -429,8 +507,10 @@ impl Rows<'_, '_> {
             Ok(())
         })?;
         for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
-            let key = (asked.by == RollupBy::Workspace).then(|| workspace.to_string());
-            let part = parts.entry((key, asked.user.is_none())).or_default();
+            let by_workspace = asked.by == RollupBy::Workspace && asked.split.is_none();
+            let key = by_workspace.then(|| workspace.to_string());
+            let mine = asked.user.is_none() && asked.only.is_none();
+            let part = parts.entry((key, mine)).or_default();
             part.exact += Amount {
                 micros: correction.micros.into(),
                 ..Amount::default()

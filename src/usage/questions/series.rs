@@ -7,7 +7,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
-use super::types::{Bucket, Format, GroupBy, Series};
+use super::table::Table;
+use super::types::{Bucket, Format, Grouping, Series};
 use super::window::{PeriodQuery, Window};
 use super::{breakdown, csv};
 use crate::access::caller::Caller;
@@ -26,15 +27,19 @@ use crate::workspaces;
 #[into_params(parameter_in = Query)]
 #[serde(default)]
 pub struct SeriesQuery {
-    /// Also split by project, computer or size; the parts add up to the total
+    /// Also split by project, computer, size, or metadata.KEY: what that said when it ran, of the computer, else of
+    /// its project, else of the workspace; the parts add up to the total
     #[param(inline)]
-    pub group_by: Param<GroupBy>,
+    pub group_by: Param<Grouping>,
     /// With `group_by`: only this many parts, those that cost the most, and the rest as one
     #[param(inline)]
     pub group_limit: Param<Within<1, 1000>>,
     /// json (default) or csv
     #[param(inline)]
     pub format: Param<Format>,
+    /// 1: a table begins with the mark by which spreadsheets know UTF-8
+    #[param(inline)]
+    pub bom: Param<bool>,
 }
 
 /// `GET /workspaces/{id}/usage`
@@ -56,11 +61,13 @@ pub async fn workspace_series(
         let format = query.format.get("format").ok().flatten();
         let series = read_series(tx, workspace.view.tenant_id, id, &period, &query)?;
         let csv = format.map_or_else(|| csv::accepted(&headers), |format| format == Format::Csv);
-        Ok((series, csv))
+        let bom = query.bom.get("bom")? == Some(true);
+        Ok((series, csv.then_some(Table { bom })))
     });
-    let (series, csv) = reply.await?;
-    if csv {
-        Ok(csv::reply(&series))
+    let (series, table) = reply.await?;
+    if let Some(table) = table {
+        let name = format!("usage-{}-{}", series.workspace_id, series.granularity);
+        Ok(table.reply(&name, csv::text(&series)))
     } else if series.groups.is_some() {
         room.json(owner, series).await
     } else {
@@ -86,15 +93,15 @@ pub fn read_series(
     let window = Window::new(tx, tenant, Some(workspace), period, fields)?;
     let mut series = series(tx, workspace, &window)?;
     if let Some(by) = group_by {
-        series.group_by = Some(by);
         series.groups = Some(breakdown::groups(
             tx,
             tenant,
             workspace,
             &window,
-            by,
+            &by,
             limit.and_then(|n| usize::try_from(n.0).ok()),
         )?);
+        series.group_by = Some(by);
     }
     Ok(series)
 }

@@ -5,10 +5,13 @@ use std::collections::BTreeMap;
 
 use axum::Json;
 use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::{IntoResponse, Response};
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::table::{self, TableQuery};
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
@@ -89,10 +92,13 @@ pub async fn sessions(
     caller: Caller,
     query: Params<SessionsQuery>,
     page: Params<PageQuery>,
-) -> Result<Json<Sessions>> {
+    table: Params<TableQuery>,
+    headers: HeaderMap,
+) -> Result<Response> {
     let list = store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
+        let table = table.get()?.read(&mut fields, &headers)?;
         let since = query.since.read(&mut fields, "since");
         let until = query.until.read(&mut fields, "until");
         let until = until.unwrap_or(tx.now()).min(tx.now()).0;
@@ -115,15 +121,34 @@ pub async fn sessions(
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let next = skip.saturating_add(limit);
         let shown: Vec<&Run> = found.iter().skip(skip).take(limit).collect();
-        Ok(Sessions {
+        let sessions = Sessions {
             data: views(tx, &shown)?,
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
             meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
-        })
+        };
+        Ok((sessions, table))
     });
-    Ok(Json(list.await?))
+    let (sessions, table) = list.await?;
+    Ok(match table {
+        Some(table) => table.reply("sessions", table::rows(COLUMNS, &sessions.data)?),
+        None => Json(sessions).into_response(),
+    })
 }
+
+/// Of a table.
+const COLUMNS: &[&str] = &[
+    "id",
+    "computer_id",
+    "workspace_id",
+    "project_id",
+    "size",
+    "started_at_exact",
+    "ended_at_exact",
+    "duration_ms",
+    "credits_used",
+    "credits_micros",
+];
 
 /// The computers within the caller's reach that ever ran.
 fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<Vec<ComputerId>> {

@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 use utoipa::ToSchema;
+use utoipa::openapi::RefOr;
+use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::clock::Timestamp;
-use crate::http::words;
+use crate::http::{FromText, words};
 use crate::ids::WorkspaceId;
 use crate::usage::meter::units::{Hours, Shown};
 
@@ -25,6 +27,66 @@ words! {
         Json = "json",
         /// A table with the same integers.
         Csv = "csv",
+    }
+}
+
+/// What usage is split by: a part, or a label.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Grouping {
+    By(GroupBy),
+    /// The value of this key in the metadata of the computer, its project or its workspace.
+    Label(String),
+}
+
+/// How a label is named where a part could be.
+pub const LABEL: &str = "metadata.";
+
+/// The key of `metadata.KEY`.
+pub fn label(text: &str) -> Option<&str> {
+    text.strip_prefix(LABEL)
+        .filter(|key| (1..=MAX_KEY).contains(&key.chars().count()))
+}
+
+/// Characters of the key of a label.
+const MAX_KEY: usize = 128;
+
+impl FromText for Grouping {
+    fn schema() -> ObjectBuilder {
+        ObjectBuilder::new().schema_type(Type::String)
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        match label(text) {
+            Some(key) => Some(Grouping::Label(key.to_owned())),
+            None => GroupBy::from_text(text).map(Grouping::By),
+        }
+    }
+
+    fn wanted() -> String {
+        format!("{}, or metadata.KEY", GroupBy::wanted())
+    }
+}
+
+impl utoipa::__dev::ComposeSchema for Grouping {
+    fn compose(_: Vec<RefOr<Schema>>) -> RefOr<Schema> {
+        <Grouping as FromText>::schema().into()
+    }
+}
+
+impl ToSchema for Grouping {}
+
+impl std::fmt::Display for Grouping {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Grouping::By(by) => f.write_str(by.as_str()),
+            Grouping::Label(key) => write!(f, "{LABEL}{key}"),
+        }
+    }
+}
+
+impl Serialize for Grouping {
+    fn serialize<S: serde::Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
     }
 }
 
@@ -56,7 +118,8 @@ pub struct Series {
     pub series: Vec<Bucket>,
     #[serde(skip_serializing_if = "Option::is_none")]
     /// What the groups are, where they were asked for.
-    pub group_by: Option<GroupBy>,
+    #[schema(value_type = Option<String>)]
+    pub group_by: Option<Grouping>,
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The same usage by part; in each bucket the parts add up to the bucket.
     pub groups: Option<Vec<Group>>,
@@ -95,7 +158,7 @@ impl Bucket {
 /// A part of the usage of a workspace.
 #[derive(Serialize, ToSchema)]
 pub struct Group {
-    /// Id of the project or computer, or the size; null for corrections, which belong to no part, and
+    /// Id of the project or computer, the size, or the value of the label; null for corrections, which belong to no part, and
     /// for the parts that `group_limit` puts together.
     pub key: Option<String>,
     /// For people: name of the project or computer, also after it was deleted.

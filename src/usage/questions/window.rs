@@ -223,10 +223,26 @@ impl Zone {
 
     /// The month that an instant lies in, such as 2026-10.
     pub fn month_of(&self, at: i64) -> String {
+        self.written(at, "%Y-%m")
+    }
+
+    /// The day that an instant lies in, such as 2026-10-31.
+    pub fn date_of(&self, at: i64) -> String {
+        self.written(at, "%Y-%m-%d")
+    }
+
+    fn written(&self, at: i64, as_what: &str) -> String {
         let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
-        let date =
-            jiff::Timestamp::from_millisecond(at).map(|at| at.to_zoned_datetime(zone).date());
-        date.map_or_else(|_| String::new(), |date| date.strftime("%Y-%m").to_string())
+        let at = jiff::Timestamp::from_millisecond(at);
+        at.map_or_else(
+            |_| String::new(),
+            |at| {
+                at.to_zoned_datetime(zone)
+                    .date()
+                    .strftime(as_what)
+                    .to_string()
+            },
+        )
     }
 }
 

@@ -1,0 +1,798 @@
+//! Budgets: how much an organization, a workspace or a project may use in a period, who is told when, and what
+//! happens at its end. Budgets are looked at once a minute; what they come to is written then, so that a start
+//! asks for a row and no sum.
+
+use std::collections::BTreeSet;
+
+use axum::Json;
+use axum::extract::State;
+use axum::response::Response;
+use rusqlite::{OptionalExtension, named_params};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use utoipa::ToSchema;
+use uuid::Uuid;
+
+use crate::access::caller::Caller;
+use crate::audit::{self, Actor, Entry};
+use crate::clock::{DAY_MS, Timestamp};
+use crate::computers::{self, Fleet};
+use crate::db::Store;
+use crate::error::{Error, Fields, Result};
+use crate::http::{List, Mutation, NoBody, PathId, Reply, words};
+use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
+use crate::json;
+use crate::store::{Columns, Tx, WriteTx, columns};
+use crate::usage::ledger::intervals;
+use crate::usage::meter::reading::readings;
+use crate::usage::meter::units::{Amount, MICROS_PER_CREDIT, narrow};
+use crate::usage::questions::window::{Granularity, Zone};
+use crate::{projects, workspaces};
+
+/// A billion credits.
+const MAX_CREDITS: i64 = 1_000_000_000;
+/// Thresholds of one budget.
+const MAX_THRESHOLDS: usize = 20;
+/// Of what the burn rate is the mean.
+const BURN_MS: i64 = 7 * DAY_MS;
+/// Computers that one turn of the writer stops.
+const STOPS: usize = 100;
+
+words! {
+    /// What a budget is for.
+    pub enum Period {
+        /// From midnight to midnight.
+        Day = "day",
+        /// From Monday on.
+        Week = "week",
+        /// From the first on.
+        Month = "month",
+    }
+
+    /// What happens when a budget is used up.
+    pub enum OnExceeded {
+        /// Nothing but the event.
+        Notify = "notify",
+        /// Nothing new is started.
+        RefuseStart = "refuse_start",
+        /// What runs is stopped, and nothing is started.
+        Stop = "stop",
+    }
+}
+
+impl Period {
+    fn granularity(self) -> Granularity {
+        match self {
+            Period::Day => Granularity::Day,
+            Period::Week => Granularity::Week,
+            Period::Month => Granularity::Month,
+        }
+    }
+}
+
+macro_rules! as_text {
+    ($($name:ident)*) => {$(
+        impl rusqlite::ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+                Ok(self.as_str().into())
+            }
+        }
+        impl rusqlite::types::FromSql for $name {
+            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+                use crate::http::FromText;
+                $name::from_text(value.as_str()?).ok_or(rusqlite::types::FromSqlError::InvalidType)
+            }
+        }
+    )*};
+}
+as_text! { Period OnExceeded }
+
+/// Whose a budget is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Owner {
+    Organization,
+    Workspace(WorkspaceId),
+    Project(ProjectId, WorkspaceId),
+}
+
+impl Owner {
+    fn scope(self) -> &'static str {
+        match self {
+            Owner::Organization => "organization",
+            Owner::Workspace(_) => "workspace",
+            Owner::Project(..) => "project",
+        }
+    }
+
+    fn id(self, tenant: TenantId) -> Uuid {
+        match self {
+            Owner::Organization => tenant.0,
+            Owner::Workspace(id) => id.0,
+            Owner::Project(id, _) => id.0,
+        }
+    }
+
+    fn workspace(self) -> Option<WorkspaceId> {
+        match self {
+            Owner::Organization => None,
+            Owner::Workspace(id) | Owner::Project(_, id) => Some(id),
+        }
+    }
+
+    /// What was used between instants, by the meters that are read there.
+    fn used(self, tx: &Tx<'_>, tenant: TenantId, cuts: &[i64]) -> Result<Vec<i64>> {
+        let read = match self {
+            Owner::Organization => intervals::organization(tx, tenant, cuts)?,
+            Owner::Workspace(id) => readings(tx, id, cuts)?,
+            Owner::Project(id, _) => return used_by_project(tx, tenant, id, cuts),
+        };
+        Ok(read
+            .windows(2)
+            .map(|read| read[0].until(&read[1]).credits_micros)
+            .collect())
+    }
+}
+
+/// A project has no meter: what its computers used, wherever it was.
+fn used_by_project(tx: &Tx<'_>, tenant: TenantId, id: ProjectId, cuts: &[i64]) -> Result<Vec<i64>> {
+    let (Some(first), Some(last)) = (cuts.first(), cuts.last()) else {
+        return Ok(Vec::new());
+    };
+    let sql = "SELECT DISTINCT computer_id FROM metered_computers WHERE tenant_id = ?1";
+    let computers: Vec<ComputerId> = tx
+        .prepare_cached(sql)?
+        .query_map([tenant], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let mut sums = vec![Amount::default(); cuts.len() - 1];
+    for computer in computers {
+        intervals::of_computer(tx, computer, *first, *last, |interval| {
+            if interval.opened.state.project == id {
+                for (sum, cut) in sums.iter_mut().zip(cuts.windows(2)) {
+                    let (from, to) = (interval.start.max(cut[0]), interval.end.min(cut[1]));
+                    if from < to {
+                        *sum += intervals::amount(&interval.opened, from, to);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+    }
+    Ok(sums.iter().map(Amount::micro_credits).collect())
+}
+
+/// A budget, as it is kept.
+#[derive(Clone)]
+pub struct Budget {
+    tenant_id: TenantId,
+    owner: Owner,
+    rule: Rule,
+}
+
+/// What a budget says.
+#[derive(Serialize, ToSchema, Clone, PartialEq)]
+pub struct Rule {
+    /// Whole credits of a period.
+    pub credits: i64,
+    /// day, week or month, of the calendar in the time zone of the workspace or organization.
+    pub period: Period,
+    /// Percent of the credits at which an event is sent, each once in a period.
+    pub notify_at: Vec<i64>,
+    /// notify, refuse_start or stop.
+    pub on_exceeded: OnExceeded,
+}
+
+columns! { Rule {
+    credits: ["credits"],
+    period: ["period"],
+    notify_at: json ["notify_at"],
+    on_exceeded: ["on_exceeded"],
+} }
+
+impl Budget {
+    fn load(tx: &Tx<'_>, tenant: TenantId, owner: Owner) -> Result<Option<Budget>> {
+        let sql = format!(
+            "SELECT {} FROM budgets WHERE owner_id = ?1 AND tenant_id = ?2",
+            Rule::COLUMNS.join(", ")
+        );
+        let id = owner.id(tenant);
+        let mut statement = tx.prepare_cached(&sql)?;
+        let rule = statement.query_row((id.as_bytes().as_slice(), tenant), |row| {
+            Rule::from_columns(&mut Columns::new(row))
+        });
+        Ok(rule.optional()?.map(|rule| Budget {
+            tenant_id: tenant,
+            owner,
+            rule,
+        }))
+    }
+
+    /// All of an organization whose owners are there.
+    fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Budget>> {
+        let mut statement = tx.prepare_cached(
+            "SELECT scope, owner_id FROM budgets WHERE tenant_id = ?1 ORDER BY scope, owner_id",
+        )?;
+        let mut rows = statement.query([tenant])?;
+        let mut all = Vec::new();
+        while let Some(row) = rows.next()? {
+            let (scope, id): (String, [u8; 16]) = (row.get(0)?, row.get(1)?);
+            let id = Uuid::from_bytes(id);
+            let owner = match scope.as_str() {
+                "organization" => Some(Owner::Organization),
+                "workspace" => {
+                    let sql = "SELECT id FROM workspaces WHERE id = ?1 AND tenant_id = ?2 AND deleted_at IS NULL";
+                    let found = tx.row(sql, (WorkspaceId(id), tenant), |row| row.get(0));
+                    found.optional()?.map(Owner::Workspace)
+                }
+                _ => {
+                    let sql = "SELECT workspace_id FROM projects WHERE id = ?1 AND tenant_id = ?2 AND deleted_at IS NULL";
+                    let found = tx.row(sql, (ProjectId(id), tenant), |row| row.get(0));
+                    let found = found.optional()?;
+                    found.map(|workspace| Owner::Project(ProjectId(id), workspace))
+                }
+            };
+            if let Some(owner) = owner {
+                all.extend(Budget::load(tx, tenant, owner)?);
+            }
+        }
+        Ok(all)
+    }
+
+    fn micros(&self) -> i64 {
+        self.rule.credits * narrow(MICROS_PER_CREDIT)
+    }
+
+    /// First and last instant of the present period, and the zone that it is of.
+    fn period(&self, tx: &Tx<'_>) -> Result<(i64, i64, Zone)> {
+        let zone = Zone::of(tx, self.tenant_id, self.owner.workspace())?;
+        let granularity = self.rule.period.granularity();
+        let start = zone.start(tx.now().0, granularity);
+        Ok((start, zone.next(start, granularity), zone))
+    }
+
+    /// How it stands.
+    fn view(&self, tx: &Tx<'_>) -> Result<BudgetView> {
+        let now = tx.now().0;
+        let (start, end, zone) = self.period(tx)?;
+        let used = self.owner.used(tx, self.tenant_id, &[start, now])?[0];
+        let before = now - BURN_MS;
+        let week = self.owner.used(tx, self.tenant_id, &[before, now])?[0].max(0);
+        let per_ms = |ms: i64| narrow(i128::from(week) * i128::from(ms) / i128::from(BURN_MS));
+        let left = self.micros() - used;
+        let used_up_at = if left <= 0 {
+            None
+        } else {
+            let ms = i128::from(left) * i128::from(BURN_MS);
+            let ms = ms.checked_div(i128::from(week)).map(narrow);
+            ms.and_then(|ms| now.checked_add(ms)).filter(|at| *at < end)
+        };
+        let mut statement = tx.prepare_cached(
+            "SELECT threshold, at FROM budget_alerts WHERE owner_id = ?1 AND tenant_id = ?2 AND period_start = ?3
+             ORDER BY threshold",
+        )?;
+        let id = self.owner.id(self.tenant_id);
+        let alerts = statement
+            .query_map((id.as_bytes().as_slice(), self.tenant_id, start), |row| {
+                Ok(Alert {
+                    threshold: row.get(0)?,
+                    at: row.get(1)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(BudgetView {
+            scope: self.owner.scope(),
+            owner_id: id,
+            rule: self.rule.clone(),
+            period_start: Timestamp(start),
+            period_end: Timestamp(end),
+            time_zone: zone.name().to_owned(),
+            used_micros: used,
+            used_percent: percent(used, self.micros()),
+            exceeded: left <= 0,
+            refusing: left <= 0 && self.rule.on_exceeded != OnExceeded::Notify,
+            burn_micros_per_day: per_ms(DAY_MS),
+            forecast_micros: used.saturating_add(per_ms(end - now)),
+            used_up_at: used_up_at.map(Timestamp),
+            used_up_on: used_up_at.map(|at| zone.date_of(at)),
+            alerts,
+        })
+    }
+
+    /// Writes down what it has come to: each threshold that was reached, once, with its event; and whether
+    /// something may be started. Returns how many thresholds are new.
+    fn settle(&self, tx: &WriteTx<'_>) -> Result<usize> {
+        let (start, end, _) = self.period(tx)?;
+        let used = self.owner.used(tx, self.tenant_id, &[start, tx.now().0])?[0];
+        let id = self.owner.id(self.tenant_id);
+        let bytes = id.as_bytes().as_slice();
+        let mut new = 0;
+        for threshold in &self.rule.notify_at {
+            if i128::from(used) * 100 < i128::from(self.micros()) * i128::from(*threshold) {
+                continue;
+            }
+            let inserted = tx.run(
+                "INSERT OR IGNORE INTO budget_alerts (owner_id, tenant_id, period_start, threshold, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                (bytes, self.tenant_id, start, threshold, tx.now()),
+            )?;
+            if inserted == 0 {
+                continue;
+            }
+            new += 1;
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::System,
+                    tenant_id: self.tenant_id,
+                    workspace_id: self.owner.workspace(),
+                    kind: "budget.threshold",
+                    resource: id,
+                    before: audit::NONE,
+                    after: Some(&json!({
+                        "scope": self.owner.scope(), "owner_id": id, "threshold": threshold,
+                        "credits": self.rule.credits, "used_micros": used, "period": self.rule.period,
+                        "period_start": Timestamp(start), "period_end": Timestamp(end),
+                        "on_exceeded": self.rule.on_exceeded,
+                    })),
+                },
+            )?;
+        }
+        let refuses = used >= self.micros() && self.rule.on_exceeded != OnExceeded::Notify;
+        if refuses {
+            tx.run(
+                "INSERT INTO budget_stops (owner_id, tenant_id, scope, credits, used, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET credits = excluded.credits, used = excluded.used, until = excluded.until",
+                (
+                    bytes,
+                    self.tenant_id,
+                    self.owner.scope(),
+                    self.rule.credits,
+                    used / narrow(MICROS_PER_CREDIT),
+                    end,
+                ),
+            )?;
+        } else {
+            free(tx, self.tenant_id, id)?;
+        }
+        Ok(new)
+    }
+
+    /// Whether [`Budget::settle`] has something to write.
+    fn is_due(&self, tx: &Tx<'_>) -> Result<bool> {
+        let (start, end, _) = self.period(tx)?;
+        let used = self.owner.used(tx, self.tenant_id, &[start, tx.now().0])?[0];
+        let id = self.owner.id(self.tenant_id);
+        let bytes = id.as_bytes().as_slice();
+        let sql = "SELECT coalesce(max(threshold), -1) FROM budget_alerts WHERE owner_id = ?1 AND tenant_id = ?2 AND period_start = ?3";
+        let told: i64 = tx.row(sql, (bytes, self.tenant_id, start), |row| row.get(0))?;
+        let reached = self.rule.notify_at.iter().any(|t| {
+            *t > told && i128::from(used) * 100 >= i128::from(self.micros()) * i128::from(*t)
+        });
+        let sql = "SELECT until FROM budget_stops WHERE owner_id = ?1 AND tenant_id = ?2";
+        let until: Option<i64> = tx
+            .row(sql, (bytes, self.tenant_id), |row| row.get(0))
+            .optional()?;
+        let refuses = used >= self.micros() && self.rule.on_exceeded != OnExceeded::Notify;
+        Ok(reached || until != refuses.then_some(end))
+    }
+
+    /// Computers that run in it and that this server can stop.
+    fn running(&self, tx: &Tx<'_>) -> Result<Vec<ComputerId>> {
+        let (workspace, project) = match self.owner {
+            Owner::Organization => (None, None),
+            Owner::Workspace(id) => (Some(id), None),
+            Owner::Project(id, _) => (None, Some(id)),
+        };
+        Ok(tx
+            .prepare_cached(
+                "SELECT id FROM computers WHERE tenant_id = :tenant AND status = 'running' AND deleted_at IS NULL
+                     AND driver <> 'external' AND (:workspace IS NULL OR workspace_id = :workspace)
+                     AND (:project IS NULL OR project_id = :project) LIMIT :limit",
+            )?
+            .query_map(
+                named_params! {
+                    ":tenant": self.tenant_id, ":workspace": workspace, ":project": project, ":limit": STOPS as i64,
+                },
+                |row| row.get(0),
+            )?
+            .collect::<Result<_, _>>()?)
+    }
+}
+
+/// So many percent, rounded down.
+fn percent(used: i64, of: i64) -> i64 {
+    narrow((i128::from(used) * 100).div_euclid(i128::from(of.max(1))))
+}
+
+/// Nothing is refused for it any more.
+fn free(tx: &WriteTx<'_>, tenant: TenantId, owner: Uuid) -> Result<()> {
+    tx.run(
+        "DELETE FROM budget_stops WHERE owner_id = ?1 AND tenant_id = ?2",
+        (owner.as_bytes().as_slice(), tenant),
+    )?;
+    Ok(())
+}
+
+/// Looks at all budgets, each in a read of its own, and writes down what has changed. Returns how many thresholds
+/// were reached.
+///
+/// # Errors
+/// When the store fails.
+pub async fn look(store: &Store, fleet: &Fleet) -> Result<usize> {
+    let mut reached = 0;
+    let tenants = store.read(|tx| {
+        let mut statement = tx.prepare_cached("SELECT DISTINCT tenant_id FROM budgets")?;
+        let all = statement.query_map([], |row| row.get::<_, TenantId>(0))?;
+        Ok::<_, Error>(all.collect::<Result<Vec<_>, _>>()?)
+    });
+    for tenant in tenants.await? {
+        for budget in store.read(move |tx| Budget::all(tx, tenant)).await? {
+            let due = budget.clone();
+            if store.read(move |tx| due.is_due(tx)).await? {
+                let due = budget.clone();
+                reached += store
+                    .write(
+                        move |tx| match Budget::load(tx, due.tenant_id, due.owner)? {
+                            Some(budget) => budget.settle(tx),
+                            None => Ok(0),
+                        },
+                    )
+                    .await?;
+            }
+            if budget.rule.on_exceeded == OnExceeded::Stop {
+                stop(store, fleet, budget).await?;
+            }
+        }
+    }
+    Ok(reached)
+}
+
+/// Stops what runs where a budget that stops is used up.
+async fn stop(store: &Store, fleet: &Fleet, budget: Budget) -> Result<()> {
+    loop {
+        let (asked, fleet) = (budget.clone(), fleet.clone());
+        let done = store.write(move |tx| {
+            let id = asked.owner.id(asked.tenant_id);
+            let sql = "SELECT EXISTS (SELECT 1 FROM budget_stops WHERE owner_id = ?1 AND tenant_id = ?2 AND until > ?3)";
+            let params = (id.as_bytes().as_slice(), asked.tenant_id, tx.now());
+            if !tx.row(sql, params, |row| row.get::<_, bool>(0))? {
+                return Ok(0);
+            }
+            let running = asked.running(tx)?;
+            for id in &running {
+                computers::lifecycle::stop_by_system(tx, &fleet, *id)?;
+            }
+            Ok::<_, Error>(running.len())
+        });
+        if done.await? < STOPS {
+            return Ok(());
+        }
+    }
+}
+
+/// `PUT …/budget`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct SetBudget {
+    /// Whole credits of a period
+    #[schema(
+        required = true,
+        nullable = false,
+        minimum = 1,
+        maximum = 1_000_000_000
+    )]
+    pub credits: Option<i64>,
+    /// day, week or month (default)
+    #[schema(value_type = Option<Period>)]
+    pub period: Option<String>,
+    /// Percent of the credits at which an event is sent; 50, 80 and 100 if left out
+    pub notify_at: Option<Vec<i64>>,
+    /// notify (default), refuse_start or stop
+    #[schema(value_type = Option<OnExceeded>)]
+    pub on_exceeded: Option<String>,
+}
+
+impl SetBudget {
+    fn check(self) -> Result<Rule> {
+        use crate::http::FromText;
+        let mut fields = Fields::default();
+        let credits = self.credits.filter(|n| (1..=MAX_CREDITS).contains(n));
+        if credits.is_none() {
+            fields.push(
+                "credits",
+                format!("must be a whole number from 1 to {MAX_CREDITS}"),
+            );
+        }
+        let period = self.period.as_deref().unwrap_or("month");
+        let period = Period::from_text(period);
+        if period.is_none() {
+            fields.push("period", Period::wanted());
+        }
+        let on_exceeded = self.on_exceeded.as_deref().unwrap_or("notify");
+        let on_exceeded = OnExceeded::from_text(on_exceeded);
+        if on_exceeded.is_none() {
+            fields.push("on_exceeded", OnExceeded::wanted());
+        }
+        let notify_at = self.notify_at.unwrap_or_else(|| vec![50, 80, 100]);
+        let each: BTreeSet<i64> = notify_at.iter().copied().collect();
+        if each.len() > MAX_THRESHOLDS || each.iter().any(|t| !(1..=1000).contains(t)) {
+            let text = format!("must be up to {MAX_THRESHOLDS} whole numbers from 1 to 1000");
+            fields.push("notify_at", text);
+        }
+        fields.finish()?;
+        match (credits, period, on_exceeded) {
+            (Some(credits), Some(period), Some(on_exceeded)) => Ok(Rule {
+                credits,
+                period,
+                notify_at: each.into_iter().collect(),
+                on_exceeded,
+            }),
+            _ => Err(Error::internal("a wrong budget without a text")),
+        }
+    }
+}
+
+/// A budget and how it stands.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Budget)]
+pub struct BudgetView {
+    /// organization, workspace or project.
+    scope: &'static str,
+    /// Id of that.
+    owner_id: Uuid,
+    #[serde(flatten)]
+    rule: Rule,
+    /// Of the present period.
+    period_start: Timestamp,
+    /// Exclusive.
+    period_end: Timestamp,
+    time_zone: String,
+    /// What was used in it so far.
+    used_micros: i64,
+    /// The same in percent, rounded down.
+    used_percent: i64,
+    /// It is used up.
+    exceeded: bool,
+    /// Nothing can be started for that.
+    refusing: bool,
+    /// What a day used, as the mean of the last seven.
+    burn_micros_per_day: i64,
+    /// What will be used at the end of the period if that goes on.
+    forecast_micros: i64,
+    /// When it will be used up if that goes on; null: not in this period, or it is.
+    used_up_at: Option<Timestamp>,
+    /// The day of that, in the time zone.
+    used_up_on: Option<String>,
+    /// Thresholds that were reached in this period.
+    alerts: Vec<Alert>,
+}
+
+/// A threshold that was reached.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BudgetAlert)]
+pub struct Alert {
+    /// Percent.
+    threshold: i64,
+    at: Timestamp,
+}
+
+/// A budget that is gone.
+#[derive(Serialize, ToSchema)]
+#[schema(as = BudgetDeleted)]
+pub struct Gone {
+    deleted: bool,
+}
+
+fn unknown() -> Error {
+    Error::not_found("budget")
+}
+
+fn put(tx: &WriteTx<'_>, caller: &Caller, owner: Owner, input: SetBudget) -> Result<BudgetView> {
+    let rule = input.check()?;
+    let tenant = caller.tenant_id();
+    let before = Budget::load(tx, tenant, owner)?;
+    let id = owner.id(tenant);
+    tx.run(
+        "INSERT INTO budgets (owner_id, tenant_id, scope, credits, period, notify_at, on_exceeded, updated_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+         ON CONFLICT DO UPDATE SET credits = excluded.credits, period = excluded.period,
+             notify_at = excluded.notify_at, on_exceeded = excluded.on_exceeded, updated_at = excluded.updated_at",
+        (
+            id.as_bytes().as_slice(),
+            tenant,
+            owner.scope(),
+            rule.credits,
+            rule.period,
+            json::text(&rule.notify_at)?,
+            rule.on_exceeded,
+            tx.now(),
+        ),
+    )?;
+    record(
+        tx,
+        caller,
+        owner,
+        "budget.updated",
+        before.as_ref().map(|b| &b.rule),
+        Some(&rule),
+    )?;
+    let budget = Budget {
+        tenant_id: tenant,
+        owner,
+        rule,
+    };
+    budget.settle(tx)?;
+    budget.view(tx)
+}
+
+fn remove(tx: &WriteTx<'_>, caller: &Caller, owner: Owner) -> Result<Gone> {
+    let tenant = caller.tenant_id();
+    let before = Budget::load(tx, tenant, owner)?.ok_or_else(unknown)?;
+    let id = owner.id(tenant);
+    tx.run(
+        "DELETE FROM budgets WHERE owner_id = ?1 AND tenant_id = ?2",
+        (id.as_bytes().as_slice(), tenant),
+    )?;
+    free(tx, tenant, id)?;
+    record(
+        tx,
+        caller,
+        owner,
+        "budget.deleted",
+        Some(&before.rule),
+        None,
+    )?;
+    Ok(Gone { deleted: true })
+}
+
+fn record(
+    tx: &WriteTx<'_>,
+    caller: &Caller,
+    owner: Owner,
+    kind: &str,
+    before: Option<&Rule>,
+    after: Option<&Rule>,
+) -> Result<()> {
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::Key(caller),
+            tenant_id: caller.tenant_id(),
+            workspace_id: owner.workspace(),
+            kind,
+            resource: owner.id(caller.tenant_id()),
+            before,
+            after,
+        },
+    )
+}
+
+fn of_project(tx: &Tx<'_>, caller: &Caller, id: ProjectId) -> Result<Owner> {
+    let project = projects::find(tx, caller, id)?;
+    Ok(Owner::Project(id, project.workspace_id))
+}
+
+async fn shown(
+    store: Store,
+    caller: Caller,
+    owner: impl FnOnce(&Tx<'_>, &Caller) -> Result<Owner> + Send + 'static,
+) -> Result<Json<BudgetView>> {
+    let view = store.read(move |tx| {
+        let owner = owner(tx, &caller)?;
+        let budget = Budget::load(tx, caller.tenant_id(), owner)?;
+        budget.ok_or_else(unknown)?.view(tx)
+    });
+    Ok(Json(view.await?))
+}
+
+/// `GET /budgets`
+pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<List<BudgetView>>> {
+    let list = store.read(move |tx| {
+        let all = Budget::all(tx, caller.tenant_id())?;
+        let data = all
+            .iter()
+            .map(|budget| budget.view(tx))
+            .collect::<Result<Vec<_>>>()?;
+        Ok(List::whole(data))
+    });
+    Ok(Json(list.await?))
+}
+
+/// `GET /tenant/budget`
+pub async fn of_organization(
+    State(store): State<Store>,
+    caller: Caller,
+) -> Result<Json<BudgetView>> {
+    shown(store, caller, |_, _| Ok(Owner::Organization)).await
+}
+
+/// `GET /workspaces/{id}/budget`
+pub async fn of_workspace(
+    State(store): State<Store>,
+    caller: Caller,
+    PathId(id): PathId<WorkspaceId>,
+) -> Result<Json<BudgetView>> {
+    shown(store, caller, move |tx, caller| {
+        workspaces::find(tx, caller, id).map(|_| Owner::Workspace(id))
+    })
+    .await
+}
+
+/// `GET /projects/{id}/budget`
+pub async fn of_one_project(
+    State(store): State<Store>,
+    caller: Caller,
+    PathId(id): PathId<ProjectId>,
+) -> Result<Json<BudgetView>> {
+    shown(store, caller, move |tx, caller| of_project(tx, caller, id)).await
+}
+
+/// `PUT /tenant/budget`
+pub async fn set_of_organization(request: Mutation<SetBudget>) -> Result<Response> {
+    request
+        .run(|tx, caller, input| put(tx, caller, Owner::Organization, input?).map(Reply::ok))
+        .await
+}
+
+/// `PUT /workspaces/{id}/budget`
+pub async fn set_of_workspace(
+    PathId(id): PathId<WorkspaceId>,
+    request: Mutation<SetBudget>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            workspaces::find(tx, caller, id)?;
+            put(tx, caller, Owner::Workspace(id), input?).map(Reply::ok)
+        })
+        .await
+}
+
+/// `PUT /projects/{id}/budget`
+pub async fn set_of_project(
+    PathId(id): PathId<ProjectId>,
+    request: Mutation<SetBudget>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let owner = of_project(tx, caller, id)?;
+            put(tx, caller, owner, input?).map(Reply::ok)
+        })
+        .await
+}
+
+/// `DELETE /tenant/budget`
+pub async fn delete_of_organization(request: Mutation<NoBody>) -> Result<Response> {
+    request
+        .run(|tx, caller, input| {
+            input?;
+            remove(tx, caller, Owner::Organization).map(Reply::ok)
+        })
+        .await
+}
+
+/// `DELETE /workspaces/{id}/budget`
+pub async fn delete_of_workspace(
+    PathId(id): PathId<WorkspaceId>,
+    request: Mutation<NoBody>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            workspaces::find(tx, caller, id)?;
+            input?;
+            remove(tx, caller, Owner::Workspace(id)).map(Reply::ok)
+        })
+        .await
+}
+
+/// `DELETE /projects/{id}/budget`
+pub async fn delete_of_project(
+    PathId(id): PathId<ProjectId>,
+    request: Mutation<NoBody>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let owner = of_project(tx, caller, id)?;
+            input?;
+            remove(tx, caller, owner).map(Reply::ok)
+        })
+        .await
+}
