@@ -53,8 +53,15 @@ CREATE TABLE api_keys (
     expires_at       INTEGER,
     last_used_at     INTEGER,                        -- written lazily, about once a minute
     created_at       INTEGER NOT NULL,
-    updated_at       INTEGER NOT NULL
+    updated_at       INTEGER NOT NULL,
+    allowed_ips      TEXT NOT NULL DEFAULT '[]',     -- JSON list of networks; empty = from everywhere
+    last_used_ip     TEXT,
+    -- The secret before the last rotation, where it still works for a while.
+    previous_secret_hash BLOB CHECK (length(previous_secret_hash) = 32),
+    previous_until   INTEGER                         -- exclusive
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX api_keys_by_previous_secret ON api_keys (previous_secret_hash)
+    WHERE previous_secret_hash IS NOT NULL;
 -- GET /api-keys, in order of creation.
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at, id) WHERE status <> 'revoked';
 -- They go with their workspace.
@@ -327,7 +334,14 @@ CREATE TABLE webhooks (
     due_at          INTEGER,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
-    deleted_at      INTEGER                          -- the row goes when its deliveries have gone
+    deleted_at      INTEGER,                         -- the row goes when its deliveries have gone
+    workspace_id    BLOB,                            -- only what happens in there; NULL = everything
+    headers         TEXT NOT NULL DEFAULT '{}',      -- JSON object: sent with every message, in the clear like the secret
+    scheme          TEXT NOT NULL DEFAULT 'miosa' CHECK (scheme IN ('miosa') OR scheme = 'standard'),
+    -- The secret before the last rotation, with which is signed as well for a while.
+    previous_secret TEXT,
+    previous_until  INTEGER,                         -- exclusive
+    disabled_reason TEXT                             -- why this service disabled it; NULL = it did not
 ) STRICT;
 CREATE INDEX webhooks_of_tenant ON webhooks (tenant_id, created_at, id) WHERE deleted_at IS NULL;
 -- Who has one at all, and to whom a change is to be told.

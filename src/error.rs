@@ -91,6 +91,15 @@ impl Error {
         Self::new(StatusCode::NOT_FOUND, "NOT_FOUND", message)
     }
 
+    /// 406: there is no table of this.
+    pub fn not_acceptable() -> Self {
+        Self::new(
+            StatusCode::NOT_ACCEPTABLE,
+            "NOT_ACCEPTABLE",
+            "this answer is JSON and comes in no other form; accept application/json",
+        )
+    }
+
     /// 405: the path is known, the method is not.
     pub fn method_not_allowed() -> Self {
         Self::new(
@@ -115,6 +124,19 @@ impl Error {
     /// 409: the state of the resource refuses the action.
     pub fn conflict(code: &'static str, message: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, message)
+    }
+
+    /// 412: it is not what the caller saw; `now` is what it is.
+    pub fn stale(versions: Value, now: Value) -> Self {
+        let mut e = Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "PRECONDITION_FAILED",
+            "it has changed since you read it, and nothing was done; look at error.existing, and send the change again \
+             with the ETag that it has now",
+        )
+        .with_details(versions);
+        e.0.existing = Some(now);
+        e
     }
 
     /// 413: more bytes than the server reads.

@@ -1,8 +1,9 @@
 //! Changing a computer: name and manners, size, place; and the end of it.
 
 use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash};
+use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
@@ -19,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, NoBody, PathId, Reply};
+use crate::http::{Look, Mutation, NoBody, PathId, Reply, Seen, Single, Versioned};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::limits::{self, Growth};
@@ -104,6 +105,17 @@ pub struct AutoStop {
     enabled: bool,
     auto_stop_seconds: i64,
     auto_stop_at: Option<crate::clock::Timestamp>,
+}
+
+impl Versioned for AutoStop {
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.computer_id, self.seconds).hash(hash);
+    }
+}
+
+/// The idle auto-stop of a computer as it is, for `If-Match`.
+pub fn look_at_auto_stop() -> Look {
+    Arc::new(|tx, caller, id| Seen::of(&AutoStop::of(&find(tx, caller, ComputerId(id))?)))
 }
 
 impl AutoStop {
@@ -530,9 +542,9 @@ pub async fn auto_stop(
     State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
-) -> Result<Json<AutoStop>> {
+) -> Result<Single<AutoStop>> {
     let computer = store.read(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(AutoStop::of(&computer)))
+    Ok(Single(AutoStop::of(&computer)))
 }
 
 /// `PATCH /computers/{id}/auto-stop`

@@ -3,7 +3,10 @@
 
 mod body;
 mod budget;
+mod cells;
+pub(crate) mod cursor;
 mod drain_body;
+pub(crate) mod etag;
 pub mod idempotency;
 mod mutation;
 mod names;
@@ -17,10 +20,13 @@ mod server;
 mod spool;
 
 pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
+pub use cells::cell;
+pub use cursor::link;
+pub use etag::{Guarded, Look, Seen, Single, Versioned};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
-pub use paging::{List, Page, PageMeta, PageQuery};
+pub use paging::{List, Page, PageMeta, PageQuery, linked};
 pub(crate) use params::words;
 pub use params::{AnyId, DeletedQuery, FromText, Param, Params, PathId, PathIds, Within};
 pub use places::Guest;

@@ -4,6 +4,7 @@
 //! body or query that cannot be read is therefore *held* as an error, and the handler asks for it
 //! (`?`) after it has found the resource.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -16,6 +17,7 @@ use sha2::{Digest, Sha256};
 
 use super::body::{MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
+use super::etag::{Precondition, Seen};
 use super::idempotency::{self, Idempotency, Reply};
 use super::room::Room;
 use super::spool::{Source, not_kept};
@@ -40,6 +42,8 @@ pub struct Mutation<T> {
     body: Result<T>,
     idempotency: Option<Idempotency>,
     savepoint: Savepoint,
+    /// What the resource has to be for the change to be made.
+    precondition: Option<Precondition>,
     /// The memory that a large body needs until the change is made.
     held: Option<Held>,
 }
@@ -68,6 +72,7 @@ where
         let kit = Kit::from_ref(state);
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, state).await?;
+        let precondition = Precondition::of(&mut parts).await?;
         let (bytes, held, idempotency) = receive(&parts, body, &kit).await?;
         let body = parse_body(&parts, &bytes);
         Ok(Mutation {
@@ -76,6 +81,7 @@ where
             body,
             idempotency,
             savepoint: Savepoint::Own,
+            precondition,
             held,
         })
     }
@@ -99,23 +105,44 @@ impl<T: Send + 'static> Mutation<T> {
             body,
             idempotency,
             savepoint,
+            precondition,
             held,
         } = self;
+        // Who looks at versions is told the new one.
+        let after: Arc<OnceLock<Seen>> = Arc::default();
+        let told = after.clone();
         // In use until the writer is done with it, also when the client has left.
         let f = move |tx: &WriteTx<'_>, caller: &Caller, body| {
             let _held = held;
-            f(tx, caller, body)
+            let Some(seen) = precondition else {
+                return f(tx, caller, body);
+            };
+            // It says first what is not there, and what is out of reach.
+            seen.check(seen.look(tx, caller))?;
+            let reply = f(tx, caller, body)?;
+            if let Ok(now) = seen.look(tx, caller) {
+                let _ = told.set(now);
+            }
+            Ok(reply)
+        };
+        let tagged = move |mut response: Response| {
+            if let Some(now) = after.get() {
+                now.tell(&mut response);
+            }
+            response
         };
         let Some(key) = idempotency else {
             let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
-            return Ok(store.write_as(savepoint, f).await?.into_response());
+            let reply = store.write_as(savepoint, f).await?;
+            return Ok(tagged(reply.into_response()));
         };
         let f = move |tx: &WriteTx<'_>| {
             idempotency::once(tx, &caller, &key, || {
                 tx.nested_as(savepoint, || f(tx, &caller, body))
             })
         };
-        Ok(store.write_as(savepoint, f).await?.into_response())
+        let reply = store.write_as(savepoint, f).await?;
+        Ok(tagged(reply.into_response()))
     }
 }
 
@@ -146,6 +173,7 @@ impl<T: Send + 'static> Mutation<T> {
             body,
             idempotency,
             savepoint,
+            precondition,
             held,
         } = self;
         let mut body = body.and_then(prepare);
@@ -170,6 +198,7 @@ impl<T: Send + 'static> Mutation<T> {
                 body,
                 idempotency,
                 savepoint,
+                precondition,
                 held,
             }),
         }
@@ -184,6 +213,7 @@ impl Mutation<Source> {
     pub async fn raw(request: Request, kit: &Kit) -> Result<Self> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, &()).await?;
+        let precondition = Precondition::of(&mut parts).await?;
         let (limit, patience) = bounds(&parts, kit);
         let source = kit.room.receive_source(&parts, body, limit, patience);
         let mut source = source.await?;
@@ -198,6 +228,7 @@ impl Mutation<Source> {
             body: Ok(source),
             idempotency,
             savepoint: Savepoint::Own,
+            precondition,
             held: None,
         })
     }
@@ -210,6 +241,7 @@ impl Mutation<Source> {
             body: Ok(()),
             idempotency: self.idempotency,
             savepoint: self.savepoint,
+            precondition: self.precondition,
             held: self.held,
         };
         (self.body, rest)

@@ -1,5 +1,6 @@
 //! The endpoints.
 
+use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::compute::Empty;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, PathId, Reply};
+use crate::http::{List, Look, Mutation, PathId, Reply, Seen, Single, Versioned};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::Config;
@@ -59,6 +60,12 @@ pub struct TenantView {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Versioned for TenantView {
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.id, &self.name, &self.slug, self.updated_at).hash(hash);
+    }
 }
 
 /// `POST /platform/tenants`
@@ -238,12 +245,20 @@ pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Lis
 }
 
 /// `GET /platform/tenants/current`
-pub async fn current(State(store): State<Store>, caller: Caller) -> Result<Json<TenantView>> {
-    Ok(Json(
-        store
-            .read(move |tx| load(tx, caller.tenant_id())?.view(tx, role(&caller)))
-            .await?,
-    ))
+pub async fn current(State(store): State<Store>, caller: Caller) -> Result<Single<TenantView>> {
+    let view = store.read(move |tx| load(tx, caller.tenant_id())?.view(tx, role(&caller)));
+    Ok(Single(view.await?))
+}
+
+/// The organization as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| {
+        let tenant = load(tx, TenantId(id))?;
+        if TenantId(id) != caller.tenant_id() {
+            return Err(Error::forbidden());
+        }
+        Seen::of(&tenant.view(tx, role(caller))?)
+    })
 }
 
 /// `POST /platform/tenants`

@@ -47,6 +47,7 @@ pub fn insert(
     let again = match &actor {
         Actor::Key(caller) => Actor::Key(caller),
         Actor::System => Actor::System,
+        Actor::Stranger(ip) => Actor::Stranger(*ip),
         Actor::Operator => Actor::Operator,
     };
     audit::record(

@@ -75,8 +75,17 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
     ("api_key.rotated", "An API key has a new secret"),
     ("api_key.revoked", "An API key was revoked"),
+    ("api_key.signed_in", "Somebody signed in to the admin page"),
+    (
+        "api_key.sign_in_failed",
+        "A sign-in with a known key was refused; `after.reason` says why",
+    ),
     ("organization.created", "The organization was created"),
     ("organization.updated", "The organization was renamed"),
+    (
+        "organization.sign_in_failed",
+        "A sign-in with an unknown key; told to the first organization of the installation",
+    ),
     (
         "organization.preview_domain_updated",
         "The organization's preview domain was set",

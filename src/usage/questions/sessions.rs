@@ -3,9 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
+use axum::response::Response;
 use rusqlite::OptionalExtension;
+use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,7 +14,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{PageMeta, PageQuery, Param, Params};
+use crate::http::{PageMeta, PageQuery, Param, Params, linked};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -89,7 +90,7 @@ pub async fn sessions(
     caller: Caller,
     query: Params<SessionsQuery>,
     page: Params<PageQuery>,
-) -> Result<Json<Sessions>> {
+) -> Result<Response> {
     let list = store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
@@ -110,19 +111,29 @@ pub async fn sessions(
         }
         found.sort_by_key(|s| std::cmp::Reverse((s.opened.at, s.opened.seq)));
         let total = found.len();
+        let after = page.after(2)?;
+        if let Some([Value::Integer(at), Value::Integer(seq)]) = after.as_deref().map(Vec::as_slice)
+        {
+            found.retain(|s| (s.opened.at, s.opened.seq) < (*at, *seq));
+        }
         let skip = skip.and_then(Result::ok).unwrap_or(0)
             + usize::try_from(page.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let next = skip.saturating_add(limit);
         let shown: Vec<&Run> = found.iter().skip(skip).take(limit).collect();
-        Ok(Sessions {
+        let last = shown.last().filter(|_| page.is_full(shown.len()));
+        let link = last
+            .and_then(|s| page.link(&[Value::Integer(s.opened.at), Value::Integer(s.opened.seq)]));
+        let list = Sessions {
             data: views(tx, &shown)?,
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
             meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
-        })
+        };
+        Ok((list, link))
     });
-    Ok(Json(list.await?))
+    let (list, link) = list.await?;
+    Ok(linked(&list, link.as_deref()))
 }
 
 /// The computers within the caller's reach that ever ran.
