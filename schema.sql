@@ -651,7 +651,8 @@ CREATE TABLE machines (
     failures    INTEGER NOT NULL DEFAULT 0,          -- in a row, for the time until the next attempt
     fault       TEXT,                                -- what is wrong, in words for its owner
     fault_since INTEGER,
-    look_at     INTEGER                              -- when something is to be done; NULL: nothing is
+    look_at     INTEGER,                             -- when something is to be done; NULL: nothing is
+    looks       INTEGER NOT NULL DEFAULT 0           -- counts what its container has to follow
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
 
@@ -663,6 +664,16 @@ CREATE TABLE engine_seen (
     boot_id   TEXT NOT NULL,                         -- the host's, which a restart of it changes
     seen_at   INTEGER NOT NULL
 ) STRICT;
+
+-- ---- the bill ----
+
+-- The time zone in which an organization or a workspace counts its days and months; none: UTC.
+CREATE TABLE time_zones (
+    owner_id  BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
+    tenant_id BLOB NOT NULL REFERENCES tenants (id),
+    name      TEXT NOT NULL                          -- as the IANA database writes it
+) STRICT, WITHOUT ROWID;
+-- ---- end of the bill ----
 
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.
 -- Those with numbers below 1 came with a workspace from another installation; they are by its word, and may

@@ -228,7 +228,7 @@ function drawTop() {
       "a",
       {
         class: "icon-button roomy",
-        href: "/docs/manual",
+        href: "docs/manual",
         title: "Manual",
         "aria-label": "Manual",
       },
@@ -238,7 +238,7 @@ function drawTop() {
       "a",
       {
         class: "icon-button",
-        href: "/docs",
+        href: "docs",
         title: "API reference",
         "aria-label": "API reference",
       },

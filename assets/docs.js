@@ -187,6 +187,9 @@ function snippet(text) {
   return h("div", { class: "snippet" }, h("pre", { tabindex: 0 }, h("code", null, text)), action);
 }
 
+// Where the service is, which need not be the root of its host.
+const ROOT = new URL(".", location.href).href.replace(/\/$/, "");
+
 /** @typedef {{ verb: string, url: string, json: string | undefined }} Call */
 
 /**
@@ -202,7 +205,7 @@ function snippets(verb, path, body, required) {
   const query = set.length ? `?${set.join("&")}` : "";
   const call = {
     verb: verb.toUpperCase(),
-    url: `${location.origin}${path}${query}`,
+    url: `${ROOT}${path}${query}`,
     json: body ? JSON.stringify(body, null, 2) : undefined,
   };
   return [
@@ -293,7 +296,7 @@ function tabs(list, name) {
  */
 function tryIt(path, parameters) {
   if (!signedIn) {
-    return h("p", { class: "hint" }, h("a", { href: "/admin" }, "Sign in"), " to try it here.");
+    return h("p", { class: "hint" }, h("a", { href: "admin" }, "Sign in"), " to try it here.");
   }
   const inputs = parameters
     .filter((p) => p.in !== "header")
@@ -531,7 +534,7 @@ function drawToc(groups) {
 async function start() {
   try {
     const [found, who] = await Promise.all([
-      fetch("/openapi.json").then((response) => response.json()),
+      fetch("openapi.json").then((response) => response.json()),
       session.show().catch(() => null),
     ]);
     spec = found;

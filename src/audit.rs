@@ -25,6 +25,7 @@ use crate::json;
 use crate::store::{Tx, WriteTx};
 
 /// Who did it.
+#[derive(Clone, Copy)]
 pub enum Actor<'a> {
     /// A request, with its key.
     Key(&'a Caller),

@@ -14,7 +14,8 @@
  * @property {any} key of the session; null where nobody is signed in
  */
 
-const BASE = "/api/v1";
+// Beside the page, which need not be at the root of its host.
+const BASE = "api/v1";
 
 /** What the API, or the way to it, refused. */
 export class ApiError extends Error {
@@ -177,18 +178,18 @@ export const session = {
    * @param {Options} [options]
    * @returns {Promise<Session>}
    */
-  show: (options) => json("GET", "/admin/session", options),
+  show: (options) => json("GET", "admin/session", options),
   /**
    * @param {string} key
    * @returns {Promise<Session>}
    */
-  signIn: (key) => json("POST", "/admin/session", { body: { key } }),
-  signOut: () => json("DELETE", "/admin/session"),
+  signIn: (key) => json("POST", "admin/session", { body: { key } }),
+  signOut: () => json("DELETE", "admin/session"),
 };
 
 /** The emulator's own routes, which exist with --dev or --clock virtual only. */
 export const dev = {
-  clearFaults: () => json("DELETE", "/_dev/faults", { body: {} }),
+  clearFaults: () => json("DELETE", "_dev/faults", { body: {} }),
 };
 
 // What changes rarely and is shown everywhere is asked for once.

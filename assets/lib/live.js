@@ -114,7 +114,7 @@ async function connect() {
   const mine = (controller = new AbortController());
   try {
     const query = lastId === null ? "" : `?last_event_id=${lastId}`;
-    const response = await fetch(`/api/v1/events/stream${query}`, {
+    const response = await fetch(`api/v1/events/stream${query}`, {
       headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" },
       signal: mine.signal,
       cache: "no-store",

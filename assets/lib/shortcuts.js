@@ -139,9 +139,9 @@ export function showShortcuts() {
       "p",
       { class: "hint" },
       "What everything means: ",
-      h("a", { href: "/docs/manual" }, "the manual"),
+      h("a", { href: "docs/manual" }, "the manual"),
       ", ",
-      h("a", { href: "/docs" }, "the API reference"),
+      h("a", { href: "docs" }, "the API reference"),
       ".",
     ),
   );

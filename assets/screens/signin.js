@@ -39,7 +39,7 @@ export function show({ main, who, note, done }) {
     h(
       "div",
       { class: "signin" },
-      h("img", { src: "/assets/icon.svg", alt: "", width: 44, height: 44 }),
+      h("img", { src: "assets/icon.svg", alt: "", width: 44, height: 44 }),
       h("h1", null, "Sign in to workspaced"),
       note && h("p", { class: "hint", role: "status" }, note),
       dev,
@@ -85,5 +85,5 @@ const end = (version) =>
       "Lost the key? Make another one on the server: ",
       copyable("workspaced keys create --name admin --operator", { label: "Copy the command" }),
     ),
-    h("p", { class: "hint" }, `Version ${version} · `, h("a", { href: "/docs" }, "API reference")),
+    h("p", { class: "hint" }, `Version ${version} · `, h("a", { href: "docs" }, "API reference")),
   );

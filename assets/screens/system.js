@@ -89,7 +89,7 @@ export async function show({ main, signal, title }) {
 async function load(o) {
   const [system, health] = await Promise.all([
     api.get("/system", o),
-    fetch("/health", { signal: o.signal, cache: "no-store" }).then(
+    fetch("health", { signal: o.signal, cache: "no-store" }).then(
       (response) => response.ok,
       () => false,
     ),

@@ -386,7 +386,7 @@ function csvLink(path, workspace, signal) {
       toastError(e);
     }
   }
-  return h("a", { class: "button small", href: `/api/v1${path}`, download, onclick }, "CSV");
+  return h("a", { class: "button small", href: `api/v1${path}`, download, onclick }, "CSV");
 }
 
 // ---------------------------------------------------------------------------------------------

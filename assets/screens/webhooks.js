@@ -44,7 +44,7 @@ const fields = (hook = {}) => {
   const grouped = GROUPS.map(([glob]) => glob);
   /** @type {string[]} */
   const events = hook.events ?? [];
-  const reference = h("a", { href: "/docs", target: "_blank" }, "API reference");
+  const reference = h("a", { href: "docs", target: "_blank" }, "API reference");
   return [
     {
       name: "url",

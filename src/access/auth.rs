@@ -15,7 +15,7 @@ use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
 use super::key::{Key, find_key};
-use super::session;
+use super::session::{self, Cookies};
 use crate::clock::Timestamp;
 use crate::db::{Store, topics};
 use crate::error::{Error, Result};
@@ -33,6 +33,8 @@ pub type Uses = HashMap<ApiKeyId, (Timestamp, Option<IpAddr>)>;
 /// The credential check, with its memory.
 #[derive(Default)]
 pub struct Auth {
+    /// The sign-in sessions of the admin page.
+    pub cookies: Cookies,
     known: RwLock<Known>,
     /// Last use per key since the last flush: one write a minute, not one a request.
     used: Mutex<Uses>,
@@ -46,6 +48,14 @@ struct Known {
 }
 
 impl Auth {
+    /// With the cookie of this installation.
+    pub fn new(cookies: Cookies) -> Self {
+        Auth {
+            cookies,
+            ..Auth::default()
+        }
+    }
+
     /// The key behind the request's `Authorization` header, or behind the admin page's cookie where
     /// there is no such header.
     ///
@@ -61,9 +71,9 @@ impl Auth {
     ) -> Result<Arc<Key>> {
         let now = store.now();
         if !headers.contains_key(AUTHORIZATION)
-            && let Some(token) = session::cookie(headers)
+            && let Some(token) = self.cookies.token(headers)
         {
-            session::check_origin(method, headers)?;
+            self.cookies.check_origin(method, headers)?;
             let key = session::identify(store, &token).await?;
             return self.admit(Arc::new(key), headers, ip, now);
         }

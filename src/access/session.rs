@@ -10,7 +10,7 @@
 //! * Wrong keys cost an address a growing delay, a minute at most; the right key passes all the same.
 
 use axum::http::header::{HOST, ORIGIN, SET_COOKIE};
-use axum::http::{HeaderMap, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
 use axum_extra::extract::cookie::{Cookie, CookieJar, SameSite};
 use data_encoding::HEXLOWER;
@@ -22,14 +22,18 @@ use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::ApiKeyId;
+use crate::rules::public_url::{PublicUrl, is_same};
 use crate::store::{Tx, WriteTx};
 
 /// The header that a request with a cookie must carry.
 pub const HEADER: &str = "x-workspaced-admin";
-/// The cookie's name over plain HTTP (loopback, or a trusted network).
+/// The cookie's name over plain HTTP (loopback, or a trusted network). Over TLS it begins with `__Host-`: browsers
+/// take such a cookie from this very host only.
 const COOKIE_NAME: &str = "workspaced_session";
-/// Its name over TLS: browsers take a `__Host-` cookie from this very host only.
-const COOKIE_NAME_TLS: &str = "__Host-workspaced_session";
+/// The port that the name leaves out.
+const USUAL_PORT: &str = "8400";
+/// By which scheme a trusted proxy was asked; of others it is taken off on arrival.
+pub const FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// How long a session lasts without use.
 const IDLE_MS: i64 = 12 * HOUR_MS;
 /// How long it lasts however much it is used.
@@ -42,55 +46,139 @@ const PER_KEY: i64 = 50;
 // ---------------------------------------------------------------------------------------------
 // The cookie of a request
 
-/// The session token that a request carries, if any.
-pub fn cookie(headers: &HeaderMap) -> Option<String> {
-    let jar = CookieJar::from_headers(headers);
-    [COOKIE_NAME_TLS, COOKIE_NAME]
-        .into_iter()
-        .filter_map(|name| jar.get(name))
-        .map(|cookie| cookie.value().to_owned())
-        .find(|token| !token.is_empty())
+/// The cookie of this installation. Browsers send a host's cookies to all of its ports, so the name holds the port,
+/// as far as it is not the usual one, and the path of `--public-url`: two installations on one host do not
+/// sign each other out.
+#[derive(Clone, Debug, Default)]
+pub struct Cookies {
+    public: Option<PublicUrl>,
 }
 
-/// What a request that is known by its cookie must bring along so that no other site can have sent it.
-///
-/// # Errors
-/// 403.
-pub fn check_origin(method: &Method, headers: &HeaderMap) -> Result<()> {
-    let reads = matches!(*method, Method::GET | Method::HEAD);
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
-    let own_origin = own_origin(headers);
-    // An event stream or a download that the browser itself asks for cannot carry a header of ours;
-    // `Sec-Fetch-Site` cannot be set by any script, so it proves the same.
-    let proved = headers.contains_key(HEADER)
-        || (reads && (text("sec-fetch-site") == Some("same-origin") || own_origin == Some(true)));
-    if !proved {
-        return Err(Error::denied(
-            "FORBIDDEN",
-            "a request with a session cookie needs the header X-Workspaced-Admin: 1; programs send a key instead: Authorization: Bearer msk_...",
-        ));
+impl Cookies {
+    /// Of an installation that is reached at `public`.
+    pub fn new(public: Option<PublicUrl>) -> Self {
+        Cookies { public }
     }
-    // `Origin` comes with every change that a browser sends; with a read it need not.
-    if own_origin == Some(false) || (!reads && own_origin.is_none()) {
-        return Err(Error::denied(
-            "FORBIDDEN",
-            "the Origin of this request is not this server; if a proxy stands in between, let it pass the Host header on",
-        ));
+
+    fn prefix(&self) -> &str {
+        self.public.as_ref().map_or("", PublicUrl::prefix)
     }
-    Ok(())
+
+    /// Its name, over TLS or not.
+    fn name(&self, headers: &HeaderMap, secure: bool) -> String {
+        let host = match &self.public {
+            Some(public) => public.host(),
+            None => header(headers, HOST).unwrap_or(""),
+        };
+        // What follows the last colon, unless that is one of an IPv6 address.
+        let port = host.rsplit_once(':').map(|(_, port)| port);
+        let port = port.filter(|port| !port.is_empty() && !port.ends_with(']'));
+        let port = port.unwrap_or(if secure { "443" } else { "80" });
+        let mut name = match (secure, self.prefix()) {
+            (false, _) => COOKIE_NAME.to_owned(),
+            (true, "") => format!("__Host-{COOKIE_NAME}"),
+            // That of a host belongs to all of it.
+            (true, _) => format!("__Secure-{COOKIE_NAME}"),
+        };
+        if port != USUAL_PORT {
+            name = format!("{name}_{port}");
+        }
+        name + &self.prefix().replace('/', "_")
+    }
+
+    /// The session token that a request carries, if any.
+    pub fn token(&self, headers: &HeaderMap) -> Option<String> {
+        let jar = CookieJar::from_headers(headers);
+        [true, false]
+            .into_iter()
+            .filter_map(|secure| jar.get(&self.name(headers, secure)))
+            .map(|cookie| cookie.value().to_owned())
+            .find(|token| !token.is_empty())
+    }
+
+    /// Adds the cookie that no script reads and no other site sends; an age of 0 ends it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set(
+        &self,
+        response: &mut Response,
+        headers: &HeaderMap,
+        secure: bool,
+        token: &str,
+        max_age: i64,
+    ) -> Result<()> {
+        let cookie = Cookie::build((self.name(headers, secure), token))
+            .path(format!("{}/", self.prefix()))
+            .http_only(true)
+            .same_site(SameSite::Strict)
+            .secure(secure)
+            .max_age(time::Duration::seconds(max_age));
+        let value = HeaderValue::from_str(&cookie.to_string()).map_err(Error::internal)?;
+        response.headers_mut().append(SET_COOKIE, value);
+        Ok(())
+    }
+
+    /// Whether the browser asks over TLS, as far as that is known here.
+    pub fn is_secure(&self, headers: &HeaderMap) -> bool {
+        self.public.as_ref().is_some_and(PublicUrl::is_https)
+            || header(headers, ORIGIN).is_some_and(|origin| origin.starts_with("https://"))
+            || headers
+                .get(FORWARDED_PROTO)
+                .is_some_and(|proto| proto.as_bytes() == b"https")
+    }
+
+    /// What a request that is known by its cookie must bring along so that no other site can have sent it.
+    ///
+    /// # Errors
+    /// 403.
+    pub fn check_origin(&self, method: &Method, headers: &HeaderMap) -> Result<()> {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let own_origin = self.own_origin(headers);
+        // An event stream or a download that the browser itself asks for cannot carry a header of ours;
+        // `Sec-Fetch-Site` cannot be set by any script, so it proves the same.
+        let proved = headers.contains_key(HEADER)
+            || (reads
+                && (text("sec-fetch-site") == Some("same-origin") || own_origin == Some(true)));
+        if !proved {
+            return Err(Error::denied(
+                "FORBIDDEN",
+                "a request with a session cookie needs the header X-Workspaced-Admin: 1; programs send a key instead: Authorization: Bearer msk_...",
+            ));
+        }
+        // `Origin` comes with every change that a browser sends; with a read it need not.
+        if own_origin == Some(false) || (!reads && own_origin.is_none()) {
+            return Err(Error::denied(
+                "FORBIDDEN",
+                "the Origin of this request is not this server; if a proxy stands in between, name the address that people use with \
+                 --public-url, or let it pass the Host header on, with its port",
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether `Origin` is this server's own; `None` when there is none.
+    fn own_origin(&self, headers: &HeaderMap) -> Option<bool> {
+        let origin = headers.get(ORIGIN)?.to_str().unwrap_or("");
+        let public = self.public.as_ref();
+        let host = header(headers, HOST).unwrap_or("");
+        Some(
+            is_same(origin, host)
+                || public.is_some_and(|public| {
+                    let scheme = if public.is_https() {
+                        "https://"
+                    } else {
+                        "http://"
+                    };
+                    origin.starts_with(scheme) && is_same(origin, public.host())
+                }),
+        )
+    }
 }
 
-/// Whether `Origin` is this server's own; `None` when there is none.
-fn own_origin(headers: &HeaderMap) -> Option<bool> {
-    let origin = headers.get(ORIGIN)?.to_str().unwrap_or("");
-    let host = headers
-        .get(HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or("");
-    let same = origin
-        .split_once("://")
-        .is_some_and(|(scheme, rest)| matches!(scheme, "http" | "https") && rest == host);
-    Some(same && !host.is_empty())
+fn header(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
 }
 
 /// The hash under which a token is stored.
@@ -184,20 +272,6 @@ pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(Stri
     Ok((token, end))
 }
 
-/// Adds the cookie that no script reads and no other site sends; an age of 0 ends it.
-pub fn set_cookie(response: &mut Response, secure: bool, token: &str, max_age: i64) -> Result<()> {
-    let name = if secure { COOKIE_NAME_TLS } else { COOKIE_NAME };
-    let cookie = Cookie::build((name, token))
-        .path("/")
-        .http_only(true)
-        .same_site(SameSite::Strict)
-        .secure(secure)
-        .max_age(time::Duration::seconds(max_age));
-    let value = HeaderValue::from_str(&cookie.to_string()).map_err(Error::internal)?;
-    response.headers_mut().append(SET_COOKIE, value);
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -213,7 +287,11 @@ mod tests {
 
     #[test]
     fn cookies_are_found_among_others() {
-        let token = |list: &[(&'static str, &str)]| cookie(&headers(list));
+        let token = |list: &[(&'static str, &str)]| {
+            let mut list = list.to_vec();
+            list.push(("host", "box:8400"));
+            Cookies::default().token(&headers(&list))
+        };
         assert_eq!(token(&[]), None);
         assert_eq!(
             token(&[("cookie", "a=b; workspaced_session=t; c=d")]).as_deref(),
@@ -261,8 +339,68 @@ mod tests {
                 true,
             ),
         ] {
-            let checked = check_origin(&method, &headers(list));
+            let checked = Cookies::default().check_origin(&method, &headers(list));
             assert_eq!(checked.is_ok(), allowed, "{method} {list:?}");
+        }
+    }
+
+    #[test]
+    fn each_installation_on_a_host_has_a_cookie_of_its_own() {
+        let name = |public: Option<&str>, host: &str, secure: bool| {
+            let public = public.map(|url| crate::rules::public_url::parse(url).unwrap());
+            Cookies::new(public).name(&headers(&[("host", host)]), secure)
+        };
+        for (public, host, secure, expected) in [
+            (None, "box:8400", false, "workspaced_session"),
+            (None, "box:8401", false, "workspaced_session_8401"),
+            (None, "[::1]:8401", false, "workspaced_session_8401"),
+            (None, "[::1]", false, "workspaced_session_80"),
+            (None, "box", false, "workspaced_session_80"),
+            (None, "box", true, "__Host-workspaced_session_443"),
+            (None, "box:443", true, "__Host-workspaced_session_443"),
+            (
+                Some("https://box"),
+                "127.0.0.1:8400",
+                true,
+                "__Host-workspaced_session_443",
+            ),
+            (
+                Some("https://box/a"),
+                "box",
+                true,
+                "__Secure-workspaced_session_443_a",
+            ),
+            (
+                Some("https://box/b/c"),
+                "box",
+                true,
+                "__Secure-workspaced_session_443_b_c",
+            ),
+            (
+                Some("http://box:8400/a"),
+                "box",
+                false,
+                "workspaced_session_a",
+            ),
+        ] {
+            assert_eq!(name(public, host, secure), expected);
+        }
+    }
+
+    #[test]
+    fn the_public_address_is_an_origin_of_ours_whatever_the_proxy_says() {
+        let public = crate::rules::public_url::parse("https://box.example/ws").unwrap();
+        let cookies = Cookies::new(Some(public));
+        for (host, origin, allowed) in [
+            ("127.0.0.1:8400", "https://box.example", true),
+            ("box.example", "https://box.example:443", true),
+            ("127.0.0.1:8400", "http://box.example", false),
+            ("127.0.0.1:8400", "https://evil.example", false),
+            ("127.0.0.1:8400", "http://127.0.0.1:8400", true),
+        ] {
+            let list = [("host", host), ("origin", origin), (HEADER, "1")];
+            let checked = cookies.check_origin(&Method::POST, &headers(&list));
+            assert_eq!(checked.is_ok(), allowed, "{host} {origin}");
         }
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use crate::access::auth::Auth;
+use crate::access::session::Cookies;
 use crate::access::throttle::Throttle;
 use crate::access::wrong_keys::WrongKeys;
 use crate::api::health::Readiness;
@@ -87,7 +88,7 @@ impl App {
             engine: Arc::default(),
             driver,
         };
-        let auth = Arc::new(Auth::default());
+        let auth = Arc::new(Auth::new(Cookies::new(config.public_url.clone())));
         let streams = Arc::new(streams);
         let outbox = Outbox::new(store.clone(), config.clone());
         let started_at = store.now();

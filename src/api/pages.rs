@@ -5,7 +5,7 @@
 //! time (`no-cache`) and is told "not modified" in a few bytes.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
@@ -21,14 +21,17 @@ use axum::routing::get;
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use parking_lot::Mutex;
 use rust_embed::RustEmbed;
 use sha2::{Digest, Sha256};
+use utoipa::openapi::Server;
 
 use crate::api::app::App;
 use crate::api::{health, openapi, sign_in};
 use crate::domains;
 use crate::error::Error;
 use crate::rules::config::Config;
+use crate::rules::public_url::PublicUrl;
 
 #[derive(RustEmbed)]
 #[folder = "assets"]
@@ -38,15 +41,29 @@ struct Assets;
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
     img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-static OPENAPI: LazyLock<Document> = LazyLock::new(|| {
-    let text = openapi::document().to_json().unwrap_or_default();
-    Document::new("openapi.json", text.into_bytes().into())
-});
+/// The OpenAPI document, with machines or without, by the public address.
+static OPENAPI: Mutex<BTreeMap<(bool, String), Arc<Document>>> = Mutex::new(BTreeMap::new());
 
-static OPENAPI_WITH_MACHINES: LazyLock<Document> = LazyLock::new(|| {
-    let text = openapi::with_machines().to_json().unwrap_or_default();
-    Document::new("openapi.json", text.into_bytes().into())
-});
+fn openapi_of(config: &Config) -> Arc<Document> {
+    let machines = config.engine.is_some();
+    let base = config
+        .public_url
+        .as_ref()
+        .map(PublicUrl::base)
+        .unwrap_or_default();
+    let mut known = OPENAPI.lock();
+    let made = known.entry((machines, base.clone())).or_insert_with(|| {
+        let mut document = if machines {
+            openapi::with_machines()
+        } else {
+            openapi::document()
+        };
+        document.servers = (!base.is_empty()).then(|| vec![Server::new(base)]);
+        let text = document.to_json().unwrap_or_default();
+        Arc::new(Document::new("openapi.json", text.into_bytes().into()))
+    });
+    made.clone()
+}
 
 /// The routes outside the API that every listener has.
 pub fn router() -> Router<App> {
@@ -64,16 +81,18 @@ pub fn router() -> Router<App> {
 }
 
 async fn openapi_json(State(config): State<Arc<Config>>, headers: HeaderMap) -> Response {
-    match config.engine {
-        Some(_) => OPENAPI_WITH_MACHINES.reply(&headers),
-        None => OPENAPI.reply(&headers),
-    }
+    openapi_of(&config).reply(&headers)
 }
 
 /// The admin page, which may have a listener of its own.
 pub fn pages() -> Router<App> {
     Router::new()
-        .route("/", get(|| async { Redirect::temporary("/admin") }))
+        .route(
+            "/",
+            get(|State(config): State<Arc<Config>>| async move {
+                Redirect::temporary(&config.path("/admin"))
+            }),
+        )
         .route(
             "/admin",
             get(|headers: HeaderMap| async move { asset("index.html", &headers) }),

@@ -401,6 +401,8 @@ pub fn table() -> Vec<Route> {
         post("/platform/tenants/{id}/switch", tenants::handlers::switch, "Always refused: a key belongs to one organization").body::<NoBody>(),
         put("/tenants/{id}", tenants::handlers::rename, "Rename the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::Rename>().ok::<TenantView>().guarded(|_| tenants::handlers::look()),
         get("/tenant/plan", tenants::handlers::plan, "Ceilings of the organization and what is used").ok::<tenants::handlers::Plan>(),
+        get("/tenant/settings", tenants::handlers::settings, "What holds in all of the organization").scope("workspaces:read").single::<tenants::handlers::TenantSettings>(),
+        put("/tenant/settings", tenants::handlers::set_settings, "Set what holds in all of the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::SetTenantSettings>().ok::<tenants::handlers::TenantSettings>().guarded(|_| tenants::handlers::look_at_settings()),
         get("/tenant/preview-domain", domains::handlers::organization::show, "Read the organization's preview domain").scope("workspaces:read").reach(Tenant).single::<DomainStatus>(),
         put("/tenant/preview-domain", domains::handlers::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
         delete("/tenant/preview-domain", domains::handlers::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),

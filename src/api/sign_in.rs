@@ -1,13 +1,11 @@
 //! `/admin/session`: signing in to the admin page, and out.
 
-use axum::http::header::{CACHE_CONTROL, ORIGIN};
+use axum::http::header::CACHE_CONTROL;
 use axum::response::IntoResponse;
 
 use super::app::App;
 use crate::access::key::hash;
-use crate::access::session::{
-    HEADER, WHOLE_MS, check_origin, cookie, find, set_cookie, start, token_hash,
-};
+use crate::access::session::{HEADER, WHOLE_MS, find, start, token_hash};
 
 /// Bytes of a sign-in body that are read.
 const MAX_BODY: usize = 4096;
@@ -89,7 +87,11 @@ impl Who {
 
 /// `GET /admin/session`
 pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response> {
-    let token = cookie(&headers).map(|token| token_hash(&token));
+    let token = app
+        .auth
+        .cookies
+        .token(&headers)
+        .map(|token| token_hash(&token));
     let found = match token {
         Some(hash) => app.store.read(move |tx| find(tx, &hash)).await?,
         None => None,
@@ -114,7 +116,9 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
             "signing in needs the header X-Workspaced-Admin: 1",
         ));
     }
-    check_origin(&parts.method, &parts.headers)?;
+    app.auth
+        .cookies
+        .check_origin(&parts.method, &parts.headers)?;
     let patience = body_patience(app.config.request_timeout);
     let bytes = read_body(&parts, body, MAX_BODY, patience).await?;
     let SignIn { key } = serde_json::from_slice(&bytes)
@@ -173,12 +177,10 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
             Ok((caller, token, end))
         })
         .await?;
-    let secure = parts
-        .headers
-        .get(ORIGIN)
-        .is_some_and(|origin| origin.as_bytes().starts_with(b"https://"));
+    let (cookies, headers) = (&app.auth.cookies, &parts.headers);
+    let secure = cookies.is_secure(headers);
     let mut response = Json(Who::new(&app, Some((caller.key(), end)))).into_response();
-    set_cookie(&mut response, secure, &token, WHOLE_MS / 1000)?;
+    cookies.set(&mut response, headers, secure, &token, WHOLE_MS / 1000)?;
     Ok(no_store(response))
 }
 
@@ -246,15 +248,25 @@ fn note_failure(
 /// `DELETE /admin/session`
 pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Response> {
     let (parts, _) = request.into_parts();
-    check_origin(&parts.method, &parts.headers)?;
-    if let Some(hash) = cookie(&parts.headers).map(|token| token_hash(&token)) {
+    app.auth
+        .cookies
+        .check_origin(&parts.method, &parts.headers)?;
+    if let Some(hash) = app
+        .auth
+        .cookies
+        .token(&parts.headers)
+        .map(|token| token_hash(&token))
+    {
         let sql = "DELETE FROM sessions WHERE token_hash = ?1";
         app.store.write(move |tx| Ok(tx.run(sql, [hash])?)).await?;
         app.streams.recheck();
     }
     let mut response = Json(json!({ "signed_out": true })).into_response();
-    set_cookie(&mut response, false, "", 0)?;
-    set_cookie(&mut response, true, "", 0)?;
+    for secure in [false, true] {
+        app.auth
+            .cookies
+            .set(&mut response, &parts.headers, secure, "", 0)?;
+    }
     Ok(no_store(response))
 }
 

@@ -14,6 +14,7 @@ use crate::access::caller::Caller;
 use crate::access::key::{Key, KeyType, hash};
 use crate::access::networks;
 use crate::access::scopes::covers;
+use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
@@ -27,28 +28,6 @@ use crate::rules::grace::grace_ms;
 use crate::rules::text;
 use crate::store::WriteTx;
 use crate::workspaces;
-
-/// Scopes of a form that a scope can have: `*`, `area:verb`, `area:*`.
-fn check_scopes(fields: &mut Fields, scopes: &[String]) {
-    let word = |w: &str| {
-        !w.is_empty()
-            && w.bytes()
-                .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
-    };
-    let fits = |s: &String| {
-        s == "*"
-            || s.split_once(':')
-                .is_some_and(|(area, verb)| word(area) && (verb == "*" || word(verb)))
-    };
-    if scopes.len() > MAX_SCOPES {
-        fields.push("scopes", format!("should be at most {MAX_SCOPES}"));
-    } else if let Some(bad) = scopes.iter().find(|s| s.len() > 64 || !fits(s)) {
-        fields.push(
-            "scopes",
-            format!("{bad:?} is not a scope; write area:read, area:write, area:* or *"),
-        );
-    }
-}
 
 /// Each new scope must be covered by the maker's; all (an empty list) only by all.
 fn within(maker: &Key, scopes: &[String]) -> Result<()> {
@@ -239,7 +218,7 @@ pub async fn create(request: Mutation<Create>) -> Result<Response> {
             let mut fields = Fields::default();
             let name = text::name(&mut fields, "name", input.name.as_deref());
             let scopes = input.scopes.unwrap_or_default();
-            check_scopes(&mut fields, &scopes);
+            check_scopes(&mut fields, "scopes", &scopes);
             let expires_at = expiry(&mut fields, maker, tx.now(), input.expires_at.as_deref());
             text::limited(&mut fields, "purpose", input.purpose.as_deref(), 0, 255);
             let key_type = match input.key_type.as_deref() {
@@ -303,7 +282,7 @@ pub async fn create_scoped(request: Mutation<CreateScoped>) -> Result<Response> 
                     "can't be blank: a key for an end user names what it may do",
                 );
             }
-            check_scopes(&mut fields, &scopes);
+            check_scopes(&mut fields, "scopes", &scopes);
             let expires_at = expiry(
                 &mut fields,
                 caller.key(),
@@ -353,8 +332,7 @@ fn mint(tx: &WriteTx<'_>, caller: &Caller, mut new: NewKey) -> Result<Reply<NewK
     }
     // An operator key of one workspace would reach the whole installation.
     new.operator &= new.workspace_id.is_none();
-    let data = insert(tx, caller.tenant_id(), new)?;
-    audit_key(tx, caller, "api_key.created", None, Some(&data.view))?;
+    let data = insert(tx, caller.tenant_id(), Actor::Key(caller), new)?;
     Ok(Reply::created(NewKeyReply { data }).secret())
 }
 
@@ -370,7 +348,7 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
                 given => text::name(&mut fields, "name", given.value().map(String::as_str)),
             };
             if let Some(scopes) = &input.scopes {
-                check_scopes(&mut fields, scopes);
+                check_scopes(&mut fields, "scopes", scopes);
             }
             if input
                 .status
@@ -409,7 +387,13 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
             )?;
             tx.changed(topics::KEYS);
             let data = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
-            audit_key(tx, caller, "api_key.updated", Some(&before), Some(&data))?;
+            audit_key(
+                tx,
+                Actor::Key(caller),
+                "api_key.updated",
+                Some(&before),
+                Some(&data),
+            )?;
             Ok(Reply::ok(KeyReply { data }))
         })
         .await
@@ -456,7 +440,13 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Rotate>) -> 
             )?;
             tx.changed(topics::KEYS);
             let view = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
-            audit_key(tx, caller, "api_key.rotated", Some(&before), Some(&view))?;
+            audit_key(
+                tx,
+                Actor::Key(caller),
+                "api_key.rotated",
+                Some(&before),
+                Some(&view),
+            )?;
             Ok(Reply::ok(NewKeyReply {
                 data: with_secret(view, secret),
             })
@@ -477,8 +467,7 @@ pub async fn revoke(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                 ));
             }
             within(caller.key(), &before.scopes)?;
-            set_revoked(tx, id)?;
-            audit_key(tx, caller, "api_key.revoked", Some(&before), None)?;
+            revoke_key(tx, Actor::Key(caller), id)?;
             Ok(Reply::ok(Revoked {
                 data: RevokedKey {
                     id,

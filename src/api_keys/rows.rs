@@ -33,10 +33,18 @@ pub(super) fn new_secret(tx: &WriteTx<'_>, key_type: KeyType) -> Result<String> 
     Ok(secret)
 }
 
-/// Makes a key.
-pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyView> {
+/// Makes a key, and writes down who did.
+///
+/// # Errors
+/// When the store fails.
+pub fn insert(
+    tx: &WriteTx<'_>,
+    tenant: TenantId,
+    actor: Actor<'_>,
+    new: NewKey,
+) -> Result<NewKeyView> {
     let secret = match new.fixed {
-        Some(fixed) => fixed.to_owned(),
+        Some(fixed) => fixed,
         None => new_secret(tx, new.key_type)?,
     };
     let id: ApiKeyId = tx.new_id();
@@ -56,6 +64,7 @@ pub fn insert(tx: &WriteTx<'_>, tenant: TenantId, new: NewKey) -> Result<NewKeyV
     )?;
     tx.changed(topics::KEYS);
     let view = load(tx, id)?.ok_or_else(|| Error::internal("a new key is not there"))?;
+    audit_key(tx, actor, "api_key.created", None, Some(&view))?;
     Ok(with_secret(view, secret))
 }
 
@@ -102,22 +111,31 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
         |row| row.get(0),
     )?;
     if dev && !there {
-        insert(
-            tx,
-            tenant,
-            NewKey {
-                name: "development".into(),
-                fixed: Some(DEV_KEY),
-                ..NewKey::operator()
-            },
-        )?;
+        let key = NewKey {
+            name: "development".into(),
+            fixed: Some(DEV_KEY.to_owned()),
+            ..NewKey::operator()
+        };
+        insert(tx, tenant, Actor::System, key)?;
     } else if there {
         let status = if dev { "active" } else { "disabled" };
-        tx.execute(
-            "UPDATE api_keys SET status = ?1, updated_at = ?2 WHERE secret_hash = ?3 AND status <> ?1",
-            (status, tx.now(), hash(DEV_KEY)),
-        )?;
-        tx.changed(topics::KEYS);
+        let changed = tx
+            .row(
+                "SELECT * FROM api_keys WHERE secret_hash = ?1 AND status <> ?2",
+                (hash(DEV_KEY), status),
+                KeyView::from_row,
+            )
+            .optional()?;
+        if let Some(before) = changed {
+            tx.run(
+                "UPDATE api_keys SET status = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
+                (status, tx.now(), before.id, before.tenant_id),
+            )?;
+            tx.changed(topics::KEYS);
+            let after = load(tx, before.id)?;
+            let kind = "api_key.updated";
+            audit_key(tx, Actor::System, kind, Some(&before), after.as_ref())?;
+        }
     }
     Ok(())
 }
@@ -144,17 +162,21 @@ pub fn all(tx: &Tx<'_>, tenant: Option<TenantId>) -> Result<Vec<KeyView>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// Takes a key out of use for good.
+/// Takes a key out of use for good, and writes down who did.
 ///
 /// # Errors
 /// When the store fails. False when there is no such key.
-pub fn set_revoked(tx: &WriteTx<'_>, id: ApiKeyId) -> Result<bool> {
-    let done = tx.execute(
-        "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE id = ?2 AND status <> 'revoked'",
-        (tx.now(), id),
+pub fn revoke_key(tx: &WriteTx<'_>, actor: Actor<'_>, id: ApiKeyId) -> Result<bool> {
+    let Some(before) = load(tx, id)? else {
+        return Ok(false);
+    };
+    tx.run(
+        "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+        (tx.now(), id, before.tenant_id),
     )?;
     tx.changed(topics::KEYS);
-    Ok(done > 0)
+    audit_key(tx, actor, "api_key.revoked", Some(&before), None)?;
+    Ok(true)
 }
 
 /// What became of keys since a backup holds on when it is restored: one that was revoked because it had
@@ -193,7 +215,7 @@ pub fn carry_revocations(restored: &Connection) -> rusqlite::Result<usize> {
 
 pub(super) fn audit_key(
     tx: &WriteTx<'_>,
-    caller: &Caller,
+    actor: Actor<'_>,
     kind: &str,
     before: Option<&KeyView>,
     after: Option<&KeyView>,
@@ -204,7 +226,7 @@ pub(super) fn audit_key(
     audit::record(
         tx,
         &Entry {
-            actor: Actor::Key(caller),
+            actor,
             tenant_id: key.tenant_id,
             workspace_id: key.workspace_id,
             kind,

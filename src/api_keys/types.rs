@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access::key::KeyType;
+use crate::access::scopes::misspelt;
 use crate::clock::Timestamp;
+use crate::error::Fields;
 use crate::http::Versioned;
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json::{self, Patch};
@@ -16,7 +18,7 @@ use crate::json::{self, Patch};
 /// Characters at the beginning of a secret that may be shown, to tell keys apart.
 pub(super) const PREFIX: usize = 12;
 /// Scopes on one key at most.
-pub(super) const MAX_SCOPES: usize = 50;
+const MAX_SCOPES: usize = 50;
 
 /// An API key, without its secret.
 #[derive(Serialize, ToSchema, Debug, Clone)]
@@ -272,8 +274,9 @@ pub struct NewKey {
     pub expires_at: Option<Timestamp>,
     /// The only networks that it may be used from; empty = from everywhere.
     pub allowed_ips: Vec<IpNet>,
-    /// This secret instead of a random one: the fixed key of development mode.
-    pub fixed: Option<&'static str>,
+    /// This secret instead of a random one: the fixed key of development mode, or one that was known before the
+    /// first start.
+    pub fixed: Option<String>,
 }
 
 impl NewKey {
@@ -315,4 +318,13 @@ pub struct Preset {
     pub(super) scopes: &'static [&'static str],
     /// Always true: an organization has none of its own here.
     pub(super) builtin: bool,
+}
+
+/// Scopes that there are, so that none restricts a key to nothing because it is misspelt.
+pub fn check_scopes(fields: &mut Fields, field: &'static str, scopes: &[String]) {
+    if scopes.len() > MAX_SCOPES {
+        fields.push(field, format!("should be at most {MAX_SCOPES}"));
+    } else if let Some(why) = scopes.iter().find_map(|scope| misspelt(scope)) {
+        fields.push(field, why);
+    }
 }

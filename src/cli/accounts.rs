@@ -109,8 +109,9 @@ fn create_tenant(
 ) -> Result<(), Failure> {
     let mut fields = Fields::default();
     let name = text::name(&mut fields, "--name", Some(name));
-    let slug = slug.unwrap_or_else(|| text::slugify(&name, "organization"));
-    text::slug(&mut fields, "--slug", &slug);
+    if let Some(slug) = &slug {
+        text::slug(&mut fields, "--slug", slug);
+    }
     fields.finish()?;
     let file = data
         .config
@@ -123,6 +124,9 @@ fn create_tenant(
             ..NewKey::named("first key")
         };
         let new = store.write_blocking(move |tx| {
+            let slug = slug
+                .clone()
+                .map_or_else(|| tenants::derived_slug(tx, &name), Ok)?;
             tenants::insert(tx, &file, Actor::Operator, &name, &slug, credits, key)
         })?;
         println!("organization       {}", new.id);
@@ -196,6 +200,7 @@ fn create_key(args: KeyArgs) -> Result<(), Failure> {
         };
         let mut fields = Fields::default();
         let name = text::name(&mut fields, "--name", Some(&args.name));
+        api_keys::check_scopes(&mut fields, "--scope", &args.scopes);
         fields.finish()?;
         let key = NewKey {
             name,
@@ -203,7 +208,8 @@ fn create_key(args: KeyArgs) -> Result<(), Failure> {
             expires_at,
             ..base
         };
-        let new = store.write_blocking(move |tx| api_keys::insert(tx, tenant, key))?;
+        let new =
+            store.write_blocking(move |tx| api_keys::insert(tx, tenant, Actor::Operator, key))?;
         println!("export MIOSA_API_KEY={}", new.secret());
         Ok(())
     })
@@ -242,7 +248,7 @@ fn revoke_key(data: &DataArgs, id: &str) -> Result<(), Failure> {
         .map(ApiKeyId)
         .ok_or_else(|| Failure::Usage(format!("{id}: is not the id of a key; see `keys list`")))?;
     with_store(data, |store| {
-        if store.write_blocking(move |tx| api_keys::set_revoked(tx, key))? {
+        if store.write_blocking(move |tx| api_keys::revoke_key(tx, Actor::Operator, key))? {
             println!("revoked {id}");
             Ok(())
         } else {

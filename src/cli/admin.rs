@@ -1,6 +1,5 @@
 //! The second listener: admin page and metrics apart from the API.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,16 +11,22 @@ use super::Failure;
 use crate::http;
 use crate::rules::config::Config;
 
-/// Serves `router` on `listener` until the service stops. Returns where, and the task to wait for.
+/// Serves `router` on `sockets` until the service stops. Returns the task to wait for.
 pub(super) fn listen(
-    listener: std::net::TcpListener,
+    sockets: Vec<std::net::TcpListener>,
     router: Router,
     config: &Arc<Config>,
     stopped: watch::Receiver<bool>,
-) -> Result<(SocketAddr, JoinHandle<()>), Failure> {
-    let listener = TcpListener::from_std(listener)?;
-    let address = listener.local_addr()?;
+) -> Result<JoinHandle<()>, Failure> {
+    let listeners = ready(sockets)?;
     let config = config.clone();
-    let task = tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
-    Ok((address, task))
+    Ok(tokio::spawn(async move {
+        http::serve_all(listeners, router, &config, stopped).await;
+    }))
+}
+
+/// Sockets as the service reads them.
+pub(super) fn ready(sockets: Vec<std::net::TcpListener>) -> Result<Vec<TcpListener>, Failure> {
+    let ready: Result<_, _> = sockets.into_iter().map(TcpListener::from_std).collect();
+    Ok(ready?)
 }

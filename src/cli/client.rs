@@ -78,10 +78,10 @@ pub(super) enum WsCommand {
         client: ClientArgs,
         /// Id, slug, or external:YOUR-ID
         workspace: String,
-        /// How far back: 24h, 7d, 30d
+        /// How far back: 24h, 7d, 30d; or today, yesterday, this_month, last_month
         #[arg(long, default_value = "7d")]
         window: String,
-        /// Width of a bar: hour, day
+        /// Width of a bar: hour, day, week, month
         #[arg(long, default_value = "day")]
         by: String,
         /// Time zone of the days, such as Europe/Budapest

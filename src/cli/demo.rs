@@ -1,6 +1,5 @@
 //! `workspaced demo`: a month of a believable organization, on this machine, going on by itself.
 
-use std::net::SocketAddr;
 use std::process::{Command, Stdio};
 
 use clap::Args;
@@ -47,9 +46,9 @@ impl DemoArgs {
     }
 
     /// Opens the admin page, signed in; where there is no browser to open, the link says where it is.
-    pub(super) async fn show(&self, app: &App, address: SocketAddr) -> Result<(), Failure> {
+    pub(super) async fn show(&self, app: &App, pages: &str) -> Result<(), Failure> {
         let random = app.store.write(|tx| Ok(tx.random::<32>()?)).await?;
-        let link = format!("http://{address}{}", app.emulator.login_links.allow(random));
+        let link = format!("{pages}{}", app.emulator.login_links.allow(random));
         println!("the admin page, signed in (good once):\n  {link}\n");
         if !self.no_open {
             let opener = if cfg!(target_os = "macos") {

@@ -12,27 +12,27 @@ mod demo;
 mod doctor;
 mod export;
 mod files;
+mod health;
 mod help;
 mod machines;
 mod seed;
+mod welcome;
 
 use std::fs::File;
 use std::io::{IsTerminal, Write};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use clap::{CommandFactory, Parser, Subcommand};
-use tokio::net::TcpListener;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{fmt, reload};
 
-use crate::access::key::DEV_KEY;
 use crate::api::app::{App, attach};
 use crate::api::log_filter::{self, Reload};
 use crate::api::{edge, jobs};
@@ -41,12 +41,13 @@ use crate::computers::machines::watch as machine_watch;
 use crate::db::Store;
 use crate::error::{CANNOT_OPEN, Error};
 use crate::outbox::webhooks::deliver;
-use crate::rules::config::{Config, DataArgs, LogFormat, ServeArgs};
-use crate::rules::hosted::BASE;
+use crate::rules::config::{Config, DATA_DIR, DataArgs, LogFormat, ServeArgs};
+use crate::rules::listen::{Bound, Listen};
 use crate::store::{self, OpenError, OpenErrorKind, StoreError};
 use crate::tenants::first_start;
 use crate::usage::ledger::verify;
 use crate::{backups, dev, domains, http};
+use welcome::Welcome;
 
 /// The version, and the edition of the time zones that usage is counted in.
 fn version() -> &'static str {
@@ -120,6 +121,8 @@ enum Command {
     Machines(machines::MachinesCommand),
     /// Check clock, disk, permissions, database and DNS of this installation
     Doctor(doctor::DoctorArgs),
+    /// Ask a service whether it is ready; the exit code is the answer
+    Health(health::HealthArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -188,8 +191,14 @@ impl From<std::io::Error> for Failure {
 
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let given = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&given).unwrap_or_else(|e| e.exit());
     let done = match cli.command {
+        Some(Command::Demo(_)) if names_a_directory(&given) => Err(Failure::Usage(
+            "--data-dir: demo keeps nothing, so nothing would be there; leave it out, or fill a directory with: workspaced \
+             seed clinic --data-dir DIR"
+                .into(),
+        )),
         None => serve(&cli.serve, None),
         Some(Command::Serve(args)) => serve(&args, None),
         Some(Command::Tenants(command)) => accounts::tenants(command),
@@ -206,6 +215,7 @@ pub fn main() -> ExitCode {
         Some(Command::Computers(command)) => client::computers(command),
         Some(Command::Machines(command)) => machines::run(command),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Health(args)) => health::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
             let mut text = Vec::new();
@@ -241,6 +251,13 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Whether the directory of a subcommand was typed, not left at its default or in a variable.
+fn names_a_directory(given: &ArgMatches) -> bool {
+    given
+        .subcommand()
+        .is_some_and(|(_, of)| of.value_source("data_dir") == Some(ValueSource::CommandLine))
+}
+
 // ---------------------------------------------------------------------------------------------
 // serve
 
@@ -254,14 +271,26 @@ const DRAIN: Duration = Duration::from_secs(10);
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let config = args.check().map_err(Failure::Usage)?;
     let reload = start_log(args)?;
+    let given = args.bootstrap().map_err(Failure::Usage)?;
     // Before anything is made: a first start that ends here has cost nobody the only key.
-    let listener = bind("--listen", args.listen)?;
+    let listeners: Vec<Bound> = args
+        .listen
+        .iter()
+        .map(|at| bind("--listen", at))
+        .collect::<Result<_, _>>()?;
     let admin = args
         .admin_listen
+        .as_ref()
         .map(|at| bind("--admin-listen", at))
         .transpose()?;
     // Removed when it goes out of scope, whichever way that is.
     let temporary = args.ephemeral.then(temporary_dir).transpose()?;
+    if args.ephemeral && args.data.data_dir != Path::new(DATA_DIR) {
+        tracing::warn!(
+            "--ephemeral keeps nothing: --data-dir {} is not used",
+            args.data.data_dir.display()
+        );
+    }
     let data_dir = temporary
         .as_ref()
         .map_or(&*args.data.data_dir, |dir| dir.path());
@@ -292,7 +321,8 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         config,
         reload,
         demo,
-        (listener, admin),
+        given,
+        (listeners, admin),
     ));
     runtime.shutdown_timeout(Duration::from_secs(1));
     store.close();
@@ -300,15 +330,10 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
     served
 }
 
-/// A socket that takes connections from now on; they are served when everything else is there.
-fn bind(flag: &str, address: SocketAddr) -> Result<std::net::TcpListener, Failure> {
-    let listener = std::net::TcpListener::bind(address).map_err(|e| {
-        Failure::Fatal(format!(
-            "{flag} {address}: {e}; choose another address or port"
-        ))
-    })?;
-    listener.set_nonblocking(true)?;
-    Ok(listener)
+/// Sockets that take connections from now on; they are served when everything else is there.
+fn bind(flag: &str, at: &Listen) -> Result<Bound, Failure> {
+    at.bind()
+        .map_err(|e| Failure::Fatal(format!("{flag} {at}: {e}; choose another address or port")))
 }
 
 /// How the directories of `--ephemeral` begin.
@@ -353,13 +378,15 @@ async fn serve_until_signal(
     config: Config,
     reload: Reload,
     demo: Option<&demo::DemoArgs>,
-    (listener, admin): (std::net::TcpListener, Option<std::net::TcpListener>),
+    given: Option<String>,
+    (listeners, admin): (Vec<Bound>, Option<Bound>),
 ) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (dev, file) = (config.dev, config.file.clone());
+    let chosen = given.is_some();
     let key = store
-        .write(move |tx| first_start::first_start(tx, &file, dev))
+        .write(move |tx| first_start::first_start(tx, &file, dev, given))
         .await?;
     let app = App::new(store, config);
     app.log.begin(&args.log, reload);
@@ -372,8 +399,8 @@ async fn serve_until_signal(
     if !app.store.clock().is_wrong() {
         jobs::run_to_end(&app, jobs::DRIVER).await?;
     }
-    let listener = TcpListener::from_std(listener)?;
-    let address = listener.local_addr()?;
+    let welcome = Welcome::new(args, &listeners, admin.as_ref(), chosen);
+    let listeners = admin::ready(listeners.into_iter().flat_map(|l| l.sockets).collect())?;
     let (stop, stopped) = watch::channel(false);
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
@@ -391,23 +418,23 @@ async fn serve_until_signal(
         stopped.clone(),
     ));
     let (kept, config) = (app.store.clone(), app.config.clone());
-    let (router, pages, admin) = match admin {
-        None => (edge::router(app.clone()), address, None),
+    let (router, admin) = match admin {
+        None => (edge::router(app.clone()), None),
         Some(admin) => {
             let (api, pages) = edge::split(app.clone());
-            let (at, task) = admin::listen(admin, pages, &config, stopped.clone())?;
-            (api, at, Some(task))
+            let task = admin::listen(admin.sockets, pages, &config, stopped.clone())?;
+            (api, Some(task))
         }
     };
     if let Some(demo) = demo {
-        demo.show(&app, pages).await?;
+        demo.show(&app, &welcome.pages).await?;
     }
-    welcome(address, pages, key.as_deref());
+    welcome.print(key.as_deref());
     drop(app);
 
     let stopped = stopped.clone();
     let mut server =
-        tokio::spawn(async move { http::serve(listener, router, &config, stopped).await });
+        tokio::spawn(async move { http::serve_all(listeners, router, &config, stopped).await });
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
@@ -436,27 +463,6 @@ async fn serve_until_signal(
     dev::keep(&kept).await?;
     tracing::info!("stopped");
     Ok(())
-}
-
-/// What the person who started it needs; the last line tells programs that it is ready. Nobody needs to
-/// read it: the service goes on where standard output is closed.
-fn welcome(address: SocketAddr, pages: SocketAddr, key: Option<&str>) {
-    let mut text = String::new();
-    if let Some(key) = key {
-        let note = if key == DEV_KEY {
-            "development mode: everybody knows this key"
-        } else {
-            "the key is shown this once"
-        };
-        text += &format!(
-            "workspaced {} ({note})\n\n  API         http://{address}{BASE}\n  Admin page  http://{pages}/admin\n  \
-             API docs    http://{address}/docs\n\n  export MIOSA_BASE_URL=http://{address}{BASE}\n  export \
-             MIOSA_API_KEY={key}\n\n",
-            env!("CARGO_PKG_VERSION")
-        );
-    }
-    let _ =
-        std::io::stdout().write_all(format!("{text}listening on http://{address}\n").as_bytes());
 }
 
 // ---------------------------------------------------------------------------------------------

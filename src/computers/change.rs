@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
-use super::lifecycle::{Change, catch_up, record, restart_idle_time, save, settled};
+use super::lifecycle::{Change, catch_up_for_a_turn, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
@@ -438,7 +438,10 @@ pub fn follow(
     project: ProjectId,
     after: Option<Reached>,
 ) -> Result<Option<Reached>> {
-    catch_up(tx, fleet)?;
+    let (at, id) = after.unwrap_or((Timestamp(i64::MIN), ComputerId(uuid::Uuid::nil())));
+    if !catch_up_for_a_turn(tx, fleet)? {
+        return Ok(Some((at, id)));
+    }
     let place: Option<WorkspaceId> = tx
         .row(
             "SELECT workspace_id FROM projects WHERE id = ?1 AND deleted_at IS NULL",
@@ -449,7 +452,6 @@ pub fn follow(
     let Some(place) = place else {
         return Ok(None);
     };
-    let (at, id) = after.unwrap_or((Timestamp(i64::MIN), ComputerId(uuid::Uuid::nil())));
     let (computers, more) = some(
         tx,
         "c.project_id = :project AND c.workspace_id <> :place AND (c.created_at, c.id) > (:at, :id)",
@@ -521,7 +523,9 @@ pub fn delete_some(
     caller: Option<&Caller>,
     workspace: WorkspaceId,
 ) -> Result<bool> {
-    catch_up(tx, fleet)?;
+    if !catch_up_for_a_turn(tx, fleet)? {
+        return Ok(true);
+    }
     let (computers, more) = some(
         tx,
         "c.workspace_id = :workspace",

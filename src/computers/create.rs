@@ -292,7 +292,7 @@ pub(super) fn auto_stop(fields: &mut Fields, field: &'static str, seconds: Optio
     if seconds.is_some_and(|s| !(0..=MAX_AUTO_STOP_SECONDS).contains(&s)) {
         fields.push(
             field,
-            format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS}"),
+            format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS} seconds (30 days)"),
         );
     }
 }

@@ -16,7 +16,7 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
-use crate::db::topics;
+use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::http::{Mutation, NoBody, PathId, Reply};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -317,7 +317,33 @@ pub fn run_for_a_turn(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<u
     Ok(done)
 }
 
-/// Lets happen what has fallen due, of all computers: before a change that concerns many of them.
+/// Turns of the writer until nothing is due: before a change that concerns many computers, so that
+/// [`catch_up`] finds little left to do in the change's own turn.
+///
+/// # Errors
+/// When the store fails.
+pub async fn catch_up_in_turns(store: &Store, fleet: &Fleet) -> Result<()> {
+    loop {
+        let fleet = fleet.clone();
+        let turn = store.write(move |tx| catch_up_for_a_turn(tx, &fleet));
+        if turn.await? {
+            return Ok(());
+        }
+    }
+}
+
+/// Lets happen what has fallen due, as long as a turn of the writer lasts. Returns whether that was all.
+pub fn catch_up_for_a_turn(tx: &WriteTx<'_>, fleet: &Fleet) -> Result<bool> {
+    while run_due(tx, fleet, 1)? > 0 {
+        if tx.turn_is_over() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Lets happen what has fallen due, of all computers: in the transaction of a change that concerns many of
+/// them, after [`catch_up_in_turns`].
 pub fn catch_up(tx: &WriteTx<'_>, fleet: &Fleet) -> Result<()> {
     while run_due(tx, fleet, 100)? > 0 {}
     Ok(())

@@ -22,6 +22,7 @@ use crate::error::{Error, Result};
 use crate::http::{Known, MAX_BODY, Recorder, Used, body_patience, from_json, read_body};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
+use crate::rules::public_url::is_same;
 
 /// The emulator over a running service. Cheap to clone.
 #[derive(Clone)]
@@ -143,8 +144,8 @@ pub fn check_site(own: Option<&[String]>, headers: &HeaderMap) -> Result<()> {
             .get(name)
             .map(|v: &HeaderValue| v.to_str().unwrap_or("?"))
     };
-    let host = text(HOST);
-    if text(ORIGIN).is_some_and(|origin| origin.split_once("://").map(|(_, rest)| rest) != host) {
+    let host = text(HOST).unwrap_or("");
+    if text(ORIGIN).is_some_and(|origin| !is_same(origin, host)) {
         return Err(Error::denied(
             "FORBIDDEN",
             "this is for programs and for this server's own pages; reach it as 127.0.0.1 or localhost",

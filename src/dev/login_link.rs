@@ -20,7 +20,7 @@ pub(super) async fn enter(
 ) -> Result<Response> {
     check_site(dev.fleet.config.own_names(), &headers)?;
     // Who comes again is signed in already, or signs in by hand.
-    let mut response = Redirect::to("/admin").into_response();
+    let mut response = Redirect::to(&dev.fleet.config.path("/admin")).into_response();
     if dev.fleet.config.dev && dev.login_links.take(&token) {
         let secret = hash(DEV_KEY);
         let (token, _) = dev
@@ -32,7 +32,15 @@ pub(super) async fn enter(
                 session::start(tx, key.id, &secret)
             })
             .await?;
-        session::set_cookie(&mut response, false, &token, session::WHOLE_MS / 1000)?;
+        let cookies = &dev.auth.cookies;
+        let secure = cookies.is_secure(&headers);
+        cookies.set(
+            &mut response,
+            &headers,
+            secure,
+            &token,
+            session::WHOLE_MS / 1000,
+        )?;
     }
     Ok(response)
 }

@@ -112,7 +112,7 @@ pub(crate) fn find(name: &str) -> std::result::Result<String, String> {
 /// The organization, with the key of development mode: a secret out of a seed would be none.
 fn organization(tx: &WriteTx<'_>, dev: &Emulator, scenario: &Scenario) -> Result<Caller> {
     let key = NewKey {
-        fixed: Some(DEV_KEY),
+        fixed: Some(DEV_KEY.to_owned()),
         ..NewKey::operator()
     };
     tenants::insert(

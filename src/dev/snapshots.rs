@@ -347,7 +347,9 @@ async fn reset_to(dev: &Emulator, to: &str) -> Result<Json<Restored>> {
     let config = dev.fleet.config.clone();
     let key = dev
         .store
-        .write(move |tx| crate::tenants::first_start::first_start(tx, &config.file, config.dev))
+        .write(move |tx| {
+            crate::tenants::first_start::first_start(tx, &config.file, config.dev, None)
+        })
         .await?;
     Ok(restored(dev, EMPTY, key))
 }

@@ -82,6 +82,9 @@ pub struct Workspace {
     /// Virtual CPUs of the sizes, where it ran.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub vcpus: Vec<Since>,
+    /// The zone of its days and months, its own or its organization's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tz: Option<String>,
 }
 
 /// A project.

@@ -30,7 +30,7 @@ use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, Consumed};
 use crate::usage::ledger::{attribution, tariff};
-use crate::{domains, json, limits, workspaces};
+use crate::{domains, json, limits, time_zones, workspaces};
 
 /// Lines, and bytes of them, that are read from the file at once.
 const PIECE_LINES: usize = 256;
@@ -464,6 +464,9 @@ fn begin(
         count(capsule.end.rows.audit)?,
     );
     Vcpus::import(tx, w.id, &w.vcpus)?;
+    if w.tz != time_zones::of(tx, tenant, None)? {
+        time_zones::set(tx, tenant, w.id.0, w.tz.as_deref())?;
+    }
     let first_event = transfer::next_seq(tx)?;
     // The last one first: what others append from now on has higher numbers.
     if let Some(last) = &capsule.last_event {
@@ -877,6 +880,7 @@ impl Undoing {
         workspaces::search::forget(tx, id)?;
         for sql in [
             "DELETE FROM imported_vcpus WHERE workspace_id = ?1",
+            "DELETE FROM time_zones WHERE owner_id = ?1",
             "DELETE FROM imports WHERE workspace_id = ?1",
             "DELETE FROM workspaces WHERE id = ?1",
         ] {

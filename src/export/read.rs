@@ -23,6 +23,7 @@ use crate::rules::config::MAX_CREDITS_PER_HOUR;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::rules::text;
+use crate::time_zones;
 use crate::usage::ledger::attribution::Past;
 use crate::usage::ledger::tariff::Price;
 use crate::usage::ledger::transfer::{self, Consumed, ExportedEvent, Held};
@@ -772,6 +773,12 @@ fn check_workspace(w: &Workspace, until: i64) -> Check {
     finish(fields)?;
     if w.created_at > until || w.deleted_at.is_some_and(|at| at > until) {
         return Err("was created or deleted after the export".into());
+    }
+    if w.tz
+        .as_deref()
+        .is_some_and(|tz| time_zones::canonical(tz).is_err())
+    {
+        return Err(format!("has a tz that {}", time_zones::WANTED));
     }
     if w.vcpus.len() + w.prices.len() > MAX_PAST {
         return Err(format!(

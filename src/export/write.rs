@@ -1,7 +1,10 @@
 //! Reading a workspace into a capsule: everything from one read transaction, which is one snapshot.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use data_encoding::HEXLOWER;
 use flate2::Compression;
@@ -21,8 +24,8 @@ use crate::store::{self, Tx};
 use crate::usage::ledger::attribution::{self, Past};
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::tariff;
-use crate::usage::ledger::transfer::{self, ExportedEvent};
-use crate::{http, json};
+use crate::usage::ledger::transfer::{self, Consuming, ExportedEvent, Inside};
+use crate::{http, json, time_zones};
 
 /// What a capsule that was written holds.
 pub(super) struct Exported {
@@ -75,19 +78,24 @@ fn too_large() -> Error {
 
 impl Sink<'_> {
     fn put(&mut self, line: &Line) -> Result<()> {
-        let mut text = serde_json::to_string(line).map_err(Error::internal)?;
-        text.push('\n');
-        self.hash.update(&text);
-        self.text += text.len();
+        self.text(&serde_json::to_vec(line).map_err(Error::internal)?)
+    }
+
+    fn text(&mut self, line: &[u8]) -> Result<()> {
+        self.text += line.len() + 1;
         self.lines += 1;
         if self.text > MAX_TEXT || self.lines > MAX_LINES {
             return Err(too_large());
         }
-        match &mut self.out {
-            Out::Plain(out) => out.write_all(text.as_bytes()),
-            Out::Gzip(out) => out.write_all(text.as_bytes()),
+        for bytes in [line, b"\n"] {
+            self.hash.update(bytes);
+            match &mut self.out {
+                Out::Plain(out) => out.write_all(bytes),
+                Out::Gzip(out) => out.write_all(bytes),
+            }
+            .map_err(http::not_kept)?;
         }
-        .map_err(http::not_kept)
+        Ok(())
     }
 }
 
@@ -102,7 +110,7 @@ pub(super) fn write(
     gzip: bool,
     out: &mut dyn Write,
 ) -> Result<Exported> {
-    let contents = Contents::read_but_audit(tx, tenant, id)?;
+    let mut contents = Contents::read_but_audit(tx, tenant, id, &|_| {})?;
     let mut sink = Sink {
         out: if gzip {
             Out::Gzip(GzEncoder::new(
@@ -130,26 +138,14 @@ pub(super) fn write(
     }))?;
     let (slug, mut rows) = (contents.workspace.slug.clone(), contents.rows());
     let (usage, corrections_micros) = transfer::metered(tx, id, contents.exported_at)?;
-    let each = contents.computers.iter().map(|computer| &computer.usage);
-    let sum = each.fold((0, 0), |sum, one| {
-        (sum.0 + one.compute_ms, sum.1 + one.credit_ms)
-    });
-    let corrected: i64 = contents
-        .events
-        .iter()
-        .filter_map(|event| event.amount_micros)
-        .sum();
-    if (usage.compute_ms, usage.credit_ms, corrections_micros) != (sum.0, sum.1, corrected) {
+    if (usage.compute_ms, usage.credit_ms, corrections_micros) != contents.sums {
         return Err(Error::conflict(
             "USAGE_UNVERIFIED",
             "the usage of this workspace does not add up, so it is not exported; run `workspaced verify`",
         ));
     }
-    contents.lines(&mut |line| sink.put(&line))?;
-    let until = contents.exported_at;
-    drop(contents);
-    // The largest part goes from the database to the file row by row.
-    audit(tx, tenant, id, until, &mut |row| {
+    contents.lines(&mut |line| sink.text(line))?;
+    audit(tx, tenant, id, contents.exported_at, &mut |row| {
         rows.audit += 1;
         sink.put(&Line::Audit(Box::new(row)))
     })?;
@@ -176,17 +172,9 @@ pub(super) struct Digested(Sha256);
 impl Digested {
     /// The next line between the head and the sums.
     pub(super) fn line(&mut self, mut line: Line) -> Result<()> {
-        match &mut line {
-            Line::Computer(computer) => computer.usage = Default::default(),
-            // The present ones here join those that came along.
-            Line::Workspace(workspace) => {
-                workspace.vcpus.clear();
-                workspace.prices.clear();
-            }
-            _ => {}
-        }
-        let text = serde_json::to_vec(&line).map_err(Error::internal)?;
-        self.0.update(text);
+        without_sums(&mut line);
+        self.0
+            .update(serde_json::to_vec(&line).map_err(Error::internal)?);
         Ok(())
     }
 
@@ -195,29 +183,101 @@ impl Digested {
     }
 }
 
+/// Takes out of a line what [`Digested`] leaves out.
+fn without_sums(line: &mut Line) {
+    match line {
+        Line::Computer(computer) => computer.usage = Default::default(),
+        // The present ones here join those that came along.
+        Line::Workspace(workspace) => {
+            workspace.vcpus.clear();
+            workspace.prices.clear();
+            workspace.tz = None;
+        }
+        _ => {}
+    }
+}
+
 /// The digest of a workspace, which the caller has found to be the tenant's.
 ///
 /// # Errors
 /// 409 when it is larger than a capsule may be; when the store fails.
 pub(super) fn digest(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<[u8; 32]> {
-    let contents = Contents::read_but_audit(tx, tenant, id)?;
-    let mut digest = contents.digest()?;
-    let until = contents.exported_at;
-    drop(contents);
-    audit(tx, tenant, id, until, &mut |row| {
+    let mut contents = Contents::read_but_audit(tx, tenant, id, &without_sums)?;
+    let mut digest = Digested::default();
+    contents.lines(&mut |line| {
+        digest.0.update(line);
+        Ok(())
+    })?;
+    audit(tx, tenant, id, contents.exported_at, &mut |row| {
         digest.line(Line::Audit(Box::new(row)))
     })?;
     Ok(digest.finish())
+}
+
+/// Lines that are read in another order than they are written in. They wait in a file without a name, beside the
+/// database, so that a large workspace costs no memory; here is only where they are.
+struct Waiting {
+    file: BufWriter<File>,
+    length: u64,
+}
+
+/// Where a line is in [`Waiting`]: from, and how long.
+type Place = (u64, usize);
+
+impl Waiting {
+    fn beside(database: &Path) -> Result<Self> {
+        let directory = database.parent().unwrap_or(Path::new("."));
+        let file = tempfile::tempfile_in(directory).map_err(http::not_kept)?;
+        Ok(Waiting {
+            file: BufWriter::new(file),
+            length: 0,
+        })
+    }
+
+    fn keep(&mut self, line: &[u8]) -> Result<Place> {
+        let place = (self.length, line.len());
+        self.length += line.len() as u64;
+        if self.length > MAX_TEXT as u64 {
+            return Err(too_large());
+        }
+        self.file.write_all(line).map_err(http::not_kept)?;
+        Ok(place)
+    }
+
+    /// Hands the lines to `put` in this order.
+    fn each(
+        &mut self,
+        places: impl IntoIterator<Item = Place>,
+        put: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.file.flush().map_err(http::not_kept)?;
+        let mut line = Vec::new();
+        for (from, length) in places {
+            line.resize(length, 0);
+            let file = self.file.get_ref();
+            file.read_exact_at(&mut line, from)
+                .map_err(http::not_kept)?;
+            put(&line)?;
+        }
+        Ok(())
+    }
 }
 
 /// Everything between the head and the sums.
 struct Contents {
     pub exported_at: i64,
     pub workspace: Workspace,
-    pub projects: Vec<Project>,
-    pub computers: Vec<Computer>,
-    pub domains: Vec<PreviewDomain>,
-    pub events: Vec<ExportedEvent>,
+    projects: Vec<Project>,
+    domains: Vec<PreviewDomain>,
+    /// In their order, by when they were made and their id.
+    computers: Vec<(i64, ComputerId, Place)>,
+    /// In their order, by their number.
+    events: Vec<(i64, Place)>,
+    waiting: Waiting,
+    /// What the computers consumed and what was corrected: milliseconds, credits per hour × milliseconds,
+    /// micro-credits.
+    sums: (i64, i64, i64),
+    edit: &'static dyn Fn(&mut Line),
 }
 
 impl Contents {
@@ -233,35 +293,36 @@ impl Contents {
     }
 
     /// The lines in their order.
-    fn lines(&self, put: &mut dyn FnMut(Line) -> Result<()>) -> Result<()> {
-        put(Line::Workspace(Box::new(self.workspace.clone())))?;
-        let projects = self.projects.iter().cloned().map(Line::Project);
-        let computers = self.computers.iter().cloned().map(Box::new);
-        let domains = self.domains.iter().cloned().map(Line::PreviewDomain);
-        let events = self.events.iter().cloned().map(Line::Event);
-        projects
-            .chain(computers.map(Line::Computer))
-            .chain(domains)
-            .chain(events)
-            .try_for_each(put)
-    }
-
-    /// What [`Digested`] says of it.
-    fn digest(&self) -> Result<Digested> {
-        let mut digest = Digested::default();
-        self.lines(&mut |line| digest.line(line))?;
-        Ok(digest)
+    fn lines(&mut self, put: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let edit = self.edit;
+        let line = |mut line: Line, put: &mut dyn FnMut(&[u8]) -> Result<()>| {
+            edit(&mut line);
+            put(&serde_json::to_vec(&line).map_err(Error::internal)?)
+        };
+        line(Line::Workspace(Box::new(self.workspace.clone())), put)?;
+        for project in &self.projects {
+            line(Line::Project(project.clone()), put)?;
+        }
+        let computers = self.computers.iter().map(|(_, _, place)| *place);
+        self.waiting.each(computers, put)?;
+        for domain in &self.domains {
+            line(Line::PreviewDomain(domain.clone()), put)?;
+        }
+        let events = self.events.iter().map(|(_, place)| *place);
+        self.waiting.each(events, put)
     }
 
     /// Reads a workspace, live or deleted, which the caller has found to be the tenant's, without its audit log.
+    /// Every line is as `edit` leaves it.
     ///
     /// # Errors
     /// 409 when it is larger than a capsule may be; when the store fails.
-    fn read_but_audit(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Contents> {
-        let mut histories = BTreeMap::new();
-        let mut left = MAX_EVENTS;
-        let corrections = transfer::corrections(tx, tenant, id, left + 1)?;
-        left = left.checked_sub(corrections.len()).ok_or_else(too_large)?;
+    fn read_but_audit(
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        id: WorkspaceId,
+        edit: &'static dyn Fn(&mut Line),
+    ) -> Result<Contents> {
         // Deleted computers that never ran have no part in any bill.
         let mut ids: BTreeSet<ComputerId> =
             transfer::ever_ran(tx, tenant, id)?.into_iter().collect();
@@ -271,51 +332,52 @@ impl Contents {
             tenant,
             id,
         )?);
-        for computer in ids {
-            let chain = transfer::history_of(tx, tenant, computer, left + 1)?;
-            left = left.checked_sub(chain.len()).ok_or_else(too_large)?;
-            histories.insert(computer, chain);
-        }
         // Events of our own hold even if the clock has stepped back since; what agents dated ahead does
         // not hold yet, and is theirs to report wherever the workspace is then.
-        let own = histories.values().flatten().chain(&corrections);
-        let newest = own
-            .filter(|stored| stored.is_own())
-            .map(|s| s.event.at)
-            .max();
+        let mut newest = transfer::last_correction(tx, tenant, id)?;
+        for computer in &ids {
+            newest = newest.max(transfer::last_own(tx, tenant, *computer)?);
+        }
         let exported_at = newest.unwrap_or(0).max(tx.now().0);
 
+        let database = tx.path().map(Path::new).unwrap_or(Path::new("."));
         let mut reader = Reader {
             tx,
             tenant,
             workspace: id,
             exported_at,
             projects: BTreeMap::new(),
+            computers: Vec::new(),
+            events: Vec::new(),
+            waiting: Waiting::beside(database)?,
+            sums: (0, 0, 0),
+            read: 0,
+            live: false,
+            edit,
         };
         reader.live_projects()?;
-        let mut events: Vec<(i64, ExportedEvent)> =
-            corrections.into_iter().map(|s| (s.seq, s.event)).collect();
-        let mut computers = Vec::new();
-        for (computer, mut chain) in histories {
-            chain.retain(|stored| stored.event.at <= exported_at);
-            let (mut part, here) = transfer::inside(chain, id);
-            if let Some(computer) = reader.computer(computer, &mut part, here, exported_at)? {
-                computers.push(computer);
-                events.append(&mut part);
-            }
+        transfer::each_correction(tx, tenant, id, &mut |stored| {
+            reader.count()?;
+            reader.sums.2 += stored.event.amount_micros.unwrap_or(0);
+            reader.event(stored.seq, stored.event)
+        })?;
+        for computer in ids {
+            reader.computer(computer)?;
         }
-        events.sort_unstable_by_key(|(seq, _)| *seq);
-        computers.sort_by_key(|computer| (computer.created_at, computer.id));
+        reader.events.sort_unstable_by_key(|(seq, _)| *seq);
+        reader
+            .computers
+            .sort_unstable_by_key(|(made, id, _)| (*made, *id));
         let mut projects: Vec<Project> = reader.projects.values().cloned().collect();
         projects.sort_by_key(|project| (project.created_at, project.id));
         let mut workspace = workspace(tx, tenant, id)?;
         workspace.prices = tariff::carried(tx, id)?;
+        workspace.tz = time_zones::of(tx, tenant, Some(id))?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();
         workspace
             .vcpus
             .retain(|since| since.effective_from <= exported_at);
-        let live = projects.iter().any(|p| p.deleted_at.is_none())
-            || computers.iter().any(|c| c.deleted_at.is_none());
+        let live = reader.live || projects.iter().any(|p| p.deleted_at.is_none());
         if workspace.deleted_at.is_some() && live {
             return Err(Error::conflict(
                 "CONFLICT",
@@ -327,8 +389,11 @@ impl Contents {
             workspace,
             domains: reader.domains()?,
             projects,
-            computers,
-            events: events.into_iter().map(|(_, event)| event).collect(),
+            computers: reader.computers,
+            events: reader.events,
+            waiting: reader.waiting,
+            sums: reader.sums,
+            edit,
         })
     }
 }
@@ -365,6 +430,16 @@ struct Reader<'a, 'tx> {
     exported_at: i64,
     /// By the id that they have here.
     projects: BTreeMap<ProjectId, Project>,
+    computers: Vec<(i64, ComputerId, Place)>,
+    events: Vec<(i64, Place)>,
+    waiting: Waiting,
+    /// As those of [`Contents`].
+    sums: (i64, i64, i64),
+    /// Events that were read.
+    read: usize,
+    /// Whether a computer is still there.
+    live: bool,
+    edit: &'static dyn Fn(&mut Line),
 }
 
 impl Reader<'_, '_> {
@@ -414,30 +489,59 @@ impl Reader<'_, '_> {
         Ok(known)
     }
 
-    /// The row of a computer, and its history brought in line with it; `None` for one that has no part
-    /// in this workspace.
-    fn computer(
-        &mut self,
-        id: ComputerId,
-        part: &mut [(i64, ExportedEvent)],
-        here: bool,
-        until: i64,
-    ) -> Result<Option<Computer>> {
-        let found = self
-            .tx
-            .row(
-                "SELECT * FROM computers WHERE id = ?1 AND tenant_id = ?2",
-                (id, self.tenant),
-                computer,
-            )
-            .optional()?;
-        let (Some(mut found), Some((_, last))) = (found, part.last_mut()) else {
-            return Ok(None);
+    fn count(&mut self) -> Result<()> {
+        self.read += 1;
+        if self.read > MAX_EVENTS {
+            return Err(too_large());
+        }
+        Ok(())
+    }
+
+    fn keep(&mut self, mut line: Line) -> Result<Place> {
+        (self.edit)(&mut line);
+        let text = serde_json::to_vec(&line).map_err(Error::internal)?;
+        self.waiting.keep(&text)
+    }
+
+    fn event(&mut self, seq: i64, event: ExportedEvent) -> Result<()> {
+        let place = self.keep(Line::Event(event))?;
+        self.events.push((seq, place));
+        Ok(())
+    }
+
+    /// A computer with its history, brought in line with each other; nothing of one that has no part in this
+    /// workspace.
+    fn computer(&mut self, id: ComputerId) -> Result<()> {
+        let (tx, tenant, until) = (self.tx, self.tenant, self.exported_at);
+        let inside = Inside::of(tx, tenant, id, self.workspace, until)?;
+        let sql = "SELECT * FROM computers WHERE id = ?1 AND tenant_id = ?2";
+        let found = tx.row(sql, (id, tenant), computer).optional()?;
+        let (Some(mut inside), Some(mut found)) = (inside, found) else {
+            return transfer::each_of(tx, tenant, id, &mut |_| self.count());
         };
         found.past_external_ids = self.past(id.0)?;
+        let here = transfer::is_there(tx, tenant, id, self.workspace, until)?;
+        if !here {
+            found.id = ComputerId(former(id.0, self.workspace));
+        }
+        let mut consuming = Consuming::until(until);
+        // The last one is not known to be it before there is no other.
+        let mut last: Option<(i64, ExportedEvent)> = None;
+        transfer::each_of(tx, tenant, id, &mut |stored| {
+            self.count()?;
+            let Some(next) = inside.next(stored) else {
+                return Ok(());
+            };
+            match last.replace(next) {
+                Some(before) => self.computers_event(found.id, before, &mut consuming),
+                None => Ok(()),
+            }
+        })?;
+        let Some((seq, mut last)) = last else {
+            return Ok(());
+        };
         if !here {
             last.status = Some(Status::Destroyed);
-            found.id = ComputerId(former(id.0, self.workspace));
             found.deleted_at = Some(last.at);
         }
         // What holds at the instant of the export, also where the row is about to follow.
@@ -449,18 +553,30 @@ impl Reader<'_, '_> {
         found.project_id = self.project(found.project_id)?;
         if found.status != Status::Destroyed {
             found.deleted_at = None;
+            self.live = true;
         } else if found.deleted_at.is_none() {
             found.deleted_at = Some(last.at);
         }
-        for (_, event) in &mut *part {
-            event.computer_id = Some(found.id);
-            event.project_id = event.project_id.map(|id| self.project(id)).transpose()?;
-        }
-        found.usage = {
-            let flows = part.iter().map(|(_, event)| event.flow());
-            transfer::consumed(flows, until)?
-        };
-        Ok(Some(found))
+        self.computers_event(found.id, (seq, last), &mut consuming)?;
+        found.usage = consuming.consumed()?;
+        self.sums.0 += found.usage.compute_ms;
+        self.sums.1 += found.usage.credit_ms;
+        let key = (found.created_at, found.id);
+        let place = self.keep(Line::Computer(Box::new(found)))?;
+        self.computers.push((key.0, key.1, place));
+        Ok(())
+    }
+
+    fn computers_event(
+        &mut self,
+        id: ComputerId,
+        (seq, mut event): (i64, ExportedEvent),
+        consuming: &mut Consuming,
+    ) -> Result<()> {
+        event.computer_id = Some(id);
+        event.project_id = event.project_id.map(|id| self.project(id)).transpose()?;
+        consuming.add(event.flow());
+        self.event(seq, event)
     }
 
     fn domains(&self) -> Result<Vec<PreviewDomain>> {
@@ -505,6 +621,7 @@ fn workspace(tx: &Tx<'_>, tenant: TenantId, id: WorkspaceId) -> Result<Workspace
                 deleted_at: row.get("deleted_at")?,
                 prices: Vec::new(),
                 vcpus: Vec::new(),
+                tz: None,
             })
         },
     )?)

@@ -62,8 +62,40 @@ pub fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
         } else {
             path
         };
-        Error::field(field, e.into_inner().to_string())
+        Error::field(field, plain(&e.into_inner().to_string()))
     })
+}
+
+/// What the parser says of a value, in the words of the API instead of those of a programming language.
+fn plain(why: &str) -> String {
+    let said = why
+        .strip_prefix("invalid type: ")
+        .or_else(|| why.strip_prefix("invalid value: "))
+        .and_then(|rest| rest.rsplit_once(", expected "));
+    let Some((given, expected)) = said else {
+        return why.to_owned();
+    };
+    let expected = match expected {
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
+        "f32" | "f64" => "a number",
+        "a string" => "text",
+        "a boolean" => "true or false",
+        "a sequence" => "a list",
+        "a map" => "an object",
+        other if other.starts_with("struct ") => "an object",
+        other => other,
+    };
+    let given = match given {
+        "sequence" => "a list",
+        "map" => "an object",
+        "unit value" | "null" => "nothing (null)",
+        // Behind the name of its type stands the value.
+        other => other
+            .split_once(['`', '"'])
+            .map_or(other, |(_, value)| value.trim_end_matches(['`', '"'])),
+    };
+    format!("must be {expected}, not {given}")
 }
 
 fn is_json(parts: &Parts) -> bool {
@@ -181,6 +213,50 @@ mod tests {
         assert_eq!(patch(Value::Null), Patch::Absent);
         assert_eq!(patch(json!({"description": null})), Patch::Null);
         assert_eq!(patch(json!({"description": "x"})), Patch::Set("x".into()));
+    }
+
+    #[test]
+    fn a_wrong_type_is_said_in_words_that_no_programmer_is_needed_for() {
+        #[derive(Deserialize, Debug, Default)]
+        #[serde(default)]
+        struct Typed {
+            number: Option<i64>,
+            count: u32,
+            text: Option<String>,
+            yes: Option<bool>,
+            list: Option<Vec<String>>,
+        }
+        for (body, says) in [
+            (
+                json!({"number": "x"}),
+                "number must be a whole number, not x",
+            ),
+            (
+                json!({"number": 1.5}),
+                "number must be a whole number, not 1.5",
+            ),
+            (
+                json!({"number": [1]}),
+                "number must be a whole number, not a list",
+            ),
+            (
+                json!({"count": -1}),
+                "count must be a whole number from 0, not -1",
+            ),
+            (
+                json!({"count": null}),
+                "count must be a whole number from 0, not nothing (null)",
+            ),
+            (json!({"text": {}}), "text must be text, not an object"),
+            (json!({"text": 5}), "text must be text, not 5"),
+            (json!({"yes": "on"}), "yes must be true or false, not on"),
+            (
+                json!({"list": "a, expected b"}),
+                "list must be a list, not a, expected b",
+            ),
+        ] {
+            assert_eq!(from_json::<Typed>(body).unwrap_err().message(), says);
+        }
     }
 
     #[test]

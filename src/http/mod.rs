@@ -1,6 +1,7 @@
 //! The kit that every handler is made of: parameters, bodies, idempotent changes, pages of lists, and
 //! the connections underneath. It knows no resource.
 
+mod arrival;
 mod body;
 mod budget;
 mod cells;
@@ -32,5 +33,5 @@ pub use params::{AnyId, DeletedQuery, FromText, Param, Params, PathId, PathIds, 
 pub use places::Guest;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};
-pub use server::{Cut, serve};
+pub use server::{Cut, serve, serve_all};
 pub use spool::{Source, not_kept};

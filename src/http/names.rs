@@ -22,6 +22,7 @@ use utoipa::openapi::{RefOr, Schema};
 use super::schemas::{Components, SchemaFn};
 use crate::access::caller::Caller;
 use crate::error::{Fields, Result};
+pub use crate::rules::text::nearest;
 
 /// Fields by which callers narrow what may be reached, or bound what is spent. Where a route has no such field
 /// it is refused, with `--strict` or without: who sends one and is answered 2xx believes that it holds. In order.
@@ -108,8 +109,6 @@ const MAX_NAMES: usize = 500;
 const MAX_NAMES_IN_ERROR: usize = 20;
 /// Characters of an unknown name that are shown.
 const MAX_NAME_CHARS: usize = 64;
-/// From this likeness on, 0 to 1, another name is probably what was meant.
-const MIN_SIMILARITY: f64 = 0.8;
 
 /// What a route knows.
 pub struct Known {
@@ -377,17 +376,6 @@ impl Node {
             _ => Node::Open,
         }
     }
-}
-
-/// The name that was probably meant.
-pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a String>) -> Option<String> {
-    let name: String = name.chars().take(MAX_NAME_CHARS).collect();
-    known
-        .into_iter()
-        .map(|other| (strsim::jaro_winkler(&name, other), other))
-        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
-        .max_by(|(one, _), (other, _)| one.total_cmp(other))
-        .map(|(_, other)| other.clone())
 }
 
 /// Is told which names a request used.

@@ -1,6 +1,10 @@
 //! Connections: how many there may be, and how long each may keep us waiting.
 
+use std::future::poll_fn;
+use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::ServiceExt;
 
+use super::arrival::arrived;
 use super::drain_body;
 use super::paced::Paced;
 use super::places::Places;
@@ -52,8 +57,19 @@ pub async fn serve(
     listener: TcpListener,
     router: Router,
     config: &Config,
+    stop: watch::Receiver<bool>,
+) {
+    serve_all(vec![listener], router, config, stop).await;
+}
+
+/// [`serve`] on several addresses, which share the connections that there may be.
+pub async fn serve_all(
+    listeners: Vec<TcpListener>,
+    router: Router,
+    config: &Config,
     mut stop: watch::Receiver<bool>,
 ) {
+    let config = Arc::new(config.clone());
     let places = Places::new(config.max_connections);
     let patience = config.request_timeout.min(HEAD_PATIENCE);
     let mut builder = http1::Builder::new();
@@ -64,7 +80,7 @@ pub async fn serve(
     let graceful = GracefulShutdown::new();
     loop {
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept(&listeners) => accepted,
             _ = stop.changed() => break,
         };
         let (stream, peer) = match accepted {
@@ -89,7 +105,9 @@ pub async fn serve(
         // What waits in the kernel for who does not read is bounded, too, and soon noticed.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let (router, guest) = (router.clone(), place.guest.clone());
+        let config = config.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+            arrived(&mut request, address, &config);
             request
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
@@ -122,8 +140,17 @@ pub async fn serve(
             drop(place);
         });
     }
-    drop(listener);
+    drop(listeners);
     graceful.shutdown().await;
+}
+
+/// The next connection, wherever it comes.
+async fn accept(listeners: &[TcpListener]) -> io::Result<(TcpStream, SocketAddr)> {
+    poll_fn(|cx| {
+        let mut found = listeners.iter().map(|listener| listener.poll_accept(cx));
+        found.find(Poll::is_ready).unwrap_or(Poll::Pending)
+    })
+    .await
 }
 
 /// Says that there are too many, in the one error body, and hangs up.

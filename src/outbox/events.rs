@@ -26,6 +26,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use crate::access::auth::Auth;
 use crate::access::caller::Caller;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
@@ -402,11 +403,21 @@ fn text<'a>(object: Option<&'a Map<String, Value>>, name: &str) -> Option<&'a st
 pub async fn stream(
     State(store): State<Store>,
     State(streams): State<Arc<Streams>>,
+    State(auth): State<Arc<Auth>>,
     caller: Caller,
     headers: HeaderMap,
     query: Params<StreamQuery>,
 ) -> Result<Response> {
-    open(store, streams, caller, &headers, query.get()?, None).await
+    open(
+        store,
+        streams,
+        caller,
+        token(&auth, &headers),
+        &headers,
+        query.get()?,
+        None,
+    )
+    .await
 }
 
 /// `GET /computers/{id}/events`: the compute events behind its usage; its live events for who asks for a
@@ -418,6 +429,7 @@ pub async fn stream(
 pub async fn of_computer(
     State(store): State<Store>,
     State(streams): State<Arc<Streams>>,
+    State(auth): State<Arc<Auth>>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
     headers: HeaderMap,
@@ -437,13 +449,32 @@ pub async fn of_computer(
     store
         .read(move |tx| computers::find(tx, &asking, id).map(drop))
         .await?;
-    open(store, streams, caller, &headers, query.get()?, Some(id)).await
+    open(
+        store,
+        streams,
+        caller,
+        token(&auth, &headers),
+        &headers,
+        query.get()?,
+        Some(id),
+    )
+    .await
+}
+
+/// The session that the stream lasts as long as, where it is not a key's.
+fn token(auth: &Auth, headers: &HeaderMap) -> Option<[u8; 32]> {
+    if headers.contains_key(AUTHORIZATION) {
+        return None;
+    }
+    let token = auth.cookies.token(headers);
+    token.map(|token| session::token_hash(&token))
 }
 
 async fn open(
     store: Store,
     streams: Arc<Streams>,
     caller: Caller,
+    session: Option<[u8; 32]>,
     headers: &HeaderMap,
     query: StreamQuery,
     computer: Option<ComputerId>,
@@ -465,11 +496,6 @@ async fn open(
                 "must be the id of an event of this stream",
             ));
         }
-    };
-    let session = if headers.contains_key(AUTHORIZATION) {
-        None
-    } else {
-        session::cookie(headers).map(|token| session::token_hash(&token))
     };
     let place = streams.enter(caller.key_id())?;
     let view = Arc::new(View {

@@ -177,9 +177,10 @@ fn create_or_reuse(
     {
         return Ok((existing, true));
     }
-    let slug = input
-        .slug
-        .unwrap_or_else(|| text::slugify(&name, "project"));
+    let slug = match input.slug {
+        Some(slug) => slug,
+        None => derived_slug(tx, workspace.view.id, &name)?,
+    };
     let new = New {
         name: &name,
         slug: &slug,
@@ -259,10 +260,12 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
 
 /// `DELETE /projects/{id}`
 pub async fn delete(
+    State(store): State<Store>,
     State(fleet): State<Fleet>,
     PathId(id): PathId<ProjectId>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
+    computers::lifecycle::catch_up_in_turns(&store, &fleet).await?;
     request
         .run(move |tx, caller, _| {
             computers::lifecycle::catch_up(tx, &fleet)?;
@@ -292,6 +295,7 @@ pub async fn move_to(
     PathId(id): PathId<ProjectId>,
     request: Mutation<Move>,
 ) -> Result<Response> {
+    computers::lifecycle::catch_up_in_turns(&store, &fleet).await?;
     let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request

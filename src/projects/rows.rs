@@ -9,7 +9,7 @@ use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{ProjectId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::ConfigFile;
-use crate::rules::text::free_slug;
+use crate::rules::text::{free_slug, slugify};
 use crate::store::{TURN, Tx, WriteTx};
 use crate::{domains, limits, workspaces};
 
@@ -55,6 +55,19 @@ pub fn find_by_slug(tx: &Tx<'_>, workspace: WorkspaceId, slug: &str) -> Result<O
         "p.workspace_id = ?1 AND p.slug = ?2",
         params![workspace, slug],
     )
+}
+
+/// The slug of a new project: of its name, with a number behind it where a project of another name has that. The
+/// same name again is probably the same request again, and is left to be refused.
+pub(super) fn derived_slug(tx: &Tx<'_>, workspace: WorkspaceId, name: &str) -> Result<String> {
+    let derived = slugify(name, "project");
+    let first = find_by_slug(tx, workspace, &derived)?;
+    if first.is_some_and(|project| project.name == name) {
+        return Ok(derived);
+    }
+    free_slug(tx, &derived, |tx, slug| {
+        Ok(find_by_slug(tx, workspace, slug)?.is_some())
+    })
 }
 
 /// The workspace's project with this id of the caller's.

@@ -1,7 +1,7 @@
 //! Every flag and variable, with its default, its unit and why; and the configuration file. The
 //! only reader of the environment (through clap).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -14,7 +14,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::rules::driven_by::DrivenBy;
+use crate::rules::listen::Listen;
+use crate::rules::public_url::PublicUrl;
 use crate::rules::size::Size;
+
+/// Where the data lives unless it is said.
+pub const DATA_DIR: &str = "workspaced-data";
 
 /// Where the data lives; shared by every subcommand.
 #[derive(Args, Clone, Debug)]
@@ -24,7 +29,7 @@ pub struct DataArgs {
         long,
         env = "WORKSPACED_DATA_DIR",
         value_name = "DIR",
-        default_value = "workspaced-data"
+        default_value = DATA_DIR
     )]
     pub data_dir: PathBuf,
     /// TOML file with sizes, rates, templates and tenant ceilings
@@ -38,17 +43,24 @@ pub struct ServeArgs {
     #[command(flatten)]
     /// The data directory and the configuration file.
     pub data: DataArgs,
-    /// Address to listen on; port 0 picks a free one
+    /// Where to listen: an address or a name, whose addresses are all listened on; port 0 picks a free one; repeat for
+    /// more
     #[arg(
         long,
         env = "WORKSPACED_LISTEN",
         value_name = "ADDR:PORT",
-        default_value = "127.0.0.1:8400"
+        default_value = "127.0.0.1:8400",
+        value_delimiter = ',',
+        value_parser = crate::rules::listen::parse
     )]
-    pub listen: SocketAddr,
+    pub listen: Vec<Listen>,
     /// Address of a listener of their own for the admin page and the metrics, which need no key there
-    #[arg(long, env = "WORKSPACED_ADMIN_LISTEN", value_name = "ADDR:PORT")]
-    pub admin_listen: Option<SocketAddr>,
+    #[arg(long, env = "WORKSPACED_ADMIN_LISTEN", value_name = "ADDR:PORT", value_parser = crate::rules::listen::parse)]
+    pub admin_listen: Option<Listen>,
+    /// Where people and programs reach it, such as https://example.com/workspaced behind a proxy with TLS, with or
+    /// without a path
+    #[arg(long, env = "WORKSPACED_PUBLIC_URL", value_name = "URL", value_parser = crate::rules::public_url::parse)]
+    pub public_url: Option<PublicUrl>,
     /// Development mode: the fixed key `msk_u_dev` has operator rights; loopback addresses only
     #[arg(long, env = "WORKSPACED_DEV", value_parser = boolish())]
     pub dev: bool,
@@ -60,6 +72,18 @@ pub struct ServeArgs {
         value_delimiter = ','
     )]
     pub dev_hosts: Vec<String>,
+    /// The operator's key of the first start, instead of a random one that is shown; better given in the variable, or
+    /// in a file
+    #[arg(
+        long,
+        env = "WORKSPACED_BOOTSTRAP_KEY",
+        value_name = "KEY",
+        hide_env_values = true
+    )]
+    pub bootstrap_key: Option<String>,
+    /// A file that holds that key
+    #[arg(long, env = "WORKSPACED_BOOTSTRAP_KEY_FILE", value_name = "FILE")]
+    pub bootstrap_key_file: Option<PathBuf>,
     /// Refuse unknown fields and parameters (422) instead of ignoring them
     #[arg(long, env = "WORKSPACED_STRICT", value_parser = boolish())]
     pub strict: bool,
@@ -140,7 +164,7 @@ pub struct ServeArgs {
         default_value_t = 120_000
     )]
     pub address_rate_limit: u32,
-    /// A proxy that is believed when it says who the client is (X-Forwarded-For); an address or a
+    /// A proxy that is believed when it says who the client is and which host it asks (X-Forwarded-For, -Host, -Proto); an address or a
     /// network such as 10.0.0.0/8; repeat for more
     #[arg(long = "trusted-proxy", env = "WORKSPACED_TRUSTED_PROXY", value_name = "IP|NET", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
@@ -231,6 +255,39 @@ impl EngineArgs {
     }
 }
 
+/// Why a key could be found by guessing; `None` for one that is long and looks random.
+fn too_simple(key: &str) -> Option<&'static str> {
+    let Some(secret) = key.strip_prefix("msk_") else {
+        return Some("does not begin with msk_");
+    };
+    let bytes = secret.as_bytes();
+    if !bytes
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+    {
+        return Some("holds something else than letters, digits, _ and -");
+    }
+    if !(32..=200).contains(&bytes.len()) {
+        return Some("is too short, or too long");
+    }
+    // What repeats itself has few different triples; what is written with few characters few bits in each.
+    let triples: BTreeSet<&[u8]> = bytes.windows(3).collect();
+    let mut counts = [0_u32; 256];
+    bytes.iter().for_each(|b| counts[usize::from(*b)] += 1);
+    let length = f64::from(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+    let bits: f64 = counts
+        .into_iter()
+        .filter(|n| *n > 0)
+        .map(|n| f64::from(n) * (length / f64::from(n)).log2())
+        .sum();
+    (bits < MIN_BITS || triples.len() * 4 < bytes.len() * 3).then_some(
+        "could be guessed: too few different characters, or a pattern that repeats itself",
+    )
+}
+
+/// Bits that a chosen key has at least, by the characters that it uses.
+const MIN_BITS: f64 = 100.0;
+
 /// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
 fn duration(text: &str) -> Result<Duration, String> {
     let given = text.parse::<jiff::SignedDuration>().ok();
@@ -280,6 +337,45 @@ pub struct ClientArgs {
     pub json: bool,
 }
 
+/// Which service `health` asks, and how long it waits for it.
+#[derive(Args, Clone, Debug)]
+pub struct Asked {
+    /// Address of the service; without it that of --listen on this machine
+    #[arg(value_name = "URL")]
+    pub base: Option<String>,
+    /// Where the service listens, as it is told itself
+    #[arg(
+        long,
+        env = "WORKSPACED_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "127.0.0.1:8400",
+        value_delimiter = ',',
+        value_parser = crate::rules::listen::parse
+    )]
+    pub listen: Vec<Listen>,
+    /// How long to wait until it is ready, such as 30s
+    #[arg(long, value_name = "TIME", default_value = "0s", value_parser = duration)]
+    pub wait: Duration,
+}
+
+impl Asked {
+    /// The address without anything behind it.
+    ///
+    /// # Errors
+    /// Where there is none.
+    pub fn url(&self) -> Result<String, String> {
+        match &self.base {
+            Some(base) => Ok(base.trim_end_matches('/').to_owned()),
+            None => self
+                .listen
+                .iter()
+                .find_map(Listen::own_address)
+                .map(|address| format!("http://{address}"))
+                .ok_or_else(|| "--listen: name an address".into()),
+        }
+    }
+}
+
 /// Where the time comes from.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
 pub enum ClockKind {
@@ -304,6 +400,8 @@ pub struct Config {
     pub dev: bool,
     /// Names that development mode goes by besides those of loopback.
     pub dev_hosts: Vec<String>,
+    /// Where it is reached, if that was said.
+    pub public_url: Option<PublicUrl>,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -325,7 +423,7 @@ pub struct Config {
     pub rate_limit: Option<NonZeroU32>,
     /// Requests a minute of an address; `None` = no limit.
     pub address_rate_limit: Option<NonZeroU32>,
-    /// Who is believed about `X-Forwarded-For`.
+    /// Who is believed about `X-Forwarded-For`, `-Host` and `-Proto`.
     pub trusted_proxies: Vec<IpNet>,
     pub max_connections: usize,
     /// How long a request may take.
@@ -343,6 +441,12 @@ pub struct Config {
 }
 
 impl Config {
+    /// A path of this service as a browser asks for it.
+    pub fn path(&self, path: &str) -> String {
+        let prefix = self.public_url.as_ref().map_or("", PublicUrl::prefix);
+        format!("{prefix}{path}")
+    }
+
     /// The names by which this server may be reached, where they matter: besides those of loopback.
     pub fn own_names(&self) -> Option<&[String]> {
         self.dev.then_some(&self.dev_hosts)
@@ -670,15 +774,18 @@ impl ConfigFile {
 impl ServeArgs {
     /// Checks what clap cannot and makes the [`Config`]. The text names the flag and what is allowed.
     pub fn check(&self) -> Result<Config, String> {
-        if self.dev && !self.listen.ip().is_loopback() {
+        // Who names the names by which others reach it means it: a container in a network of its own.
+        let open = self.dev && self.dev_hosts.is_empty();
+        if let Some(listen) = self.listen.iter().find(|l| open && !l.is_loopback()) {
             return Err(format!(
-                "--listen {}: with --dev only loopback addresses are allowed (127.0.0.1, [::1]), because everybody knows the key",
-                self.listen
+                "--listen {listen}: with --dev only loopback addresses are allowed (127.0.0.1, [::1]), because everybody knows \
+                 the key; in a network that is yours alone, such as that of a container, name with --dev-host how it is reached"
             ));
         }
         if let Some(admin) = self
             .admin_listen
-            .filter(|a| self.dev && !a.ip().is_loopback())
+            .as_ref()
+            .filter(|a| open && !a.is_loopback())
         {
             return Err(format!(
                 "--admin-listen {admin}: with --dev only loopback addresses are allowed (127.0.0.1, [::1])"
@@ -694,9 +801,18 @@ impl ServeArgs {
             crate::rules::host::normalize_host(value)
                 .map_err(|why| format!("{flag} {value:?}: {why}"))
         };
+        // Who says how it is reached from outside does not have to say it again.
+        let public_name = self.public_url.as_ref().map(|url| {
+            let host = url.host();
+            match host.rsplit_once(':') {
+                Some((name, port)) if !port.ends_with(']') => name.to_owned(),
+                _ => host.to_owned(),
+            }
+        });
         Ok(Config {
             dev: self.dev,
-            dev_hosts: self.dev_hosts.clone(),
+            dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
+            public_url: self.public_url.clone(),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -730,6 +846,40 @@ impl ServeArgs {
             engine,
             file,
         })
+    }
+
+    /// The key that was chosen before the first start, if one was.
+    ///
+    /// # Errors
+    /// What is wrong with it, without showing it.
+    pub fn bootstrap(&self) -> Result<Option<String>, String> {
+        let (name, given) = match (&self.bootstrap_key, &self.bootstrap_key_file) {
+            (None, None) => return Ok(None),
+            (Some(_), Some(_)) => {
+                return Err("give one of --bootstrap-key (WORKSPACED_BOOTSTRAP_KEY) and --bootstrap-key-file \
+                    (WORKSPACED_BOOTSTRAP_KEY_FILE), not both"
+                    .into());
+            }
+            (Some(key), None) => ("WORKSPACED_BOOTSTRAP_KEY".to_owned(), key.clone()),
+            (None, Some(file)) => {
+                let name = format!("WORKSPACED_BOOTSTRAP_KEY_FILE {}", file.display());
+                let text = std::fs::read_to_string(file).map_err(|e| format!("{name}: {e}"))?;
+                (name, text)
+            }
+        };
+        if self.dev {
+            return Err(format!(
+                "{name}: --dev has a key of its own that everybody knows; leave one of them out"
+            ));
+        }
+        let key = given.trim();
+        match too_simple(key) {
+            None => Ok(Some(key.to_owned())),
+            Some(why) => Err(format!(
+                "{name}: {why}; allowed is msk_ and then 32 to 200 random letters, digits, _ and -, such as from: \
+                 echo \"msk_a_$(openssl rand -hex 24)\""
+            )),
+        }
     }
 
     /// The engine that is to run computers. Without templates of its own, the file offers those with images.
@@ -786,6 +936,7 @@ impl Default for Config {
         Config {
             dev: false,
             dev_hosts: Vec::new(),
+            public_url: None,
             virtual_clock: false,
             frozen: false,
             strict: false,
@@ -809,6 +960,39 @@ impl Default for Config {
             engine: None,
             backups: None,
             file: ConfigFile::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::too_simple;
+
+    #[test]
+    fn a_key_that_could_be_guessed_is_told_from_a_random_one() {
+        for key in [
+            "msk_a_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c",
+            "msk_u_qQ4BA9Qa8mrTTJX25qiB2Rho83I1GvrrLXtdgSad",
+            "msk_5up-J0q8Qv_1x2ZkTnW3bLr9YdCfGhKe",
+        ] {
+            assert_eq!(too_simple(key), None, "{key}");
+        }
+        for (key, why) in [
+            ("", "msk_"),
+            ("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c", "msk_"),
+            ("msk_u_dev", "short"),
+            ("msk_9f86d081884c7d659a2feaa0c55ad01", "short"),
+            (
+                "msk_9f86d081884c7d659a2f eaa0c55ad015a3bf4f1b2b0b",
+                "letters",
+            ),
+            ("msk_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "guessed"),
+            ("msk_0123456789012345678901234567890123456789", "guessed"),
+            ("msk_password-password-password-password-1", "guessed"),
+            ("msk_0000000000000000000000000000000000000001", "guessed"),
+        ] {
+            let found = too_simple(key).unwrap();
+            assert!(found.contains(why), "{key}: {found}");
         }
     }
 }

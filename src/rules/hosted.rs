@@ -91,6 +91,11 @@ const OTHER_PRODUCTS: &[&str] = &[
     "project-templates",
     "project-capabilities",
 ];
+/// Whether keys of the hosted platform have scopes in this area, none of which means anything here.
+pub fn other_area(area: &str) -> bool {
+    area == "data" || EMPTY_PRODUCTS.contains(&area) || OTHER_PRODUCTS.contains(&area)
+}
+
 /// The same below the id of a computer, workspace, project, organization or API key.
 const OTHER_PARTS: &[&str] = &[
     "exec",

@@ -6,6 +6,8 @@ pub mod driven_by;
 pub mod grace;
 pub mod host;
 pub mod hosted;
+pub mod listen;
+pub mod public_url;
 pub mod size;
 pub mod status;
 pub mod text;

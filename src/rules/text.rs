@@ -74,6 +74,22 @@ fn is_invisible(c: char) -> bool {
         || u32::from(c) & 0xfffe == 0xfffe
 }
 
+/// From this likeness on, 0 to 1, another name is probably what was meant.
+const MIN_SIMILARITY: f64 = 0.8;
+/// Characters of a name that are compared.
+const MAX_COMPARED: usize = 64;
+
+/// The name that was probably meant.
+pub fn nearest<T: AsRef<str>>(name: &str, known: impl IntoIterator<Item = T>) -> Option<String> {
+    let name: String = name.chars().take(MAX_COMPARED).collect();
+    known
+        .into_iter()
+        .map(|other| (strsim::jaro_winkler(&name, other.as_ref()), other))
+        .filter(|(alike, _)| *alike >= MIN_SIMILARITY)
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, other)| other.as_ref().to_owned())
+}
+
 /// Checks a slug against the pattern `[a-z0-9][a-z0-9-]{0,79}`.
 pub fn slug(fields: &mut Fields, field: &'static str, value: &str) {
     if !is_slug(value) {
@@ -88,17 +104,13 @@ pub fn is_slug(value: &str) -> bool {
     value.len() <= MAX_SLUG && bytes.next().is_some_and(fits) && bytes.all(|b| fits(b) || b == b'-')
 }
 
-/// The slug of a name: accents off, lower case, everything else one dash.
+/// The slug of a name: in Latin letters without accents, lower case, everything else one dash.
 /// `fallback` where nothing is left.
 pub fn slugify(name: &str, fallback: &str) -> String {
     let mut slug = String::new();
-    for c in name
-        .nfkd()
-        .filter(|c| !unicode_normalization::char::is_combining_mark(*c))
-        .flat_map(char::to_lowercase)
-    {
+    for c in name.nfc().flat_map(latin) {
         if c.is_ascii_alphanumeric() {
-            slug.push(c);
+            slug.push(c.to_ascii_lowercase());
         } else if !slug.ends_with('-') {
             slug.push('-');
         }
@@ -111,6 +123,21 @@ pub fn slugify(name: &str, fallback: &str) -> String {
     } else {
         slug.to_owned()
     }
+}
+
+/// A character in ASCII: without its accents, or as its sound is written in Latin letters.
+fn latin(c: char) -> Vec<char> {
+    let plain: Vec<char> = std::iter::once(c)
+        .nfkd()
+        .filter(|c| !unicode_normalization::char::is_combining_mark(*c))
+        .collect();
+    if plain.iter().all(char::is_ascii) {
+        return plain;
+    }
+    deunicode::deunicode_char(c)
+        .unwrap_or("-")
+        .chars()
+        .collect()
 }
 
 /// `slug` with `-suffix`, cut so that both fit.
@@ -242,7 +269,13 @@ mod tests {
             ("Lead Magnet", "lead-magnet"),
             ("my-computer", "my-computer"),
             ("  Ångström & Söhne!  ", "angstrom-sohne"),
-            ("日本", "workspace"),
+            ("日本", "ri-ben"),
+            ("東京", "dong-jing"),
+            ("Клиника №5", "klinika-no5"),
+            ("עיר", "yr"),
+            ("한국", "hangug"),
+            ("Straße Søren", "strasse-soren"),
+            ("\u{e000}", "workspace"),
             ("--", "workspace"),
             ("ﬁve", "five"),
         ] {

@@ -1,5 +1,16 @@
 -- Version 9. Later parts of this step stand below, by topic.
 
+-- Two things that a container has to follow may happen at one instant: they are counted.
+ALTER TABLE machines ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
+-- ---- the bill ----
+
+-- The time zone in which an organization or a workspace counts its days and months; none: UTC.
+CREATE TABLE time_zones (
+    owner_id  BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
+    tenant_id BLOB NOT NULL REFERENCES tenants (id),
+    name      TEXT NOT NULL                          -- as the IANA database writes it
+) STRICT, WITHOUT ROWID;
+
 -- Restrictions of keys and webhooks.
 ALTER TABLE api_keys ADD COLUMN allowed_ips TEXT NOT NULL DEFAULT '[]';
 ALTER TABLE api_keys ADD COLUMN last_used_ip TEXT;

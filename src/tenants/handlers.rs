@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, Row};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::rows::insert;
+use super::rows::{derived_slug, insert};
 use crate::access::caller::Caller;
 use crate::access::key::KeyType;
 use crate::api_keys::{NewKey, NewKeyView};
@@ -21,12 +21,12 @@ use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{List, Look, Mutation, PathId, Reply, Seen, Single, Versioned};
 use crate::ids::{TenantId, WorkspaceId};
-use crate::json::Object;
+use crate::json::{Object, Patch};
 use crate::rules::config::Config;
 use crate::rules::text;
 use crate::store::Tx;
 use crate::usage::ledger::intervals::credits_spent;
-use crate::{limits, workspaces};
+use crate::{limits, time_zones, workspaces};
 
 /// What every organization of this server is on.
 const PLAN: &str = "Self-hosted";
@@ -100,6 +100,29 @@ pub struct Rename {
     /// New name
     #[schema(required = true, nullable = false, min_length = 1, max_length = 120)]
     pub name: Option<String>,
+}
+
+/// What holds in all of the organization.
+#[derive(Serialize, ToSchema)]
+pub struct TenantSettings {
+    tenant_id: TenantId,
+    /// IANA time zone of its days and months, where a workspace has none of its own; null: UTC.
+    tz: Option<String>,
+}
+
+impl Versioned for TenantSettings {
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.tenant_id, &self.tz).hash(hash);
+    }
+}
+
+/// `PUT /tenant/settings`: what is left out stays as it is, null clears it.
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct SetTenantSettings {
+    /// IANA time zone of its days and months
+    #[schema(value_type = Option<String>, example = "Europe/Budapest")]
+    pub tz: Patch<String>,
 }
 
 /// `GET /whoami`
@@ -271,9 +294,10 @@ pub async fn create(
             let input = input?;
             let mut fields = Fields::default();
             let name = text::name(&mut fields, "name", input.name.as_deref());
-            let slug = input
-                .slug
-                .unwrap_or_else(|| text::slugify(&name, "organization"));
+            let slug = match input.slug {
+                Some(slug) => slug,
+                None => derived_slug(tx, &name)?,
+            };
             text::slug(&mut fields, "slug", &slug);
             let credits = input.credits_granted.unwrap_or(0);
             if credits < 0 {
@@ -340,6 +364,55 @@ pub async fn rename(PathId(id): PathId<TenantId>, request: Mutation<Rename>) -> 
                 },
             )?;
             Ok(Reply::ok(load(tx, id)?.view(tx, role(caller))?))
+        })
+        .await
+}
+
+/// `GET /tenant/settings`
+pub async fn settings(
+    State(store): State<Store>,
+    caller: Caller,
+) -> Result<Single<TenantSettings>> {
+    let tenant_id = caller.tenant_id();
+    let tz = store.read(move |tx| time_zones::of(tx, tenant_id, None));
+    Ok(Single(TenantSettings {
+        tenant_id,
+        tz: tz.await?,
+    }))
+}
+
+/// What holds in the organization, for `If-Match`.
+pub fn look_at_settings() -> Look {
+    Arc::new(|tx, caller, _| {
+        let tenant_id = caller.tenant_id();
+        let tz = time_zones::of(tx, tenant_id, None)?;
+        Seen::of(&TenantSettings { tenant_id, tz })
+    })
+}
+
+/// `PUT /tenant/settings`
+pub async fn set_settings(request: Mutation<SetTenantSettings>) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let tenant_id = caller.tenant_id();
+            let old = time_zones::of(tx, tenant_id, None)?;
+            let mut fields = Fields::default();
+            let tz = time_zones::patched(&mut fields, input?.tz, old.clone());
+            fields.finish()?;
+            time_zones::set(tx, tenant_id, tenant_id.0, tz.as_deref())?;
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::Key(caller),
+                    tenant_id,
+                    workspace_id: None,
+                    kind: "organization.updated",
+                    resource: tenant_id.0,
+                    before: Some(&serde_json::json!({ "tz": old })),
+                    after: Some(&serde_json::json!({ "tz": tz })),
+                },
+            )?;
+            Ok(Reply::ok(TenantSettings { tenant_id, tz }))
         })
         .await
 }

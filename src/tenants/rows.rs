@@ -1,11 +1,14 @@
 //! Organizations as the store has them.
 
+use rusqlite::OptionalExtension;
+
 use crate::api_keys::{self, NewKey, NewKeyView};
 use crate::audit::{self, Actor, Entry, NONE};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::ConfigFile;
+use crate::rules::text;
 use crate::store::{Tx, WriteTx};
 use crate::workspaces;
 
@@ -44,16 +47,10 @@ pub fn insert(
             e.into()
         }
     })?;
-    let again = match &actor {
-        Actor::Key(caller) => Actor::Key(caller),
-        Actor::System => Actor::System,
-        Actor::Stranger(ip) => Actor::Stranger(*ip),
-        Actor::Operator => Actor::Operator,
-    };
     audit::record(
         tx,
         &Entry {
-            actor: again,
+            actor,
             tenant_id: id,
             workspace_id: None,
             kind: "organization.created",
@@ -75,12 +72,29 @@ pub fn insert(
         is_default: true,
     };
     let workspace = workspaces::insert(tx, file, Actor::System, workspace)?.record;
-    let key = api_keys::insert(tx, id, key)?;
+    let key = api_keys::insert(tx, id, actor, key)?;
     Ok(NewTenant {
         id,
         default_workspace: workspace.view.id,
         key,
     })
+}
+
+/// The slug of a new organization: of its name, with a number behind it where one of another name has that. The
+/// same name again is left to be refused.
+///
+/// # Errors
+/// When the store fails.
+pub fn derived_slug(tx: &Tx<'_>, name: &str) -> Result<String> {
+    let derived = text::slugify(name, "organization");
+    let sql = "SELECT name FROM tenants WHERE slug = ?1";
+    let holder = |tx: &Tx<'_>, slug: &str| -> Result<Option<String>> {
+        Ok(tx.row(sql, [slug], |row| row.get(0)).optional()?)
+    };
+    if holder(tx, &derived)?.as_deref() == Some(name) {
+        return Ok(derived);
+    }
+    text::free_slug(tx, &derived, |tx, slug| Ok(holder(tx, slug)?.is_some()))
 }
 
 /// An organization in the list of the command line.

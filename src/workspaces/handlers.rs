@@ -33,7 +33,7 @@ use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{Columns, Tx, WriteTx};
-use crate::{limits, projects};
+use crate::{limits, projects, time_zones};
 
 /// `GET /workspaces`
 pub async fn list(
@@ -190,13 +190,11 @@ pub fn create_or_reuse(
     let slug = match input.slug {
         Some(slug) => slug,
         None => {
-            let derived = text::slugify(&name, "workspace");
-            if duplicates {
-                text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
-            } else {
+            if !duplicates {
                 refuse_same_name(tx, tenant, &name)?;
-                derived
             }
+            let derived = text::slugify(&name, "workspace");
+            text::free_slug(tx, &derived, |tx, slug| slug_taken(tx, tenant, slug))?
         }
     };
     let new = New {
@@ -307,6 +305,9 @@ pub struct SettingsReply {
     pub(super) settings: Settings,
     /// What holds once the organization's ceilings are applied, and where each value comes from.
     pub(super) effective: limits::Effective,
+    /// Time zone of its days and months; left out where neither it nor its organization has one: UTC.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tz: Option<limits::Sourced<String>>,
     #[serde(flatten)]
     pub(super) workspace: Workspace,
 }
@@ -314,8 +315,17 @@ pub struct SettingsReply {
 impl Versioned for SettingsReply {
     fn version(&self, hash: &mut DefaultHasher) {
         self.workspace.version(hash);
-        etag::whole(&self.settings, hash);
+        etag::whole(&(&self.settings, &self.tz), hash);
     }
+}
+
+/// Settings as the audit log keeps them.
+#[derive(Serialize)]
+struct Audited<'a> {
+    #[serde(flatten)]
+    settings: &'a Settings,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tz: Option<&'a str>,
 }
 
 /// `GET /workspaces/{id}/settings`
@@ -338,7 +348,14 @@ fn settings_reply(
     file: &crate::rules::config::ConfigFile,
     record: Record,
 ) -> Result<SettingsReply> {
+    let (tenant, id) = (record.view.tenant_id, record.view.id);
+    let own = time_zones::own(tx, tenant, id.0)?;
+    let tz = match own {
+        Some(value) => Some((value, "workspace")),
+        None => time_zones::of(tx, tenant, None)?.map(|value| (value, "organization")),
+    };
     Ok(SettingsReply {
+        tz: tz.map(|(value, source)| limits::Sourced { value, source }),
         workspace_id: record.view.id,
         effective: limits::effective(tx, file, &record)?,
         settings: record.settings,
@@ -374,7 +391,13 @@ pub fn apply_settings(
 ) -> Result<Record> {
     let id = record.view.id;
     let before = record.settings.clone();
-    record.settings = merge_settings(&fleet.catalog, before.clone(), input)?;
+    let old_tz = time_zones::own(tx, caller.tenant_id(), id.0)?;
+    let mut fields = Fields::default();
+    let tz = time_zones::patched(&mut fields, input.tz.clone(), old_tz.clone());
+    record.settings = merge_settings(&fleet.catalog, before.clone(), input, fields)?;
+    if tz != old_tz {
+        time_zones::set(tx, caller.tenant_id(), id.0, tz.as_deref())?;
+    }
     let s = &record.settings;
     record.view.updated_at = tx.now();
     tx.run(
@@ -400,17 +423,27 @@ pub fn apply_settings(
             workspace_id: Some(id),
             kind: "workspace.settings_updated",
             resource: id.0,
-            before: Some(&before),
-            after: Some(&record.settings),
+            before: Some(&Audited {
+                settings: &before,
+                tz: old_tz.as_deref(),
+            }),
+            after: Some(&Audited {
+                settings: &record.settings,
+                tz: tz.as_deref(),
+            }),
         },
     )?;
     Ok(record)
 }
 
 /// The settings after the request, or every field that is wrong with it.
-fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Result<Settings> {
+fn merge_settings(
+    catalog: &Catalog,
+    old: Settings,
+    input: UpdateSettings,
+    mut fields: Fields,
+) -> Result<Settings> {
     let initial = Settings::initial();
-    let mut fields = Fields::default();
     let mut new = old;
     match input.max_computers {
         Patch::Absent => {}
@@ -448,7 +481,7 @@ fn merge_settings(catalog: &Catalog, old: Settings, input: UpdateSettings) -> Re
         Patch::Set(_) => {
             fields.push(
                 "default_auto_stop_seconds",
-                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS}"),
+                format!("must be 0 (never) to {MAX_AUTO_STOP_SECONDS} seconds (30 days)"),
             );
         }
     }
@@ -488,6 +521,7 @@ pub async fn delete(
     query: Params<DeleteQuery>,
     request: Mutation<NoBody>,
 ) -> Result<Response> {
+    lifecycle::catch_up_in_turns(&store, &fleet).await?;
     let (left, caller) = (Arc::new(AtomicBool::new(false)), request.caller.clone());
     let (left_here, fleet_here) = (left.clone(), fleet.clone());
     let reply = request

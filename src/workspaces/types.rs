@@ -222,6 +222,9 @@ pub struct UpdateSettings {
     /// Templates that may be used; empty = all
     #[schema(value_type = Option<Vec<String>>)]
     pub allowed_template_types: Patch<Vec<String>>,
+    /// IANA time zone of its days and months; null = the organization's
+    #[schema(value_type = Option<String>, example = "Europe/Budapest")]
+    pub tz: Patch<String>,
 }
 
 /// The sizes that a cap may name.

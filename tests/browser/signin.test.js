@@ -75,7 +75,7 @@ test("the right key opens the page, and no script can read the cookie", async ()
   const [cookie] = await browser.context.cookies();
   assert.deepEqual(
     [cookie.name, cookie.httpOnly, cookie.sameSite],
-    ["workspaced_session", true, "Strict"],
+    [`workspaced_session_${new URL(service.origin).port}`, true, "Strict"],
   );
   const kept = await page.evaluate(() =>
     JSON.stringify([

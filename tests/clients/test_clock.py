@@ -1,10 +1,14 @@
 """The process under a wall clock that lies, and the commands beside it."""
 
 import os
+import random
 import shutil
+import sqlite3
 import subprocess
 import time
+import uuid
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 
 import pytest
 
@@ -179,3 +183,69 @@ def test_what_cannot_be_opened_is_not_called_damaged(tmp_path):
     database.write_bytes(data)
     broken = run("check", database)
     assert broken.returncode == 1 and "damaged" in broken.stderr, broken
+
+
+@pytest.mark.parametrize(
+    "offsets", [(0, 3_600, 400 * 86_400), (0, 45, -60, -1_200, -3_600, 3_600)], ids=["ahead", "both ways"]
+)
+def test_random_changes_under_a_wall_clock_that_jumps(tmp_path, offsets):
+    """What is billed is what the events say; and while nothing but jumps ahead happens, what really ran."""
+    seed = random.randrange(1 << 30)
+    print(f"seed {seed}")
+    rng, wall = random.Random(seed), Wall(tmp_path / "clock")
+    with Server(tmp_path, *AT_ONCE, **wall.environment) as server, server.http(server.first_key) as http:
+        places = [http.post("/workspaces", json={"name": f"Clinic {n}"}).json()["id"] for n in range(3)]
+        runs, ran, slack = {}, {}, {}
+        for n in range(6):
+            began = time.monotonic()
+            made = http.post("/computers", json={"name": f"pc {n}", "workspace_id": rng.choice(places), "size": "small"})
+            id = made.json()["id"]
+            eventually(lambda: status(http, id) == "running", "a computer that runs")
+            runs[id], ran[id], slack[id] = time.monotonic(), 0.0, time.monotonic() - began
+        until = time.monotonic() + 12
+        while time.monotonic() < until:
+            if rng.random() < 0.3:
+                wall.ahead(timedelta(seconds=rng.choice(offsets)))
+            id, began = rng.choice(list(runs)), time.monotonic()
+            what = rng.choice(["turn", "turn", "move", "resize", "rename"])
+            if what == "turn":
+                running = runs[id] is not None
+                reply = http.post(f"/computers/{id}/{'stop' if running else 'start'}", json={})
+                assert reply.status_code == 200, reply.text
+                wanted = "stopped" if running else "running"
+                eventually(lambda: status(http, id) == wanted, wanted, 5)
+                ended = time.monotonic()
+                if running:
+                    ran[id] += ended - runs[id]
+                runs[id] = None if running else ended
+                slack[id] += ended - began
+            elif what == "move":
+                http.post(f"/computers/{id}/move", json={"workspace_id": rng.choice(places)}).raise_for_status()
+            elif what == "resize":
+                http.post(f"/computers/{id}/resize", json={"size": rng.choice(["small", "medium"])}).raise_for_status()
+            else:
+                http.patch(f"/computers/{id}", json={"name": f"pc {rng.randrange(1 << 30)}"}).raise_for_status()
+            time.sleep(rng.random() / 5)
+        wall.ahead(timedelta(0))
+        for id, since in runs.items():
+            began = time.monotonic()
+            if since is not None:
+                http.post(f"/computers/{id}/stop", json={}).raise_for_status()
+                eventually(lambda: status(http, id) == "stopped", "a stop", 5)
+                ran[id] += time.monotonic() - since
+            slack[id] += time.monotonic() - began
+        metered = sum(used(http, place) for place in places)
+        found = run("verify", "--data-dir", server.data_dir)
+        assert found.returncode == 0, found.stdout + found.stderr
+        assert not server.log.count("panicked")
+    billed = {}
+    with sqlite3.connect(server.data_dir / "workspaced.db") as db:
+        for id in runs:
+            sql = "SELECT at, status FROM compute_events WHERE computer_id = ? ORDER BY at, seq"
+            events = db.execute(sql, (uuid.UUID(id).bytes,)).fetchall()
+            assert events[-1][1] == "stopped"
+            billed[id] = sum(to - at for (at, status), (to, _) in pairwise(events) if status == "running")
+    assert metered == sum(billed.values())
+    if min(offsets) == 0:
+        for id, ms in billed.items():
+            assert abs(ms / 1000 - ran[id]) <= slack[id] + 0.05, (id, ms, ran[id], slack[id])

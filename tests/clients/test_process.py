@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import sqlite3
@@ -42,8 +43,16 @@ def test_the_first_start_prints_what_a_newcomer_needs_and_the_second_does_not(tm
             [default] = http.get("/workspaces").json()["data"]
             assert (default["name"], default["is_default"]) == ("default", True)
     with Server(tmp_path) as server:
-        assert server.output == f"listening on {server.url}\n"
+        lines = [line.strip() for line in server.output.splitlines()]
+        assert lines[-1] == f"listening on {server.url}"
+        # Where to sign in and how to come by a key, but no key.
+        assert any(line.endswith(f"{server.url}/admin") for line in lines)
+        assert "msk_" not in server.output and "MIOSA_API_KEY" not in server.output
         assert answers(server, key) == 200
+        [line] = [line for line in lines if "workspaced keys create" in line]
+        made = run(*line.partition("workspaced ")[2].split())
+        assert made.returncode == 0, made.stderr
+        assert answers(server, made.stdout.partition("MIOSA_API_KEY=")[2].strip()) == 200
 
 
 def test_the_data_directory_is_for_its_owner_only(tmp_path):
@@ -82,6 +91,8 @@ def test_development_mode_refuses_addresses_that_others_reach(tmp_path, address)
     ("arguments", "says"),
     [
         (["--listen", "nonsense"], ["--listen"]),
+        (["--listen", "127.0.0.1"], ["--listen", "[::1]:8400"]),
+        (["--listen", "no-such-name.invalid:80"], ["--listen", "no-such-name.invalid"]),
         (["--log-format", "xml"], ["--log-format", "text", "json"]),
         (["--provision-ms", "-1"], ["--provision-ms", "0", "3600000"]),
         (["--start-ms", "3600001"], ["--start-ms", "3600000"]),
@@ -189,6 +200,124 @@ def test_an_address_in_use_is_named(tmp_path):
         done = run("--data-dir", tmp_path / "data", "--listen", address)
     assert done.returncode == 1
     assert address in done.stderr and "choose another" in done.stderr
+    assert not (tmp_path / "data").exists(), "nothing is made, above all no key that nobody sees"
+
+
+def test_a_name_is_listened_on_with_all_its_addresses_and_so_is_each_flag(tmp_path):
+    flags = ("--listen", "localhost:0", "--listen", "127.0.0.9:0")
+    with Server(tmp_path, *flags) as server:
+        port = server.url.rpartition(":")[2]
+        assert server.url == f"http://localhost:{port}"
+        [also] = re.findall(r"also on (http://127\.0\.0\.9:\d+)", server.output)
+        names = {address[0] for *_, address in socket.getaddrinfo("localhost", int(port), type=socket.SOCK_STREAM)}
+        assert "127.0.0.1" in names
+        urls = [f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}" for name in names]
+        for url in [*urls, server.url, also]:
+            assert httpx.get(f"{url}/health").status_code == 200, url
+        assert "plain HTTP" not in server.log
+
+
+def test_what_others_reach_by_plain_http_is_told(tmp_path):
+    with Server(tmp_path, "--listen", "0.0.0.0:0") as server:
+        assert server.output.endswith(f"listening on {server.url}\n") and "0.0.0.0" in server.url
+        usable = next(line for line in server.output.splitlines() if "Admin page" in line).split()[-1]
+        assert "0.0.0.0" not in usable
+        assert httpx.get(usable).status_code == 200
+        assert "plain HTTP" in server.log and "--trusted-proxy" in server.log
+    with Server(tmp_path, "--listen", "0.0.0.0:0", "--trusted-proxy", "127.0.0.1") as server:
+        assert "plain HTTP" not in server.log
+
+
+def test_a_directory_that_would_be_ignored_is_told(tmp_path):
+    done = run("demo", "--no-open", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0")
+    assert done.returncode == 2
+    assert "--data-dir" in done.stderr and "workspaced seed" in done.stderr
+    with Server(tmp_path, "--ephemeral") as server:
+        assert "--data-dir" in server.log and "not used" in server.log
+    assert not (tmp_path / "data").exists()
+
+
+# --- a key that is known before the first start ------------------------------------------------
+
+CHOSEN = "msk_a_9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822c"
+
+
+def test_a_key_may_be_chosen_before_the_first_start(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(f"{CHOSEN}\n")
+    for given in ({"WORKSPACED_BOOTSTRAP_KEY": CHOSEN}, {"WORKSPACED_BOOTSTRAP_KEY_FILE": str(secret)}):
+        home = tmp_path / next(iter(given))
+        with Server(home, **given) as server, server.http(CHOSEN) as http:
+            assert http.get("/whoami").json()["operator"] is True
+            [made] = http.get("/audit-log", params={"type": "api_key.created"}).json()["data"]
+            assert made["actor_type"] == "operator"
+            assert CHOSEN not in server.output and CHOSEN not in server.log
+            assert "WORKSPACED_BOOTSTRAP_KEY" in server.output
+        # With the same environment again, as a container starts; another key counts for nothing then.
+        other = CHOSEN.replace("9f86", "1234")
+        for again in (given, {}, {"WORKSPACED_BOOTSTRAP_KEY": other}):
+            with Server(home, **again) as server:
+                assert "msk_" not in server.output
+                assert answers(server, CHOSEN) == 200 and answers(server, other) == 401
+
+
+def test_a_chosen_key_that_nobody_has_used_yet_stays_the_only_one(tmp_path):
+    for _ in range(2):
+        with Server(tmp_path, WORKSPACED_BOOTSTRAP_KEY=CHOSEN) as server:
+            assert "msk_" not in server.output
+    with Server(tmp_path, WORKSPACED_BOOTSTRAP_KEY=CHOSEN) as server, server.http(CHOSEN) as http:
+        assert http.get("/api-keys").json()["total"] == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"WORKSPACED_BOOTSTRAP_KEY": "secret"}, "begin with msk_"),
+        ({"WORKSPACED_BOOTSTRAP_KEY": "msk_short"}, "too short"),
+        ({"WORKSPACED_BOOTSTRAP_KEY": "msk_" + "ab" * 20}, "could be guessed"),
+        ({"WORKSPACED_BOOTSTRAP_KEY_FILE": "/no/such/file"}, "/no/such/file"),
+        ({"WORKSPACED_BOOTSTRAP_KEY": CHOSEN, "WORKSPACED_BOOTSTRAP_KEY_FILE": "x"}, "not both"),
+        ({"WORKSPACED_BOOTSTRAP_KEY": CHOSEN, "WORKSPACED_DEV": "true"}, "--dev"),
+    ],
+)
+def test_a_chosen_key_that_could_be_guessed_is_refused(tmp_path, given, says):
+    done = run("--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0", **given)
+    assert done.returncode == 2, done.stderr
+    assert "WORKSPACED_BOOTSTRAP_KEY" in done.stderr and says in done.stderr
+    assert given["WORKSPACED_BOOTSTRAP_KEY"] not in done.stderr if "WORKSPACED_BOOTSTRAP_KEY" in given else True
+    assert not (tmp_path / "data").exists()
+
+
+# --- health ------------------------------------------------------------------------------------
+
+
+def test_health_answers_by_its_exit_code(tmp_path):
+    with Server(tmp_path) as server:
+        listen = server.url.removeprefix("http://")
+        for command in [("health", server.url), ("health", "--live", "--listen", listen)]:
+            done = run(*command)
+            assert (done.returncode, done.stderr) == (0, ""), done.stderr
+            assert done.stdout.strip() in ("ready", "ok")
+        # As a container's own check: by the variable that the service has, a wildcard included.
+        assert run("health", WORKSPACED_LISTEN=listen.replace("127.0.0.1", "0.0.0.0")).returncode == 0
+        server.send(signal.SIGSTOP)
+        server.send(signal.SIGCONT)
+    done = run("health", server.url)
+    assert done.returncode == 1 and server.url in done.stderr
+    began = time.monotonic()
+    assert run("health", server.url, "--wait", "1s").returncode == 1
+    assert time.monotonic() - began >= 1
+
+
+def test_health_waits_for_a_service_that_starts(tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        listen = "127.0.0.1:%d" % probe.getsockname()[1]
+    command = [BINARY, "health", "--wait", "15s", "--listen", listen]
+    waiting = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, text=True)
+    with Server(tmp_path, "--listen", listen):
+        assert waiting.wait(PATIENCE) == 0
+        assert waiting.communicate()[0] == "ready\n"
 
 
 # --- one process per directory ---------------------------------------------------------------
@@ -356,7 +485,17 @@ def test_tenants_and_keys_beside_a_running_service(tmp_path):
         rows = [line.split() for line in run("keys", "list", *at, "--tenant", "acme-inc").stdout.splitlines()]
         [row] = [row for row in rows if row[-1] == "reader"]
         assert reader[:12] in row and reader not in str(rows)
+        misspelt = run("keys", "create", *at, "--tenant", "acme-inc", "--name", "x", "--scope", "computer:*")
+        assert misspelt.returncode == 2 and "--scope" in misspelt.stderr and "computers:*" in misspelt.stderr
         assert run("keys", "revoke", *at, row[0]).returncode == 0
+        with server.http(key) as http:
+            rows = http.get("/audit-log", params={"resource_type": "api_key"}).json()["data"]
+        seen = [(r["type"], r["actor_type"], (r["metadata"]["after"] or r["metadata"]["before"])["name"]) for r in rows]
+        assert seen == [
+            ("api_key.revoked", "operator", "reader"),
+            ("api_key.created", "operator", "reader"),
+            ("api_key.created", "operator", "first key"),
+        ]
         began = time.monotonic()
         eventually(lambda: answers(server, reader) == 401, "the revoked key to be refused", 3)
         assert time.monotonic() - began < 2

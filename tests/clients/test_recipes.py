@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -90,7 +91,7 @@ def test_github_actions(tmp_path):
 def test_the_container_starts_and_stops_as_the_image_says(tmp_path):
     """The commands of the image without the image: no Docker daemon is needed, so none is asked."""
     dockerfile = block("dockerfile", RECIPES, "## A container")
-    instructions = dict(re.findall(r"^(USER|VOLUME|EXPOSE|ENTRYPOINT) (.*)$", dockerfile, re.MULTILINE))
+    instructions = dict(re.findall(r"^(USER|ENV|VOLUME|EXPOSE|HEALTHCHECK CMD|ENTRYPOINT) (.*)$", dockerfile, re.MULTILINE))
     assert "RUN cargo build --locked --release" in dockerfile
     oldest = re.search(r'^rust-version = "(.*)"$', (ROOT / "Cargo.toml").read_text(), re.MULTILINE)[1]
     assert f"FROM rust:{oldest}-" in dockerfile
@@ -100,19 +101,61 @@ def test_the_container_starts_and_stops_as_the_image_says(tmp_path):
     command = json.loads(instructions["ENTRYPOINT"]) + service["command"]
     assert command[0] == "workspaced"
     home = tmp_path / "data"
-    here = [word.replace("/data", str(home)).replace("0.0.0.0:8400", "127.0.0.1:0") for word in command[1:]]
+    port = free_port()
+
+    def here(word: str) -> str:
+        return word.replace("/data", str(home)).replace("0.0.0.0:8400", f"0.0.0.0:{port}")
+
+    env = environment(**dict(word.split("=", 1) for word in here(instructions["ENV"]).split()))
     out = tmp_path / "out.txt"
     with out.open("w") as stdout:
-        process = subprocess.Popen([BINARY, *here], env=environment(), stdout=stdout, stderr=subprocess.STDOUT)
+        process = subprocess.Popen([BINARY, *map(here, command[1:])], env=env, stdout=stdout, stderr=subprocess.STDOUT)
     try:
         eventually(lambda: "listening on " in out.read_text(), "it to listen")
         assert "MIOSA_API_KEY=" in out.read_text(), "the key that `docker compose logs` shows"
+        check = json.loads(instructions["HEALTHCHECK CMD"])
+        assert check[0] == "workspaced" and subprocess.run([BINARY, *check[1:]], env=env, timeout=PATIENCE).returncode == 0
         # Everything that it writes is below the one volume: the rest may be read-only.
         assert service["read_only"] is True and home.exists()
     finally:
         process.terminate()
     grace = int(service["stop_grace_period"].removesuffix("s"))
     assert process.wait(grace) == 0
+
+
+def test_the_service_container(tmp_path):
+    """The emulator with the environment that the workflow gives the image, reached as the job reaches it."""
+    dockerfile = block("dockerfile", RECIPES, "## A container")
+    job = yaml.safe_load(block("yaml", RECIPES, "## A service container"))["jobs"]["test"]
+    service = job["services"]["workspaced"]
+    assert service["ports"] == ["127.0.0.1:8400:8400"]
+    port = free_port()
+    image = dict(re.findall(r"(WORKSPACED_\w+)=(\S+)", dockerfile))
+    image["WORKSPACED_LISTEN"] = image["WORKSPACED_LISTEN"].replace("8400", str(port))
+    env = environment(**image, **service["env"], TMPDIR=str(tmp_path))
+    process = subprocess.Popen([BINARY], env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=tmp_path)
+    try:
+        check = re.search(r'--health-cmd "workspaced ([^"]*)"', service["options"])[1].split()
+        waited = subprocess.run([BINARY, *check, "--wait", "15s"], env=env, timeout=PATIENCE, capture_output=True)
+        assert waited.returncode == 0, waited.stderr
+        key = {"Authorization": f"Bearer {job['env']['MIOSA_API_KEY']}"}
+        base = job["env"]["MIOSA_BASE_URL"].replace("8400", str(port))
+        for host, status in ((f"127.0.0.1:{port}", 200), ("workspaced:8400", 200), ("evil.example", 403)):
+            with httpx.Client(base_url=base, headers=key | {"Host": host}, timeout=PATIENCE) as http:
+                assert http.get("/whoami").status_code == status, host
+                moved = http.post(f"http://127.0.0.1:{port}/_dev/clock", json={"advance_seconds": 60})
+                assert moved.status_code == status, (host, moved.text)
+        # The job's client, unmodified.
+        (tmp_path / "test_application.py").write_text(APPLICATION)
+        tested = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "test_application.py"],
+            cwd=tmp_path, env=environment(MIOSA_BASE_URL=base, MIOSA_API_KEY="msk_u_dev"), capture_output=True, text=True,
+        )  # fmt: skip
+        assert tested.returncode == 0, tested.stdout
+    finally:
+        process.terminate()
+    assert process.wait(PATIENCE) == 0
+    assert not list(tmp_path.glob("workspaced-ephemeral-*")), "nothing is kept"
 
 
 def compose() -> dict:
@@ -169,8 +212,12 @@ http {{
 
 
 def nginx(home: Path, port: int, backend: str) -> list[str]:
+    return nginx_with(block("nginx", RECIPES, "## nginx or Caddy"), home, port, backend)
+
+
+def nginx_with(recipe: str, home: Path, port: int, backend: str) -> list[str]:
     program = tool("nginx")
-    recipe = block("nginx", RECIPES, "## nginx or Caddy").replace("127.0.0.1:8400", backend)
+    recipe = recipe.replace("127.0.0.1:8400", backend)
     (home / "nginx.conf").write_text(NGINX.format(dir=home, port=port, recipe=recipe))
     user = ["-g", "user root;"] if os.getuid() == 0 else []
     return [program, "-p", str(home), "-c", str(home / "nginx.conf"), "-e", str(home / "error.log"), *user]
@@ -185,21 +232,133 @@ def caddy(home: Path, port: int, backend: str) -> list[str]:
     return [program, "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
 
 
+@contextlib.contextmanager
+def running(command: list[str], home: Path):
+    """A proxy that runs meanwhile."""
+    env = environment(HOME=str(home), XDG_DATA_HOME=str(home), XDG_CONFIG_HOME=str(home))
+    with (home / "log.txt").open("w") as log:
+        process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
+    try:
+        yield
+        assert process.poll() is None, (home / "log.txt").read_text()
+    finally:
+        process.terminate()
+        process.wait(PATIENCE)
+
+
 @pytest.mark.parametrize("proxy", [nginx, caddy])
 def test_behind_a_proxy(proxy, tmp_path):
     home, port = tmp_path / "proxy", free_port()
     home.mkdir()
     with Server(tmp_path / "trusting", *FAST, "--trusted-proxy", "127.0.0.1") as server:
-        command = proxy(home, port, server.url.removeprefix("http://"))
-        env = environment(HOME=str(home), XDG_DATA_HOME=str(home), XDG_CONFIG_HOME=str(home))
-        with (home / "log.txt").open("w") as log:
-            process = subprocess.Popen(command, env=env, stdout=log, stderr=subprocess.STDOUT)
-        try:
+        with running(proxy(home, port, server.url.removeprefix("http://")), home):
             check_proxy(server, f"http://127.0.0.1:{port}")
-            assert process.poll() is None, (home / "log.txt").read_text()
-        finally:
-            process.terminate()
-            process.wait(PATIENCE)
+
+
+def signed_in(url: str, key: str, **options) -> httpx.Client:
+    """A browser of a kind that has signed in at `url`."""
+    origin = "/".join(url.split("/")[:3])
+    http = httpx.Client(headers={"X-Workspaced-Admin": "1", "Origin": origin}, timeout=PATIENCE, **options)
+
+    def there():
+        with contextlib.suppress(httpx.TransportError):
+            return http.get(f"{url}/health").status_code == 200
+
+    eventually(there, "the proxy")
+    reply = http.post(f"{url}/admin/session", json={"key": key})
+    assert reply.status_code == 200, reply.text
+    return http
+
+
+@pytest.mark.parametrize("takes_the_path_off", [False, True])
+def test_below_a_path(takes_the_path_off, tmp_path):
+    """Page, API, reference and manual below a path, with the proxy's usual Host, which is that of the service."""
+    home, port = tmp_path / "proxy", free_port()
+    home.mkdir()
+    url = f"http://127.0.0.1:{port}/workspaced"
+    recipe = block("nginx", RECIPES, "Below a path")
+    if takes_the_path_off:
+        recipe = recipe.replace("8400;", "8400/;")
+    flags = ("--trusted-proxy", "127.0.0.1", "--public-url", url)
+    with Server(tmp_path / "below", *FAST, *flags) as server:
+        assert f"{url}/admin" in server.output and f"export MIOSA_BASE_URL={url}/api/v1" in server.output
+        with running(nginx_with(recipe, home, port, server.url.removeprefix("http://")), home):
+            with contextlib.closing(signed_in(url, server.first_key)) as http:
+                [cookie] = http.cookies.jar
+                assert cookie.path == "/workspaced/" and str(port) in cookie.name
+                assert http.post(f"{url}/api/v1/workspaces", json={"name": "Below"}).status_code == 201
+                first = http.get(f"{url}/")
+                assert first.headers["location"] == "/workspaced/admin", first.headers
+                # Everything that a page names is there, and below the path.
+                seen, todo = set(), [f"{url}/admin", f"{url}/docs", f"{url}/docs/manual"]
+                while todo:
+                    page = todo.pop()
+                    if page in seen:
+                        continue
+                    seen.add(page)
+                    reply = http.get(page)
+                    assert reply.status_code == 200, page
+                    if reply.headers["content-type"].startswith("text/html"):
+                        names = re.findall(r'(?:href|src|action)="([^"#]+)', reply.text)
+                    elif reply.headers["content-type"].startswith("text/javascript"):
+                        names = re.findall(r'(?:from |import |import\()"([^"]+)"', reply.text)
+                    else:
+                        names = []
+                    links = [str(httpx.URL(page).join(name)) for name in names if "://" not in name]
+                    assert all(link.startswith(f"{url}/") for link in links), (page, links)
+                    todo += links
+                below = {page.removeprefix(url) for page in seen}
+                assert {"/assets/screens/usage.js", "/docs/manual/metering", "/openapi.json"} <= below, below
+                document = http.get(f"{url}/openapi.json").json()
+                assert document["servers"] == [{"url": url}]
+            # The official client and our own.
+            from miosa import Miosa
+
+            with Miosa(api_key=server.first_key, base_url=f"{url}/api/v1") as client:
+                assert "Below" in [w["name"] for w in client.workspaces.list()]
+            done = run("ws", "ls", MIOSA_BASE_URL=url, MIOSA_API_KEY=server.first_key)
+            assert "Below" in done.stdout, done.stderr
+
+
+def test_what_a_trusted_proxy_says_of_the_host_is_believed(tmp_path):
+    """The sign-in, with the Host of the backend, as most proxies pass it on unless they are told otherwise."""
+    page = {"X-Workspaced-Admin": "1", "Origin": "https://ws.example.com"}
+
+    def sign_in(server: Server, **headers: str) -> httpx.Response:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return httpx.post(f"{server.url}/admin/session", json={"key": server.first_key}, headers=page | named)
+
+    with Server(tmp_path / "trusting", "--trusted-proxy", "127.0.0.1") as server:
+        for headers in (
+            {"X_Forwarded_Host": "ws.example.com"},
+            {"X_Forwarded_Host": "ws.example.com:443", "X_Forwarded_Proto": "https"},
+            {"Host": "ws.example.com:443"},
+            {"Host": "ws.example.com"},
+        ):
+            reply = sign_in(server, **headers)
+            assert reply.status_code == 200, (headers, reply.text)
+            assert reply.headers["set-cookie"].startswith("__Host-workspaced_session_443=")
+            assert "; Secure" in reply.headers["set-cookie"]
+        assert sign_in(server, X_Forwarded_Host="evil.example").status_code == 403
+    with Server(tmp_path / "alone") as server:
+        assert sign_in(server, X_Forwarded_Host="ws.example.com").status_code == 403, "of anybody it is not believed"
+    with Server(tmp_path / "public", "--public-url", "https://ws.example.com") as server:
+        assert sign_in(server, Host="backend").status_code == 200
+
+
+def whoami(http: httpx.Client, server: Server) -> int:
+    return http.get(f"{server.url}/api/v1/whoami", headers={"Origin": server.url}).status_code
+
+
+def test_two_installations_on_one_host_do_not_sign_each_other_out(tmp_path):
+    with Server(tmp_path / "a") as a, Server(tmp_path / "b") as b:
+        with contextlib.closing(signed_in(a.url, a.first_key)) as http:
+            reply = http.post(f"{b.url}/admin/session", json={"key": b.first_key}, headers={"Origin": b.url})
+            assert reply.status_code == 200
+            for server in (a, b):
+                assert whoami(http, server) == 200, server.url
+            http.delete(f"{b.url}/admin/session", headers={"Origin": b.url})
+            assert (whoami(http, a), whoami(http, b)) == (200, 401)
 
 
 def check_proxy(server: Server, url: str) -> None:

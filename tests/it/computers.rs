@@ -773,3 +773,30 @@ fn a_project_moves_with_its_computers() {
     )
     .invalid(&["slug"]);
 }
+
+#[test]
+fn what_fell_due_before_a_large_change_does_not_happen_in_one_turn_of_the_writer() {
+    let s = Service::new();
+    let w = s.workspace("Fleet");
+    for n in 0..120 {
+        let body = json!({ "name": format!("c{n}"), "workspace_id": w, "auto_stop_seconds": 60 });
+        s.post("/computers", body).expect(201);
+    }
+    s.advance(10);
+    let other = s.workspace("Other");
+    let body = json!({ "name": "Empty", "workspace_id": other });
+    let project = id(&s.post("/projects", body).expect(201));
+    let transactions = || {
+        let count = |tx: &workspaced::testing::WriteTx<'_>| Ok(tx.transaction());
+        s.app.store.write_blocking(count).unwrap()
+    };
+    // Nobody has looked at what is due by now.
+    s.clock.set(s.app.store.now().plus_seconds(3600));
+    let before = transactions();
+    s.delete(&format!("/projects/{project}")).expect(200);
+    let turns = transactions() - before;
+    assert!(turns > 5, "{turns} turns for 120 computers that stop");
+    let stopped =
+        "SELECT count(DISTINCT computer_id) FROM compute_events WHERE type = 'computer.stopped'";
+    assert_eq!(s.count(stopped), 120);
+}

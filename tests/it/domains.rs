@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use workspaced::testing::Actor;
 use workspaced::testing::Config;
 use workspaced::testing::NewKey;
 use workspaced::testing::TenantId;
@@ -117,7 +118,7 @@ impl World {
             .service
             .app
             .store
-            .write_blocking(move |tx| api_keys::insert(tx, tenant, key));
+            .write_blocking(move |tx| api_keys::insert(tx, tenant, Actor::Operator, key));
         key.unwrap().secret().to_owned()
     }
 }

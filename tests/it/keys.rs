@@ -473,3 +473,61 @@ fn last_use_is_written_lazily() {
         "2026-05-20T10:15:30Z"
     );
 }
+
+#[test]
+fn a_misspelt_scope_is_refused_with_the_one_that_was_meant() {
+    let s = Service::new();
+    let (id, _) = mint(&s, &s.key, json!({ "name": "k" }));
+    for (method, path, mut body) in [
+        (Method::POST, "/api-keys".to_owned(), json!({ "name": "k" })),
+        (
+            Method::POST,
+            "/api-keys/scoped".into(),
+            json!({ "external_user_id": "u" }),
+        ),
+        (Method::PATCH, format!("/api-keys/{id}"), json!({})),
+    ] {
+        body["scopes"] = json!(["usage:read", "computer:*"]);
+        let refused = s
+            .call_as(&s.key, method, &path, Some(body))
+            .invalid(&["scopes"]);
+        assert_eq!(
+            refused["errors"]["scopes"],
+            json!(["\"computer:*\" is not a scope; did you mean computers:*?"])
+        );
+    }
+}
+
+#[test]
+fn every_scope_of_a_route_can_be_given_to_a_key() {
+    let s = Service::new();
+    let scopes: std::collections::BTreeSet<_> = workspaced::testing::routes::table()
+        .iter()
+        .chain(&workspaced::testing::routes::machines())
+        .filter_map(|route| route.access.scope)
+        .collect();
+    mint(&s, &s.key, json!({ "name": "k", "scopes": scopes }));
+}
+
+#[test]
+fn who_made_the_first_keys_is_in_the_audit_log() {
+    let s = Service::new();
+    let rows = s.get("/audit-log?type=api_key.created").expect(200);
+    let first = &rows["data"][0];
+    assert_eq!(
+        (&first["actor_type"], &first["actor_id"]),
+        (&json!("operator"), &Value::Null)
+    );
+    assert_eq!(first["metadata"]["after"]["key_prefix"], s.key[..12]);
+    assert!(!rows.to_string().contains(&s.key));
+    // A key that an operator makes an organization with is on the record of that organization.
+    let made = s
+        .post("/platform/tenants", json!({ "name": "Other" }))
+        .expect(201);
+    let key = made["api_key"]["key"].as_str().unwrap();
+    let rows = s
+        .call_as(key, Method::GET, "/audit-log?type=api_key.created", None)
+        .expect(200);
+    assert_eq!(rows["data"][0]["resource_id"], made["api_key"]["id"]);
+    assert_eq!(rows["data"][0]["actor_type"], "api_key");
+}

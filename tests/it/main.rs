@@ -29,6 +29,7 @@ mod machines;
 mod manual;
 mod metering_oracle;
 mod model;
+mod months;
 mod operations;
 mod overload;
 mod paging;

@@ -267,12 +267,12 @@ fn no_topic_has_the_name_of_a_command() {
 #[test]
 fn the_other_pages_lead_to_the_manual() {
     let s = Service::new();
-    assert!(get(&s, "/docs").text.contains("href=\"/docs/manual\""));
-    assert!(get(&s, "/assets/app.js").text.contains("/docs/manual"));
+    assert!(get(&s, "/docs").text.contains("href=\"docs/manual\""));
+    assert!(get(&s, "/assets/app.js").text.contains("\"docs/manual\""));
     assert!(
         get(&s, "/assets/lib/shortcuts.js")
             .text
-            .contains("/docs/manual")
+            .contains("\"docs/manual\"")
     );
 }
 

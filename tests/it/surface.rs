@@ -138,7 +138,7 @@ fn every_scope_is_needed() {
     let nothing = s
         .post(
             "/api-keys",
-            json!({ "name": "n", "scopes": ["nothing:read"] }),
+            json!({ "name": "n", "scopes": ["sandboxes:read"] }),
         )
         .expect(201);
     let nothing = nothing["data"]["key"].as_str().unwrap();

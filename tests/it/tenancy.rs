@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 15] = [
+const OWNED: [&str; 16] = [
     "workspaces",
     "projects",
     "computers",
@@ -16,6 +16,7 @@ const OWNED: [&str; 15] = [
     "metered_computers",
     "credit_entries",
     "low_credits",
+    "time_zones",
     "meter_steps",
     "meter_hours",
     "meter_eras",

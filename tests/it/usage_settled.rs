@@ -709,3 +709,23 @@ fn the_last_bill_of_what_was_deleted_can_be_explained() {
     s.call_as(&other, axum::http::Method::GET, &path, None)
         .refused(403, "FORBIDDEN");
 }
+
+#[test]
+fn a_workspace_that_is_still_being_deleted_is_not_exported_half() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("A");
+    let c = external(&s, &w, "small");
+    report(&s, &c, &["2026-06-01T00:00:00Z"]);
+    // As a deletion of many computers leaves it between two turns.
+    let between = |tx: &workspaced::testing::WriteTx<'_>| {
+        tx.execute(
+            "UPDATE workspaces SET deleted_at = ?1 WHERE name = 'A'",
+            [tx.now()],
+        )?;
+        Ok(())
+    };
+    s.app.store.write_blocking(between).unwrap();
+    let path = format!("/workspaces/{w}/export?include_deleted=1");
+    let told = s.get(&path).refused(409, "CONFLICT");
+    assert!(told.contains("still being deleted"), "{told}");
+}

@@ -460,11 +460,18 @@ fn the_same_name_again_is_told_from_a_collision_of_slugs() {
     let body = answer.json();
     assert_eq!(body["error"]["existing"], first);
     assert_eq!(body["errors"]["slug"], json!(["has already been taken"]));
-    // Another name with the same slug is a collision of slugs only.
-    s.post("/workspaces", json!({ "name": "harbor dental!" }))
-        .invalid(&["slug"]);
-    // Who says so gets the next free slug; who names a free one means it.
-    for slug in ["harbor-dental-2", "harbor-dental-3", "harbor-dental-4"] {
+    // Another name with the same slug is a collision of slugs only, and gets the next one, unless it names it.
+    let other = s
+        .post("/workspaces", json!({ "name": "harbor dental!" }))
+        .expect(201);
+    assert_eq!(other["slug"], "harbor-dental-2");
+    s.post(
+        "/workspaces",
+        json!({ "name": "harbor-dental", "slug": "harbor-dental" }),
+    )
+    .invalid(&["slug"]);
+    // So does who says that the name is not new; who names a free slug means it.
+    for slug in ["harbor-dental-3", "harbor-dental-4", "harbor-dental-5"] {
         let body = json!({ "name": "Harbor Dental", "allow_duplicate_name": true });
         assert_eq!(s.post("/workspaces", body).expect(201)["slug"], slug);
     }
@@ -473,6 +480,44 @@ fn the_same_name_again_is_told_from_a_collision_of_slugs() {
         json!({ "name": "Harbor Dental", "slug": "mine" }),
     )
     .expect(201);
+}
+
+#[test]
+fn names_in_any_writing_have_slugs_of_their_own() {
+    let s = Service::new();
+    for (name, slug) in [
+        ("日本", "ri-ben"),
+        ("東京", "dong-jing"),
+        ("Клиника", "klinika"),
+        ("Klinika", "klinika-2"),
+        ("עיר", "yr"),
+        ("\u{e000}", "workspace"),
+        ("\u{e001}", "workspace-2"),
+    ] {
+        let made = s.post("/workspaces", json!({ "name": name })).expect(201);
+        assert_eq!(made["slug"], slug, "{name}");
+        s.post("/workspaces", json!({ "name": name }))
+            .refused(422, "WORKSPACE_NAME_EXISTS");
+    }
+    // Projects and organizations alike; the same name again is refused there, too.
+    let workspace = s.workspace("W");
+    for (name, slug) in [("Лендинг", "lending"), ("Lending", "lending-2")] {
+        let body = json!({ "name": name, "workspace_id": workspace });
+        assert_eq!(s.post("/projects", body).expect(201)["slug"], slug);
+    }
+    s.post(
+        "/projects",
+        json!({ "name": "Лендинг", "workspace_id": workspace }),
+    )
+    .invalid(&["slug"]);
+    for (name, slug) in [("Акме", "akme"), ("Akme", "akme-2")] {
+        let made = s
+            .post("/platform/tenants", json!({ "name": name }))
+            .expect(201);
+        assert_eq!(made["slug"], slug);
+    }
+    s.post("/platform/tenants", json!({ "name": "Акме" }))
+        .invalid(&["slug"]);
 }
 
 #[test]

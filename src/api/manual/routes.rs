@@ -1,10 +1,10 @@
 //! The routes of the manual, and its search form.
 
 use std::collections::BTreeMap;
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use axum::Router;
-use axum::extract::{Path, RawQuery};
+use axum::extract::{Path, RawQuery, State};
 use axum::http::header::{CACHE_CONTROL, CONTENT_SECURITY_POLICY};
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
@@ -14,6 +14,7 @@ use crate::api::app::App;
 use crate::api::manual::pages::{self, BASE, INDEX, Page};
 use crate::api::manual::{html, search};
 use crate::api::pages::Document;
+use crate::rules::config::Config;
 
 /// As the other pages, but the search form may be sent to this server.
 const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -34,12 +35,20 @@ static RENDERED: LazyLock<BTreeMap<&str, Document>> = LazyLock::new(|| {
 pub fn router() -> Router<App> {
     Router::new()
         .route(BASE, get(home))
-        .route("/docs/manual/", get(|| async { Redirect::temporary(BASE) }))
+        .route("/docs/manual/", get(to_index))
         .route("/docs/manual/{page}", get(show))
 }
 
+async fn to_index(State(config): State<Arc<Config>>) -> Redirect {
+    Redirect::temporary(&config.path(BASE))
+}
+
 /// The table of contents, or with `?q=` what the search finds.
-async fn home(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
+async fn home(
+    State(config): State<Arc<Config>>,
+    RawQuery(query): RawQuery,
+    headers: HeaderMap,
+) -> Response {
     let asked = form_urlencoded::parse(query.unwrap_or_default().as_bytes())
         .find(|(name, _)| name == "q")
         .map(|(_, value)| value.trim().to_owned())
@@ -47,30 +56,48 @@ async fn home(RawQuery(query): RawQuery, headers: HeaderMap) -> Response {
     match asked {
         Some(asked) => {
             let hits = search::find(pages::all(), &asked);
-            made(StatusCode::OK, html::found(pages::all(), &asked, &hits))
+            made(
+                &config,
+                StatusCode::OK,
+                html::found(pages::all(), &asked, &hits),
+            )
         }
-        None => rendered(INDEX, &headers),
+        None => rendered(&config, INDEX, &headers),
     }
 }
 
-async fn show(Path(name): Path<String>, headers: HeaderMap) -> Response {
+async fn show(
+    State(config): State<Arc<Config>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Response {
     // As the files link to each other.
     let name = name.strip_suffix(".md").unwrap_or(&name);
     if name == INDEX {
-        return Redirect::temporary(BASE).into_response();
+        return to_index(State(config)).await.into_response();
     }
-    rendered(name, &headers)
+    rendered(&config, name, &headers)
 }
 
-fn rendered(name: &str, headers: &HeaderMap) -> Response {
+fn rendered(config: &Config, name: &str, headers: &HeaderMap) -> Response {
+    if !config.path("").is_empty()
+        && let Some(page) = pages::all().iter().find(|page| page.name == name)
+    {
+        return made(config, StatusCode::OK, html::page(pages::all(), page));
+    }
     match RENDERED.get(name) {
         Some(document) => with_policy(document.reply(headers)),
-        None => made(StatusCode::NOT_FOUND, html::missing(pages::all(), name)),
+        None => made(
+            config,
+            StatusCode::NOT_FOUND,
+            html::missing(pages::all(), name),
+        ),
     }
 }
 
-/// A page that is made for one request.
-fn made(status: StatusCode, text: String) -> Response {
+/// A page that is made for one request. Its links stand in quotes, which texts have as entities.
+fn made(config: &Config, status: StatusCode, text: String) -> Response {
+    let text = text.replace("=\"/", &format!("=\"{}", config.path("/")));
     let document = Document::new("page.html", text.into_bytes().into());
     let mut response = with_policy(document.reply(&HeaderMap::new()));
     *response.status_mut() = status;

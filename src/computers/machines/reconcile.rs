@@ -111,11 +111,8 @@ pub async fn bring(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
 
 async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
     for _ in 0..STEPS {
-        let found = kit
-            .store
-            .read(move |tx| Ok::<_, Error>((tx.now(), wanted::load(tx, id)?)))
-            .await?;
-        let (looked, Some(before)) = found else {
+        let found = kit.store.read(move |tx| wanted::load(tx, id)).await?;
+        let Some(before) = found else {
             return Ok(());
         };
         let (seen, what) = look(kit, &before).await?;
@@ -133,11 +130,11 @@ async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
             return Ok(());
         };
         if !next(kit, &w, computer.as_ref(), seen.as_ref(), &what).await? {
-            let (op, fleet) = (w.op, kit.fleet.clone());
+            let (looks, fleet) = (before.looks, kit.fleet.clone());
             return Ok(kit
                 .store
                 .write(move |tx| {
-                    wanted::settled(tx, id, op, looked)?;
+                    wanted::settled(tx, id, looks)?;
                     lifecycle::follow_events(tx, &fleet, Actor::System, id)
                 })
                 .await?);

@@ -73,6 +73,8 @@ pub struct Wanted {
     pub held_to: Option<Size>,
     /// Attempts that failed in a row.
     pub failures: i64,
+    /// Counts what its container has to follow.
+    pub looks: i64,
     pub fault: Option<String>,
 }
 
@@ -86,6 +88,7 @@ columns! { Wanted {
     engine_ref: ["engine_ref"],
     held_to: ["held_to"],
     failures: ["failures"],
+    looks: ["looks"],
     fault: ["fault"],
 } }
 
@@ -124,7 +127,7 @@ pub fn ask(tx: &WriteTx<'_>, c: &Record, desired: Desired, restart: bool) -> Res
         "INSERT INTO machines (computer_id, tenant_id, desired, op, op_at, restart, done_op, look_at)
          VALUES (:id, :tenant, :desired, 1, :now, :restart, 0, :now)
          ON CONFLICT (computer_id) DO UPDATE SET desired = :desired, op = op + 1, op_at = :now,
-             restart = :restart, failures = 0, fault = NULL, fault_since = NULL, look_at = :now",
+             restart = :restart, failures = 0, fault = NULL, fault_since = NULL, look_at = :now, looks = looks + 1",
         named_params! {
             ":id": c.id, ":tenant": c.tenant_id, ":desired": desired, ":now": tx.now(), ":restart": restart,
         },
@@ -136,7 +139,7 @@ pub fn ask(tx: &WriteTx<'_>, c: &Record, desired: Desired, restart: bool) -> Res
 /// Something about the computer has changed that its container has to follow.
 pub fn look(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
     tx.run(
-        "UPDATE machines SET look_at = ?1 WHERE computer_id = ?2",
+        "UPDATE machines SET look_at = ?1, looks = looks + 1 WHERE computer_id = ?2",
         (tx.now(), id),
     )?;
     tx.changed(topics::MACHINES);
@@ -157,7 +160,7 @@ pub fn done(tx: &WriteTx<'_>, id: ComputerId, op: i64) -> Result<()> {
 pub fn give_up(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: Option<&str>) -> Result<()> {
     tx.run(
         "UPDATE machines SET desired = 'stopped', done_op = op, restart = 0, failures = 0, fault = ?1,
-             fault_since = CASE WHEN ?1 IS NULL THEN NULL ELSE ?2 END, look_at = ?2
+             fault_since = CASE WHEN ?1 IS NULL THEN NULL ELSE ?2 END, look_at = ?2, looks = looks + 1
          WHERE computer_id = ?3 AND op = ?4 AND desired <> 'gone'",
         (fault, tx.now(), id, op),
     )?;
@@ -178,14 +181,15 @@ pub fn failed(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: &str) -> Result<
     Ok(())
 }
 
-/// Nothing is to be done, unless something was asked for since `looked`.
-pub fn settled(tx: &WriteTx<'_>, id: ComputerId, op: i64, looked: Timestamp) -> Result<()> {
+/// Nothing is to be done, unless there was something to follow since the look that counted `looks`: an instant
+/// would not tell, two things happen in one.
+pub fn settled(tx: &WriteTx<'_>, id: ComputerId, looks: i64) -> Result<()> {
     tx.run(
         "UPDATE machines SET look_at = NULL, failures = 0,
              fault = CASE WHEN desired = 'running' THEN NULL ELSE fault END,
              fault_since = CASE WHEN desired = 'running' THEN NULL ELSE fault_since END
-         WHERE computer_id = ?1 AND op = ?2 AND look_at <= ?3",
-        (id, op, looked),
+         WHERE computer_id = ?1 AND looks = ?2",
+        (id, looks),
     )?;
     Ok(())
 }

@@ -356,7 +356,7 @@ impl Watch {
             .store
             .write(move |tx| {
                 tx.run(
-                    "UPDATE machines SET look_at = ?1 WHERE engine_ref = ?2",
+                    "UPDATE machines SET look_at = ?1, looks = looks + 1 WHERE engine_ref = ?2",
                     (tx.now(), container),
                 )?;
                 Ok(())

@@ -5,7 +5,7 @@
 //! rest is on another workspace's bill. Where events arrive, they are stored as they were, prices
 //! included, and the meter is written from them by its own code.
 
-use rusqlite::{Row, named_params};
+use rusqlite::{OptionalExtension, Row, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -92,12 +92,6 @@ impl Stored {
             },
         })
     }
-
-    /// It is not a report from outside, nor follows from such: it holds whatever the clock shows.
-    pub fn is_own(&self) -> bool {
-        self.event.computer_id.is_none()
-            || (self.event.event_id.is_none() && self.event.stated != 0)
-    }
 }
 
 /// What was consumed: running time in milliseconds, and credits per hour × milliseconds, of which
@@ -133,76 +127,203 @@ pub fn ever_ran(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result
     intervals::computers(tx, tenant, workspace)
 }
 
-/// At most `most` events of a computer, in the order in which they hold.
-pub fn history_of(
+/// Hands `visit` the events of a computer one by one, in the order in which they hold, as long as it goes on.
+///
+/// # Errors
+/// What `visit` returns; when the store fails.
+pub fn each_of(
     tx: &Tx<'_>,
     tenant: TenantId,
     computer: ComputerId,
-    most: usize,
-) -> Result<Vec<Stored>> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT * FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2 ORDER BY at, seq LIMIT ?3",
-        )?
-        .query_map((tenant, computer, limit(most)), Stored::from_row)?
-        .collect::<Result<_, _>>()?)
+    visit: &mut dyn FnMut(Stored) -> Result<()>,
+) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "SELECT * FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2 ORDER BY at, seq",
+    )?;
+    let mut rows = statement.query((tenant, computer))?;
+    while let Some(row) = rows.next()? {
+        visit(Stored::from_row(row)?)?;
+    }
+    Ok(())
 }
 
-/// At most `most` corrections of a workspace.
-pub fn corrections(
+/// Hands `visit` the corrections of a workspace one by one.
+///
+/// # Errors
+/// As [`each_of`].
+pub fn each_correction(
     tx: &Tx<'_>,
     tenant: TenantId,
     workspace: WorkspaceId,
-    most: usize,
-) -> Result<Vec<Stored>> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT * FROM compute_events WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL
-             ORDER BY at, seq LIMIT ?3",
-        )?
-        .query_map((tenant, workspace, limit(most)), Stored::from_row)?
-        .collect::<Result<_, _>>()?)
+    visit: &mut dyn FnMut(Stored) -> Result<()>,
+) -> Result<()> {
+    let mut statement = tx.prepare_cached(
+        "SELECT * FROM compute_events WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL
+         ORDER BY at, seq",
+    )?;
+    let mut rows = statement.query((tenant, workspace))?;
+    while let Some(row) = rows.next()? {
+        visit(Stored::from_row(row)?)?;
+    }
+    Ok(())
 }
 
-fn limit(most: usize) -> i64 {
-    i64::try_from(most).unwrap_or(i64::MAX)
+/// When the last of a computer's own events holds: of those that are not reports from outside, nor follow from
+/// such. They hold whatever the clock shows.
+pub fn last_own(tx: &Tx<'_>, tenant: TenantId, computer: ComputerId) -> Result<Option<i64>> {
+    let last = tx.row(
+        "SELECT at FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2
+             AND event_id IS NULL AND stated <> 0
+         ORDER BY at DESC, seq DESC LIMIT 1",
+        (tenant, computer),
+        |row| row.get(0),
+    );
+    Ok(last.optional()?)
 }
 
-/// The part of a computer's history that is in a workspace, and whether it is there in the end. Where
-/// it left, it stopped as far as this workspace is concerned; if it was made elsewhere, its history still
-/// begins there and then, since agents may report about any instant from its creation on.
-pub fn inside(chain: Vec<Stored>, workspace: WorkspaceId) -> (Vec<(i64, ExportedEvent)>, bool) {
-    let first = chain.iter().find(|stored| stored.workspace == workspace);
-    let Some(first_project) = first.map(|stored| stored.event.project_id) else {
-        return (Vec::new(), false);
-    };
-    let mut part: Vec<(i64, ExportedEvent)> = Vec::new();
-    let mut here = false;
-    for stored in chain {
-        let mut event = stored.event;
-        if stored.workspace == workspace {
-            if !here {
+/// When the last correction of a workspace holds.
+pub fn last_correction(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+) -> Result<Option<i64>> {
+    Ok(tx.row(
+        "SELECT max(at) FROM compute_events
+         WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL",
+        (tenant, workspace),
+        |row| row.get(0),
+    )?)
+}
+
+/// The part of a computer's history that is in a workspace, event by event. Where it left, it stopped as far as
+/// this workspace is concerned; if it was made elsewhere, its history still begins there and then, since agents
+/// may report about any instant from its creation on.
+pub struct Inside {
+    workspace: WorkspaceId,
+    /// Of the last event inside; of the first one, before there is any.
+    project: Option<ProjectId>,
+    until: i64,
+    here: bool,
+    begun: bool,
+}
+
+impl Inside {
+    /// Of the events up to an instant; `None` where none of them is inside.
+    pub fn of(
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        computer: ComputerId,
+        workspace: WorkspaceId,
+        until: i64,
+    ) -> Result<Option<Self>> {
+        let first = tx.row(
+            "SELECT project_id FROM compute_events
+             WHERE tenant_id = ?1 AND computer_id = ?2 AND workspace_id = ?3 AND at <= ?4
+             ORDER BY at, seq LIMIT 1",
+            (tenant, computer, workspace, until),
+            |row| row.get(0),
+        );
+        Ok(first.optional()?.map(|project| Inside {
+            workspace,
+            project,
+            until,
+            here: false,
+            begun: false,
+        }))
+    }
+
+    /// The next event, as it is there; `None` where it has no part in the workspace.
+    pub fn next(&mut self, stored: Stored) -> Option<(i64, ExportedEvent)> {
+        let Stored {
+            seq,
+            workspace,
+            mut event,
+        } = stored;
+        if event.at > self.until {
+            return None;
+        }
+        if workspace == self.workspace {
+            if !self.here {
                 event.stated = ALL;
             }
-            here = true;
-        } else if here || part.is_empty() {
-            let last = part.last().map(|(_, last)| last.project_id);
+            self.here = true;
+            self.project = event.project_id;
+        } else if self.here || !self.begun {
             event.event_id = None;
-            event.project_id = last.unwrap_or(first_project);
+            event.project_id = self.project;
             event.r#type = "computer.moved".into();
             event.status = Some(Status::Stopped);
-            event.stated = if here { STATUS } else { ALL };
-            here = false;
+            event.stated = if self.here { STATUS } else { ALL };
+            self.here = false;
         } else {
-            continue;
+            return None;
         }
-        part.push((stored.seq, event));
+        self.begun = true;
+        Some((seq, event))
     }
-    (part, here)
 }
 
-/// What a computer consumed up to an instant by its events, which come in the order in which they hold:
-/// from when, whether it is billed, and what an hour costs.
+/// Whether a computer is in a workspace by the last of its events up to an instant.
+pub fn is_there(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    computer: ComputerId,
+    workspace: WorkspaceId,
+    until: i64,
+) -> Result<bool> {
+    let last: Option<WorkspaceId> = tx
+        .row(
+            "SELECT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2 AND at <= ?3
+             ORDER BY at DESC, seq DESC LIMIT 1",
+            (tenant, computer, until),
+            |row| row.get(0),
+        )
+        .optional()?;
+    Ok(last == Some(workspace))
+}
+
+/// What a computer consumed up to an instant by its events, which come in the order in which they hold.
+pub struct Consuming {
+    until: i64,
+    sum: Amount,
+    before: Option<(i64, bool, i64)>,
+}
+
+impl Consuming {
+    pub fn until(until: i64) -> Self {
+        Consuming {
+            until,
+            sum: Amount::default(),
+            before: None,
+        }
+    }
+
+    /// The next event: from when it holds, whether the computer is billed, and what an hour costs.
+    pub fn add(&mut self, flow: (i64, bool, i64)) {
+        self.hold_until(flow.0);
+        self.before = Some(flow);
+    }
+
+    fn hold_until(&mut self, end: i64) {
+        let end = end.min(self.until);
+        if let Some((at, true, rate)) = self.before
+            && at < end
+        {
+            let ms = i128::from(end) - i128::from(at);
+            self.sum.ms += ms;
+            self.sum.credit_ms += ms * i128::from(rate);
+        }
+    }
+
+    /// # Errors
+    /// When it is no number of 64 bits.
+    pub fn consumed(mut self) -> Result<Consumed> {
+        self.hold_until(self.until);
+        Consumed::of(self.sum)
+    }
+}
+
+/// [`Consuming`], of events that are all there.
 ///
 /// # Errors
 /// When that is no number of 64 bits.
@@ -210,17 +331,9 @@ pub fn consumed(
     events: impl IntoIterator<Item = (i64, bool, i64)>,
     until: i64,
 ) -> Result<Consumed> {
-    let mut sum = Amount::default();
-    let mut events = events.into_iter().peekable();
-    while let Some((at, billable, rate)) = events.next() {
-        let end = events.peek().map_or(until, |next| next.0).min(until);
-        if billable && at < end {
-            let ms = i128::from(end) - i128::from(at);
-            sum.ms += ms;
-            sum.credit_ms += ms * i128::from(rate);
-        }
-    }
-    Consumed::of(sum)
+    let mut consuming = Consuming::until(until);
+    events.into_iter().for_each(|flow| consuming.add(flow));
+    consuming.consumed()
 }
 
 /// What the meter of a workspace shows at an instant: the running computers' part, and corrections up

@@ -31,10 +31,10 @@ pub struct ExplainQuery {
     /// An instant in the bucket, such as its `ts`; RFC 3339
     #[param(value_type = String, required = true)]
     pub ts: Param<Timestamp>,
-    /// Size of the bucket: hour (default), day
+    /// Size of the bucket: hour (default), day, week, month
     #[param(inline)]
     pub granularity: Param<Granularity>,
-    /// IANA time zone that the bucket is aligned to; UTC if left out
+    /// IANA time zone that the bucket is aligned to; if left out the one that was set, or UTC
     pub tz: Option<String>,
 }
 
@@ -129,9 +129,11 @@ pub async fn explain(
             fields.push("ts", "can't be blank; send the ts of a bucket");
         }
         let granularity = query.granularity.read(&mut fields, "granularity");
-        let zone = Zone::parse(query.tz.as_deref()).map_err(|text| fields.push("tz", text));
+        let tz = query.tz.as_deref();
+        let tenant = workspace.view.tenant_id;
+        let zone = Zone::asked(tx, tenant, Some(id), tz, &mut fields)?;
         fields.finish()?;
-        let (Some(ts), Ok(zone)) = (ts, zone) else {
+        let (Some(ts), Some(zone)) = (ts, zone) else {
             return Err(Error::internal("a wrong parameter without a text"));
         };
         of_bucket(

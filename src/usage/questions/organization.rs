@@ -25,7 +25,7 @@ use crate::usage::meter::units::{Amount, Hours, Shown};
 /// Usage of an organization over time.
 #[derive(Serialize, ToSchema)]
 pub struct OrganizationSeries {
-    /// 24h, 7d, 30d, or custom where `from` was given.
+    /// As it was asked for; custom where `from` or `period` was given.
     window: &'static str,
     granularity: &'static str,
     /// First instant of the window, inclusive, with milliseconds.
@@ -75,7 +75,7 @@ pub async fn organization_series(
 }
 
 fn read(tx: &Tx<'_>, tenant: TenantId, period: &PeriodQuery) -> Result<OrganizationSeries> {
-    let window = Window::new(period, tx.now(), Fields::default())?;
+    let window = Window::new(tx, tenant, None, period, Fields::default())?;
     let cuts = window.cuts();
     let mut sums = vec![Amount::default(); cuts.len()];
     let mut each = Vec::new();

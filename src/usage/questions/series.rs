@@ -83,7 +83,7 @@ pub fn read_series(
     let group_by = query.group_by.read(&mut fields, "group_by");
     let limit = query.group_limit.read(&mut fields, "group_limit");
     query.format.read(&mut fields, "format");
-    let window = Window::new(period, tx.now(), fields)?;
+    let window = Window::new(tx, tenant, Some(workspace), period, fields)?;
     let mut series = series(tx, workspace, &window)?;
     if let Some(by) = group_by {
         series.group_by = Some(by);

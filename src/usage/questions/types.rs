@@ -33,7 +33,7 @@ words! {
 #[derive(Serialize, ToSchema)]
 pub struct Series {
     pub workspace_id: WorkspaceId,
-    /// 24h, 7d, 30d, or custom where `from` was given.
+    /// As it was asked for; custom where `from` or `period` was given.
     pub window: &'static str,
     pub granularity: &'static str,
     /// First instant of the window, inclusive, with milliseconds.
