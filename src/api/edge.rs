@@ -178,6 +178,7 @@ async fn edge(
         match checked {
             Ok(found) => {
                 guest.inspect(|guest| guest.is_known());
+                app.repeats.passed(found.id);
                 key = Some(found.clone());
                 let identity = Identity {
                     key: found,

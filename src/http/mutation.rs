@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -18,7 +19,8 @@ use sha2::{Digest, Sha256};
 use super::body::{MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
 use super::etag::{Precondition, Seen};
-use super::idempotency::{self, Idempotency, Reply};
+use super::idempotency::{self, Idempotency, Raw, Reply};
+use super::repeats::{Begun, Repeats, ToItsEnd, Wired};
 use super::room::Room;
 use super::spool::{Source, not_kept};
 use crate::access::caller::Caller;
@@ -32,6 +34,7 @@ pub struct Kit {
     pub store: Store,
     pub request_timeout: Duration,
     pub room: Room,
+    pub repeats: Arc<Repeats>,
 }
 
 /// A request that changes something: who asks, what they send, and whether they may be repeating
@@ -44,8 +47,30 @@ pub struct Mutation<T> {
     savepoint: Savepoint,
     /// What the resource has to be for the change to be made.
     precondition: Option<Precondition>,
+    /// For a POST without an Idempotency-Key: it may come again because its answer was lost.
+    repeat: Option<Repeat>,
     /// The memory that a large body needs until the change is made.
     held: Option<Held>,
+}
+
+struct Repeat {
+    repeats: Arc<Repeats>,
+    target: String,
+    body: Bytes,
+}
+
+/// The body is kept for comparison if it is no longer.
+const COMPARED: usize = 64 << 10;
+
+impl Repeat {
+    fn of(parts: &Parts, body: &Bytes, kit: &Kit) -> Option<Repeat> {
+        let wired = parts.method == Method::POST && parts.extensions.get::<Wired>().is_some();
+        (wired && body.len() <= COMPARED).then(|| Repeat {
+            repeats: kit.repeats.clone(),
+            target: idempotency::target(parts).to_owned(),
+            body: body.clone(),
+        })
+    }
 }
 
 impl<T> Mutation<T> {
@@ -74,6 +99,10 @@ where
         let caller = Caller::from_request_parts(&mut parts, state).await?;
         let precondition = Precondition::of(&mut parts).await?;
         let (bytes, held, idempotency) = receive(&parts, body, &kit).await?;
+        let repeat = match &idempotency {
+            None => Repeat::of(&parts, &bytes, &kit),
+            Some(_) => None,
+        };
         let body = parse_body(&parts, &bytes);
         Ok(Mutation {
             store: kit.store,
@@ -82,6 +111,7 @@ where
             idempotency,
             savepoint: Savepoint::Own,
             precondition,
+            repeat,
             held,
         })
     }
@@ -106,6 +136,7 @@ impl<T: Send + 'static> Mutation<T> {
             idempotency,
             savepoint,
             precondition,
+            repeat,
             held,
         } = self;
         // Who looks at versions is told the new one.
@@ -132,9 +163,44 @@ impl<T: Send + 'static> Mutation<T> {
             response
         };
         let Some(key) = idempotency else {
+            let key = caller.key_id();
             let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
-            let reply = store.write_as(savepoint, f).await?;
-            return Ok(tagged(reply.into_response()));
+            let begun = match &repeat {
+                Some(Repeat {
+                    repeats,
+                    target,
+                    body,
+                }) => repeats.begin(key, (target, body)).await,
+                None => None,
+            };
+            let (raw, token) = match begun {
+                None => {
+                    let reply = store.write_as(savepoint, f).await?;
+                    return Ok(tagged(reply.into_response()));
+                }
+                Some(Begun::Again(status, body, token)) => {
+                    let replayed = true;
+                    (
+                        Raw {
+                            status,
+                            body,
+                            replayed,
+                        },
+                        token,
+                    )
+                }
+                Some(Begun::First(finish, token)) => {
+                    let work = async move {
+                        let raw = store.write_as(savepoint, f).await?.raw()?;
+                        finish.made(raw.status, &raw.body);
+                        Ok::<_, Error>(raw)
+                    };
+                    (ToItsEnd::new(work).await?, token)
+                }
+            };
+            let mut response = tagged(raw.into_response());
+            response.extensions_mut().insert(token);
+            return Ok(response);
         };
         let f = move |tx: &WriteTx<'_>| {
             idempotency::once(tx, &caller, &key, || {
@@ -174,6 +240,7 @@ impl<T: Send + 'static> Mutation<T> {
             idempotency,
             savepoint,
             precondition,
+            repeat,
             held,
         } = self;
         let mut body = body.and_then(prepare);
@@ -199,6 +266,7 @@ impl<T: Send + 'static> Mutation<T> {
                 idempotency,
                 savepoint,
                 precondition,
+                repeat,
                 held,
             }),
         }
@@ -229,6 +297,7 @@ impl Mutation<Source> {
             idempotency,
             savepoint: Savepoint::Own,
             precondition,
+            repeat: None,
             held: None,
         })
     }
@@ -242,6 +311,7 @@ impl Mutation<Source> {
             idempotency: self.idempotency,
             savepoint: self.savepoint,
             precondition: self.precondition,
+            repeat: self.repeat,
             held: self.held,
         };
         (self.body, rest)

@@ -35,6 +35,7 @@ mod overload;
 mod paging;
 mod plans;
 mod published;
+mod repeats;
 mod restrictions;
 mod store;
 mod surface;

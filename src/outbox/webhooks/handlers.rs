@@ -508,7 +508,12 @@ where
     // Before the request itself is given up.
     let patience = WAIT.min(outbox.config.request_timeout * 3 / 4);
     match tokio::time::timeout(patience, tried).await {
-        Ok(Ok(reply)) => Ok(reply.into_response()),
+        Ok(Ok(reply)) => {
+            let mut reply = reply.into_response();
+            // It is the answer to the same request.
+            reply.extensions_mut().extend(response.extensions().clone());
+            Ok(reply)
+        }
         // It is queued all the same, and its state can be asked for.
         Ok(Err(_)) | Err(_) => Ok(response),
     }

@@ -287,3 +287,15 @@ fn why(error: &Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_one_that_a_library_of_standard_webhooks_makes() {
+        let secret = format!("whsec_{}", "0123456789abcdef".repeat(4));
+        let made = standard_signature(&secret, "evt_1", 1_700_000_000, r#"{"id":"1"}"#);
+        assert_eq!(made, "v1,7cdPBaeHW9VfsWV+AsHB1Uld6Cyks3cOb6SZxiJan5M=");
+    }
+}
