@@ -588,7 +588,8 @@ CREATE TABLE backup_dirs (
     tried_at  INTEGER NOT NULL,
     error     TEXT,                                  -- why the last try failed; NULL = it did not
     good_at   INTEGER,                               -- the state that the last good one holds
-    good_file TEXT
+    good_file TEXT,
+    mounted   INTEGER NOT NULL DEFAULT 0             -- 1: it was made while a disk was mounted there
 ) STRICT, WITHOUT ROWID;
 
 -- Workspaces that are being brought in. Until the last turn of the import such a one is marked as deleted,
@@ -666,6 +667,21 @@ CREATE TABLE engine_seen (
 ) STRICT;
 
 -- ---- the bill ----
+
+-- Word of auto-stops. A row comes with the first of them, and goes with its computer.
+CREATE TABLE stop_notices (
+    computer_id BLOB PRIMARY KEY,
+    tenant_id   BLOB NOT NULL,
+    active_at   INTEGER,                             -- kept alive: where an agent runs it, its idle time begins here
+    warned_for  INTEGER,                             -- the auto-stop that was announced
+    told_for    INTEGER                              -- the one that an agent was told to carry out
+) STRICT, WITHOUT ROWID;
+CREATE INDEX computers_of_agents_idle ON computers (updated_at)
+    WHERE driver = 'external' AND status = 'running' AND auto_stop_seconds > 0 AND deleted_at IS NULL;
+CREATE TRIGGER stop_notices_gone AFTER UPDATE OF deleted_at ON computers
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    DELETE FROM stop_notices WHERE computer_id = new.id;
+END;
 
 -- The time zone in which an organization or a workspace counts its days and months; none: UTC.
 CREATE TABLE time_zones (

@@ -313,7 +313,8 @@ pub fn table() -> Vec<Route> {
     use Heavy::{With, Yes};
     use Reach::{Operator, Shared, Tenant};
     use compute::{CatalogReply, Pricing, Region, ComputeRegion, SizeRow, Template};
-    use computers::change::{AutoStop, Destroyed};
+    use computers::auto_stop::AutoStop;
+    use computers::change::Destroyed;
     use computers::{Computer, ComputerTwice, Moved};
     use domains::DomainStatus;
     use projects::Project;
@@ -372,8 +373,9 @@ pub fn table() -> Vec<Route> {
         patch("/computers/{id}/resize", computers::change::resize, "Change the size (as POST)").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>().guarded(|app| computers::handlers::look(&app.fleet)),
         post("/computers/{id}/clone", computers::create::clone, "Make another computer like this one").scope("computers:write").body::<computers::create::CloneRequest>().created::<ComputerTwice>().tools(&["computer.clone"]),
         post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>().tools(&["computer.move"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/keep-alive", computers::notices::keep_alive, "Begin the idle time of a running computer anew").scope("computers:write").body::<NoBody>().ok::<AutoStop>(),
         get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").single::<AutoStop>().tools(&["computer.auto_stop.get"]),
-        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]).guarded(|_| computers::change::look_at_auto_stop()),
+        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]).guarded(|_| computers::auto_stop::look_at_auto_stop()),
         get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>().tools(&["computer.metrics"]).heavy(Yes),
         get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().query::<DeletedQuery>().list::<computer_events::EventView>().heavy(Yes),
 

@@ -1,8 +1,6 @@
 //! Changing a computer: name and manners, size, place; and the end of it.
 
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash};
-use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -10,6 +8,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auto_stop::AutoStop;
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
 use super::lifecycle::{Change, catch_up_for_a_turn, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
@@ -20,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Look, Mutation, NoBody, PathId, Reply, Seen, Single, Versioned};
+use crate::http::{Mutation, NoBody, PathId, Reply, Single};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::limits::{self, Growth};
@@ -95,39 +94,6 @@ pub struct SetAutoStop {
     pub seconds: Option<i64>,
     /// Another name of the same
     pub auto_stop_seconds: Option<i64>,
-}
-
-/// The idle auto-stop of a computer.
-#[derive(Serialize, ToSchema)]
-pub struct AutoStop {
-    computer_id: ComputerId,
-    seconds: i64,
-    enabled: bool,
-    auto_stop_seconds: i64,
-    auto_stop_at: Option<crate::clock::Timestamp>,
-}
-
-impl Versioned for AutoStop {
-    fn version(&self, hash: &mut DefaultHasher) {
-        (self.computer_id, self.seconds).hash(hash);
-    }
-}
-
-/// The idle auto-stop of a computer as it is, for `If-Match`.
-pub fn look_at_auto_stop() -> Look {
-    Arc::new(|tx, caller, id| Seen::of(&AutoStop::of(&find(tx, caller, ComputerId(id))?)))
-}
-
-impl AutoStop {
-    fn of(c: &Record) -> Self {
-        AutoStop {
-            computer_id: c.id,
-            seconds: c.auto_stop_seconds,
-            enabled: c.auto_stop_seconds > 0,
-            auto_stop_seconds: c.auto_stop_seconds,
-            auto_stop_at: c.due_at.filter(|_| c.status == Status::Running),
-        }
-    }
 }
 
 /// A computer that is gone.
@@ -547,8 +513,8 @@ pub async fn auto_stop(
     caller: Caller,
     PathId(id): PathId<ComputerId>,
 ) -> Result<Single<AutoStop>> {
-    let computer = store.read(move |tx| find(tx, &caller, id)).await?;
-    Ok(Single(AutoStop::of(&computer)))
+    let view = store.read(move |tx| AutoStop::of(tx, &find(tx, &caller, id)?));
+    Ok(Single(view.await?))
 }
 
 /// `PATCH /computers/{id}/auto-stop`
@@ -573,7 +539,7 @@ pub async fn set_auto_stop(
                 ..before.clone()
             };
             let after = store_change(tx, &fleet, caller, &before, after)?;
-            Ok(Reply::ok(AutoStop::of(&after)))
+            Ok(Reply::ok(AutoStop::of(tx, &after)?))
         })
         .await
 }

@@ -720,7 +720,7 @@ fn perform(
     Ok(format!("computer is {target}"))
 }
 
-fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {
+pub(super) fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {
     let allowed: &[&str] = match computer.status {
         Status::Running => &["stop", "restart", "resize", "move", "clone", "delete"],
         Status::Stopped => &["start", "resize", "move", "clone", "delete"],

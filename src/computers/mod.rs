@@ -5,18 +5,21 @@
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`repair`]: after a clock that was ahead
+//! * [`auto_stop`], [`notices`]: the idle auto-stop, word of it, and its postponement
 //! * [`driver`]: who takes a computer from one status to the next, and when
 //! * [`machines`]: those that a container engine runs
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
 //! written by [`lifecycle::Change`], in one transaction, and nowhere else.
 
+pub mod auto_stop;
 pub mod change;
 pub mod create;
 pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
 pub mod machines;
+pub mod notices;
 pub mod repair;
 pub mod rows;
 pub mod types;

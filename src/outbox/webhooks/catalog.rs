@@ -60,6 +60,14 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
     ("computer.stopping", "A computer stops"),
     ("computer.stopped", "A computer has stopped"),
+    (
+        "computer.stop_soon",
+        "A running computer stops by itself in five minutes, unless it is used or kept alive",
+    ),
+    (
+        "computer.stop_due",
+        "A computer that an agent runs has been idle for as long as it may: the agent is to stop it",
+    ),
     ("computer.error", "A computer failed"),
     ("computer.updated", "A field of a computer changed"),
     ("computer.resized", "A computer has another size"),
