@@ -11,8 +11,9 @@
 //! | emulator | `dev` | a clock that can be driven, scenarios, snapshots, faults, what an application used |
 //! | export | `export` | a workspace as one file, out of one installation and into another |
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
+//! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -32,6 +33,7 @@ mod api;
 mod api_keys;
 mod audit;
 mod backups;
+mod billing;
 pub mod cli;
 mod clock;
 mod compute;
@@ -46,6 +48,7 @@ mod ids;
 mod json;
 mod limits;
 mod outbox;
+mod previews;
 mod projects;
 mod rules;
 mod store;
@@ -66,6 +69,8 @@ pub mod testing {
     pub use crate::api::routes;
     pub use crate::api_keys::{NewKey, record_uses};
     pub use crate::audit::{Actor, Entry};
+    pub use crate::billing::html::Paper;
+    pub use crate::billing::monthly::look as write_statements;
     pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp, Wall, built};
     pub use crate::computers::lifecycle::{bring_all_nearer, run_due};
     pub use crate::computers::repair::put_right;
@@ -107,7 +112,8 @@ pub mod testing {
     pub mod store {
         pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, inspect, list_backups, lock_data_dir, sha256, take_backup,
+            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, sha256,
+            take_backup,
         };
     }
     pub mod tenants {

@@ -158,6 +158,14 @@ impl Auth {
     }
 }
 
+/// The hash of the key that a request shows itself.
+///
+/// # Errors
+/// 401 where it shows none.
+pub fn shown_key(headers: &HeaderMap) -> Result<[u8; 32]> {
+    bearer(headers).map(|token| Sha256::digest(token).into())
+}
+
 fn bearer(headers: &HeaderMap) -> Result<&str> {
     let missing = || Error::unauthorized("send an API key: Authorization: Bearer msk_...");
     let mut values = headers.get_all(AUTHORIZATION).iter();

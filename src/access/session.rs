@@ -89,6 +89,15 @@ impl Cookies {
     /// The session token that a request carries, if any.
     pub fn token(&self, headers: &HeaderMap) -> Option<String> {
         let jar = CookieJar::from_headers(headers);
+        if self.public.is_none() && !headers.contains_key(HOST) {
+            // Which one is meant is not said; a browser always says it.
+            let ours = |name: &str| name.trim_start_matches("__Host-").starts_with(COOKIE_NAME);
+            return jar
+                .iter()
+                .find(|cookie| ours(cookie.name()))
+                .map(|cookie| cookie.value().to_owned())
+                .filter(|token| !token.is_empty());
+        }
         [true, false]
             .into_iter()
             .filter_map(|secure| jar.get(&self.name(headers, secure)))

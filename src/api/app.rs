@@ -8,6 +8,7 @@ use std::sync::Arc;
 use axum::extract::FromRef;
 
 use crate::access::auth::Auth;
+use crate::access::links::Links;
 use crate::access::session::Cookies;
 use crate::access::throttle::Throttle;
 use crate::access::wrong_keys::WrongKeys;
@@ -29,6 +30,7 @@ use crate::http::{Kit, Repeats, Room};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue::Queue;
+use crate::previews::Previews;
 use crate::rules::catalog::Catalog;
 use crate::rules::config::Config;
 
@@ -55,7 +57,9 @@ pub struct Parts {
     pub room: Room,
     pub repeats: Arc<Repeats>,
     pub domains: Domains,
+    pub previews: Previews,
     pub wrong_keys: Arc<WrongKeys>,
+    pub links: Arc<Links>,
     pub backups: Backups,
     pub streams: Arc<Streams>,
     pub outbox: Outbox,
@@ -91,6 +95,7 @@ impl App {
         };
         let auth = Arc::new(Auth::new(Cookies::new(config.public_url.clone())));
         let streams = Arc::new(streams);
+        let throttle = Arc::new(Throttle::new(&config, store.clock().ticks()));
         let outbox = Outbox::new(store.clone(), config.clone());
         let started_at = store.now();
         App(Arc::new(Parts {
@@ -105,14 +110,23 @@ impl App {
             metrics: Arc::new(Metrics::new(&store, &outbox)),
             room: Room::new(&store),
             repeats: Arc::new(Repeats::new(!config.replay_lost)),
-            throttle: Arc::new(Throttle::new(&config, store.clock().ticks())),
             domains: Domains {
                 store: store.clone(),
                 config: config.clone(),
                 dns: Arc::new(Dns::new(config.dns_resolver)),
             },
             backups: Backups::new(store.clone(), &config),
+            previews: Previews {
+                store: store.clone(),
+                config: config.clone(),
+                fleet: fleet.clone(),
+                auth: auth.clone(),
+                throttle: throttle.clone(),
+                reached: Arc::default(),
+            },
+            throttle,
             wrong_keys: Arc::default(),
+            links: Arc::default(),
             health: Arc::default(),
             log: Arc::default(),
             auth,

@@ -25,13 +25,16 @@ use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{forms, manual, metrics_page, pages};
+use crate::api::{forms, manual, metrics_page, named, pages};
 use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
 use crate::http::etag::unless_known;
-use crate::http::{Checks, Guarded, Guest, Heavy, Recorder, check_query, in_turn};
+use crate::http::{Checks, Guarded, Guest, Heavy, Ignored, Recorder, check_query, in_turn};
+use crate::ids::parse_uuid;
+use crate::previews;
 use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
+use crate::rules::text::nearest;
 
 /// The whole service over `app`.
 pub fn router(app: App) -> Router {
@@ -53,12 +56,16 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     app.emulator.set_routes(routes::names());
     let mut api = Router::new();
     let capabilities = Arc::new(routes::capabilities());
-    let machines = app.config.engine.as_ref().map(|_| routes::machines());
+    let machines = app.config.engine.as_ref().map(|_| {
+        let addresses = routes::addresses();
+        routes::machines().into_iter().chain(addresses)
+    });
     for route in routes::table()
         .into_iter()
         .chain(machines.into_iter().flatten())
     {
         let looked_at = app.config.strict || app.config.virtual_clock || route.exact;
+        // A body that loses a field on the way says so, and one that would restrict something is refused.
         let checks = (looked_at || route.method != Method::GET).then(|| checks(&app, &route));
         let mut handler = route.handler;
         if route.heavy != Heavy::No {
@@ -102,9 +109,14 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
                 Error::internal(format!("panic in a handler: {text}")).into_response()
             },
         ));
-    crate::dev::watched(service, &app.emulator)
-        .layer(from_fn_with_state((app.clone(), ids), edge))
-        .with_state(app)
+    let service = crate::dev::watched(service, &app.emulator)
+        .layer(from_fn_with_state((app.clone(), ids), edge));
+    // Before anything else: what is meant for a computer is not looked at here.
+    match app.config.engine {
+        Some(_) => service.layer(from_fn_with_state(app.previews.clone(), previews::dispatch)),
+        None => service,
+    }
+    .with_state(app)
 }
 
 /// How the names that requests to a route use are looked at.
@@ -144,7 +156,13 @@ async fn edge(
     let watch = Stopwatch::start();
     let request_id = ids.next();
     let method = request.method().clone();
-    let path = request.uri().path().to_owned();
+    let path = request.uri().path();
+    // The end of such a path signs somebody in.
+    let path = ["/admin/enter/", "/_dev/visit/"]
+        .iter()
+        .find(|secret| path.starts_with(**secret))
+        .map_or(path, |secret| *secret)
+        .to_owned();
     let client = ClientIp::of(
         request.extensions(),
         request.headers(),
@@ -181,12 +199,20 @@ async fn edge(
                 app.repeats.passed(found.id);
                 key = Some(found.clone());
                 let identity = Identity {
-                    key: found,
+                    key: found.clone(),
                     request_id: request_id.clone(),
                     ip,
                 };
                 request.extensions_mut().insert(identity);
-                let response = next.run(request).await;
+                let ignored = Ignored::default();
+                request.extensions_mut().insert(ignored.clone());
+                let mut response = match named::resolve(&app, &found, &mut request).await {
+                    Ok(()) => next.run(request).await,
+                    Err(e) => e.into_response(),
+                };
+                if let Some(names) = ignored.header() {
+                    response.headers_mut().insert("x-workspaced-ignored", names);
+                }
                 match known.filter(|_| method == Method::GET || method == Method::HEAD) {
                     Some(known) => unless_known(&known, response),
                     None => response,
@@ -331,15 +357,60 @@ async fn no_route(uri: Uri) -> Error {
     }
     match other_product(path) {
         Some(feature) => not_here(feature),
-        None => Error::no_route(
-            "there is no such route on this server; /openapi.json lists what there is",
-        ),
+        None => {
+            let meant = near_route(path).map_or_else(
+                || "/openapi.json lists what there is".to_owned(),
+                |near| format!("did you mean {near}?"),
+            );
+            Error::no_route(format!("there is no such route on this server; {meant}"))
+        }
     }
 }
 
+/// Paths outside the API.
+const PAGES: &[&str] = &[
+    "/admin",
+    "/docs",
+    "/docs/manual",
+    "/health",
+    "/readyz",
+    "/metrics",
+    "/openapi.json",
+    "/domains/ask",
+];
+
+/// The route that a path with one misspelt word was probably meant for.
+fn near_route(path: &str) -> Option<String> {
+    let asked: Vec<&str> = segments(path).collect();
+    let score = |known: &str| -> Option<f64> {
+        let words: Vec<&str> = segments(known).collect();
+        if words.len() != asked.len() {
+            return None;
+        }
+        let mut wrong = words.iter().zip(&asked).filter(|(word, given)| {
+            let is_id = parse_uuid(given).is_some();
+            if word.starts_with('{') {
+                !is_id
+            } else {
+                word != given
+            }
+        });
+        // An id where a word belongs, or the other way round, is no slip of the pen.
+        let (word, given) = wrong.next().filter(|(word, _)| !word.starts_with('{'))?;
+        (wrong.next().is_none() && nearest(given, [word]).is_some())
+            .then(|| strsim::jaro_winkler(word, given))
+    };
+    let api = NAMES.iter().map(|(_, known)| format!("{BASE}{known}"));
+    api.chain(PAGES.iter().map(ToString::to_string))
+        .filter_map(|known| Some((score(&known)?, known)))
+        .max_by(|(one, _), (other, _)| one.total_cmp(other))
+        .map(|(_, known)| known)
+}
+
+static NAMES: LazyLock<Vec<(Method, &'static str)>> = LazyLock::new(routes::names);
+
 /// A path of the API whose prefix was left out.
 fn without_prefix(path: &str) -> bool {
-    static NAMES: LazyLock<Vec<(Method, &'static str)>> = LazyLock::new(routes::names);
     let first = segments(path).next().unwrap_or("");
     !first.is_empty()
         && !path.starts_with(BASE)

@@ -10,6 +10,8 @@ use tokio::sync::watch;
 
 use crate::access::session;
 use crate::api::app::App;
+use crate::billing::html::Paper;
+use crate::billing::monthly;
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::computers::notices;
@@ -19,7 +21,7 @@ use crate::export::import::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
-use crate::store::WriteTx;
+use crate::store::{WriteTx, give_back};
 use crate::usage::ledger::{rates, repair};
 use crate::usage::questions::low;
 use crate::workspaces::search;
@@ -131,6 +133,14 @@ pub static JOBS: &[Job] = &[
         run: |tx, _, limit| notices::run(tx, limit),
     },
     Job {
+        name: "free-pages",
+        every_ms: 60_000,
+        batch: SMALL_BATCH,
+        deletes: false,
+        meters: false,
+        run: |tx, app, limit| give_back(tx, app.store.is_busy(), limit),
+    },
+    Job {
         name: "throttle",
         every_ms: 60_000,
         batch: BATCH,
@@ -219,6 +229,11 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             looked = Some(now);
             if let Err(e) = low::look(&app.store, app.config.low_credits).await {
                 tracing::error!(error = e.message(), "balances were not looked at");
+            }
+            if let Some(directory) = app.config.statements_dir.as_deref().filter(|_| !wrong)
+                && let Err(e) = monthly::look(&app.store, directory, Paper::A4).await
+            {
+                tracing::error!(error = e.message(), "statements were not looked at");
             }
         }
         // Between two rounds: what falls due, at its instant. A driver that fails waits a second.

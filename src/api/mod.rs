@@ -9,6 +9,7 @@ pub mod log_filter;
 pub mod manual;
 pub mod metrics;
 mod metrics_page;
+mod named;
 #[cfg(test)]
 mod names_tests;
 pub mod openapi;

@@ -15,7 +15,7 @@ use utoipa::openapi::{
     RefOr, Required, Schema,
 };
 
-use super::routes::{Route, machines, table};
+use super::routes::{Route, addresses, machines, table};
 use crate::access::scopes::Reach;
 use crate::http::Components;
 use crate::rules::hosted::BASE;
@@ -27,7 +27,11 @@ pub fn document() -> OpenApi {
 
 /// The document where a container engine runs computers.
 pub fn with_machines() -> OpenApi {
-    of(table().into_iter().chain(machines()).collect())
+    of(table()
+        .into_iter()
+        .chain(machines())
+        .chain(addresses())
+        .collect())
 }
 
 fn of(routes: Vec<Route>) -> OpenApi {
@@ -83,7 +87,7 @@ fn operation(route: &Route, components: &mut Components) -> PathItem {
         .split('/')
         .filter_map(|s| s.strip_prefix('{')?.strip_suffix('}'))
     {
-        operation = operation.parameter(path_parameter(name));
+        operation = operation.parameter(path_parameter(route.path, name));
     }
     for params in &route.params {
         for parameter in params() {
@@ -221,7 +225,9 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
     responses
 }
 
-fn path_parameter(name: &str) -> Parameter {
+fn path_parameter(path: &str, name: &str) -> Parameter {
+    let named =
+        name == "id" && (path.starts_with("/workspaces/") || path.starts_with("/projects/"));
     let schema = ObjectBuilder::new().schema_type(Type::String);
     let schema = if name == "id" {
         schema.format(Some(SchemaFormat::KnownFormat(KnownFormat::Uuid)))
@@ -232,6 +238,7 @@ fn path_parameter(name: &str) -> Parameter {
         .name(name)
         .parameter_in(ParameterIn::Path)
         .required(Required::True)
+        .description(named.then_some("Its id, its slug, or `external:` and your own id for it"))
         .schema(Some(schema))
         .build()
 }

@@ -17,7 +17,7 @@ use axum::http::header::{
 };
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use data_encoding::HEXLOWER;
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -103,6 +103,8 @@ pub fn pages() -> Router<App> {
                 .post(sign_in::sign_in)
                 .delete(sign_in::sign_out),
         )
+        .route("/admin/session/link", post(sign_in::link))
+        .route("/admin/enter/{token}", get(sign_in::enter))
 }
 
 /// A file as it goes out.

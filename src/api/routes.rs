@@ -10,6 +10,9 @@ use utoipa::{IntoParams, ToSchema};
 use crate::access::scopes::{Access, Reach};
 use crate::api::app::App;
 use crate::api::{log_filter, system};
+use crate::billing::document::{StatementView, Summary};
+use crate::billing::proof::Proof;
+use crate::billing::{handlers as statements, prices};
 use crate::http::{
     DeletedQuery, Heavy, Known, List, Look, MAX_BODY, NoBody, PageQuery, SchemaFn, schema_ref,
 };
@@ -22,8 +25,8 @@ use crate::usage::questions::{
 };
 use crate::usage::reports::{adjust, grant, ingest};
 use crate::{
-    actions, api_keys, audit, backups, compute, computers, domains, export, projects, tenants,
-    workspaces,
+    actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
+    tenants, workspaces,
 };
 
 /// One endpoint.
@@ -395,6 +398,19 @@ pub fn table() -> Vec<Route> {
         post("/admin/credits/deduct", grant::deduct, "Take credits from an organization").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
+        // --- the bill ---
+        get("/tenant/prices", prices::of_organization, "What credits cost in money").scope("usage:read").reach(Tenant).single::<prices::PricesReply>(),
+        put("/tenant/prices", prices::set_of_organization, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_organization()),
+        get("/workspaces/{id}/prices", prices::of_workspace, "What credits of a workspace cost in money").scope("usage:read").reach(Shared).query::<DeletedQuery>().single::<prices::PricesReply>(),
+        put("/workspaces/{id}/prices", prices::set_of_workspace, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_workspace()),
+        get("/workspaces/{id}/statements", statements::list, "Statements of a workspace, newest first").scope("usage:read").reach(Shared).paged().query::<DeletedQuery>().list::<Summary>(),
+        post("/workspaces/{id}/statements", statements::make, "Make the statement of a month that is over").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().body::<statements::MakeStatement>().created::<StatementView>().ok::<StatementView>(),
+        get("/workspaces/{id}/statements/{number}", statements::show, "A statement; also as CSV, as a page for print and as PDF").scope("usage:read").reach(Shared).query::<statements::LooksQuery>().query::<DeletedQuery>().ok::<StatementView>().or_csv(),
+        get("/workspaces/{id}/statements/{number}/explain", statements::explain, "The intervals and events behind a line").scope("usage:read").reach(Shared).query::<statements::LineQuery>().query::<DeletedQuery>().ok::<statements::LineExplanation>().heavy(Yes),
+        get("/statements", statements::all, "Statements of the organization, newest first; a month as one CSV or a zip of PDFs").scope("usage:read").reach(Tenant).paged().query::<statements::AllQuery>().list::<Summary>().or_csv(),
+        post("/statements", statements::make_of_month, "Make the statements of all workspaces of a month that is over").scope("tenant:admin").reach(Tenant).body::<statements::MakeStatement>().ok::<statements::Made>().heavy(Yes).long(),
+        get("/statements/verify", statements::verify, "Prove from the raw events that statements say what happened").scope("usage:read").reach(Tenant).ok::<Proof>().heavy(Yes),
+
         // --- the organization and who asks ---
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),
         get("/platform/tenants", tenants::handlers::list, "List organizations that this key sees").list::<TenantView>().tools(&["organization.list"]),
@@ -493,5 +509,33 @@ pub fn machines() -> Vec<Route> {
         post("/computers/{id}/files/chmod", files::chmod, "Change the permissions of a file").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
         get("/computers/{id}/logs", logs::show, "What its own program wrote last").scope("computers:exec").query::<logs::LogsQuery>().ok::<logs::Logs>(),
         get("/computers/{id}/logs/stream", logs::follow, "What its own program writes, as it comes").scope("computers:exec").query::<logs::LogsQuery>().events::<logs::Logs>().long(),
+    ]
+}
+
+/// By which addresses machines are reached.
+pub fn addresses() -> Vec<Route> {
+    vec![
+        get(
+            "/computers/{id}/urls",
+            previews::addresses,
+            "By which addresses it is reached",
+        )
+        .scope("computers:read")
+        .ok::<previews::AddressList>(),
+        get(
+            "/computers/{id}/ports/{port}/url",
+            previews::address,
+            "By which address a port is reached",
+        )
+        .scope("computers:read")
+        .ok::<previews::Address>(),
+        post(
+            "/computers/{id}/preview-links",
+            previews::link,
+            "A link that opens what is not public",
+        )
+        .scope("computers:write")
+        .body::<previews::LinkRequest>()
+        .created::<previews::Link>(),
     ]
 }

@@ -1,9 +1,10 @@
 //! `/admin/session`: signing in to the admin page, and out.
 
 use axum::http::header::CACHE_CONTROL;
-use axum::response::IntoResponse;
+use axum::response::{IntoResponse, Redirect};
 
 use super::app::App;
+use crate::access::auth::shown_key;
 use crate::access::key::hash;
 use crate::access::session::{HEADER, WHOLE_MS, find, start, token_hash};
 
@@ -24,12 +25,13 @@ use crate::ids::ApiKeyId;
 use crate::ids::TenantId;
 use crate::ids::WorkspaceId;
 use crate::store::WriteTx;
-use axum::Json;
 use axum::extract::Request;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
+use axum::http::StatusCode;
 use axum::response::Response;
+use axum::{Extension, Json};
 use rusqlite::OptionalExtension;
 use serde::Deserialize;
 use serde::Serialize;
@@ -162,18 +164,8 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let (caller, token, end) = app
         .store
         .write(move |tx| {
-            let (token, end) = start(tx, key.id, &secret)?;
             let caller = Caller::signing_in(key, request_id, ip);
-            let entry = Entry {
-                actor: Actor::Key(&caller),
-                tenant_id: caller.tenant_id(),
-                workspace_id: caller.only_workspace(),
-                kind: "api_key.signed_in",
-                resource: caller.key_id().0,
-                before: NONE,
-                after: NONE,
-            };
-            audit::record(tx, &entry)?;
+            let (token, end) = begin(tx, &caller, &secret)?;
             Ok((caller, token, end))
         })
         .await?;
@@ -182,6 +174,21 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let mut response = Json(Who::new(&app, Some((caller.key(), end)))).into_response();
     cookies.set(&mut response, headers, secure, &token, WHOLE_MS / 1000)?;
     Ok(no_store(response))
+}
+
+/// A new session, which is told.
+fn begin(tx: &WriteTx<'_>, caller: &Caller, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+    let entry = Entry {
+        actor: Actor::Key(caller),
+        tenant_id: caller.tenant_id(),
+        workspace_id: caller.only_workspace(),
+        kind: "api_key.signed_in",
+        resource: caller.key_id().0,
+        before: NONE,
+        after: NONE,
+    };
+    audit::record(tx, &entry)?;
+    start(tx, caller.key_id(), secret)
 }
 
 /// Tells an organization that somebody did not come in: that of the key, or where there is no such key, the
@@ -243,6 +250,78 @@ fn note_failure(
             after: Some(&json!({ "reason": reason, "ip_address": ip })),
         },
     )
+}
+
+/// `POST /admin/session/link`: a link that signs in whoever opens it first, for who shows a key.
+pub async fn link(State(app): State<App>, request: Request) -> Result<Response> {
+    let (parts, _) = request.into_parts();
+    let ip = parts
+        .extensions
+        .get::<ClientIp>()
+        .and_then(|client| client.0);
+    app.throttle.address(ip)?;
+    let secret = shown_key(&parts.headers)?;
+    let found = app
+        .auth
+        .identify(&app.store, &parts.method, &parts.headers, ip);
+    let key = match found.await {
+        Err(e) if e.status() == StatusCode::UNAUTHORIZED => {
+            return Err(app.throttle.wrong_key(ip, e));
+        }
+        found => found?,
+    };
+    app.throttle.key(&key)?;
+    let random = app.store.write(|tx| Ok(tx.random::<32>()?)).await?;
+    let token = app.links.make((key.id, secret), random, app.store.now());
+    let token = token.ok_or_else(|| {
+        Error::unavailable(
+            "too many links wait for somebody to open them; try again in a minute",
+            60,
+        )
+    })?;
+    Ok(no_store(
+        Json(json!({ "path": format!("/admin/enter/{token}") })).into_response(),
+    ))
+}
+
+/// `GET /admin/enter/{token}`: to the admin page, signed in the first time.
+pub async fn enter(
+    State(app): State<App>,
+    Path(token): Path<String>,
+    Extension(client): Extension<ClientIp>,
+    Extension(request): Extension<RequestId>,
+    headers: HeaderMap,
+) -> Result<Response> {
+    // No page of another site signs a person in under a key of its own.
+    let site = headers.get("sec-fetch-site").map(HeaderValue::as_bytes);
+    if site.is_some_and(|site| site != b"none" && site != b"same-origin") {
+        return Err(Error::denied(
+            "FORBIDDEN",
+            "another site led here: open the link itself",
+        ));
+    }
+    // Who comes again is signed in already, or signs in by hand.
+    let mut response = Redirect::to(&app.config.path("/admin")).into_response();
+    if let Some((key, secret)) = app.links.take(&token, app.store.now()) {
+        let session = app.store.write(move |tx| {
+            // It may have been replaced since the link was made.
+            let Some(found) =
+                find_key(tx, &secret)?.filter(|found| found.id == key && !found.replaced)
+            else {
+                return Ok(None);
+            };
+            found.check_address(client.0)?;
+            let caller = Caller::signing_in(found, request.0, client.0);
+            begin(tx, &caller, &secret).map(Some)
+        });
+        let Some((token, _)) = session.await? else {
+            return Ok(no_store(response));
+        };
+        let cookies = &app.auth.cookies;
+        let secure = cookies.is_secure(&headers);
+        cookies.set(&mut response, &headers, secure, &token, WHOLE_MS / 1000)?;
+    }
+    Ok(no_store(response))
 }
 
 /// `DELETE /admin/session`

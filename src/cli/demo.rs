@@ -1,10 +1,8 @@
 //! `workspaced demo`: a month of a believable organization, on this machine, going on by itself.
 
-use std::process::{Command, Stdio};
-
 use clap::Args;
 
-use super::{Failure, seed, serve};
+use super::{Failure, open, seed, serve};
 use crate::api::app::App;
 use crate::db::Store;
 use crate::dev;
@@ -51,18 +49,7 @@ impl DemoArgs {
         let link = format!("{pages}{}", app.emulator.login_links.allow(random));
         println!("the admin page, signed in (good once):\n  {link}\n");
         if !self.no_open {
-            let opener = if cfg!(target_os = "macos") {
-                "open"
-            } else {
-                "xdg-open"
-            };
-            // Nobody waits for it, and a machine without a browser is none the worse.
-            let _ = Command::new(opener)
-                .arg(&link)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn();
+            open::in_browser(&link);
         }
         Ok(())
     }

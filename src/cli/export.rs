@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 
 use super::Failure;
-use super::client::{Service, credits, with_query};
+use super::output::credits;
 use super::seed::{bar, spinner};
+use super::service::{Service, with_query};
 use crate::rules::config::ClientArgs;
 
 #[derive(Subcommand)]
@@ -142,8 +143,8 @@ fn import(service: &Service, file: &Path, query: &[(&str, &str)]) -> Result<(), 
     let path = with_query("/workspaces/import", query);
     let reply = service.upload(&path, &mut progress.wrap_read(input))?;
     progress.finish_and_clear();
-    if service.json() {
-        return service.one(&reply);
+    if service.out.is_data() {
+        return service.out.one(&reply);
     }
     let count = |field: &str| reply[field].as_array().map_or(0, Vec::len);
     let id = reply["workspace_id"].as_str().unwrap_or("");

@@ -36,6 +36,11 @@ pub(super) enum FilesCommand {
         #[arg(long)]
         no_checksum: bool,
     },
+    /// Write the database anew without its free pages; the service must not be running
+    Compact {
+        #[command(flatten)]
+        data: DataArgs,
+    },
     /// Read a database or a backup from end to end and say whether it is sound; changes nothing
     Check {
         /// The file
@@ -54,6 +59,7 @@ pub(super) fn run(command: FilesCommand) -> Result<(), Failure> {
             file,
             no_checksum,
         } => restore(&data, &file, !no_checksum, Clock::System.now()),
+        FilesCommand::Compact { data } => compact(&data),
         FilesCommand::Check { file } => check(&file, installation_now(&file)),
     }
 }
@@ -121,6 +127,25 @@ fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Resu
             store::VERSION
         );
     }
+    Ok(())
+}
+
+fn compact(data: &DataArgs) -> Result<(), Failure> {
+    if !data.data_dir.join("workspaced.db").exists() {
+        return Err(Failure::Usage(format!(
+            "--data-dir {}: there is no database yet",
+            data.data_dir.display()
+        )));
+    }
+    let (_lock, db) = store::lock_data_dir(&data.data_dir)?;
+    if store::is_older(&db)? {
+        return Err(Failure::Usage(format!(
+            "{}: start the service once, which upgrades the schema",
+            db.display()
+        )));
+    }
+    let (before, after) = store::compact(&db)?;
+    println!("{before} bytes before, {after} bytes now");
     Ok(())
 }
 

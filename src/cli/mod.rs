@@ -8,6 +8,7 @@ mod accounts;
 mod admin;
 mod chart;
 mod client;
+mod computers;
 mod demo;
 mod doctor;
 mod export;
@@ -15,7 +16,11 @@ mod files;
 mod health;
 mod help;
 mod machines;
+mod open;
+mod output;
 mod seed;
+mod service;
+mod statements;
 mod welcome;
 
 use std::fs::File;
@@ -99,6 +104,9 @@ enum Command {
     },
     /// Put events where they belong that were dated by a clock that was ahead; may run beside the service
     RepairClock(repair_clock::RepairClockArgs),
+    /// Statements of customers: make those of a month, list, prove them
+    #[command(subcommand)]
+    Statements(statements::StatementsCommand),
     #[command(flatten)]
     Files(files::FilesCommand),
     #[command(flatten)]
@@ -115,10 +123,12 @@ enum Command {
     Ws(client::WsCommand),
     /// Computers of a service: list, create, start, stop, remove
     #[command(subcommand)]
-    Computers(client::ComputersCommand),
+    Computers(computers::ComputersCommand),
     /// Containers of a service that runs machines: list, adopt, remove; may run beside the service
     #[command(subcommand)]
     Machines(machines::MachinesCommand),
+    /// Open the admin page of a service in a browser, signed in
+    Open(open::OpenArgs),
     /// Check clock, disk, permissions, database and DNS of this installation
     Doctor(doctor::DoctorArgs),
     /// Ask a service whether it is ready; the exit code is the answer
@@ -206,15 +216,17 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::RepairClock(args)) => repair_clock::run(&args),
+        Some(Command::Statements(command)) => statements::run(command),
         Some(Command::Files(command)) => files::run(command),
         Some(Command::Capsule(command)) => export::run(command),
         Some(Command::Demo(args)) => demo::run(*args),
         Some(Command::Seed(args)) => seed::run(&args),
         Some(Command::Scenario(command)) => seed::scenario(&command),
         Some(Command::Ws(command)) => client::workspaces(command),
-        Some(Command::Computers(command)) => client::computers(command),
+        Some(Command::Computers(command)) => computers::run(command),
         Some(Command::Machines(command)) => machines::run(command),
         Some(Command::Doctor(args)) => doctor::run(&args),
+        Some(Command::Open(args)) => open::run(args),
         Some(Command::Health(args)) => health::run(&args),
         Some(Command::Completions { shell }) => {
             let mut command = Cli::command();
@@ -470,7 +482,7 @@ async fn serve_until_signal(
 
 /// Opens the database for a short command, beside a running service if there is one. The lock is
 /// held meanwhile if nobody else has it, so that a service cannot start in between.
-fn open(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
+fn open_beside(data: &DataArgs) -> Result<(Option<File>, Store), Failure> {
     let file = data.data_dir.join("workspaced.db");
     if let Err(closed @ StoreError::Closed(_)) = store::readable(&file) {
         return Err(closed.into());
@@ -514,7 +526,7 @@ fn with_store<T>(
     data: &DataArgs,
     f: impl FnOnce(&Store) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
-    let (_lock, store) = open(data)?;
+    let (_lock, store) = open_beside(data)?;
     let result = f(&store);
     store.close();
     result

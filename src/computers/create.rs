@@ -474,7 +474,8 @@ fn may_make(caller: &Caller, scope: &'static str) -> Result<()> {
 
 fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<ComputerId> {
     let id: ComputerId = tx.new_id();
-    let slug = host_label(tx, caller, &text::slugify(&new.name, "computer"), id)?;
+    let slug = text::slugify(&new.name, "computer");
+    let slug = host_label(tx, caller, new.driver, &slug, id)?;
     tx.run(
         "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
@@ -504,31 +505,42 @@ fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<
 }
 
 /// The slug of the name; where another computer of the organization has it, with the end of the
-/// new id, which nobody else has.
-fn host_label(tx: &Tx<'_>, caller: &Caller, slug: &str, id: ComputerId) -> Result<String> {
+/// new id, which nobody else has. Where it is a host name, other organizations have their part in it, too, and
+/// there has to be room for a port before it.
+fn host_label(
+    tx: &Tx<'_>,
+    caller: &Caller,
+    driver: DrivenBy,
+    slug: &str,
+    id: ComputerId,
+) -> Result<String> {
+    let reached = driver == DrivenBy::Docker;
+    // A label of a host name has 63 characters, and `65535-` may stand before this one.
+    let room = if reached { 57 } else { 63 };
     let taken = |slug: &str| -> Result<bool> {
+        let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE slug = ?1 AND driver = 'docker' AND deleted_at IS NULL)";
+        if reached && tx.row(sql, [slug], |row| row.get(0))? {
+            return Ok(true);
+        }
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
         Ok(tx.row(sql, (caller.tenant_id(), slug), |row| row.get(0))?)
     };
     let hex = id.0.simple().to_string();
+    let whole: String = slug.chars().take(room).collect();
     for label in [
-        slug.chars()
-            .take(63)
-            .collect::<String>()
-            .trim_end_matches('-')
-            .to_owned(),
-        cut(slug, &hex[26..]),
+        whole.trim_end_matches('-').to_owned(),
+        cut(slug, &hex[26..], room),
     ] {
         if !taken(&label)? {
             return Ok(label);
         }
     }
-    Ok(cut(slug, &hex))
+    Ok(cut(slug, &hex, room))
 }
 
-/// `slug-suffix` as one DNS label, 63 characters at most.
-fn cut(slug: &str, suffix: &str) -> String {
-    let room = (62 - suffix.len()).min(slug.len());
+/// `slug-suffix` in `room` characters.
+fn cut(slug: &str, suffix: &str, room: usize) -> String {
+    let room = (room - 1 - suffix.len()).min(slug.len());
     format!("{}-{suffix}", slug[..room].trim_end_matches('-'))
 }
 

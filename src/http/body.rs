@@ -79,7 +79,7 @@ fn plain(why: &str) -> String {
         "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number",
         "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number from 0",
         "f32" | "f64" => "a number",
-        "a string" => "text",
+        "a string" => "a text (string)",
         "a boolean" => "true or false",
         "a sequence" => "a list",
         "a map" => "an object",
@@ -247,8 +247,11 @@ mod tests {
                 json!({"count": null}),
                 "count must be a whole number from 0, not nothing (null)",
             ),
-            (json!({"text": {}}), "text must be text, not an object"),
-            (json!({"text": 5}), "text must be text, not 5"),
+            (
+                json!({"text": {}}),
+                "text must be a text (string), not an object",
+            ),
+            (json!({"text": 5}), "text must be a text (string), not 5"),
             (json!({"yes": "on"}), "yes must be true or false, not on"),
             (
                 json!({"list": "a, expected b"}),

@@ -10,10 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::extract::{FromRequestParts, Request};
-use axum::http::Method;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, Method};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use parking_lot::Mutex;
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::openapi::schema::ArrayItems;
@@ -436,11 +437,52 @@ pub async fn check_query(request: Request, next: Next) -> Response {
     }
 }
 
+/// Rides in a request: the names of its body that had no effect, told in a header of the reply.
+#[derive(Clone, Default)]
+pub struct Ignored(Arc<Mutex<Vec<String>>>);
+
+impl Ignored {
+    /// The names, if there are any.
+    pub fn header(&self) -> Option<HeaderValue> {
+        let names = self.0.lock();
+        let text = names.join(", ");
+        (!names.is_empty())
+            .then(|| HeaderValue::from_str(&text).ok())
+            .flatten()
+    }
+
+    /// Of the body itself: what lies deeper has its own rules.
+    fn note(&self, known: &Known, body: &Value) {
+        let (Node::Object(fields), Value::Object(given)) = (&known.body, body) else {
+            return;
+        };
+        let other = |key: &&String| !fields.contains_key(*key) && !fields.contains_key(&snake(key));
+        let shown = given
+            .keys()
+            .filter(other)
+            .take(MAX_NAMES_IN_ERROR)
+            .map(|key| {
+                let plain = |c: char| {
+                    if c.is_ascii_graphic() && c != ',' {
+                        c
+                    } else {
+                        '?'
+                    }
+                };
+                key.chars().take(MAX_NAME_CHARS).map(plain).collect()
+            });
+        *self.0.lock() = shown.collect();
+    }
+}
+
 /// Looks at a body that has been read.
 pub(super) fn check_body(parts: &Parts, body: &Value) -> Result<()> {
     let Some(Checks(checks)) = parts.extensions.get::<Checks>() else {
         return Ok(());
     };
+    if let Some(ignored) = parts.extensions.get::<Ignored>() {
+        ignored.note(&checks.known, body);
+    }
     if checks.looks {
         judge(parts, |checks| checks.strict, |known| known.body(body))?;
     }

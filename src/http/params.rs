@@ -18,6 +18,10 @@ use crate::clock::Timestamp;
 use crate::error::{Error, Fields, Result};
 use crate::ids::{ApiKeyId, ComputerId, DeliveryId, ProjectId, WorkspaceId, parse_uuid};
 
+/// Rides in a request whose path names something otherwise than by its id: that id.
+#[derive(Clone, Copy)]
+pub struct NamedId(pub Uuid);
+
 /// The id in a path, or 400 `INVALID_ID`.
 pub struct PathId<T>(pub T);
 
@@ -25,7 +29,15 @@ impl<T: From<Uuid> + Send, S: Send + Sync> FromRequestParts<S> for PathId<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
-        let invalid = || Error::bad_request("INVALID_ID", "the id in the path is not a UUID");
+        if let Some(NamedId(id)) = parts.extensions.get() {
+            return Ok(PathId(T::from(*id)));
+        }
+        let invalid = || {
+            Error::bad_request(
+                "INVALID_ID",
+                "the id in the path is not a UUID, nor what a workspace or project is called (its slug, or external:YOUR-ID)",
+            )
+        };
         let Path(text) = Path::<String>::from_request_parts(parts, state)
             .await
             .map_err(|_| invalid())?;

@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use axum::http::StatusCode;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
 use socket2::SockRef;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
 use super::arrival::arrived;
@@ -79,7 +80,7 @@ pub async fn serve_all(
         .timer(TokioTimer::new())
         .header_read_timeout(patience)
         .max_buf_size(MAX_HEAD);
-    let graceful = GracefulShutdown::new();
+    let connections = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
             accepted = accept(&listeners) => accepted,
@@ -138,19 +139,36 @@ pub async fn serve_all(
             }
         });
         let stream = TokioIo::new(Paced::new(stream, patience, flushing));
-        let connection = graceful.watch(builder.serve_connection(stream, service));
-        tokio::spawn(async move {
-            tokio::select! {
-                ended = connection => if let Err(error) = ended {
-                    tracing::debug!(%error, %peer, "connection ended");
-                },
-                () = place.guest.leave() => tracing::debug!(%peer, "connection ended for another's sake"),
+        let connection = builder.serve_connection(stream, service);
+        let mut stop = stop.clone();
+        connections.spawn(async move {
+            // A computer may switch to another protocol on it.
+            let mut connection = pin!(connection.with_upgrades());
+            let mut stopping = false;
+            loop {
+                tokio::select! {
+                    ended = connection.as_mut() => {
+                        if let Err(error) = ended {
+                            tracing::debug!(%error, %peer, "connection ended");
+                        }
+                        break;
+                    }
+                    () = place.guest.leave() => {
+                        tracing::debug!(%peer, "connection ended for another's sake");
+                        break;
+                    }
+                    _ = stop.changed(), if !stopping => {
+                        stopping = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                }
             }
             drop(place);
         });
     }
     drop(listeners);
-    graceful.shutdown().await;
+    connections.close();
+    connections.wait().await;
 }
 
 /// The next connection, wherever it comes.

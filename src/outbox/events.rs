@@ -389,7 +389,7 @@ pub fn scope_of(resource_type: &str) -> &'static str {
         "project" => "projects:read",
         "computer" => "computers:read",
         "api_key" => "keys:admin",
-        "usage" | "credits" => "usage:read",
+        "usage" | "credits" | "statement" | "prices" => "usage:read",
         "webhook" => "webhooks:read",
         _ => "audit:read",
     }

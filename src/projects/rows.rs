@@ -6,7 +6,7 @@ use super::types::*;
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
-use crate::ids::{ProjectId, WorkspaceId};
+use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::config::ConfigFile;
 use crate::rules::text::{free_slug, slugify};
@@ -68,6 +68,29 @@ pub(super) fn derived_slug(tx: &Tx<'_>, workspace: WorkspaceId, name: &str) -> R
     free_slug(tx, &derived, |tx, slug| {
         Ok(find_by_slug(tx, workspace, slug)?.is_some())
     })
+}
+
+/// The organization's projects that are called so, by slug or by the caller's own id; two are as many as several.
+///
+/// # Errors
+/// When the store fails.
+pub fn named(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    only: Option<WorkspaceId>,
+    slug: Option<&str>,
+    external: Option<&str>,
+) -> Result<Vec<ProjectId>> {
+    let (condition, name) = match (slug, external) {
+        (_, Some(external)) => ("external_project_id = ?2", external),
+        (slug, None) => ("slug = ?2", slug.unwrap_or("")),
+    };
+    let mut found = tx.prepare_cached(&format!(
+        "SELECT id FROM projects WHERE tenant_id = ?1 AND {condition} AND deleted_at IS NULL
+         AND (?3 IS NULL OR workspace_id = ?3) LIMIT 2"
+    ))?;
+    let ids = found.query_map(params![tenant, name, only], |row| row.get(0))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 /// The workspace's project with this id of the caller's.

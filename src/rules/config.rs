@@ -204,6 +204,9 @@ pub struct ServeArgs {
     pub driver: DrivenBy,
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Directory into which the statements of each month are written, an hour after it is over
+    #[arg(long, env = "WORKSPACED_STATEMENTS_DIR", value_name = "DIR")]
+    pub statements_dir: Option<PathBuf>,
     /// Directory of the backups; without it there are none but those of the command line
     #[arg(long, env = "WORKSPACED_BACKUP_DIR", value_name = "DIR")]
     pub backup_dir: Option<PathBuf>,
@@ -335,9 +338,45 @@ pub struct ClientArgs {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
-    /// Print the reply as JSON
+    /// Print the reply as JSON, as --output json
     #[arg(long)]
     pub json: bool,
+    /// Print rows for a spreadsheet, as --output csv
+    #[arg(long)]
+    pub csv: bool,
+    /// How to print the reply [default: table]
+    #[arg(long, short, value_name = "FORMAT")]
+    pub output: Option<OutputFormat>,
+    /// Colours in tables; `auto`: on a terminal, unless NO_COLOR is set
+    #[arg(long, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorChoice,
+    /// Any text: no colours
+    #[arg(long, env = "NO_COLOR", hide = true)]
+    pub no_color: Option<String>,
+}
+
+/// A form of replies.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OutputFormat {
+    /// Lines for people.
+    Table,
+    /// The reply itself.
+    Json,
+    /// Rows for a spreadsheet.
+    Csv,
+    /// The reply itself.
+    Yaml,
+}
+
+/// When there are colours.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ColorChoice {
+    /// On a terminal.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
 }
 
 /// Which service `health` asks, and how long it waits for it.
@@ -405,6 +444,8 @@ pub struct Config {
     pub dev_hosts: Vec<String>,
     /// Where it is reached, if that was said.
     pub public_url: Option<PublicUrl>,
+    /// The port of the first `--listen`, which stands in addresses of this machine.
+    pub port: u16,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -437,6 +478,8 @@ pub struct Config {
     pub audit_retention_days: Option<NonZeroU32>,
     /// Whole credits below which an organization's balance is low.
     pub low_credits: i64,
+    /// Where the statements of each month are written; `None` = they are made when asked for.
+    pub statements_dir: Option<PathBuf>,
     /// Where webhooks may lead.
     pub webhook_reach: WebhookReach,
     /// The container engine that runs computers; `None` = they are simulated.
@@ -818,6 +861,7 @@ impl ServeArgs {
             dev: self.dev,
             dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
             public_url: self.public_url.clone(),
+            port: self.listen.first().map_or(0, Listen::port),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -839,6 +883,7 @@ impl ServeArgs {
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
             low_credits: self.low_credits.into(),
+            statements_dir: self.statements_dir.clone(),
             webhook_reach: match (self.webhook_allow_private, self.dev) {
                 (true, _) => WebhookReach::Private,
                 (false, true) => WebhookReach::Loopback,
@@ -943,6 +988,7 @@ impl Default for Config {
             dev: false,
             dev_hosts: Vec::new(),
             public_url: None,
+            port: 8400,
             virtual_clock: false,
             frozen: false,
             strict: false,
@@ -963,6 +1009,7 @@ impl Default for Config {
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
             low_credits: 100,
+            statements_dir: None,
             webhook_reach: WebhookReach::Public,
             engine: None,
             backups: None,

@@ -62,6 +62,11 @@ pub struct Bound {
 }
 
 impl Listen {
+    /// As it was given; 0: a free one.
+    pub fn port(&self) -> u16 {
+        self.addresses.first().map_or(0, SocketAddr::port)
+    }
+
     /// Nobody but this machine reaches it.
     pub fn is_loopback(&self) -> bool {
         self.addresses.iter().all(|a| a.ip().is_loopback())

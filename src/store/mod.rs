@@ -20,6 +20,7 @@ mod background;
 mod backup;
 mod checkpoint;
 pub(crate) mod columns;
+mod compact;
 pub(crate) mod copies;
 mod failure;
 mod group_commit;
@@ -61,6 +62,7 @@ pub use backup::{
 };
 pub use columns::Columns;
 pub(crate) use columns::columns;
+pub use compact::{compact, give_back};
 pub use failure::{Failure, Fault, StoreError};
 pub(crate) use id_source::IdSource;
 pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};

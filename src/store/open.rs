@@ -275,6 +275,8 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     // Finds a damaged page when it is read, not when it is used.
     conn.pragma_update(None, "cell_size_check", true)?;
     glance(&conn)?;
+    // Of a file that is made now; another one learns it when it is written anew.
+    conn.pragma_update(None, "auto_vacuum", super::compact::INCREMENTAL)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(OpenError::new(format!(

@@ -3,7 +3,7 @@
 //! A new file gets `schema.sql`; an older one is taken there by the steps, all in one transaction.
 //! A test proves that both ways end at the same schema. A newer file is refused.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
@@ -58,8 +58,14 @@ fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenErro
     } else if !(1..=VERSION).contains(&version) {
         return Err(OpenError::new(format!(
             "{}: the database has schema version {version}, this program knows up to {VERSION}; \
-             use the newer workspaced that wrote it. Nothing was changed",
-            path.display()
+             use the newer workspaced that wrote it{}. Nothing was changed",
+            path.display(),
+            copy_before(path).map_or_else(String::new, |copy| format!(
+                ", or go back to the copy that was made before its upgrade, without what came since: workspaced restore {} \
+                 --data-dir {}",
+                copy.display(),
+                path.parent().unwrap_or(path).display()
+            ))
         )));
     } else {
         let first = usize::try_from(version - 1).unwrap_or(usize::MAX);
@@ -69,4 +75,24 @@ fn upgrade_in_transaction(conn: &Connection, path: &Path) -> Result<(), OpenErro
     }
     conn.pragma_update(None, "user_version", VERSION)?;
     Ok(())
+}
+
+/// The newest copy that lies beside a database since an upgrade, and that this program can read.
+fn copy_before(path: &Path) -> Option<PathBuf> {
+    let begins = format!("{}.version-", path.file_name()?.to_str()?);
+    let version = |file: &Path| -> Option<(i64, String)> {
+        let name = file.file_name()?.to_str()?;
+        let (version, time) = name.strip_prefix(&begins)?.split_once('-')?;
+        let plain = time.bytes().all(|b| b.is_ascii_alphanumeric());
+        let version = version.parse().ok()?;
+        (plain && (1..=VERSION).contains(&version)).then(|| (version, time.to_owned()))
+    };
+    path.parent()?
+        .read_dir()
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter_map(|file| Some((version(&file)?, file)))
+        .max()
+        .map(|(_, file)| file)
 }

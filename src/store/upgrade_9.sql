@@ -1,5 +1,10 @@
 -- Version 9. Later parts of this step stand below, by topic.
 
+-- Names in paths.
+CREATE INDEX projects_by_slug ON projects (tenant_id, slug) WHERE deleted_at IS NULL;
+CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
+    WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
+
 -- Two things that a container has to follow may happen at one instant: they are counted.
 ALTER TABLE machines ADD COLUMN looks INTEGER NOT NULL DEFAULT 0;
 -- ---- the bill ----
@@ -9,6 +14,99 @@ CREATE TABLE time_zones (
     owner_id  BLOB PRIMARY KEY CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
     tenant_id BLOB NOT NULL REFERENCES tenants (id),
     name      TEXT NOT NULL                          -- as the IANA database writes it
+) STRICT, WITHOUT ROWID;
+
+-- ---- preview addresses ----
+
+-- Links that open the preview addresses of a computer that is not public, for whoever has one.
+CREATE TABLE preview_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX preview_links_of_computer ON preview_links (computer_id);
+CREATE INDEX preview_links_over ON preview_links (expires_at);
+-- A host name names one computer of all organizations.
+CREATE INDEX computers_by_host ON computers (slug) WHERE driver = 'docker' AND deleted_at IS NULL;
+-- What a credit costs in money, and what else stands on statements: of an organization, and of a workspace where
+-- that has other prices. Holds for statements of the month `effective_from` and of later ones.
+CREATE TABLE price_lists (
+    owner_id       BLOB NOT NULL,                    -- id of the tenant or workspace
+    tenant_id      BLOB NOT NULL REFERENCES tenants (id),
+    effective_from TEXT NOT NULL,                    -- a month, such as 2029-01
+    body           TEXT NOT NULL,                    -- JSON: what is set
+    updated_at     INTEGER NOT NULL,
+    PRIMARY KEY (owner_id, effective_from)
+) STRICT;
+
+-- What a customer was sent about a month. Rows are never changed nor deleted: what is learned later stands as
+-- a correction on the next one.
+CREATE TABLE statements (
+    tenant_id    BLOB NOT NULL REFERENCES tenants (id),
+    number       INTEGER NOT NULL CHECK (number > 0), -- 1, 2, 3, ... of the organization, none left out
+    workspace_id BLOB NOT NULL,
+    period       TEXT NOT NULL,                      -- a month, such as 2029-01
+    starts_at    INTEGER NOT NULL,                   -- its first instant, in the zone of the workspace
+    ends_at      INTEGER NOT NULL,                   -- exclusive
+    known_seq    INTEGER NOT NULL,                   -- it says what compute_events up to this one say
+    start_rest   INTEGER NOT NULL,                   -- eighteenths of a micro-credit that the meter had begun
+    digest       BLOB NOT NULL CHECK (length(digest) = 32),  -- SHA-256 of what ran and was corrected
+    body         TEXT NOT NULL,                      -- JSON: names, prices and sums, as they were
+    created_at   INTEGER NOT NULL,
+    PRIMARY KEY (tenant_id, number)
+) STRICT;
+CREATE UNIQUE INDEX statements_once ON statements (workspace_id, period);
+CREATE INDEX statements_of_period ON statements (tenant_id, period, number);
+
+CREATE TABLE statement_lines (
+    tenant_id    BLOB NOT NULL,
+    number       INTEGER NOT NULL,
+    line         INTEGER NOT NULL,                   -- from 1
+    workspace_id BLOB NOT NULL,
+    kind         TEXT NOT NULL,                      -- usage, adjustment, correction, fee, allowance, discount, minimum
+    period       TEXT NOT NULL,                      -- the month that it is about: of a correction an earlier one
+    project_id   BLOB,
+    computer_id  BLOB,
+    size         TEXT,
+    rate         INTEGER,                            -- credits per hour
+    event_seq    INTEGER,                            -- the adjustment in compute_events
+    text         TEXT NOT NULL,                      -- for people
+    project      TEXT,                               -- names, as they were
+    computer     TEXT,
+    compute_ms   INTEGER NOT NULL,
+    credit_ms    INTEGER NOT NULL,                   -- rate x ms: 3 600 000 = one credit
+    micros       INTEGER NOT NULL,                   -- micro-credits; they add up to the meter
+    billed_ms    INTEGER NOT NULL,                   -- after the billing increment
+    billed_micros INTEGER NOT NULL,
+    amount       INTEGER,                            -- in the smallest unit of the currency; NULL: no prices
+    PRIMARY KEY (tenant_id, number, line),
+    FOREIGN KEY (tenant_id, number) REFERENCES statements (tenant_id, number)
+) STRICT, WITHOUT ROWID;
+-- What was said about a month so far.
+CREATE INDEX statement_lines_about ON statement_lines (workspace_id, period);
+
+CREATE TRIGGER statements_unchanged BEFORE UPDATE ON statements BEGIN
+    SELECT RAISE(ABORT, 'a statement cannot be changed');
+END;
+CREATE TRIGGER statements_kept BEFORE DELETE ON statements BEGIN
+    SELECT RAISE(ABORT, 'a statement cannot be deleted');
+END;
+CREATE TRIGGER statement_lines_unchanged BEFORE UPDATE ON statement_lines BEGIN
+    SELECT RAISE(ABORT, 'a statement cannot be changed');
+END;
+CREATE TRIGGER statement_lines_kept BEFORE DELETE ON statement_lines BEGIN
+    SELECT RAISE(ABORT, 'a statement cannot be deleted');
+END;
+
+-- Months of which all statements of an organization were made: what is learned of a workspace that had none
+-- gets one of its own, with those of the next month.
+CREATE TABLE closed_months (
+    tenant_id  BLOB NOT NULL REFERENCES tenants (id),
+    period     TEXT NOT NULL,                        -- a month, such as 2029-01
+    closed_at  INTEGER NOT NULL,
+    written_at INTEGER,                              -- they lie in the configured directory since; NULL: they do not
+    PRIMARY KEY (tenant_id, period)
 ) STRICT, WITHOUT ROWID;
 
 -- Restrictions of keys and webhooks.

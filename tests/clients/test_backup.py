@@ -1,9 +1,13 @@
 """Backup, restore and check as a person runs them, beside a live service and without one."""
 
 import hashlib
+import os
+import re
+import sqlite3
 import stat
 import threading
 import time
+from contextlib import closing
 
 from workspaced import FAST, Server, eventually, run
 
@@ -108,3 +112,35 @@ def test_a_backup_does_not_hold_up_writes(tmp_path):
             assert thread.is_alive() or done.is_set()
         thread.join()
         assert writes > 10 and slowest < 5, f"{writes} writes, the slowest {slowest:.3f} s"
+
+
+def test_free_pages_are_given_back(tmp_path):
+    with Server(tmp_path, *FAST) as server, server.http(server.first_key) as http:
+        key, database = server.first_key, server.data_dir / "workspaced.db"
+        http.post("/workspaces", json={"name": "Kept"})
+        refused = run("compact", "--data-dir", server.data_dir)
+        assert refused.returncode == 1 and "another workspaced is running" in refused.stderr
+    with closing(sqlite3.connect(database)) as db:
+        db.execute("CREATE TABLE much (what BLOB)")
+        db.executemany("INSERT INTO much VALUES (?)", [(os.urandom(100_000),)] * 100)
+        db.commit()
+        db.execute("DROP TABLE much")
+        # As a file of an earlier version, which cannot give pages back one by one.
+        db.execute("PRAGMA auto_vacuum = NONE")
+        db.execute("VACUUM")
+        db.execute("CREATE TABLE much (what BLOB)")
+        db.executemany("INSERT INTO much VALUES (?)", [(os.urandom(100_000),)] * 100)
+        db.commit()
+        db.execute("DROP TABLE much")
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert database.stat().st_size > 10_000_000
+    done = run("compact", "--data-dir", server.data_dir)
+    assert done.returncode == 0, done.stderr
+    before, after = map(int, re.findall(r"(\d+) bytes", done.stdout))
+    assert before > 10_000_000 and after == database.stat().st_size < 2_000_000
+    assert run("check", database).returncode == 0
+    with closing(sqlite3.connect(database)) as db:
+        assert db.execute("PRAGMA auto_vacuum").fetchone() == (2,), "from then on by itself"
+    with Server(tmp_path, *FAST) as server, server.http(key) as http:
+        assert names(http) == ["default", "Kept"]
+    assert run("compact", "--data-dir", tmp_path / "nowhere").returncode == 2

@@ -349,6 +349,26 @@ def test_a_newer_database_is_refused(tmp_path):
     assert "newer" in done.stderr
 
 
+def test_the_way_back_from_a_newer_schema_is_named(tmp_path):
+    with Server(tmp_path) as server:
+        key = server.first_key
+    home = server.data_dir
+    with closing(sqlite3.connect(home / "workspaced.db")) as db:
+        [version] = db.execute("PRAGMA user_version").fetchone()
+    for earlier in (f"version-{version}-20260101T000000000Z", f"version-{version + 1}-20270101T000000000Z"):
+        assert run("backup", home / f"workspaced.db.{earlier}", "--data-dir", home).returncode == 0
+    with closing(sqlite3.connect(home / "workspaced.db")) as db:
+        db.execute(f"PRAGMA user_version = {version + 2}")
+    done = run("--data-dir", home, "--listen", "127.0.0.1:0")
+    assert done.returncode == 1
+    [way] = re.findall(r"workspaced (restore \S+ --data-dir \S+?)\.? ", done.stderr)
+    assert f"version-{version}-2026" in way, "the newest that this program can read"
+    back = run(*way.split())
+    assert back.returncode == 0, back.stderr
+    with Server(tmp_path) as server:
+        assert answers(server, key) == 200
+
+
 # --- stopping --------------------------------------------------------------------------------
 
 
@@ -550,6 +570,12 @@ def test_every_command_ends_quietly_when_its_reader_has_left(tmp_path):
             ("ws", "ls", "--json"),
             ("ws", "show", "default"),
             ("ws", "usage", "default"),
+            ("ws", "ls", "--csv"),
+            ("ws", "show", "default", "--output", "yaml"),
+            ("ws", "domain", "default"),
+            ("ws", "usage", "--all"),
+            ("open", "--no-open"),
+            ("health", server.url),
             ("ws", "create", "W"),
             ("computers", "create", "c"),
             ("computers", "ls"),

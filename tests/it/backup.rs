@@ -16,9 +16,9 @@ use tempfile::TempDir;
 use crate::harness::{START, Service, at};
 use workspaced::testing::Clock;
 use workspaced::testing::store::{
-    Target, checksum_file, inspect, list_backups, restore, sha256, take_backup,
+    Target, checksum_file, give_back, inspect, list_backups, restore, sha256, take_backup,
 };
-use workspaced::testing::{BackupSettings, Config};
+use workspaced::testing::{BackupSettings, Config, Error};
 use workspaced::testing::{Store, VERSION};
 
 fn names(dir: &Path) -> Vec<String> {
@@ -743,4 +743,43 @@ fn events_after_a_restore_have_numbers_that_no_event_had() {
     write(&elsewhere, "four");
     let all = seqs(&elsewhere).split_off(before.len());
     assert_eq!(all[new.len()], new.last().unwrap() + 1);
+}
+
+#[test]
+fn a_file_that_is_mostly_free_gives_pages_back_by_itself() {
+    let s = Service::new();
+    s.workspace("Kept");
+    let pragma = |name: &str| s.count(&format!("SELECT * FROM pragma_{name}"));
+    let store = &s.app.store;
+    let fill = store.write_blocking(|tx| {
+        tx.execute_batch(
+            "CREATE TABLE much (what BLOB);
+             WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 200)
+             INSERT INTO much SELECT randomblob(100000) FROM n;
+             DROP TABLE much",
+        )
+        .map_err(Error::from)
+    });
+    fill.unwrap();
+    let (pages, free) = (pragma("page_count"), pragma("freelist_count"));
+    assert!(free > 4500, "{free} of {pages}");
+    let give = |busy| {
+        store
+            .write_blocking(move |tx| give_back::<Error>(tx, busy, 100))
+            .unwrap()
+    };
+    assert_eq!(give(true), 0, "not while somebody wants to write");
+    let mut passes = 0;
+    while give(false) > 0 {
+        passes += 1;
+    }
+    assert!(passes >= 30, "so many pages a pass: {passes}");
+    // What comes next has a place: 4 MiB stay, or a quarter.
+    assert!(
+        (1000..=1024).contains(&pragma("freelist_count")),
+        "{}",
+        pragma("freelist_count")
+    );
+    assert!(pragma("page_count") < pages - 3500, "the file is shorter");
+    assert_eq!(s.get("/workspaces").expect(200)["total"], 2);
 }

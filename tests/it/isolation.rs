@@ -415,7 +415,8 @@ fn request(
         .path
         .replace("{id}", &some_id(world, dice, &kind))
         .replace("{did}", &some_id(world, dice, "deliveries"))
-        .replace("{name}", "small");
+        .replace("{name}", "small")
+        .replace("{number}", "1");
     let query: Vec<String> = PARAMETERS
         .iter()
         .filter(|_| dice.one_in(8))

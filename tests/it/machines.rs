@@ -1,6 +1,7 @@
 //! Computers that a container engine runs, over an engine that can lie, hang, lose events and die.
 
 mod fake;
+mod previews;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -37,6 +37,7 @@ mod plans;
 mod published;
 mod repeats;
 mod restrictions;
+mod statements;
 mod store;
 mod surface;
 mod tenancy;

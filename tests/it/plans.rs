@@ -150,7 +150,7 @@ fn no_endpoint_reads_a_whole_table() {
         };
         let delivery = told("")["data"][0]["id"].as_str().unwrap().to_owned();
         let path = route.path.replace("{id}", id).replace("{did}", &delivery);
-        s.get(&path.replace("{name}", "local"));
+        s.get(&path.replace("{name}", "local").replace("{number}", "1"));
     }
     let sorts = ["name", "created_at", "updated_at", "computer_count"];
     let sorts = sorts

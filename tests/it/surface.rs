@@ -28,6 +28,7 @@ fn concrete(s: &Service, route: &Route, ids: &Ids) -> String {
         .replace("{id}", id)
         .replace("{did}", &ids.delivery)
         .replace("{name}", "nothing")
+        .replace("{number}", "1")
 }
 
 struct Ids {
@@ -81,7 +82,8 @@ fn every_endpoint_asks_for_a_key_first() {
                 .path
                 .replace("{id}", "nonsense")
                 .replace("{did}", "nonsense")
-                .replace("{name}", "x"),
+                .replace("{name}", "x")
+                .replace("{number}", "x"),
         ] {
             call(&s, "", &route, &path).refused(401, "invalid_token");
             call(&s, "msk_u_nobody", &route, &format!("/api/v1/api/v1{path}"))

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 16] = [
+const OWNED: [&str; 20] = [
     "workspaces",
     "projects",
     "computers",
@@ -17,6 +17,10 @@ const OWNED: [&str; 16] = [
     "credit_entries",
     "low_credits",
     "time_zones",
+    "price_lists",
+    "statements",
+    "statement_lines",
+    "closed_months",
     "meter_steps",
     "meter_hours",
     "meter_eras",
@@ -45,6 +49,21 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "domains/handlers.rs",
         "FROM computers WHERE slug = ?1",
         "a proxy without a key asks whether a host name is served here, whoever's it is",
+    ),
+    (
+        "previews/target.rs",
+        "WHERE domain = ?1 AND dns_status = 'verified'",
+        "whoever's it is: a visitor asks by host name",
+    ),
+    (
+        "previews/target.rs",
+        "FROM computers WHERE slug = ?1",
+        "a host name is one computer's of all organizations; what is not public then asks for a key",
+    ),
+    (
+        "computers/create.rs",
+        "WHERE slug = ?1 AND driver = 'docker'",
+        "a host name is one computer's of all organizations",
     ),
     (
         "computers/machines/adopt.rs",
@@ -167,6 +186,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "api/system.rs",
         "count(*) FROM sessions",
         "a number, for operators",
+    ),
+    (
+        "billing/period.rs",
+        "max(seq)",
+        "a number, by which a statement knows what was known",
     ),
     (
         "http/idempotency/store.rs",

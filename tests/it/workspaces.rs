@@ -201,7 +201,12 @@ fn foreign_is_403_and_unknown_is_404_on_every_endpoint() {
             "forbidden",
             "{method} {path}"
         );
-        for malformed in ["default", "123", "%20", "7a1f0000000040008000000000000001"] {
+        for malformed in [
+            "nothing-is-called-so",
+            "123",
+            "%20",
+            "7a1f0000000040008000000000000001",
+        ] {
             call(malformed).refused(400, "INVALID_ID");
         }
     }
@@ -684,4 +689,135 @@ fn a_search_finds(settle: impl Fn(&Service)) {
     s.delete(&format!("/workspaces/{smith}")).expect(200);
     settle(&s);
     assert_eq!(find(&s.key, "smith"), [jones.as_str()]);
+}
+
+#[test]
+fn a_path_may_name_what_is_meant_by_slug_or_by_the_callers_own_id() {
+    let s = Service::new();
+    let made = s
+        .post(
+            "/workspaces",
+            json!({ "name": "Acme", "external_workspace_id": "site/7" }),
+        )
+        .expect(201);
+    let id = made["id"].as_str().unwrap();
+    for name in ["acme", "external:site%2F7", "external%3Asite%2F7", id] {
+        let path = format!("/workspaces/{name}");
+        assert_eq!(s.get(&path).expect(200), made, "{name}");
+        s.put(&format!("{path}/settings"), json!({ "max_computers": 3 }))
+            .expect(200);
+        assert_eq!(
+            s.get(&format!("{path}/stats")).expect(200)["workspace_id"],
+            id
+        );
+        assert_eq!(
+            s.get(&format!("{path}/projects?limit=1")).expect(200)["total"],
+            0
+        );
+    }
+    s.get("/workspaces/external:nobody")
+        .refused(404, "NOT_FOUND");
+    let why = s.get("/workspaces/nobody").refused(400, "INVALID_ID");
+    assert!(why.contains("slug"), "{why}");
+    // A project, as long as one only is called so.
+    let project = |workspace: &str, slug: &str, external: &str| {
+        let body = json!({ "name": slug, "slug": slug, "workspace_id": workspace, "external_project_id": external });
+        s.post("/projects", body).expect(201)["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let site = project(id, "site", "p1");
+    for name in ["site", "external:p1"] {
+        assert_eq!(s.get(&format!("/projects/{name}")).expect(200)["id"], *site);
+    }
+    let other = s.workspace("Other");
+    project(&other, "site", "p2");
+    s.get("/projects/site").refused(400, "AMBIGUOUS_ID");
+    s.patch("/projects/external:p1", json!({ "name": "Mine" }))
+        .expect(200);
+    // A key of one workspace means what is in there.
+    let body = json!({ "name": "k", "workspace_id": id });
+    let key = s.post("/api-keys", body).expect(201)["data"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let get = |path: &str| s.call_as(&key, Method::GET, path, None);
+    assert_eq!(get("/projects/site").expect(200)["id"], *site);
+    get("/workspaces/other").refused(403, "FORBIDDEN");
+    // Another organization has names of its own.
+    let (stranger, _) = s.other_tenant("stranger");
+    for path in ["/workspaces/acme", "/projects/site"] {
+        s.call_as(&stranger, Method::GET, path, None)
+            .refused(400, "INVALID_ID");
+    }
+    s.call_as(
+        &stranger,
+        Method::GET,
+        "/workspaces/external:site%2F7",
+        None,
+    )
+    .refused(404, "NOT_FOUND");
+    s.delete("/workspaces/other?force=1").expect(200);
+    s.get("/workspaces/other").refused(400, "INVALID_ID");
+    assert_eq!(
+        s.get("/projects/site").expect(200)["id"],
+        *site,
+        "what is gone is not meant"
+    );
+}
+
+#[test]
+fn a_field_without_effect_is_named_in_the_reply() {
+    let s = Service::new();
+    let answer = s.post(
+        "/workspaces",
+        json!({ "name": "A", "max_computer": 3, "externalWorkspaceId": "x", "é,": 1, "metadata": { "mine": 1 } }),
+    );
+    answer.expect(201);
+    assert_eq!(answer.headers["x-workspaced-ignored"], "max_computer, ??");
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    let answer = s.put(
+        &format!("/workspaces/{id}/settings"),
+        json!({ "max_computer": 3, "max_computers": 2 }),
+    );
+    assert_eq!(answer.headers["x-workspaced-ignored"], "max_computer");
+    // What is accepted for the sake of clients has no effect either.
+    let answer = s.post("/computers", json!({ "name": "c", "gpu_count": 1 }));
+    answer.expect(201);
+    assert_eq!(answer.headers["x-workspaced-ignored"], "gpu_count");
+    for answer in [
+        s.post("/workspaces", json!({ "name": "B" })),
+        s.get("/workspaces"),
+    ] {
+        assert!(!answer.headers.contains_key("x-workspaced-ignored"));
+    }
+}
+
+#[test]
+fn a_path_with_a_slip_is_told_the_one_that_was_meant() {
+    let s = Service::new();
+    let id = s.workspace("A");
+    for (path, meant) in [
+        ("/overvew", "/api/v1/overview"),
+        (
+            &format!("/workspaces/{id}/setings"),
+            "/api/v1/workspaces/{id}/settings",
+        ),
+        (
+            &format!("/workspaces/{id}/preview-domains"),
+            "/api/v1/workspaces/{id}/preview-domain",
+        ),
+        ("/audit-logs", "/api/v1/audit-log"),
+    ] {
+        let why = s.get(path).refused(404, "NOT_FOUND");
+        assert!(
+            why.contains(&format!("did you mean {meant}?")),
+            "{path}: {why}"
+        );
+    }
+    for path in ["/nothing/here", "/zzz", &format!("/workspaces/{id}/zzz")] {
+        let why = s.get(path).refused(404, "NOT_FOUND");
+        assert!(!why.contains("did you mean"), "{path}: {why}");
+    }
 }

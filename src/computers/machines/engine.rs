@@ -300,6 +300,13 @@ impl Engine for DockerApi {
             let found = self.look(name).await?;
             let state = found.state.unwrap_or_default();
             let networks = found.network_settings.and_then(|n| n.networks);
+            let address = networks
+                .iter()
+                .flat_map(|all| all.values())
+                .find_map(|network| {
+                    let address = network.ip_address.as_deref()?;
+                    address.parse().ok()
+                });
             let labels: BTreeMap<String, String> = found
                 .config
                 .and_then(|c| c.labels)
@@ -325,6 +332,7 @@ impl Engine for DockerApi {
                 finished: nanos(state.finished_at.as_deref()),
                 exit_code: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
+                address,
                 networks: networks.unwrap_or_default().into_keys().collect(),
                 labels,
             })

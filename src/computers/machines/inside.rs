@@ -71,8 +71,15 @@ pub async fn machine(store: &Store, caller: Caller, id: ComputerId) -> Result<(C
             Ok::<_, Error>((caller, found))
         })
         .await?;
+    is_machine(&computer)?;
+    Ok((caller, computer))
+}
+
+/// # Errors
+/// 404 where there is no machine behind it.
+pub fn is_machine(computer: &Record) -> Result<()> {
     if computer.driver == DrivenBy::Docker {
-        return Ok((caller, computer));
+        return Ok(());
     }
     Err(Error::no_route(format!(
         "there is no machine behind this computer (driver {}); computers of the driver docker have one",
@@ -148,24 +155,8 @@ impl Inside {
         format!("{:x}-{number:x}", self.store.now().0)
     }
 
-    /// It is not idle.
     async fn active(&self) -> Result<()> {
-        let (fleet, id) = (self.fleet.clone(), self.id);
-        let stale = self
-            .store
-            .read(move |tx| {
-                let Some(c) = computers::load(tx, id)? else {
-                    return Ok::<_, Error>(false);
-                };
-                let whole = c.auto_stop_seconds * 1000;
-                let fresh = tx.now().0 + whole - whole.min(30_000);
-                Ok(c.due_at.is_some_and(|due| due.0 <= fresh))
-            })
-            .await?;
-        if stale {
-            self.store.write(move |tx| touch(tx, &fleet, id)).await?;
-        }
-        Ok(())
+        active(&self.store, &self.fleet, self.id).await
     }
 
     /// Begins a program.
@@ -218,6 +209,28 @@ impl Inside {
         said.ms = watch.micros() / 1000;
         Ok(said)
     }
+}
+
+/// A computer is not idle.
+///
+/// # Errors
+/// When the store fails.
+pub async fn active(store: &Store, fleet: &Fleet, id: ComputerId) -> Result<()> {
+    let stale = store
+        .read(move |tx| {
+            let Some(c) = computers::load(tx, id)? else {
+                return Ok::<_, Error>(false);
+            };
+            let whole = c.auto_stop_seconds * 1000;
+            let fresh = tx.now().0 + whole - whole.min(30_000);
+            Ok(c.due_at.is_some_and(|due| due.0 <= fresh))
+        })
+        .await?;
+    if stale {
+        let fleet = fleet.clone();
+        store.write(move |tx| touch(tx, &fleet, id)).await?;
+    }
+    Ok(())
 }
 
 /// Keeps what there is room for; true where something was dropped.

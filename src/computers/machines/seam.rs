@@ -4,6 +4,7 @@
 //! instants are nanoseconds as the engine saw them. A cluster would implement the same verbs.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::pin::Pin;
 
 use tokio::sync::mpsc;
@@ -88,6 +89,8 @@ pub struct Seen {
     pub exit_code: i64,
     pub out_of_memory: bool,
     pub networks: Vec<String>,
+    /// Where this machine reaches its ports, if it is in a network.
+    pub address: Option<IpAddr>,
     pub labels: BTreeMap<String, String>,
 }
 

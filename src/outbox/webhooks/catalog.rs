@@ -53,6 +53,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("computer.created", "A computer was created and provisions"),
     ("computer.exec", "A command was run in a computer"),
     ("computer.files", "A file in a computer was changed"),
+    (
+        "computer.preview_link_created",
+        "A link was made that opens a computer that is not public",
+    ),
     ("computer.starting", "A computer starts"),
     (
         "computer.running",
@@ -113,6 +117,11 @@ pub const EVENTS: &[(&str, &str)] = &[
     (
         "credits.low",
         "The balance fell below the threshold of the installation; once until it is above again",
+    ),
+    ("prices.updated", "A price list was changed"),
+    (
+        "statement.created",
+        "The statement of a month was made for a workspace",
     ),
     ("webhook.created", "A webhook was created"),
     (

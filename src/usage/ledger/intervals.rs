@@ -1,7 +1,7 @@
 //! The intervals during which one computer was in one state, from its events. For what needs
 //! to know which computer it was: breakdowns, explanations, sessions, reports by end user.
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension, Row, Rows};
 
 use super::event::{Stored, last_until};
 use crate::error::Result;
@@ -48,11 +48,39 @@ pub fn of_computer(
     computer: ComputerId,
     start: i64,
     end: i64,
+    visit: impl FnMut(Interval) -> Result<()>,
+) -> Result<()> {
+    let open = last_until(tx, computer, start)?;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq", Stored::COLUMNS))?;
+    let rows = statement.query((computer, start, tx.now()))?;
+    walk(rows, computer, open, (start, end), visit)
+}
+
+/// As [`of_computer`], by what was known when the event `known` had come: events that came later count as
+/// if they had not.
+pub fn of_computer_known(
+    tx: &Tx<'_>,
+    computer: ComputerId,
+    (start, end): (i64, i64),
+    known: i64,
+    visit: impl FnMut(Interval) -> Result<()>,
+) -> Result<()> {
+    let open = tx
+        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 AND seq <= ?3 ORDER BY at DESC, seq DESC LIMIT 1", Stored::COLUMNS))?
+        .query_row((computer, start, known), Stored::from_row)
+        .optional()?;
+    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 AND seq <= ?4 ORDER BY at, seq", Stored::COLUMNS))?;
+    let rows = statement.query((computer, start, tx.now(), known))?;
+    walk(rows, computer, open, (start, end), visit)
+}
+
+fn walk(
+    mut rows: Rows<'_>,
+    computer: ComputerId,
+    mut open: Option<Stored>,
+    (start, end): (i64, i64),
     mut visit: impl FnMut(Interval) -> Result<()>,
 ) -> Result<()> {
-    let mut open = last_until(tx, computer, start)?;
-    let mut statement = tx.prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at > ?2 AND at <= ?3 ORDER BY at, seq", Stored::COLUMNS))?;
-    let mut rows = statement.query((computer, start, tx.now()))?;
     loop {
         let next = rows.next()?.map(Stored::from_row).transpose()?;
         if let Some(opened) = open {
@@ -99,7 +127,8 @@ pub fn of_workspace(
 pub fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<ComputerId>> {
     Ok(tx
         .prepare_cached(
-            "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2",
+            "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2
+             ORDER BY computer_id",
         )?
         .query_map((tenant, workspace), |row| row.get(0))?
         .collect::<Result<_, _>>()?)

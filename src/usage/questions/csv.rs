@@ -7,7 +7,7 @@ use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 
 use super::types::{Bucket, Series};
-use crate::http::cell;
+pub use crate::http::cell;
 
 /// Whether the client would rather have a table: it names `text/csv` and not JSON before it.
 pub fn accepted(headers: &HeaderMap) -> bool {

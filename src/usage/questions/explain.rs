@@ -112,6 +112,18 @@ pub struct CorrectionView {
     actor: String,
 }
 
+impl CorrectionView {
+    pub fn new(seq: i64, at: i64, credits_micros: i64, reason: String, actor: String) -> Self {
+        CorrectionView {
+            seq,
+            at: Timestamp(at).rfc3339_ms(),
+            credits_micros,
+            reason,
+            actor,
+        }
+    }
+}
+
 /// `GET /workspaces/{id}/usage/explain`
 pub async fn explain(
     State(store): State<Store>,
@@ -204,12 +216,8 @@ fn of_bucket(
     let corrections = corrections
         .into_iter()
         .zip(&shares[found.len()..])
-        .map(|(c, share)| CorrectionView {
-            seq: c.seq,
-            at: Timestamp(c.at).rfc3339_ms(),
-            credits_micros: share.credits_micros,
-            reason: c.reason,
-            actor: c.actor,
+        .map(|(c, share)| {
+            CorrectionView::new(c.seq, c.at, share.credits_micros, c.reason, c.actor)
         });
     Ok(Explanation {
         workspace_id: workspace.id,
@@ -229,7 +237,8 @@ fn of_bucket(
     })
 }
 
-fn event(tx: &Tx<'_>, tenant: TenantId, seq: i64) -> Result<EventRef> {
+/// An event in short.
+pub fn event(tx: &Tx<'_>, tenant: TenantId, seq: i64) -> Result<EventRef> {
     Ok(tx.row(
         "SELECT seq, event_id, type, at FROM compute_events WHERE seq = ?1 AND tenant_id = ?2",
         (seq, tenant),

@@ -220,6 +220,14 @@ impl Zone {
         let next = first.checked_add(jiff::Span::new().months(1)).ok()?;
         Some((self.day(first)?, self.day(next)?))
     }
+
+    /// The month that an instant lies in, such as 2026-10.
+    pub fn month_of(&self, at: i64) -> String {
+        let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
+        let date =
+            jiff::Timestamp::from_millisecond(at).map(|at| at.to_zoned_datetime(zone).date());
+        date.map_or_else(|_| String::new(), |date| date.strftime("%Y-%m").to_string())
+    }
 }
 
 /// An instant, or a day whose first instant depends on the zone.

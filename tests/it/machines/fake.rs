@@ -381,8 +381,11 @@ fn act(
     let id = c.id.clone();
     match verb {
         "inspect" => {
-            let networks: BTreeMap<&String, Value> =
-                c.networks.iter().map(|n| (n, json!({}))).collect();
+            let networks: BTreeMap<&String, Value> = c
+                .networks
+                .iter()
+                .map(|n| (n, json!({ "IPAddress": "127.0.0.1" })))
+                .collect();
             let body = json!({ "Id": c.id, "Name": format!("/{name}"), "State": state_of(c),
                 "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
             (Json(body).into_response(), None)

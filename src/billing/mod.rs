@@ -1,0 +1,26 @@
+//! The bill: what the meter counted, in money, as a customer is sent it.
+//!
+//! * [`money`]: decimals, currencies, and the one rounding
+//! * [`prices`]: price lists of organizations and workspaces
+//! * [`period`]: what a workspace used in a period, by project, computer, size and rate, as it was known
+//!   at some time
+//! * [`document`]: a statement as it is kept and shown
+//! * [`make`]: how a statement comes about
+//! * [`proof`]: whether statements still say what happened
+//! * [`handlers`]: the endpoints; [`sheet`], [`html`], [`pdf`], [`csv`]: what a statement looks like
+//! * [`monthly`]: every month by itself
+//!
+//! The rules are in `assets/manual/billing.md`.
+
+pub mod csv;
+pub mod document;
+pub mod handlers;
+pub mod html;
+pub mod make;
+pub mod money;
+pub mod monthly;
+pub mod pdf;
+pub mod period;
+pub mod prices;
+pub mod proof;
+pub mod sheet;
