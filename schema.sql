@@ -53,8 +53,15 @@ CREATE TABLE api_keys (
     expires_at       INTEGER,
     last_used_at     INTEGER,                        -- written lazily, about once a minute
     created_at       INTEGER NOT NULL,
-    updated_at       INTEGER NOT NULL
+    updated_at       INTEGER NOT NULL,
+    allowed_ips      TEXT NOT NULL DEFAULT '[]',     -- JSON list of networks; empty = from everywhere
+    last_used_ip     TEXT,
+    -- The secret before the last rotation, where it still works for a while.
+    previous_secret_hash BLOB CHECK (length(previous_secret_hash) = 32),
+    previous_until   INTEGER                         -- exclusive
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX api_keys_by_previous_secret ON api_keys (previous_secret_hash)
+    WHERE previous_secret_hash IS NOT NULL;
 -- GET /api-keys, in order of creation.
 CREATE INDEX api_keys_by_tenant ON api_keys (tenant_id, created_at, id) WHERE status <> 'revoked';
 -- They go with their workspace.
@@ -331,7 +338,14 @@ CREATE TABLE webhooks (
     due_at          INTEGER,
     created_at      INTEGER NOT NULL,
     updated_at      INTEGER NOT NULL,
-    deleted_at      INTEGER                          -- the row goes when its deliveries have gone
+    deleted_at      INTEGER,                         -- the row goes when its deliveries have gone
+    workspace_id    BLOB,                            -- only what happens in there; NULL = everything
+    headers         TEXT NOT NULL DEFAULT '{}',      -- JSON object: sent with every message, in the clear like the secret
+    scheme          TEXT NOT NULL DEFAULT 'miosa' CHECK (scheme IN ('miosa') OR scheme = 'standard'),
+    -- The secret before the last rotation, with which is signed as well for a while.
+    previous_secret TEXT,
+    previous_until  INTEGER,                         -- exclusive
+    disabled_reason TEXT                             -- why this service disabled it; NULL = it did not
 ) STRICT;
 CREATE INDEX webhooks_of_tenant ON webhooks (tenant_id, created_at, id) WHERE deleted_at IS NULL;
 -- Who has one at all, and to whom a change is to be told.
@@ -578,7 +592,8 @@ CREATE TABLE backup_dirs (
     tried_at  INTEGER NOT NULL,
     error     TEXT,                                  -- why the last try failed; NULL = it did not
     good_at   INTEGER,                               -- the state that the last good one holds
-    good_file TEXT
+    good_file TEXT,
+    mounted   INTEGER NOT NULL DEFAULT 0             -- 1: it was made while a disk was mounted there
 ) STRICT, WITHOUT ROWID;
 
 -- Workspaces that are being brought in. Until the last turn of the import such a one is marked as deleted,
@@ -668,6 +683,21 @@ CREATE TABLE engine_seen (
 ) STRICT;
 
 -- ---- the bill ----
+
+-- Word of auto-stops. A row comes with the first of them, and goes with its computer.
+CREATE TABLE stop_notices (
+    computer_id BLOB PRIMARY KEY,
+    tenant_id   BLOB NOT NULL,
+    active_at   INTEGER,                             -- kept alive: where an agent runs it, its idle time begins here
+    warned_for  INTEGER,                             -- the auto-stop that was announced
+    told_for    INTEGER                              -- the one that an agent was told to carry out
+) STRICT, WITHOUT ROWID;
+CREATE INDEX computers_of_agents_idle ON computers (updated_at)
+    WHERE driver = 'external' AND status = 'running' AND auto_stop_seconds > 0 AND deleted_at IS NULL;
+CREATE TRIGGER stop_notices_gone AFTER UPDATE OF deleted_at ON computers
+    WHEN old.deleted_at IS NULL AND new.deleted_at IS NOT NULL BEGIN
+    DELETE FROM stop_notices WHERE computer_id = new.id;
+END;
 
 -- The time zone in which an organization or a workspace counts its days and months; none: UTC.
 CREATE TABLE time_zones (

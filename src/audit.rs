@@ -1,9 +1,14 @@
 //! The audit log: who changed what, written in the transaction of the change itself.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
-use axum::Json;
-use axum::extract::State;
+use axum::body::{Body, Bytes};
+use axum::extract::{RawQuery, State};
+use axum::http::HeaderMap;
+use axum::http::header::{ACCEPT, CONTENT_DISPOSITION, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use http_body_util::channel::{Channel, Sender};
 use rusqlite::{Row, ToSql, named_params};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -14,7 +19,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{self, AnyId, PageMeta, PageQuery, Param, Params, Within};
+use crate::http::{self, AnyId, PageMeta, PageQuery, Param, Params, Within, cell, linked, words};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json;
 use crate::store::{Tx, WriteTx};
@@ -28,6 +33,8 @@ pub enum Actor<'a> {
     System,
     /// The person at the command line.
     Operator,
+    /// Nobody who is known, from this address: a sign-in that failed.
+    Stranger(Option<IpAddr>),
 }
 
 /// One entry. `before` and `after` are the resource as the API shows it.
@@ -53,6 +60,11 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         Actor::Key(caller) => ("api_key", Some(caller)),
         Actor::System => ("system", None),
         Actor::Operator => ("operator", None),
+        Actor::Stranger(_) => ("system", None),
+    };
+    let ip = match entry.actor {
+        Actor::Stranger(ip) => ip,
+        _ => caller.and_then(Caller::ip),
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
     tx.run(
@@ -67,7 +79,7 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
             actor_type,
             caller.map(Caller::key_id),
             caller.map(|c| c.key().prefix.as_str()),
-            caller.and_then(Caller::ip).map(|ip| ip.to_string()),
+            ip.map(|ip| ip.to_string()),
             caller.map(Caller::request_id),
             entry.kind,
             resource_type,
@@ -242,6 +254,18 @@ pub struct ListQuery {
     /// Only up to here, exclusive; RFC 3339
     #[param(value_type = Option<String>)]
     pub until: Param<Timestamp>,
+    /// json (a page), or everything that matches as jsonl (one row a line) or csv; then without pages
+    #[param(inline)]
+    pub format: Param<Form>,
+}
+
+words! {
+    /// In which form the log is answered.
+    pub enum Form {
+        Json = "json",
+        Jsonl = "jsonl",
+        Csv = "csv",
+    }
 }
 
 /// A page of the audit log, newest first.
@@ -347,6 +371,7 @@ struct Filter {
     workspace: Option<WorkspaceId>,
     since: Option<Timestamp>,
     until: Option<Timestamp>,
+    form: Option<Form>,
 }
 
 impl ListQuery {
@@ -360,7 +385,9 @@ impl ListQuery {
             per_page: self.per_page,
             limit: self.limit,
             offset: self.offset,
+            ..PageQuery::default()
         };
+        let limited = query.limit.is_given();
         let page = query.read(&mut fields);
         let limit = if page.limit < 0 {
             MAX_LIMIT
@@ -396,6 +423,13 @@ impl ListQuery {
         let workspace = self.workspace_id.read(&mut fields, "workspace_id");
         let since = self.since.read(&mut fields, "since");
         let until = self.until.read(&mut fields, "until");
+        let form = self.format.read(&mut fields, "format");
+        if matches!(form, Some(Form::Jsonl | Form::Csv)) && (skips || limited) {
+            fields.push(
+                "format",
+                "jsonl and csv hold everything that matches; leave limit, offset and page out, and use since and until",
+            );
+        }
         fields.finish()?;
         Ok(Filter {
             limit,
@@ -408,6 +442,7 @@ impl ListQuery {
             workspace,
             since,
             until,
+            form,
         })
     }
 }
@@ -417,15 +452,137 @@ pub async fn list(
     State(store): State<Store>,
     caller: Caller,
     query: Params<ListQuery>,
-) -> Result<Json<Page>> {
+    RawQuery(raw): RawQuery,
+    headers: HeaderMap,
+) -> Result<Response> {
     let filter = query.get()?.check()?;
     // A key of one end user has no part in what others did.
     if caller.only_user().is_some() {
         return Err(Error::forbidden());
     }
-    Ok(Json(
-        store.read(move |tx| page(tx, &caller, &filter)).await?,
-    ))
+    let accepts = |kind: &str| {
+        let mut all = headers.get_all(ACCEPT).iter();
+        all.any(|value| value.to_str().is_ok_and(|text| text.trim() == kind))
+    };
+    let form = match filter.form {
+        None if accepts("text/csv") => Form::Csv,
+        None if accepts("application/x-ndjson") => Form::Jsonl,
+        given => given.unwrap_or(Form::Json),
+    };
+    if form != Form::Json {
+        return whole(store, caller, filter, form).await;
+    }
+    let page = store.read(move |tx| page(tx, &caller, &filter));
+    let page = page.await?;
+    let next = page.next_cursor.as_deref();
+    let next = next.map(|next| http::link(raw.as_deref().unwrap_or(""), "cursor", next));
+    Ok(linked(&page, next.as_deref()))
+}
+
+/// Rows of one piece of a log that is answered whole.
+const PIECE: i64 = 1000;
+/// Pieces that wait for a reader.
+const WAITING: usize = 2;
+
+/// Everything that matches, piece by piece: neither the memory nor one read holds all of it.
+async fn whole(store: Store, caller: Caller, mut filter: Filter, form: Form) -> Result<Response> {
+    (filter.limit, filter.skip) = (PIECE, None);
+    // What can be refused is refused before the answer begins.
+    let (first, filter, caller) = piece(&store, filter, caller).await?;
+    let (sender, body) = Channel::<Bytes, std::io::Error>::new(WAITING);
+    tokio::spawn(pour(store, caller, filter, form, first, sender));
+    let (kind, name) = match form {
+        Form::Csv => ("text/csv; charset=utf-8", "audit-log.csv"),
+        _ => ("application/x-ndjson", "audit-log.jsonl"),
+    };
+    let headers = [
+        (CONTENT_TYPE, kind.to_owned()),
+        (
+            CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{name}\""),
+        ),
+    ];
+    Ok((headers, Body::new(body)).into_response())
+}
+
+async fn piece(store: &Store, filter: Filter, caller: Caller) -> Result<(Page, Filter, Caller)> {
+    let read = move |tx: &Tx<'_>| page(tx, &caller, &filter).map(|page| (page, filter, caller));
+    store.read(read).await
+}
+
+async fn pour(
+    store: Store,
+    mut caller: Caller,
+    mut filter: Filter,
+    form: Form,
+    mut page: Page,
+    mut sender: Sender<Bytes, std::io::Error>,
+) {
+    let mut text = String::new();
+    if form == Form::Csv {
+        text.push_str(
+            "id,ts,type,actor_type,actor_id,actor_label,ip_address,request_id,resource_type,resource_id,workspace_id,\
+             imported,before,after\r\n",
+        );
+    }
+    loop {
+        for row in &page.data {
+            match form {
+                Form::Csv => row.cells(&mut text),
+                _ => match serde_json::to_string(row) {
+                    Ok(line) => text.extend([line.as_str(), "\n"]),
+                    Err(_) => return sender.abort(std::io::ErrorKind::InvalidData.into()),
+                },
+            }
+        }
+        if sender
+            .send_data(std::mem::take(&mut text).into())
+            .await
+            .is_err()
+        {
+            return;
+        }
+        let Some(next) = page.next_cursor.as_deref().and_then(|at| at.parse().ok()) else {
+            return;
+        };
+        filter.below = next;
+        match piece(&store, filter, caller).await {
+            Ok(next) => (page, filter, caller) = next,
+            Err(e) => {
+                // Not a proper end: the reader sees that something is missing.
+                tracing::warn!(error = e.message(), "the audit log was not read to its end");
+                return sender.abort(std::io::ErrorKind::Other.into());
+            }
+        }
+    }
+}
+
+impl AuditRow {
+    fn cells(&self, out: &mut String) {
+        let id = |id: &dyn std::fmt::Display| id.to_string();
+        let json = |side: &Option<Box<RawValue>>| side.as_ref().map(|json| json.get().to_owned());
+        let row = [
+            Some(self.id.clone()),
+            Some(self.ts.to_string()),
+            Some(self.r#type.clone()),
+            Some(self.actor_type.clone()),
+            self.actor_id.as_ref().map(|key| id(key)),
+            self.actor_label.clone(),
+            self.ip_address.clone(),
+            self.request_id.clone(),
+            Some(self.resource_type.clone()),
+            Some(id(&self.resource_id)),
+            self.workspace_id.as_ref().map(|workspace| id(workspace)),
+            Some(self.imported.to_string()),
+            json(&self.metadata.before),
+            json(&self.metadata.after),
+        ];
+        let cells: Vec<String> = row
+            .iter()
+            .map(|text| cell(text.as_deref().unwrap_or("")))
+            .collect();
+        out.extend([cells.join(",").as_str(), "\r\n"]);
+    }
 }
 
 fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
@@ -458,7 +615,7 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
         filter.actor,
         filter.resource.as_ref().map(|id| id.0.into_bytes()),
     );
-    let offset = filter.skip.map_or(0, |page| page.offset);
+    let offset = filter.skip.as_ref().map_or(0, |page| page.offset);
     let all = named_params! {
         ":tenant": tenant, ":workspace": workspace, ":below": filter.below, ":look": look,
         ":kind": filter.kind, ":actor": actor, ":resource_type": filter.resource_type,
@@ -505,7 +662,7 @@ fn page(tx: &Tx<'_>, caller: &Caller, filter: &Filter) -> Result<Page> {
         // Short: either all was looked at, or as much as one page may look at.
         _ => unseen(tx)?.map(|seq| seq.to_string()),
     };
-    let meta = match filter.skip {
+    let meta = match &filter.skip {
         Some(page) if page.numbered.is_some() => {
             let count = format!("{newest} SELECT count(*) FROM newest WHERE {matching}");
             page.meta(

@@ -274,6 +274,14 @@ impl Wall {
         })
     }
 
+    /// The steady clock beside it, milliseconds since some start.
+    fn steady(&self) -> i64 {
+        match &self.source {
+            Source::Machine => steady_ms(),
+            Source::Hands(hands) => hands.lock().1,
+        }
+    }
+
     /// Time passes for a test: so much by the steady clock, so much by the wall clock.
     pub fn pass(&self, steady_ms: i64, wall_ms: i64) {
         if let Source::Hands(hands) = &self.source {
@@ -462,6 +470,8 @@ pub enum Ticks {
     System(std::time::Instant),
     /// The same hand that sets the clock.
     Manual(Clock),
+    /// The steady clock beside a wall clock.
+    Steady(Arc<Wall>),
 }
 
 impl Clock {
@@ -472,9 +482,8 @@ impl Clock {
     )]
     pub fn ticks(&self) -> Ticks {
         match self {
-            Clock::System | Clock::Told(_) | Clock::Driven(_) => {
-                Ticks::System(std::time::Instant::now())
-            }
+            Clock::System | Clock::Driven(_) => Ticks::System(std::time::Instant::now()),
+            Clock::Told(wall) => Ticks::Steady(wall.clone()),
             Clock::Manual(_) => Ticks::Manual(self.clone()),
         }
     }
@@ -486,6 +495,10 @@ impl governor::clock::Clock for Ticks {
     fn now(&self) -> Self::Instant {
         match self {
             Ticks::System(start) => start.elapsed().into(),
+            Ticks::Steady(wall) => {
+                let ms = u64::try_from(wall.steady()).unwrap_or(0);
+                std::time::Duration::from_millis(ms).into()
+            }
             Ticks::Manual(clock) => {
                 let ms = u64::try_from(clock.now().0).unwrap_or(0);
                 std::time::Duration::from_millis(ms).into()

@@ -117,6 +117,19 @@ impl Error {
         Self::new(StatusCode::CONFLICT, code, message)
     }
 
+    /// 412: it is not what the caller saw; `now` is what it is.
+    pub fn stale(versions: Value, now: Value) -> Self {
+        let mut e = Self::new(
+            StatusCode::PRECONDITION_FAILED,
+            "PRECONDITION_FAILED",
+            "it has changed since you read it, and nothing was done; look at error.existing, and send the change again \
+             with the ETag that it has now",
+        )
+        .with_details(versions);
+        e.0.existing = Some(now);
+        e
+    }
+
     /// 413: more bytes than the server reads.
     pub fn too_large(limit: usize) -> Self {
         Self::new(

@@ -1,7 +1,8 @@
 // @ts-check
 // The public API, with the session's cookie in place of a key.
 
-/** @typedef {{ signal?: AbortSignal | null }} Options */
+/** `seen`: the resource as it was read; where it has changed since, the change is refused. */
+/** @typedef {{ signal?: AbortSignal | null, seen?: object }} Options */
 /** @typedef {{ body?: unknown, key?: string } & Options} Request */
 
 /**
@@ -55,6 +56,10 @@ function random() {
   return Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+// The versions of what was read.
+/** @type {WeakMap<object, string>} */
+const tags = new WeakMap();
+
 // Keys of POSTs whose answer was lost: sent again as it was, a request is not executed twice.
 const undecided = new Map();
 
@@ -63,10 +68,12 @@ const undecided = new Map();
  * @param {string} url
  * @param {Request} [request]
  */
-async function send(method, url, { body, signal, key } = {}) {
+async function send(method, url, { body, signal, key, seen } = {}) {
   /** @type {Record<string, string>} */
   const headers = { "X-Workspaced-Admin": "1", Accept: "application/json" };
   if (body !== undefined) headers["Content-Type"] = "application/json";
+  const tag = seen && tags.get(seen);
+  if (tag) headers["If-Match"] = tag;
   const once = method === "POST" && url.startsWith(BASE),
     what = once && `${url} ${JSON.stringify(body)}`;
   if (once) headers["Idempotency-Key"] = key ?? undecided.get(what) ?? random();
@@ -105,7 +112,11 @@ async function json(method, url, options) {
   } catch (e) {
     if (e.name === "AbortError") throw e;
   }
-  if (response.ok) return body;
+  if (response.ok) {
+    const tag = response.headers.get("etag");
+    if (tag && body) for (const one of [body, body.data]) if (one) tags.set(one, tag);
+    return body;
+  }
   const error = new ApiError(
     response.status,
     body,

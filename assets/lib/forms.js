@@ -47,6 +47,7 @@ import { combo } from "./combo.js";
  * @property {Child} [before]
  * @property {Child} [after]
  * @property {() => void} [cancel]
+ * @property {boolean} [edits] `submit` gets only what was changed
  */
 
 /**
@@ -222,8 +223,12 @@ function plainField(spec, { id, help, problem, common }) {
  * @param {FieldSpec[]} specs
  * @param {FormOptions} options
  */
-export function form(specs, { label, submit, kind = "primary", before, after, cancel }) {
+export function form(
+  specs,
+  { label, submit, kind = "primary", before, after, cancel, edits = false },
+) {
   const fields = specs.map(field);
+  const atFirst = edits ? fields.map((f) => JSON.stringify(f.value())) : [];
   const general = h("div", { class: "general" });
   const send = h("button", { type: "submit", class: `button ${kind}` }, label);
   const element = h(
@@ -251,9 +256,10 @@ export function form(specs, { label, submit, kind = "primary", before, after, ca
     }
     /** @type {Record<string, unknown>} */
     const values = {};
-    for (const f of fields) {
+    for (const [n, f] of fields.entries()) {
       try {
-        values[f.spec.name] = f.value();
+        const value = f.value();
+        if (!edits || JSON.stringify(value) !== atFirst[n]) values[f.spec.name] = value;
       } catch {
         return show({ message: "", fields: { [f.spec.name]: ["is not a JSON object"] } });
       }

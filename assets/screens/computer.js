@@ -21,6 +21,7 @@ import {
   status,
   table,
   toast,
+  toastError,
 } from "../lib/ui.js";
 import { ago, duration, fullTime, now, number, time, utcTime } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
@@ -169,7 +170,18 @@ function aboutFacts(c, workspace, project) {
 function idleStop(c) {
   if (!c.auto_stop_seconds) return "never";
   const after = `after ${duration(c.auto_stop_seconds * 1000)}`;
-  return [after, c.auto_stop_at && [", ", ago(c.auto_stop_at)]];
+  if (!c.auto_stop_at) return after;
+  const when = h("span", null, ", ", ago(c.auto_stop_at), " ");
+  async function extend() {
+    try {
+      const kept = await api.post(`/computers/${c.id}/keep-alive`);
+      fill(when, ", ", ago(kept.auto_stop_at), " ");
+      toast("The idle time begins anew.");
+    } catch (e) {
+      toastError(e);
+    }
+  }
+  return [after, when, button("Extend", extend, { kind: "small" })];
 }
 
 /**

@@ -427,8 +427,9 @@ const edit = (c, done) =>
     ],
     {
       label: "Save",
+      edits: true,
       submit: async (values) => {
-        done(await api.patch(`/computers/${c.id}`, values));
+        done(await api.patch(`/computers/${c.id}`, values, { seen: c }));
         toast("Saved.");
       },
     },

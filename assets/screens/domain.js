@@ -95,7 +95,7 @@ const domainForm = (d, path, done) =>
     {
       label: d.preview_domain ? "Change" : "Set domain",
       submit: async (values) => {
-        await api.put(path, values);
+        await api.put(path, values, { seen: d });
         toast("The domain was set. Add the records, then check.");
         done();
       },

@@ -194,7 +194,7 @@ const rename = (key, done) =>
     {
       label: "Save",
       submit: async (values) => {
-        await api.patch(`/api-keys/${key.id}`, values);
+        await api.patch(`/api-keys/${key.id}`, values, { seen: key });
         done();
       },
     },

@@ -88,8 +88,9 @@ const edit = (project, done) =>
     ],
     {
       label: "Save",
+      edits: true,
       submit: async (values) => {
-        await api.patch(`/projects/${project.id}`, values);
+        await api.patch(`/projects/${project.id}`, values, { seen: project });
         toast("Saved.");
         done();
       },

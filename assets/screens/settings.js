@@ -57,8 +57,9 @@ export async function settingsPanels(place, { id, signal, refresh }) {
     fill(holds, inEffect(reply.effective));
     const made = form(fieldsOf(reply.settings, sizes.data, templates.data), {
       label: "Save settings",
+      edits: true,
       submit: async (values) => {
-        const saved = await api.put(`/workspaces/${id}/settings`, values);
+        const saved = await api.put(`/workspaces/${id}/settings`, values, { seen: reply });
         toast("Settings were saved.");
         draw(saved);
         refresh();

@@ -185,7 +185,7 @@ const edit = (hook, done) =>
   formDialog(`Edit ${hook.name}`, fields(hook), {
     label: "Save",
     submit: async (values) => {
-      await api.patch(`/webhooks/${hook.id}`, body(values));
+      await api.patch(`/webhooks/${hook.id}`, body(values), { seen: hook });
       toast("Saved.");
       done();
     },

@@ -205,8 +205,9 @@ function edit(workspace, changed) {
     ],
     {
       label: "Save",
+      edits: true,
       submit: async (values) => {
-        await api.patch(`/workspaces/${workspace.id}`, values);
+        await api.patch(`/workspaces/${workspace.id}`, values, { seen: workspace });
         toast("Saved.");
         changed();
       },

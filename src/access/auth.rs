@@ -5,6 +5,7 @@
 //! that before its caller is answered, one made by the command line is seen within a second.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -26,6 +27,9 @@ const BELIEVE_MS: i64 = 1000;
 /// Keys remembered at most.
 const REMEMBER: usize = 10_000;
 
+/// When keys were last used, and from where.
+pub type Uses = HashMap<ApiKeyId, (Timestamp, Option<IpAddr>)>;
+
 /// The credential check, with its memory.
 #[derive(Default)]
 pub struct Auth {
@@ -33,7 +37,7 @@ pub struct Auth {
     pub cookies: Cookies,
     known: RwLock<Known>,
     /// Last use per key since the last flush: one write a minute, not one a request.
-    used: Mutex<HashMap<ApiKeyId, Timestamp>>,
+    used: Mutex<Uses>,
     first_use: AtomicBool,
 }
 
@@ -57,12 +61,13 @@ impl Auth {
     ///
     /// # Errors
     /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization, or when another
-    /// site may have sent a request with a cookie.
+    /// site may have sent a request with a cookie, or the key is bound to other addresses.
     pub async fn identify(
         &self,
         store: &Store,
         method: &Method,
         headers: &HeaderMap,
+        ip: Option<IpAddr>,
     ) -> Result<Arc<Key>> {
         let now = store.now();
         if !headers.contains_key(AUTHORIZATION)
@@ -70,7 +75,7 @@ impl Auth {
         {
             self.cookies.check_origin(method, headers)?;
             let key = session::identify(store, &token).await?;
-            return self.admit(Arc::new(key), headers, now);
+            return self.admit(Arc::new(key), headers, ip, now);
         }
         let token = bearer(headers)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -85,14 +90,21 @@ impl Auth {
                 key
             }
         };
-        self.admit(key, headers, now)
+        self.admit(key, headers, ip, now)
     }
 
     /// What holds for every key, however it came.
-    fn admit(&self, key: Arc<Key>, headers: &HeaderMap, now: Timestamp) -> Result<Arc<Key>> {
+    fn admit(
+        &self,
+        key: Arc<Key>,
+        headers: &HeaderMap,
+        ip: Option<IpAddr>,
+        now: Timestamp,
+    ) -> Result<Arc<Key>> {
         if key.expires_at.is_some_and(|at| at <= now) {
             return Err(invalid_token());
         }
+        key.check_address(ip)?;
         if let Some(tenant) = headers.get("x-miosa-tenant") {
             let tenant = tenant.to_str().unwrap_or("");
             if !tenant.is_empty()
@@ -105,7 +117,7 @@ impl Auth {
                 ));
             }
         }
-        self.used.lock().insert(key.id, now);
+        self.used.lock().insert(key.id, (now, ip));
         Ok(key)
     }
 
@@ -141,7 +153,7 @@ impl Auth {
     }
 
     /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].
-    pub fn take_uses(&self) -> HashMap<ApiKeyId, Timestamp> {
+    pub fn take_uses(&self) -> Uses {
         std::mem::take(&mut *self.used.lock())
     }
 }

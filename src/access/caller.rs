@@ -36,6 +36,15 @@ impl Caller {
         }
     }
 
+    /// Somebody who signs in with a key.
+    pub fn signing_in(key: Key, request_id: Arc<str>, ip: Option<IpAddr>) -> Self {
+        Caller {
+            request_id,
+            ip,
+            ..Caller::without_request(key, "")
+        }
+    }
+
     /// The organization that everything is limited to.
     pub fn tenant_id(&self) -> TenantId {
         self.key.tenant_id
@@ -123,6 +132,10 @@ pub struct Identity {
     pub request_id: Arc<str>,
     pub ip: Option<IpAddr>,
 }
+
+/// The id of a request outside the API, put into it by the edge.
+#[derive(Clone)]
+pub struct RequestId(pub Arc<str>);
 
 impl Identity {
     /// Whose memory and disk the request uses.

@@ -1,7 +1,9 @@
 //! API keys as a request sees them.
 
+use std::net::IpAddr;
 use std::num::NonZeroU32;
 
+use ipnet::IpNet;
 use rusqlite::OptionalExtension;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use serde::Serialize;
@@ -9,8 +11,9 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
+use super::networks;
 use crate::clock::Timestamp;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::store::Tx;
 
@@ -86,6 +89,10 @@ pub struct Key {
     pub rate_limit_rpm: Option<NonZeroU32>,
     /// From then on it is refused.
     pub expires_at: Option<Timestamp>,
+    /// The only networks that it may be used from; empty = from everywhere.
+    pub allowed_ips: Vec<IpNet>,
+    /// It was found by the secret before its last one, which ends with `expires_at`.
+    pub replaced: bool,
 }
 
 impl Key {
@@ -105,7 +112,31 @@ impl Key {
                 .get::<_, Option<i64>>("rate_limit_rpm")?
                 .and_then(|rpm| NonZeroU32::new(u32::try_from(rpm).unwrap_or(u32::MAX))),
             expires_at: row.get("expires_at")?,
+            allowed_ips: crate::json::column::<Vec<String>>(row, "allowed_ips")?
+                .iter()
+                .map(|text| networks::parse(text).ok_or(rusqlite::Error::InvalidQuery))
+                .collect::<Result<_, _>>()?,
+            replaced: false,
         })
+    }
+
+    /// Whether it may be used from this address.
+    ///
+    /// # Errors
+    /// 403 that says the address.
+    pub fn check_address(&self, ip: Option<IpAddr>) -> Result<()> {
+        if networks::is_among(&self.allowed_ips, ip) {
+            return Ok(());
+        }
+        let from = ip.map_or_else(|| "an unknown address".to_owned(), |ip| ip.to_string());
+        Err(Error::denied(
+            "IP_NOT_ALLOWED",
+            format!(
+                "this key may not be used from {from}; its allowed_ips say from where, and behind a proxy the server's \
+                 --trusted-proxy decides which address counts"
+            ),
+        )
+        .with_details(serde_json::json!({ "address": ip })))
     }
 }
 
@@ -119,7 +150,31 @@ pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
             |row| Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?)),
         )
         .optional()?;
+    match found {
+        Some((key, stored)) => Ok(bool::from(stored.ct_eq(hash)).then_some(key)),
+        None => find_by_previous(tx, hash),
+    }
+}
+
+/// The key that had this secret before its last rotation, while that is still good.
+fn find_by_previous(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
+    let found = tx
+        .row(
+            "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.previous_secret_hash = ?1 AND k.status = 'active' AND k.previous_until > ?2",
+            (hash, tx.now()),
+            |row| {
+                let until: Timestamp = row.get("previous_until")?;
+                let stored: [u8; 32] = row.get("previous_secret_hash")?;
+                Ok((Key::from_row(row)?, until, stored))
+            },
+        )
+        .optional()?;
     Ok(found
-        .filter(|(_, stored)| bool::from(stored.ct_eq(hash)))
-        .map(|(key, _)| key))
+        .filter(|(_, _, stored)| bool::from(stored.ct_eq(hash)))
+        .map(|(key, until, _)| Key {
+            expires_at: Some(key.expires_at.map_or(until, |at| at.min(until))),
+            replaced: true,
+            ..key
+        }))
 }

@@ -4,6 +4,7 @@ pub mod auth;
 pub mod caller;
 pub mod key;
 pub mod links;
+pub mod networks;
 pub mod own_host;
 pub mod scopes;
 pub mod session;

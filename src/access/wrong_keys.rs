@@ -19,9 +19,21 @@ const LONGEST_WAIT: i64 = 60;
 /// An address that fails no more is forgotten after this time.
 const FORGET_MS: i64 = HOUR_MS;
 
+/// Failed sign-ins that are written down in a minute, of all addresses: whoever has many of them must not fill
+/// the disk.
+const NOTED: u32 = 60;
+const MINUTE_MS: i64 = 60_000;
+
 /// Failed sign-ins by address.
 #[derive(Default)]
-pub struct WrongKeys(Mutex<HashMap<IpAddr, Failures>>);
+pub struct WrongKeys(Mutex<HashMap<IpAddr, Failures>>, Mutex<Noted>);
+
+/// How many were written down since when.
+#[derive(Default)]
+struct Noted {
+    since: i64,
+    count: u32,
+}
 
 struct Failures {
     count: u32,
@@ -82,6 +94,20 @@ impl WrongKeys {
         });
         failures.count = failures.count.saturating_add(1);
         failures.last = now;
+    }
+
+    /// Whether one more may be written down.
+    pub fn may_note(&self, now: Timestamp) -> bool {
+        let mut noted = self.1.lock();
+        // A clock that stepped back begins a minute of its own.
+        if !(0..MINUTE_MS).contains(&(now.0 - noted.since)) {
+            *noted = Noted {
+                since: now.0,
+                count: 0,
+            };
+        }
+        noted.count += 1;
+        noted.count <= NOTED
     }
 
     pub fn succeeded(&self, ip: Option<IpAddr>) {

@@ -26,7 +26,7 @@ use crate::dev::Emulator;
 use crate::dev::faults::Faults;
 use crate::domains::Dns;
 use crate::domains::handlers::Domains;
-use crate::http::{Kit, Room};
+use crate::http::{Kit, Repeats, Room};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
 use crate::outbox::webhooks::queue::Queue;
@@ -55,6 +55,7 @@ pub struct Parts {
     pub auth: Arc<Auth>,
     pub throttle: Arc<Throttle>,
     pub room: Room,
+    pub repeats: Arc<Repeats>,
     pub domains: Domains,
     pub previews: Previews,
     pub wrong_keys: Arc<WrongKeys>,
@@ -108,6 +109,7 @@ impl App {
             ),
             metrics: Arc::new(Metrics::new(&store, &outbox)),
             room: Room::new(&store),
+            repeats: Arc::new(Repeats::new(!config.replay_lost)),
             domains: Domains {
                 store: store.clone(),
                 config: config.clone(),
@@ -178,6 +180,7 @@ impl FromRef<App> for Kit {
             store: app.store.clone(),
             request_timeout: app.config.request_timeout,
             room: app.room.clone(),
+            repeats: app.repeats.clone(),
         }
     }
 }

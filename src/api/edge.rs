@@ -11,24 +11,26 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_TYPE, IF_NONE_MATCH, RETRY_AFTER, WWW_AUTHENTICATE,
+    X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 
-use crate::access::caller::Identity;
+use crate::access::caller::{Identity, RequestId};
 use crate::access::key::Key;
 use crate::access::own_host;
 use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{manual, metrics_page, named, pages};
+use crate::api::{forms, manual, metrics_page, named, pages};
 use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
-use crate::http::{Checks, Guest, Heavy, Ignored, Recorder, check_query, in_turn};
+use crate::http::etag::unless_known;
+use crate::http::{Checks, Guarded, Guest, Heavy, Ignored, Recorder, check_query, in_turn};
 use crate::ids::parse_uuid;
 use crate::previews;
 use crate::rules::hosted::{BASE, EMPTY_PRODUCTS, other_product, segments};
@@ -63,9 +65,8 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
         .chain(machines.into_iter().flatten())
     {
         let looked_at = app.config.strict || app.config.virtual_clock || route.exact;
-        // A body that loses a field on the way says so.
-        let looked_at = looked_at || route.body.is_some();
-        let checks = looked_at.then(|| checks(&app, &route));
+        // A body that loses a field on the way says so, and one that would restrict something is refused.
+        let checks = (looked_at || route.method != Method::GET).then(|| checks(&app, &route));
         let mut handler = route.handler;
         if route.heavy != Heavy::No {
             let turn = (app.room.clone(), route.heavy);
@@ -74,8 +75,13 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
         if route.access.reach != Reach::Operator && !route.long {
             handler = handler.layer(from_fn_with_state(app.config.request_timeout, within));
         }
+        if let Some(look) = route.guard {
+            handler = handler.layer(axum::Extension(Guarded(look(&app))));
+        }
         if let Some(checks) = checks {
-            handler = handler.layer(from_fn(check_query));
+            if looked_at {
+                handler = handler.layer(from_fn(check_query));
+            }
             handler = handler.layer(axum::Extension(checks));
         }
         if route.path.starts_with("/actions/") {
@@ -166,6 +172,7 @@ async fn edge(
     request.extensions_mut().insert(client);
     let route = request.extensions().get::<MatchedPath>().cloned();
     let mut key = None;
+    let known = request.headers().get(IF_NONE_MATCH).cloned();
     let guest = request.extensions_mut().remove::<Arc<Guest>>();
     let host = own_host::check(
         request.version(),
@@ -182,9 +189,14 @@ async fn edge(
     let mut response = if let Err(e) = host {
         e.into_response()
     } else if in_api {
-        match admit(&app, ip, &method, request.headers()).await {
+        let admitted = admit(&app, ip, &method, request.headers()).await;
+        let checked = admitted.and_then(|found| {
+            forms::check(route.as_ref(), request.uri(), request.headers()).map(|()| found)
+        });
+        match checked {
             Ok(found) => {
                 guest.inspect(|guest| guest.is_known());
+                app.repeats.passed(found.id);
                 key = Some(found.clone());
                 let identity = Identity {
                     key: found.clone(),
@@ -201,11 +213,16 @@ async fn edge(
                 if let Some(names) = ignored.header() {
                     response.headers_mut().insert("x-workspaced-ignored", names);
                 }
-                response
+                match known.filter(|_| method == Method::GET || method == Method::HEAD) {
+                    Some(known) => unless_known(&known, response),
+                    None => response,
+                }
             }
             Err(e) => e.into_response(),
         }
     } else {
+        let id = RequestId(request_id.clone());
+        request.extensions_mut().insert(id);
         next.run(request).await
     };
 
@@ -251,7 +268,7 @@ async fn admit(
     headers: &HeaderMap,
 ) -> Result<Arc<Key>> {
     app.throttle.address(ip)?;
-    match app.auth.identify(&app.store, method, headers).await {
+    match app.auth.identify(&app.store, method, headers, ip).await {
         Ok(key) => {
             if app.auth.is_first_use() {
                 let uses = app.auth.take_uses();

@@ -14,6 +14,7 @@ use crate::billing::html::Paper;
 use crate::billing::{budgets, monthly};
 use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
+use crate::computers::notices;
 use crate::db::topics;
 use crate::error::Result;
 use crate::export::import::{interrupted, undo};
@@ -122,6 +123,14 @@ pub static JOBS: &[Job] = &[
         deletes: true,
         meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "auto-stop-notices",
+        every_ms: 5000,
+        batch: SMALL_BATCH,
+        deletes: false,
+        meters: true,
+        run: |tx, _, limit| notices::run(tx, limit),
     },
     Job {
         name: "free-pages",

@@ -1,25 +1,30 @@
 //! `GET /metrics`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use axum::Router;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use axum::{Extension, Router};
 
 use super::app::App;
 use super::metrics::{KIND, Metrics};
+use crate::access::throttle::ClientIp;
 use crate::error::{Error, Result};
 
 /// Where metrics are served: to everybody on a listener of their own, to operators elsewhere.
 pub fn router(open: bool) -> Router<App> {
-    let show = move |State(app): State<App>, method: Method, headers: HeaderMap| async move {
+    let show = move |State(app): State<App>,
+                     Extension(client): Extension<ClientIp>,
+                     method: Method,
+                     headers: HeaderMap| async move {
         let allowed = if open {
             Ok(())
         } else {
-            operator(&app, &method, &headers).await
+            operator(&app, &method, &headers, client.0).await
         };
         match allowed {
             Ok(()) => reply(&app).await,
@@ -29,8 +34,13 @@ pub fn router(open: bool) -> Router<App> {
     Router::new().route("/metrics", get(show))
 }
 
-async fn operator(app: &App, method: &Method, headers: &HeaderMap) -> Result<()> {
-    let key = app.auth.identify(&app.store, method, headers).await?;
+async fn operator(
+    app: &App,
+    method: &Method,
+    headers: &HeaderMap,
+    ip: Option<IpAddr>,
+) -> Result<()> {
+    let key = app.auth.identify(&app.store, method, headers, ip).await?;
     if key.operator {
         Ok(())
     } else {

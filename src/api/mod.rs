@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod edge;
+mod forms;
 pub mod health;
 pub mod jobs;
 pub mod log_filter;

@@ -97,6 +97,9 @@ fn operation(route: &Route, components: &mut Components) -> PathItem {
     if mutates(route) {
         operation = operation.parameter(idempotency_key());
     }
+    if route.guard.is_some() {
+        operation = operation.parameter(if_match());
+    }
     if let Some(body) = route.body {
         let mut request = RequestBodyBuilder::new().required(Some(Required::False));
         for kind in route.takes {
@@ -147,6 +150,14 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
             .description(text)
             .header("x-request-id", request_id)
             .content(route.content, content);
+        if route.tagged && *status == 200 {
+            let tag = HeaderBuilder::new()
+                .description(Some(
+                    "The version of the resource, for If-Match and If-None-Match",
+                ))
+                .build();
+            response = response.header("etag", tag);
+        }
         if route.or_csv {
             let table = ContentBuilder::new()
                 .schema(Some(Object::with_type(Type::String)))
@@ -170,6 +181,12 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
     }
     if !route.params.is_empty() {
         errors.push((422, "A value is not allowed; `errors` says which and why"));
+    }
+    if route.guard.is_some() {
+        errors.push((
+            412,
+            "It is not what If-Match names; `error.existing` is what it is",
+        ));
     }
     let names_a_row = |p: &Parameter| p.name.ends_with("_id");
     if route
@@ -242,6 +259,17 @@ fn idempotency_key() -> Parameter {
                 .min_length(Some(1))
                 .max_length(Some(255)),
         ))
+        .build()
+}
+
+fn if_match() -> Parameter {
+    ParameterBuilder::new()
+        .name("If-Match")
+        .parameter_in(ParameterIn::Header)
+        .description(Some(
+            "The ETag of the resource as the caller saw it; where it has changed since, nothing is done and the answer is 412",
+        ))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }
 

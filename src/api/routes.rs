@@ -15,7 +15,7 @@ use crate::billing::document::{StatementView, Summary};
 use crate::billing::proof::Proof;
 use crate::billing::{focus, handlers as statements, prices};
 use crate::http::{
-    DeletedQuery, DryRunQuery, Heavy, Known, List, MAX_BODY, NoBody, PageQuery, SchemaFn,
+    DeletedQuery, DryRunQuery, Heavy, Known, List, Look, MAX_BODY, NoBody, PageQuery, SchemaFn,
     schema_ref,
 };
 use crate::outbox::{events, webhooks};
@@ -55,6 +55,13 @@ pub struct Route {
     pub(super) or_csv: bool,
     /// Names in query and body that clients of the hosted service send, accepted without effect.
     pub(super) ignored: &'static [&'static str],
+    /// Fields by which a caller would narrow what it makes, beside those of every route; refused where they are not
+    /// known.
+    pub(super) narrowing: &'static [&'static str],
+    /// With what the `If-Match` of a change is compared.
+    pub(super) guard: Option<fn(&App) -> Look>,
+    /// Its reply of 200 has an `ETag`.
+    pub tagged: bool,
     /// A parameter that it does not know is refused: it would have chosen rows.
     pub exact: bool,
     /// It takes as long as what it runs: other limits hold than the usual time of a request.
@@ -90,6 +97,9 @@ impl Route {
             content: "application/json",
             or_csv: false,
             ignored: &[],
+            narrowing: &[],
+            guard: None,
+            tagged: false,
             exact: false,
             long: false,
             tools: &[],
@@ -105,6 +115,7 @@ impl Route {
             query.map(|parameter| parameter.name),
             self.body,
             self.ignored,
+            self.narrowing,
         )
     }
 
@@ -206,6 +217,24 @@ impl Route {
         self
     }
 
+    /// One resource, with its `ETag`.
+    fn single<R: ToSchema>(mut self) -> Self {
+        self.tagged = true;
+        self.ok::<R>()
+    }
+
+    /// A change that is made only to what `If-Match` names.
+    fn guarded(mut self, look: fn(&App) -> Look) -> Self {
+        self.guard = Some(look);
+        self
+    }
+
+    /// These would narrow what is made, and are refused where they are not known.
+    fn narrows(mut self, names: &'static [&'static str]) -> Self {
+        self.narrowing = names;
+        self
+    }
+
     /// A reply of 207: a part of what was asked for was done.
     fn partly<R: ToSchema>(mut self) -> Self {
         self.replies.push((207, schema_ref::<R>));
@@ -246,6 +275,26 @@ const NOT_CREATED: &[&str] = &[
     "region",
 ];
 
+/// By what a key or a webhook could be limited.
+const LIMITS_OF_REACH: &[&str] = &[
+    "workspace_id",
+    "workspace_ids",
+    "workspaces",
+    "project_id",
+    "project_ids",
+    "projects",
+    "computer_id",
+    "computer_ids",
+    "computers",
+    "external_user_id",
+    "external_user_ids",
+    "tenant_id",
+    "role",
+    "permissions",
+    "filter",
+    "filters",
+];
+
 /// Methods and paths of the table.
 pub fn names() -> Vec<(Method, &'static str)> {
     table()
@@ -270,7 +319,8 @@ pub fn table() -> Vec<Route> {
     use Heavy::{With, Yes};
     use Reach::{Operator, Shared, Tenant};
     use compute::{CatalogReply, Pricing, Region, ComputeRegion, SizeRow, Template};
-    use computers::change::{AutoStop, Destroyed};
+    use computers::auto_stop::AutoStop;
+    use computers::change::Destroyed;
     use computers::{Computer, ComputerTwice, Moved};
     use domains::DomainStatus;
     use projects::Project;
@@ -282,21 +332,21 @@ pub fn table() -> Vec<Route> {
         // --- workspaces (the API page) ---
         get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().list::<Workspace>().tools(&["workspace.list"]),
         post("/workspaces", workspaces::handlers::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>().tools(&["workspace.create"]),
-        get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").ok::<Workspace>().tools(&["workspace.get"]),
-        patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]),
-        delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]),
-        get("/workspaces/{id}/settings", workspaces::handlers::settings, "Read limits and defaults").scope("workspaces:read").ok::<SettingsReply>(),
-        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]),
+        get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").single::<Workspace>().tools(&["workspace.get"]),
+        patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]).guarded(|_| workspaces::handlers::look()),
+        delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]).guarded(|_| workspaces::handlers::look()),
+        get("/workspaces/{id}/settings", workspaces::handlers::settings, "Read limits and defaults").scope("workspaces:read").single::<SettingsReply>(),
+        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]).guarded(|app| workspaces::handlers::look_at_settings(&app.fleet)),
         get("/workspaces/{id}/headroom", workspaces::handlers::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::handlers::Headroom>(),
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
-        get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").ok::<DomainStatus>(),
-        put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
-        delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>(),
-        get("/workspaces/{id}/preview-domain/verify", domains::handlers::workspace::verify, "Check DNS readiness").scope("workspaces:read").reach(Shared).ok::<DomainStatus>(),
+        get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
+        put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
+        delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
+        get("/workspaces/{id}/preview-domain/verify", domains::handlers::workspace::verify, "Check DNS readiness").scope("workspaces:read").reach(Shared).single::<DomainStatus>(),
         get("/workspaces/{id}/sandboxes", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
         get("/workspaces/{id}/deployments", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
         get("/workspaces/{id}/databases", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
@@ -307,31 +357,32 @@ pub fn table() -> Vec<Route> {
         // --- projects ---
         get("/projects", projects::handlers::list, "List projects").scope("projects:read").paged().query::<projects::Filter>().list::<Project>().tools(&["project.list"]),
         post("/projects", projects::handlers::create, "Create a project").scope("projects:write").reach(Shared).body::<projects::Create>().created::<Project>().ok::<projects::Reused>().tools(&["project.create"]),
-        get("/projects/{id}", projects::handlers::show, "Get a project").scope("projects:read").ok::<Project>().tools(&["project.get"]),
-        patch("/projects/{id}", projects::handlers::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>().tools(&["project.update"]),
-        delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>().tools(&["project.delete"]),
+        get("/projects/{id}", projects::handlers::show, "Get a project").scope("projects:read").single::<Project>().tools(&["project.get"]),
+        patch("/projects/{id}", projects::handlers::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>().tools(&["project.update"]).guarded(|_| projects::handlers::look()),
+        delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>().tools(&["project.delete"]).guarded(|_| projects::handlers::look()),
         post("/projects/{id}/move", projects::handlers::move_to, "Move a project and its computers to another workspace").scope("projects:write").reach(Shared).body::<projects::Move>().ok::<Project>(),
-        get("/projects/{id}/preview-domain", domains::handlers::project::show, "Read the preview domain").scope("projects:read").ok::<DomainStatus>(),
-        put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>(),
-        delete("/projects/{id}/preview-domain", domains::handlers::project::clear, "Clear the preview domain and inherit again").scope("projects:write").reach(Shared).ok::<DomainStatus>(),
-        get("/projects/{id}/preview-domain/verify", domains::handlers::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).ok::<DomainStatus>(),
+        get("/projects/{id}/preview-domain", domains::handlers::project::show, "Read the preview domain").scope("projects:read").single::<DomainStatus>(),
+        put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
+        delete("/projects/{id}/preview-domain", domains::handlers::project::clear, "Clear the preview domain and inherit again").scope("projects:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
+        get("/projects/{id}/preview-domain/verify", domains::handlers::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).single::<DomainStatus>(),
 
         // --- computers ---
         get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["computer.list"]),
         post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").query::<DryRunQuery>().body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>().tools(&["computer.create"]),
-        get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").ok::<Computer>().tools(&["computer.get"]),
-        patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]),
-        put("/computers/{id}", computers::change::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::change::Update>().ok::<Computer>(),
-        delete("/computers/{id}", computers::change::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>().tools(&["computer.destroy"]),
-        post("/computers/{id}/start", computers::lifecycle::start, "Start a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.start"]),
-        post("/computers/{id}/stop", computers::lifecycle::stop, "Stop a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.stop"]),
-        post("/computers/{id}/restart", computers::lifecycle::restart, "Restart a running computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.restart"]),
-        post("/computers/{id}/resize", computers::change::resize, "Change the size").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>().tools(&["computer.resize"]),
-        patch("/computers/{id}/resize", computers::change::resize, "Change the size (as POST)").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>(),
+        get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").single::<Computer>().tools(&["computer.get"]),
+        patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        put("/computers/{id}", computers::change::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().guarded(|app| computers::handlers::look(&app.fleet)),
+        delete("/computers/{id}", computers::change::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>().tools(&["computer.destroy"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/start", computers::lifecycle::start, "Start a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.start"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/stop", computers::lifecycle::stop, "Stop a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.stop"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/restart", computers::lifecycle::restart, "Restart a running computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.restart"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/resize", computers::change::resize, "Change the size").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>().tools(&["computer.resize"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        patch("/computers/{id}/resize", computers::change::resize, "Change the size (as POST)").scope("computers:write").body::<computers::change::Resize>().ignores(&["cpu_count", "memory_mb"]).ok::<ComputerTwice>().guarded(|app| computers::handlers::look(&app.fleet)),
         post("/computers/{id}/clone", computers::create::clone, "Make another computer like this one").scope("computers:write").body::<computers::create::CloneRequest>().created::<ComputerTwice>().tools(&["computer.clone"]),
-        post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>().tools(&["computer.move"]),
-        get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").ok::<AutoStop>().tools(&["computer.auto_stop.get"]),
-        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]),
+        post("/computers/{id}/move", computers::change::move_to, "Move a computer to another workspace or project").scope("computers:write").body::<computers::change::Move>().ignores(&["host_id", "region"]).ok::<ComputerTwice>().tools(&["computer.move"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/keep-alive", computers::notices::keep_alive, "Begin the idle time of a running computer anew").scope("computers:write").body::<NoBody>().ok::<AutoStop>(),
+        get("/computers/{id}/auto-stop", computers::change::auto_stop, "Read the idle auto-stop").scope("computers:read").single::<AutoStop>().tools(&["computer.auto_stop.get"]),
+        patch("/computers/{id}/auto-stop", computers::change::set_auto_stop, "Set the idle auto-stop; 0 = never").scope("computers:write").body::<computers::change::SetAutoStop>().ok::<AutoStop>().tools(&["computer.auto_stop.update"]).guarded(|_| computers::auto_stop::look_at_auto_stop()),
         get("/computers/{id}/metrics", metrics::computer_metrics, "CPU, memory and credits over time").scope("computers:read").query::<metrics::MetricsQuery>().ok::<metrics::Metrics>().tools(&["computer.metrics"]).heavy(Yes),
         get("/computers/{id}/events", events::of_computer, "The compute events behind its usage, newest first; with Accept: text/event-stream its live events").scope("usage:read").paged().query::<events::StreamQuery>().query::<DeletedQuery>().list::<computer_events::EventView>().heavy(Yes),
 
@@ -353,10 +404,10 @@ pub fn table() -> Vec<Route> {
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the bill ---
-        get("/tenant/prices", prices::of_organization, "What credits cost in money").scope("usage:read").reach(Tenant).ok::<prices::PricesReply>(),
-        put("/tenant/prices", prices::set_of_organization, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>(),
-        get("/workspaces/{id}/prices", prices::of_workspace, "What credits of a workspace cost in money").scope("usage:read").reach(Shared).query::<DeletedQuery>().ok::<prices::PricesReply>(),
-        put("/workspaces/{id}/prices", prices::set_of_workspace, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>(),
+        get("/tenant/prices", prices::of_organization, "What credits cost in money").scope("usage:read").reach(Tenant).single::<prices::PricesReply>(),
+        put("/tenant/prices", prices::set_of_organization, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_organization()),
+        get("/workspaces/{id}/prices", prices::of_workspace, "What credits of a workspace cost in money").scope("usage:read").reach(Shared).query::<DeletedQuery>().single::<prices::PricesReply>(),
+        put("/workspaces/{id}/prices", prices::set_of_workspace, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_workspace()),
         get("/workspaces/{id}/statements", statements::list, "Statements of a workspace, newest first").scope("usage:read").reach(Shared).paged().query::<DeletedQuery>().list::<Summary>(),
         post("/workspaces/{id}/statements", statements::make, "Make the statement of a month that is over").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().body::<statements::MakeStatement>().created::<StatementView>().ok::<StatementView>(),
         get("/workspaces/{id}/statements/{number}", statements::show, "A statement; also as CSV, as a page for print and as PDF").scope("usage:read").reach(Shared).query::<statements::LooksQuery>().query::<DeletedQuery>().ok::<StatementView>().or_csv(),
@@ -379,19 +430,19 @@ pub fn table() -> Vec<Route> {
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),
         get("/platform/tenants", tenants::handlers::list, "List organizations that this key sees").list::<TenantView>().tools(&["organization.list"]),
         post("/platform/tenants", tenants::handlers::create, "Create an organization with its first key").reach(Operator).body::<tenants::handlers::Create>().created::<tenants::handlers::Created>(),
-        get("/platform/tenants/current", tenants::handlers::current, "The organization of this key").ok::<TenantView>().tools(&["organization.current", "organization.switch"]),
+        get("/platform/tenants/current", tenants::handlers::current, "The organization of this key").single::<TenantView>().tools(&["organization.current", "organization.switch"]),
         post("/platform/tenants/{id}/switch", tenants::handlers::switch, "Always refused: a key belongs to one organization").body::<NoBody>(),
-        put("/tenants/{id}", tenants::handlers::rename, "Rename the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::Rename>().ok::<TenantView>(),
+        put("/tenants/{id}", tenants::handlers::rename, "Rename the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::Rename>().ok::<TenantView>().guarded(|_| tenants::handlers::look()),
         get("/tenant/plan", tenants::handlers::plan, "Ceilings of the organization and what is used").ok::<tenants::handlers::Plan>(),
-        get("/tenant/settings", tenants::handlers::settings, "What holds in all of the organization").scope("workspaces:read").ok::<tenants::handlers::TenantSettings>(),
-        put("/tenant/settings", tenants::handlers::set_settings, "Set what holds in all of the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::SetTenantSettings>().ok::<tenants::handlers::TenantSettings>(),
-        get("/tenant/preview-domain", domains::handlers::organization::show, "Read the organization's preview domain").scope("workspaces:read").reach(Tenant).ok::<DomainStatus>(),
-        put("/tenant/preview-domain", domains::handlers::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::handlers::Set>().ok::<DomainStatus>(),
-        delete("/tenant/preview-domain", domains::handlers::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>(),
+        get("/tenant/settings", tenants::handlers::settings, "What holds in all of the organization").scope("workspaces:read").single::<tenants::handlers::TenantSettings>(),
+        put("/tenant/settings", tenants::handlers::set_settings, "Set what holds in all of the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::SetTenantSettings>().ok::<tenants::handlers::TenantSettings>().guarded(|_| tenants::handlers::look_at_settings()),
+        get("/tenant/preview-domain", domains::handlers::organization::show, "Read the organization's preview domain").scope("workspaces:read").reach(Tenant).single::<DomainStatus>(),
+        put("/tenant/preview-domain", domains::handlers::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
+        delete("/tenant/preview-domain", domains::handlers::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
         post("/tenant/preview-domain/verify", domains::handlers::organization::verify, "Check DNS readiness").scope("tenant:admin").reach(Tenant).body::<NoBody>().ok::<DomainStatus>(),
 
         // --- what happened, and what is happening ---
-        get("/audit-log", audit::list, "Who changed what, newest first").scope("audit:read").query::<audit::ListQuery>().ok::<audit::Page>(),
+        get("/audit-log", audit::list, "Who changed what, newest first").scope("audit:read").query::<audit::ListQuery>().ok::<audit::Page>().or_csv(),
         get("/events/stream", events::stream, "Live events (server-sent events); those that the key may not read are left out").query::<events::StreamQuery>().events::<events::StreamEvent>(),
         get("/tenant/events/stream", events::stream, "Live events (as /events/stream)").query::<events::StreamQuery>().ignores(&["scope"]).events::<events::StreamEvent>(),
         get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>().heavy(Yes),
@@ -403,25 +454,26 @@ pub fn table() -> Vec<Route> {
 
         // --- API keys ---
         get("/api-keys", api_keys::handlers::list, "List API keys").scope("keys:admin").reach(Shared).paged().list::<api_keys::KeyView>().tools(&["api.key.list"]),
-        post("/api-keys", api_keys::handlers::create, "Create an API key; its secret is shown once").scope("keys:admin").reach(Shared).body::<api_keys::Create>().created::<api_keys::NewKeyReply>().tools(&["api.key.create"]),
-        post("/api-keys/scoped", api_keys::handlers::create_scoped, "Create a key for one end user").scope("keys:admin").reach(Shared).body::<api_keys::CreateScoped>().created::<api_keys::NewKeyReply>(),
+        post("/api-keys", api_keys::handlers::create, "Create an API key; its secret is shown once").scope("keys:admin").reach(Shared).body::<api_keys::Create>().narrows(LIMITS_OF_REACH).created::<api_keys::NewKeyReply>().tools(&["api.key.create"]),
+        post("/api-keys/scoped", api_keys::handlers::create_scoped, "Create a key for one end user").scope("keys:admin").reach(Shared).body::<api_keys::CreateScoped>().narrows(LIMITS_OF_REACH).created::<api_keys::NewKeyReply>(),
         get("/api-keys/presets", api_keys::handlers::presets, "Sets of scopes for keys of usual purposes").scope("keys:admin").reach(Shared).list::<api_keys::Preset>(),
-        get("/api-keys/{id}", api_keys::handlers::show, "Get an API key").scope("keys:admin").reach(Shared).ok::<api_keys::KeyReply>(),
-        patch("/api-keys/{id}", api_keys::handlers::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").reach(Shared).body::<api_keys::Update>().ok::<api_keys::KeyReply>(),
-        post("/api-keys/{id}/rotate", api_keys::handlers::rotate, "Replace the secret; the old one stops working").scope("keys:admin").reach(Shared).body::<NoBody>().ok::<api_keys::NewKeyReply>(),
-        delete("/api-keys/{id}", api_keys::handlers::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>().tools(&["api.key.delete"]),
+        get("/api-keys/{id}", api_keys::handlers::show, "Get an API key").scope("keys:admin").reach(Shared).single::<api_keys::KeyReply>(),
+        patch("/api-keys/{id}", api_keys::handlers::update, "Rename, re-scope, disable or enable an API key").scope("keys:admin").reach(Shared).body::<api_keys::Update>().narrows(LIMITS_OF_REACH).ok::<api_keys::KeyReply>().guarded(|_| api_keys::handlers::look()),
+        post("/api-keys/{id}/rotate", api_keys::handlers::rotate, "Replace the secret; the old one stops working, at once or after grace_seconds").scope("keys:admin").reach(Shared).body::<api_keys::Rotate>().ok::<api_keys::NewKeyReply>().guarded(|_| api_keys::handlers::look()),
+        delete("/api-keys/{id}", api_keys::handlers::revoke, "Revoke an API key").scope("keys:admin").reach(Shared).ok::<api_keys::Revoked>().tools(&["api.key.delete"]).guarded(|_| api_keys::handlers::look()),
 
         // --- webhooks ---
         get("/webhooks", webhooks::handlers::list, "List webhooks").scope("webhooks:read").reach(Tenant).paged().query::<webhooks::WebhookFilter>().list::<WebhookView>().tools(&["webhook.list"]),
-        post("/webhooks", webhooks::handlers::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().created::<webhooks::NewWebhookReply>().tools(&["webhook.create"]),
+        post("/webhooks", webhooks::handlers::create, "Create a webhook; its secret is shown once").scope("webhooks:write").reach(Tenant).body::<webhooks::Create>().narrows(LIMITS_OF_REACH).created::<webhooks::NewWebhookReply>().tools(&["webhook.create"]),
         get("/webhooks/events", webhooks::handlers::event_types, "The types of events that a webhook may ask for").scope("webhooks:read").list::<webhooks::catalog::EventType>(),
-        get("/webhooks/{id}", webhooks::handlers::show, "Get a webhook").scope("webhooks:read").reach(Tenant).ok::<webhooks::WebhookReply>(),
-        patch("/webhooks/{id}", webhooks::handlers::update, "Change, disable or enable a webhook").scope("webhooks:write").reach(Tenant).body::<webhooks::Update>().ok::<webhooks::WebhookReply>(),
-        delete("/webhooks/{id}", webhooks::handlers::delete, "Delete a webhook; what waits for it is not sent").scope("webhooks:write").reach(Tenant).ok::<webhooks::Deleted>().tools(&["webhook.delete"]),
-        post("/webhooks/{id}/rotate", webhooks::handlers::rotate, "Replace the secret; what is sent from now on is signed with the new one").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::NewWebhookReply>(),
+        get("/webhooks/{id}", webhooks::handlers::show, "Get a webhook").scope("webhooks:read").reach(Tenant).single::<webhooks::WebhookReply>(),
+        patch("/webhooks/{id}", webhooks::handlers::update, "Change, disable or enable a webhook").scope("webhooks:write").reach(Tenant).body::<webhooks::Update>().narrows(LIMITS_OF_REACH).ok::<webhooks::WebhookReply>().guarded(|_| webhooks::handlers::look()),
+        delete("/webhooks/{id}", webhooks::handlers::delete, "Delete a webhook; what waits for it is not sent").scope("webhooks:write").reach(Tenant).ok::<webhooks::Deleted>().tools(&["webhook.delete"]).guarded(|_| webhooks::handlers::look()),
+        post("/webhooks/{id}/rotate", webhooks::handlers::rotate, "Replace the secret; what is sent from now on is signed with the new one, for grace_seconds with both").scope("webhooks:write").reach(Tenant).body::<webhooks::Rotate>().ok::<webhooks::NewWebhookReply>().guarded(|_| webhooks::handlers::look()),
+        post("/webhooks/{id}/replay-failed", webhooks::handlers::replay_failed, "Send again all that was given up since an instant").scope("webhooks:write").reach(Tenant).body::<webhooks::ReplayFailed>().ok::<webhooks::ReplayedReply>(),
         post("/webhooks/{id}/test", webhooks::handlers::test, "Send a test and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::DeliveryReply>().tools(&["webhook.test"]),
         get("/webhooks/{id}/deliveries", webhooks::handlers::deliveries, "Deliveries of the last seven days, newest first").scope("webhooks:read").reach(Tenant).paged().query::<webhooks::DeliveryFilter>().ok::<webhooks::DeliveryPage>(),
-        get("/webhooks/{id}/deliveries/{did}", webhooks::handlers::delivery, "One delivery, with the body that is sent").scope("webhooks:read").reach(Tenant).ok::<webhooks::DeliveryReply>(),
+        get("/webhooks/{id}/deliveries/{did}", webhooks::handlers::delivery, "One delivery, with the body that is sent").scope("webhooks:read").reach(Tenant).single::<webhooks::DeliveryReply>(),
         post("/webhooks/{id}/deliveries/{did}/replay", webhooks::handlers::replay, "Send a delivery again and wait for what comes of it").scope("webhooks:write").reach(Tenant).body::<NoBody>().ok::<webhooks::DeliveryReply>(),
 
         // --- what there is to run ---

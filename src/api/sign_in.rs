@@ -11,27 +11,32 @@ use crate::access::session::{HEADER, WHOLE_MS, find, start, token_hash};
 /// Bytes of a sign-in body that are read.
 const MAX_BODY: usize = 4096;
 
+use crate::access::caller::{Caller, RequestId};
 use crate::access::key::DEV_KEY;
 use crate::access::key::Key;
 use crate::access::key::KeyType;
 use crate::access::key::find_key;
 use crate::access::throttle::ClientIp;
+use crate::audit::{self, Actor, Entry, NONE};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::{body_patience, read_body};
 use crate::ids::ApiKeyId;
 use crate::ids::TenantId;
 use crate::ids::WorkspaceId;
-use axum::Json;
+use crate::store::WriteTx;
 use axum::extract::Request;
 use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::response::Response;
+use axum::{Extension, Json};
+use rusqlite::OptionalExtension;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::json;
+use std::net::IpAddr;
 
 /// `GET /admin/session`: what the page must know before anybody has signed in.
 #[derive(Serialize)]
@@ -59,7 +64,7 @@ struct WhoKey {
 }
 
 impl Who {
-    fn new(app: &App, found: Option<(Key, Timestamp)>) -> Self {
+    fn new(app: &App, found: Option<(&Key, Timestamp)>) -> Self {
         let (key, expires_at) = found.unzip();
         Who {
             signed_in: key.is_some(),
@@ -68,14 +73,14 @@ impl Who {
             expires_at,
             key: key.map(|key| WhoKey {
                 id: key.id,
-                key_prefix: key.prefix,
+                key_prefix: key.prefix.clone(),
                 key_type: key.key_type,
                 operator: key.operator,
-                scopes: key.scopes,
+                scopes: key.scopes.clone(),
                 tenant_id: key.tenant_id,
-                tenant_slug: key.tenant_slug,
+                tenant_slug: key.tenant_slug.clone(),
                 workspace_id: key.workspace_id,
-                external_user_id: key.external_user_id,
+                external_user_id: key.external_user_id.clone(),
                 expires_at: key.expires_at,
             }),
         }
@@ -93,6 +98,7 @@ pub async fn show(State(app): State<App>, headers: HeaderMap) -> Result<Response
         Some(hash) => app.store.read(move |tx| find(tx, &hash)).await?,
         None => None,
     };
+    let found = found.as_ref();
     let found = found.map(|(key, session)| (key, session.expires_at));
     Ok(no_store(Json(Who::new(&app, found)).into_response()))
 }
@@ -119,6 +125,8 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let bytes = read_body(&parts, body, MAX_BODY, patience).await?;
     let SignIn { key } = serde_json::from_slice(&bytes)
         .map_err(|_| Error::field("key", "send {\"key\": \"msk_...\"}"))?;
+    let request_id = parts.extensions.get::<RequestId>().cloned();
+    let request_id = request_id.map_or_else(|| "".into(), |id| id.0);
     let ip = parts
         .extensions
         .get::<ClientIp>()
@@ -126,24 +134,122 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     let now = app.store.now();
     let secret = hash(key.trim());
     let found = app.store.read(move |tx| find_key(tx, &secret)).await?;
-    let usable = |key: &Key| key.expires_at.is_none_or(|at| at > now);
+    let usable = |key: &Key| key.expires_at.is_none_or(|at| at > now) && !key.replaced;
     let Some(key) = found.filter(usable) else {
         // Only after the look-up: a right key passes however many wrong ones came from its address.
         app.wrong_keys.admit(ip, now)?;
         app.wrong_keys.failed(ip, now);
+        if app.wrong_keys.may_note(now) {
+            let noted = app
+                .store
+                .write(move |tx| note_failure(tx, &secret, ip, None));
+            noted.await?;
+        }
         return Err(Error::unauthorized(
-            "this key is unknown, revoked or expired",
+            "this key is unknown, revoked, replaced or expired",
         ));
     };
+    if let Err(e) = key.check_address(ip) {
+        if app.wrong_keys.may_note(now) {
+            let why = Some("the key is bound to other addresses");
+            let noted = app
+                .store
+                .write(move |tx| note_failure(tx, &secret, ip, why));
+            noted.await?;
+        }
+        return Err(e);
+    }
     app.wrong_keys.succeeded(ip);
 
-    let id = key.id;
-    let (token, end) = app.store.write(move |tx| start(tx, id, &secret)).await?;
+    let (caller, token, end) = app
+        .store
+        .write(move |tx| {
+            let caller = Caller::signing_in(key, request_id, ip);
+            let (token, end) = begin(tx, &caller, &secret)?;
+            Ok((caller, token, end))
+        })
+        .await?;
     let (cookies, headers) = (&app.auth.cookies, &parts.headers);
     let secure = cookies.is_secure(headers);
-    let mut response = Json(Who::new(&app, Some((key, end)))).into_response();
+    let mut response = Json(Who::new(&app, Some((caller.key(), end)))).into_response();
     cookies.set(&mut response, headers, secure, &token, WHOLE_MS / 1000)?;
     Ok(no_store(response))
+}
+
+/// A new session, which is told.
+fn begin(tx: &WriteTx<'_>, caller: &Caller, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+    let entry = Entry {
+        actor: Actor::Key(caller),
+        tenant_id: caller.tenant_id(),
+        workspace_id: caller.only_workspace(),
+        kind: "api_key.signed_in",
+        resource: caller.key_id().0,
+        before: NONE,
+        after: NONE,
+    };
+    audit::record(tx, &entry)?;
+    start(tx, caller.key_id(), secret)
+}
+
+/// Tells an organization that somebody did not come in: that of the key, or where there is no such key, the
+/// first one, which is that of whoever runs the installation. What was typed is written nowhere.
+fn note_failure(
+    tx: &WriteTx<'_>,
+    secret: &[u8; 32],
+    ip: Option<IpAddr>,
+    why: Option<&str>,
+) -> Result<()> {
+    let found = tx
+        .row(
+            "SELECT id, tenant_id, workspace_id, status, secret_hash = ?1 FROM api_keys
+             WHERE secret_hash = ?1 OR previous_secret_hash = ?1",
+            [secret],
+            |row| {
+                Ok((
+                    row.get::<_, ApiKeyId>(0)?,
+                    row.get::<_, TenantId>(1)?,
+                    row.get::<_, Option<WorkspaceId>>(2)?,
+                    row.get::<_, String>(3)?,
+                    row.get::<_, bool>(4)?,
+                ))
+            },
+        )
+        .optional()?;
+    let (kind, tenant_id, workspace_id, resource, reason) = match found {
+        Some((id, tenant, workspace, status, current)) => {
+            let reason = match (why, status.as_str(), current) {
+                (Some(why), _, _) => why,
+                (None, "active", true) => "the key has expired",
+                (None, "active", false) => "the secret was replaced",
+                (None, "disabled", _) => "the key is disabled",
+                _ => "the key is revoked",
+            };
+            ("api_key.sign_in_failed", tenant, workspace, id.0, reason)
+        }
+        None => {
+            let sql = "SELECT id FROM tenants ORDER BY id LIMIT 1";
+            let Some(first) = tx
+                .row(sql, [], |row| row.get::<_, TenantId>(0))
+                .optional()?
+            else {
+                return Ok(());
+            };
+            let reason = "there is no such key";
+            ("organization.sign_in_failed", first, None, first.0, reason)
+        }
+    };
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::Stranger(ip),
+            tenant_id,
+            workspace_id,
+            kind,
+            resource,
+            before: NONE,
+            after: Some(&json!({ "reason": reason, "ip_address": ip })),
+        },
+    )
 }
 
 /// `POST /admin/session/link`: a link that signs in whoever opens it first, for who shows a key.
@@ -155,7 +261,9 @@ pub async fn link(State(app): State<App>, request: Request) -> Result<Response> 
         .and_then(|client| client.0);
     app.throttle.address(ip)?;
     let secret = shown_key(&parts.headers)?;
-    let found = app.auth.identify(&app.store, &parts.method, &parts.headers);
+    let found = app
+        .auth
+        .identify(&app.store, &parts.method, &parts.headers, ip);
     let key = match found.await {
         Err(e) if e.status() == StatusCode::UNAUTHORIZED => {
             return Err(app.throttle.wrong_key(ip, e));
@@ -180,6 +288,8 @@ pub async fn link(State(app): State<App>, request: Request) -> Result<Response> 
 pub async fn enter(
     State(app): State<App>,
     Path(token): Path<String>,
+    Extension(client): Extension<ClientIp>,
+    Extension(request): Extension<RequestId>,
     headers: HeaderMap,
 ) -> Result<Response> {
     // No page of another site signs a person in under a key of its own.
@@ -193,7 +303,20 @@ pub async fn enter(
     // Who comes again is signed in already, or signs in by hand.
     let mut response = Redirect::to(&app.config.path("/admin")).into_response();
     if let Some((key, secret)) = app.links.take(&token, app.store.now()) {
-        let (token, _) = app.store.write(move |tx| start(tx, key, &secret)).await?;
+        let session = app.store.write(move |tx| {
+            // It may have been replaced since the link was made.
+            let Some(found) =
+                find_key(tx, &secret)?.filter(|found| found.id == key && !found.replaced)
+            else {
+                return Ok(None);
+            };
+            found.check_address(client.0)?;
+            let caller = Caller::signing_in(found, request.0, client.0);
+            begin(tx, &caller, &secret).map(Some)
+        });
+        let Some((token, _)) = session.await? else {
+            return Ok(no_store(response));
+        };
         let cookies = &app.auth.cookies;
         let secure = cookies.is_secure(&headers);
         cookies.set(&mut response, &headers, secure, &token, WHOLE_MS / 1000)?;

@@ -1,21 +1,30 @@
 //! The endpoints.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
+use ipnet::IpNet;
+use rusqlite::{ToSql, named_params};
 
 use super::rows::*;
 use super::types::*;
 use crate::access::caller::Caller;
 use crate::access::key::{Key, KeyType, hash};
+use crate::access::networks;
 use crate::access::scopes::covers;
 use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, NoBody, PageQuery, Params, PathId, Reply};
+use crate::http::cursor::{self, Order};
+use crate::http::{
+    List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Seen, Single,
+};
 use crate::ids::ApiKeyId;
 use crate::json::{self, Patch};
+use crate::rules::grace::grace_ms;
 use crate::rules::text;
 use crate::store::WriteTx;
 use crate::workspaces;
@@ -36,6 +45,21 @@ fn within(maker: &Key, scopes: &[String]) -> Result<()> {
             ),
         )),
     }
+}
+
+/// Nor is it good at addresses where the maker is not.
+fn within_networks(maker: &Key, networks: &[IpNet]) -> Result<()> {
+    if networks::within(&maker.allowed_ips, networks) {
+        return Ok(());
+    }
+    let own: Vec<String> = maker.allowed_ips.iter().map(networks::shown).collect();
+    Err(Error::denied(
+        "FORBIDDEN",
+        format!(
+            "a key that is bound to addresses manages only keys that are bound to some of them: {}",
+            own.join(", ")
+        ),
+    ))
 }
 
 fn covers_scope(maker: &Key, scope: &str) -> bool {
@@ -76,26 +100,46 @@ pub async fn list(
     State(store): State<Store>,
     caller: Caller,
     page: Params<PageQuery>,
-) -> Result<Json<List<KeyView>>> {
+) -> Result<List<KeyView>> {
     let page = page.get()?.page()?;
     let list = store.read(move |tx| {
         let condition =
-            "tenant_id = ?1 AND status <> 'revoked' AND (?2 IS NULL OR workspace_id = ?2)";
+            "tenant_id = :tenant AND status <> 'revoked' AND (:workspace IS NULL OR workspace_id = :workspace)";
         let params = (caller.tenant_id(), caller.only_workspace());
         let total = tx
             .prepare_cached(&format!("SELECT count(*) FROM api_keys WHERE {condition}"))?
-            .query_row(params, |row| row.get(0))?;
+            .query_row(
+                named_params! { ":tenant": params.0, ":workspace": params.1 },
+                |row| row.get(0),
+            )?;
+        let order = Order {
+            columns: &["created_at", "id"],
+            descending: false,
+        };
+        let mut condition = condition.to_owned();
+        let mut params: Vec<(&str, &dyn ToSql)> =
+            vec![(":tenant", &params.0), (":workspace", &params.1)];
+        let after = page.after(order.columns.len())?;
+        if let Some(values) = &after {
+            condition += &format!(" AND {}", order.beyond());
+            params.extend(cursor::named(values));
+        }
+        params.extend(page.params());
         let sql = format!(
-            "SELECT * FROM api_keys WHERE {condition} ORDER BY created_at, id LIMIT {} OFFSET {}",
-            page.limit, page.offset
+            "SELECT * FROM api_keys WHERE {condition} ORDER BY {} {}",
+            order.sql(),
+            Page::SQL
         );
-        let data = tx
+        let data: Vec<KeyView> = tx
             .prepare(&sql)?
-            .query_map(params, KeyView::from_row)?
+            .query_map(params.as_slice(), |row| {
+                Ok(KeyView::from_row(row)?.at(tx.now()))
+            })?
             .collect::<Result<_, _>>()?;
-        Ok(page.list(data, total))
+        let next = page.next(tx, &order, "api_keys", &data, |last| ("id", &last.id))?;
+        Ok(page.linked(data, total, next))
     });
-    Ok(Json(list.await?))
+    list.await
 }
 
 /// `GET /api-keys/presets`
@@ -152,9 +196,17 @@ pub async fn show(
     State(store): State<Store>,
     caller: Caller,
     PathId(id): PathId<ApiKeyId>,
-) -> Result<Json<KeyReply>> {
+) -> Result<Single<KeyReply>> {
     let data = store.read(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(KeyReply { data }))
+    Ok(Single(KeyReply { data }))
+}
+
+/// A key as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| {
+        let data = find(tx, caller, ApiKeyId(id))?;
+        Seen::of(&KeyReply { data })
+    })
 }
 
 /// `POST /api-keys`
@@ -179,6 +231,11 @@ pub async fn create(request: Mutation<Create>) -> Result<Response> {
             if input.rate_limit_rpm.is_some_and(|n| n < 1) {
                 fields.push("rate_limit_rpm", "must be 1 or more");
             }
+            let allowed_ips = networks::read(
+                &mut fields,
+                "allowed_ips",
+                &input.allowed_ips.unwrap_or_default(),
+            );
             fields.finish()?;
             if key_type == KeyType::Platform && !maker.operator {
                 return Err(Error::denied(
@@ -195,6 +252,7 @@ pub async fn create(request: Mutation<Create>) -> Result<Response> {
                 purpose: input.purpose,
                 rate_limit_rpm: input.rate_limit_rpm,
                 expires_at,
+                allowed_ips,
                 ..NewKey::named("")
             };
             mint(tx, caller, new)
@@ -237,6 +295,11 @@ pub async fn create_scoped(request: Mutation<CreateScoped>) -> Result<Response> 
                 "name",
                 input.name.as_deref().or(default.as_deref()),
             );
+            let allowed_ips = networks::read(
+                &mut fields,
+                "allowed_ips",
+                &input.allowed_ips.unwrap_or_default(),
+            );
             fields.finish()?;
             let new = NewKey {
                 name,
@@ -244,6 +307,7 @@ pub async fn create_scoped(request: Mutation<CreateScoped>) -> Result<Response> 
                 workspace_id: input.workspace_id,
                 external_user_id: user.map(str::to_owned),
                 expires_at,
+                allowed_ips,
                 ..NewKey::named("")
             };
             mint(tx, caller, new)
@@ -258,6 +322,10 @@ fn mint(tx: &WriteTx<'_>, caller: &Caller, mut new: NewKey) -> Result<Reply<NewK
     if new.scopes.is_empty() {
         new.scopes.clone_from(&maker.scopes);
     }
+    if new.allowed_ips.is_empty() {
+        new.allowed_ips.clone_from(&maker.allowed_ips);
+    }
+    within_networks(maker, &new.allowed_ips)?;
     match new.workspace_id {
         Some(id) => drop(workspaces::reach(tx, caller, id)?),
         None => new.workspace_id = maker.workspace_id,
@@ -292,15 +360,20 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
                     "must be active or disabled; DELETE revokes for good",
                 );
             }
+            let allowed_ips = match &input.allowed_ips {
+                Some(given) => networks::read(&mut fields, "allowed_ips", given),
+                None => networks_of(&before),
+            };
             fields.finish()?;
             not_stronger(caller, &before)?;
+            within_networks(caller.key(), &allowed_ips)?;
             if let Some(scopes) = &input.scopes {
                 within(caller.key(), scopes)?;
             }
             let scopes = input.scopes.unwrap_or_else(|| before.scopes.clone());
             let status = input.status.unwrap_or_else(|| before.status.clone());
             tx.run(
-                "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4
+                "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4, allowed_ips = ?7
                  WHERE id = ?5 AND tenant_id = ?6",
                 (
                     name,
@@ -309,6 +382,7 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
                     tx.now(),
                     id,
                     caller.tenant_id(),
+                    json::text(&allowed_ips.iter().map(networks::shown).collect::<Vec<_>>())?,
                 ),
             )?;
             tx.changed(topics::KEYS);
@@ -333,19 +407,26 @@ fn not_stronger(caller: &Caller, key: &KeyView) -> Result<()> {
             "only an operator key can change an operator key",
         ));
     }
+    within_networks(caller.key(), &networks_of(key))?;
     within(caller.key(), &key.scopes)
 }
 
+fn networks_of(key: &KeyView) -> Vec<IpNet> {
+    let texts = key.allowed_ips.iter();
+    texts.filter_map(|text| networks::parse(text)).collect()
+}
+
 /// `POST /api-keys/{id}/rotate`
-pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> Result<Response> {
+pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Rotate>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
-            input?;
+            let grace = grace_ms(input?.grace_seconds)?;
             not_stronger(caller, &before)?;
             let secret = new_secret(tx, before.key_type)?;
             tx.run(
-                "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4
+                "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4,
+                     previous_secret_hash = CASE WHEN ?7 IS NOT NULL THEN secret_hash END, previous_until = ?7
                  WHERE id = ?5 AND tenant_id = ?6",
                 (
                     hash(&secret),
@@ -354,6 +435,7 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<NoBody>) -> 
                     tx.now(),
                     id,
                     caller.tenant_id(),
+                    grace.map(|grace| tx.now().plus_ms(grace)),
                 ),
             )?;
             tx.changed(topics::KEYS);

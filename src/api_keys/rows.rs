@@ -1,14 +1,13 @@
 //! Look-ups and changes of the rows.
 
-use std::collections::HashMap;
-
 use rusqlite::{Connection, OptionalExtension, named_params};
 
 use super::types::*;
+use crate::access::auth::Uses;
 use crate::access::caller::Caller;
 use crate::access::key::{DEV_KEY, KeyType, hash};
+use crate::access::networks;
 use crate::audit::{self, Actor, Entry};
-use crate::clock::Timestamp;
 use crate::db::topics;
 use crate::error::{Error, Result};
 use crate::ids::{ApiKeyId, TenantId};
@@ -51,14 +50,16 @@ pub fn insert(
     let id: ApiKeyId = tx.new_id();
     tx.run(
         "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
-             scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at)
+             scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at,
+             allowed_ips)
          VALUES (:id, :tenant, :workspace, :user, :name, :type, :purpose, :operator,
-             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now)",
+             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now, :ips)",
         named_params! {
             ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
             ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
             ":scopes": json::text(&new.scopes)?, ":hash": hash(&secret), ":prefix": shown(&secret).0,
             ":last4": shown(&secret).1, ":rpm": new.rate_limit_rpm, ":expires": new.expires_at, ":now": tx.now(),
+            ":ips": json::text(&new.allowed_ips.iter().map(networks::shown).collect::<Vec<_>>())?,
         },
     )?;
     tx.changed(topics::KEYS);
@@ -86,12 +87,13 @@ pub(super) fn with_secret(view: KeyView, secret: String) -> NewKeyView {
 
 pub(super) fn load(tx: &Tx<'_>, id: ApiKeyId) -> Result<Option<KeyView>> {
     let sql = "SELECT * FROM api_keys WHERE id = ?1 AND status <> 'revoked'";
-    Ok(tx.row(sql, [id], KeyView::from_row).optional()?)
+    let key = tx.row(sql, [id], KeyView::from_row).optional()?;
+    Ok(key.map(|key| key.at(tx.now())))
 }
 
 /// The key with this id, if the caller may manage it: 404, 403, then the route's scope. A key that
 /// is limited to a workspace manages only keys that are limited to the same one.
-pub(super) fn find(tx: &Tx<'_>, caller: &Caller, id: ApiKeyId) -> Result<KeyView> {
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: ApiKeyId) -> Result<KeyView> {
     let key = load(tx, id)?.ok_or_else(|| Error::not_found("API key"))?;
     let limited = caller.only_workspace();
     if key.tenant_id != caller.tenant_id() || (limited.is_some() && key.workspace_id != limited) {
@@ -138,13 +140,14 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
     Ok(())
 }
 
-/// Writes down when keys were last used.
-pub fn record_uses(tx: &WriteTx<'_>, uses: &HashMap<ApiKeyId, Timestamp>) -> Result<()> {
+/// Writes down when keys were last used, and from where.
+pub fn record_uses(tx: &WriteTx<'_>, uses: &Uses) -> Result<()> {
     let mut statement = tx.prepare_cached(
-        "UPDATE api_keys SET last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2",
+        "UPDATE api_keys SET last_used_ip = CASE WHEN ?1 >= coalesce(last_used_at, 0) THEN ?3 ELSE last_used_ip END,
+             last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2",
     )?;
-    for (id, at) in uses {
-        statement.execute((at, id))?;
+    for (id, (at, ip)) in uses {
+        statement.execute((at, id, ip.map(|ip| ip.to_string())))?;
     }
     Ok(())
 }
@@ -179,14 +182,35 @@ pub fn revoke_key(tx: &WriteTx<'_>, actor: Actor<'_>, id: ApiKeyId) -> Result<bo
 /// What became of keys since a backup holds on when it is restored: one that was revoked because it had
 /// leaked does not open anything again.
 pub fn carry_revocations(restored: &Connection) -> rusqlite::Result<usize> {
-    restored.execute(
+    // Either of the two may be older than these columns.
+    let has = "SELECT count(*) FROM pragma_table_info('api_keys', ?1) WHERE name = 'allowed_ips'";
+    let both = ["main", "present"].iter().try_fold(true, |both, file| {
+        let n: i64 = restored.query_row(has, [file], |row| row.get(0))?;
+        Ok::<_, rusqlite::Error>(both && n == 1)
+    })?;
+    let narrowed = if both {
+        // Where it may be used from is as it is now, and so is the secret before the last rotation.
+        restored.execute(
+            "UPDATE api_keys SET
+                 (allowed_ips, previous_secret_hash, previous_until) =
+                 (SELECT allowed_ips, previous_secret_hash, previous_until FROM present.api_keys p WHERE p.id = api_keys.id)
+             WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
+                 AND (p.allowed_ips <> api_keys.allowed_ips
+                      OR p.previous_secret_hash IS NOT api_keys.previous_secret_hash))",
+            [],
+        )?
+    } else {
+        0
+    };
+    let revoked = restored.execute(
         "UPDATE api_keys SET
              (status, secret_hash, key_prefix, last4, updated_at) =
              (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
          WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
              AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
         [],
-    )
+    )?;
+    Ok(revoked.max(narrowed))
 }
 
 pub(super) fn audit_key(

@@ -1,5 +1,8 @@
 //! What requests and replies look like.
 
+use std::hash::{DefaultHasher, Hash};
+
+use ipnet::IpNet;
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -8,6 +11,7 @@ use crate::access::key::KeyType;
 use crate::access::scopes::misspelt;
 use crate::clock::Timestamp;
 use crate::error::Fields;
+use crate::http::Versioned;
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json::{self, Patch};
 
@@ -51,6 +55,12 @@ pub struct KeyView {
     pub expires_at: Option<Timestamp>,
     /// About when it was last used.
     pub last_used_at: Option<Timestamp>,
+    /// The address from which that was.
+    pub last_used_ip: Option<String>,
+    /// The only addresses and networks that it may be used from; empty = from everywhere.
+    pub allowed_ips: Vec<String>,
+    /// Until when the secret before the last rotation works, too; null = it does not.
+    pub previous_secret_expires_at: Option<Timestamp>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The same.
@@ -78,9 +88,20 @@ impl KeyView {
             external_user_id: row.get("external_user_id")?,
             expires_at: row.get("expires_at")?,
             last_used_at: row.get("last_used_at")?,
+            last_used_ip: row.get("last_used_ip")?,
+            allowed_ips: json::column(row, "allowed_ips")?,
+            previous_secret_expires_at: row.get("previous_until")?,
             created_at,
             inserted_at: created_at,
         })
+    }
+}
+
+impl KeyView {
+    /// As it is at this instant: a secret whose time is over is none.
+    pub(super) fn at(mut self, now: Timestamp) -> Self {
+        self.previous_secret_expires_at = self.previous_secret_expires_at.filter(|at| *at > now);
+        self
     }
 }
 
@@ -105,6 +126,23 @@ impl NewKeyView {
 #[derive(Serialize, ToSchema)]
 pub struct KeyReply {
     pub(super) data: KeyView,
+}
+
+impl Versioned for KeyReply {
+    /// Not when it was last used.
+    fn version(&self, hash: &mut DefaultHasher) {
+        let key = &self.data;
+        let secret = (&key.key_prefix, &key.last4, key.expires_at);
+        (
+            key.id,
+            &key.name,
+            &key.scopes,
+            &key.status,
+            &key.allowed_ips,
+            secret,
+        )
+            .hash(hash);
+    }
 }
 
 /// One new key under `data`.
@@ -151,6 +189,9 @@ pub struct Create {
     pub rate_limit_rpm: Option<i64>,
     /// The only workspace that it shall reach
     pub workspace_id: Option<WorkspaceId>,
+    /// Addresses and networks (CIDR) that it may be used from; empty or left out: those of the key asking
+    #[schema(max_items = 50)]
+    pub allowed_ips: Option<Vec<String>>,
 }
 
 /// `POST /api-keys/scoped`
@@ -171,6 +212,19 @@ pub struct CreateScoped {
     pub name: Option<String>,
     /// The only workspace that it shall reach
     pub workspace_id: Option<WorkspaceId>,
+    /// Addresses and networks (CIDR) that it may be used from; empty or left out: those of the key asking
+    #[schema(max_items = 50)]
+    pub allowed_ips: Option<Vec<String>>,
+}
+
+/// `POST /api-keys/{id}/rotate`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = RotateKey)]
+pub struct Rotate {
+    /// For so long the old secret works, too; 0, if left out, and 7 days at most
+    #[schema(minimum = 0, maximum = 604800)]
+    pub grace_seconds: Option<i64>,
 }
 
 /// `PATCH /api-keys/{id}`: what is left out stays as it is.
@@ -186,6 +240,9 @@ pub struct Update {
     /// active or disabled
     #[schema(value_type = Option<Switch>)]
     pub status: Option<String>,
+    /// Addresses and networks (CIDR) that it may be used from; empty: from everywhere
+    #[schema(max_items = 50)]
+    pub allowed_ips: Option<Vec<String>>,
 }
 
 /// Whether a key works.
@@ -215,6 +272,8 @@ pub struct NewKey {
     pub purpose: Option<String>,
     pub rate_limit_rpm: Option<i64>,
     pub expires_at: Option<Timestamp>,
+    /// The only networks that it may be used from; empty = from everywhere.
+    pub allowed_ips: Vec<IpNet>,
     /// This secret instead of a random one: the fixed key of development mode, or one that was known before the
     /// first start.
     pub fixed: Option<String>,
@@ -233,6 +292,7 @@ impl NewKey {
             purpose: None,
             rate_limit_rpm: None,
             expires_at: None,
+            allowed_ips: Vec::new(),
             fixed: None,
         }
     }

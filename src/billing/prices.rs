@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
+use std::hash::DefaultHasher;
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::OptionalExtension;
@@ -17,7 +19,9 @@ use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{DeletedQuery, Mutation, Params, PathId, Reply};
+use crate::http::{
+    DeletedQuery, Look, Mutation, Params, PathId, Reply, Seen, Single, Versioned, etag,
+};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{self, Patch};
 use crate::rules::size::Size;
@@ -397,6 +401,13 @@ pub struct PricesReply {
     data: Vec<PriceList>,
 }
 
+impl Versioned for PricesReply {
+    /// Its own lists; what holds above them is another resource.
+    fn version(&self, hash: &mut DefaultHasher) {
+        etag::whole(&self.data, hash);
+    }
+}
+
 /// The own list of an organization or workspace that holds in a month.
 fn own(tx: &Tx<'_>, tenant: TenantId, owner: Uuid, period: &str) -> Result<Prices> {
     let sql = "SELECT body FROM price_lists WHERE owner_id = ?1 AND tenant_id = ?2 AND effective_from <= ?3
@@ -449,12 +460,23 @@ fn reply(tx: &Tx<'_>, tenant: TenantId, workspace: Option<WorkspaceId>) -> Resul
 pub async fn of_organization(
     State(store): State<Store>,
     caller: Caller,
-) -> Result<Json<PricesReply>> {
-    Ok(Json(
-        store
-            .read(move |tx| reply(tx, caller.tenant_id(), None))
-            .await?,
-    ))
+) -> Result<Single<PricesReply>> {
+    let prices = store.read(move |tx| reply(tx, caller.tenant_id(), None));
+    Ok(Single(prices.await?))
+}
+
+/// The prices of the organization as they are, for `If-Match`.
+pub fn look_at_organization() -> Look {
+    Arc::new(|tx, caller, _| Seen::of(&reply(tx, caller.tenant_id(), None)?))
+}
+
+/// Those of a workspace.
+pub fn look_at_workspace() -> Look {
+    Arc::new(|tx, caller, id| {
+        let id = WorkspaceId(id);
+        workspaces::find(tx, caller, id)?;
+        Seen::of(&reply(tx, caller.tenant_id(), Some(id))?)
+    })
 }
 
 /// `GET /workspaces/{id}/prices`
@@ -463,12 +485,12 @@ pub async fn of_workspace(
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
     deleted: Params<DeletedQuery>,
-) -> Result<Json<PricesReply>> {
+) -> Result<Single<PricesReply>> {
     let prices = store.read(move |tx| {
         workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         reply(tx, caller.tenant_id(), Some(id))
     });
-    Ok(Json(prices.await?))
+    Ok(Single(prices.await?))
 }
 
 /// `PUT /tenant/prices`

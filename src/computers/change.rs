@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::auto_stop::AutoStop;
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
 use super::lifecycle::{Change, catch_up_for_a_turn, record, restart_idle_time, save, settled};
 use super::rows::SELECT;
@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, NoBody, PathId, Reply};
+use crate::http::{Mutation, NoBody, PathId, Reply, Single};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::limits::{self, Growth};
@@ -94,28 +94,6 @@ pub struct SetAutoStop {
     pub seconds: Option<i64>,
     /// Another name of the same
     pub auto_stop_seconds: Option<i64>,
-}
-
-/// The idle auto-stop of a computer.
-#[derive(Serialize, ToSchema)]
-pub struct AutoStop {
-    computer_id: ComputerId,
-    seconds: i64,
-    enabled: bool,
-    auto_stop_seconds: i64,
-    auto_stop_at: Option<crate::clock::Timestamp>,
-}
-
-impl AutoStop {
-    fn of(c: &Record) -> Self {
-        AutoStop {
-            computer_id: c.id,
-            seconds: c.auto_stop_seconds,
-            enabled: c.auto_stop_seconds > 0,
-            auto_stop_seconds: c.auto_stop_seconds,
-            auto_stop_at: c.due_at.filter(|_| c.status == Status::Running),
-        }
-    }
 }
 
 /// A computer that is gone.
@@ -538,9 +516,9 @@ pub async fn auto_stop(
     State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
-) -> Result<Json<AutoStop>> {
-    let computer = store.read(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(AutoStop::of(&computer)))
+) -> Result<Single<AutoStop>> {
+    let view = store.read(move |tx| AutoStop::of(tx, &find(tx, &caller, id)?));
+    Ok(Single(view.await?))
 }
 
 /// `PATCH /computers/{id}/auto-stop`
@@ -565,7 +543,7 @@ pub async fn set_auto_stop(
                 ..before.clone()
             };
             let after = store_change(tx, &fleet, caller, &before, after)?;
-            Ok(Reply::ok(AutoStop::of(&after)))
+            Ok(Reply::ok(AutoStop::of(tx, &after)?))
         })
         .await
 }

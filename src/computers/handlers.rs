@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 
@@ -12,7 +11,8 @@ use crate::access::caller::Caller;
 use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::{List, Page, PageQuery, Params, PathId, Room};
+use crate::http::cursor::{self, Order};
+use crate::http::{List, Look, Page, PageQuery, Params, PathId, Room, Seen, Single};
 use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::Tx;
 use crate::{projects, workspaces};
@@ -23,9 +23,15 @@ pub async fn show(
     State(fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
-) -> Result<Json<Computer>> {
+) -> Result<Single<Computer>> {
     let record = store.look_up(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(record.view(&fleet)))
+    Ok(Single(record.view(&fleet)))
+}
+
+/// A computer as it is, for `If-Match`.
+pub fn look(fleet: &Fleet) -> Look {
+    let fleet = fleet.clone();
+    Arc::new(move |tx, caller, id| Seen::of(&find(tx, caller, ComputerId(id))?.view(&fleet)))
 }
 
 /// `GET /computers`
@@ -90,6 +96,11 @@ pub async fn list_in_workspace(
     })
     .await
 }
+
+const NEWEST: Order = Order {
+    columns: &["c.created_at", "c.id"],
+    descending: true,
+};
 
 /// The narrowest index that fits comes from the conditions that are really there.
 fn list_where(
@@ -164,15 +175,22 @@ fn list_where(
     let total = tx
         .prepare_cached(&count)?
         .query_row(params.as_slice(), |row| row.get(0))?;
+    let after = page.after(NEWEST.columns.len())?;
+    if let Some(values) = &after {
+        condition += &format!(" AND {}", NEWEST.beyond());
+        params.extend(cursor::named(values));
+    }
     params.extend(page.params());
     let mut statement = tx.prepare_cached(&format!(
-        "{} WHERE {condition} ORDER BY c.created_at DESC, c.id DESC {}",
+        "{} WHERE {condition} ORDER BY {} {}",
         *SELECT,
+        NEWEST.sql(),
         Page::SQL
     ))?;
     let rows = statement.query_map(params.as_slice(), Record::from_row)?;
-    let data = rows
+    let data: Vec<Computer> = rows
         .map(|row| row.map(|record| record.view(fleet)))
         .collect::<Result<_, _>>()?;
-    Ok(page.list(data, total))
+    let next = page.next(tx, &NEWEST, "computers c", &data, |last| ("c.id", &last.id))?;
+    Ok(page.linked(data, total, next))
 }

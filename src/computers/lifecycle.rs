@@ -743,7 +743,7 @@ pub fn stop_by_system(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result
     }
 }
 
-fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {
+pub(super) fn refused(code: &'static str, message: impl Into<String>, computer: &Record) -> Error {
     let allowed: &[&str] = match computer.status {
         Status::Running => &["stop", "restart", "resize", "move", "clone", "delete"],
         Status::Stopped => &["start", "resize", "move", "clone", "delete"],

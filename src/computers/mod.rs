@@ -5,6 +5,7 @@
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`repair`]: after a clock that was ahead
+//! * [`auto_stop`], [`notices`]: the idle auto-stop, word of it, and its postponement
 //! * [`driver`]: who takes a computer from one status to the next, and when
 //! * [`machines`]: those that a container engine runs
 //!
@@ -12,12 +13,14 @@
 //! written by [`lifecycle::Change`], in one transaction; else only where they come from elsewhere, whole: an
 //! import, and a container that is adopted.
 
+pub mod auto_stop;
 pub mod change;
 pub mod create;
 pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
 pub mod machines;
+pub mod notices;
 pub mod repair;
 pub mod rows;
 pub mod types;

@@ -1,15 +1,37 @@
 //! Computers as requests and replies show them.
 
+use std::hash::{DefaultHasher, Hash};
+
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::http::Param;
+use crate::http::{Param, Versioned};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
+
+impl Versioned for Computer {
+    /// Its status is in it: who deletes what is stopped does not mean what runs again.
+    fn version(&self, hash: &mut DefaultHasher) {
+        let place = (self.id, self.workspace_id, self.project_id);
+        let kind = (
+            self.size,
+            self.status,
+            &self.visibility,
+            self.auto_stop_seconds,
+        );
+        let ids = (&self.external_user_id, &self.external_project_id);
+        let own = (
+            self.metadata.text(),
+            self.settings.text(),
+            &self.selected_apps,
+        );
+        (place, &self.name, &self.slug, kind, ids, own).hash(hash);
+    }
+}
 
 /// A computer.
 #[derive(Serialize, ToSchema, Debug, Clone)]

@@ -40,6 +40,7 @@ use axum::response::Response;
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
 
+use crate::access::throttle::ClientIp;
 use crate::error::{Error, Result};
 
 pub use emulator::Emulator;
@@ -98,9 +99,13 @@ async fn restart_compat(State(dev): State<Emulator>) -> Json<compat::Report> {
 /// everybody knows the key of development mode.
 async fn guard(State(dev): State<Emulator>, request: Request, next: Next) -> Result<Response> {
     check_site(dev.fleet.config.own_names(), request.headers())?;
+    let ip = request
+        .extensions()
+        .get::<ClientIp>()
+        .and_then(|client| client.0);
     let key = dev
         .auth
-        .identify(&dev.store, request.method(), request.headers())
+        .identify(&dev.store, request.method(), request.headers(), ip)
         .await?;
     if !key.operator {
         return Err(Error::denied(

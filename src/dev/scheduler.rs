@@ -4,7 +4,7 @@ use super::emulator::Emulator;
 use super::simulation::Simulation;
 use super::state;
 use crate::clock::Timestamp;
-use crate::computers::lifecycle;
+use crate::computers::{lifecycle, notices};
 use crate::error::{Error, Result};
 use crate::outbox::webhooks::queue;
 use crate::store::WriteTx;
@@ -23,7 +23,7 @@ pub struct Progress {
 }
 
 /// Lets happen what falls due after the transaction's instant and until `until`, inclusive; at most
-/// `limit` instants of it. Transitions and auto-stops, changes of prices, and what the scenario's
+/// `limit` instants of it. Transitions and auto-stops, changes of prices, word of auto-stops, and what the scenario's
 /// people do; of those at the same instant in this order. With `stop_to_send` it ends where something
 /// is to be sent to a webhook, be it a retry or what has just happened.
 pub fn run(
@@ -41,6 +41,7 @@ pub fn run(
     let finished = loop {
         let due = lifecycle::next_due(tx)?;
         let price = rates::next_change(tx)?;
+        let word = notices::next_at(tx)?;
         let action = match &mut simulation {
             Some(simulation) => simulation.next(tx, until)?,
             None => None,
@@ -50,7 +51,7 @@ pub fn run(
         } else {
             None
         };
-        let first = [due, price, action].into_iter().flatten().min();
+        let first = [due, price, word, action].into_iter().flatten().min();
         if let Some(send) = send.filter(|send| *send <= until && first.is_none_or(|f| *send <= f)) {
             at = at.max(send);
             to_send = true;
@@ -71,6 +72,9 @@ pub fn run(
             }
             if price.is_some_and(|price| price <= at) {
                 while rates::run(tx, &dev.fleet.catalog)? > 0 {}
+            }
+            if word.is_some_and(|word| word <= at) {
+                while notices::run(tx, 100)? > 0 {}
             }
             if let Some(simulation) = &mut simulation {
                 simulation.act(tx, dev, at)?;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use rusqlite::{OptionalExtension, named_params};
@@ -21,7 +20,7 @@ use crate::clock::{HOUR_MS, Timestamp};
 use crate::db::Store;
 use crate::domains::{DomainStatus, Scope};
 use crate::error::{Error, Result, TAKEN};
-use crate::http::{Mutation, NoBody, Params, PathId, Reply};
+use crate::http::{Look, Mutation, NoBody, Params, PathId, Reply, Seen, Single};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::rules::config::Config;
 use crate::rules::host::{self, normalize_host};
@@ -629,12 +628,18 @@ pub async fn ask(State(domains): State<Domains>, asked: Params<Asked>) -> Result
 // Handlers
 
 impl Level {
-    async fn show(self, domains: &Domains, caller: Caller) -> Result<Json<DomainStatus>> {
+    async fn show(self, domains: &Domains, caller: Caller) -> Result<Single<DomainStatus>> {
         let config = domains.config.clone();
         let status = domains
             .store
             .read(move |tx| self.find(tx, &caller)?.status(tx, &config));
-        Ok(Json(status.await?))
+        Ok(Single(status.await?))
+    }
+
+    /// The domain of a level as it is, for `If-Match`.
+    fn look(domains: &Domains, level: fn(Uuid) -> Level) -> Look {
+        let config = domains.config.clone();
+        Arc::new(move |tx, caller, id| Seen::of(&level(id).find(tx, caller)?.status(tx, &config)?))
     }
 
     async fn set(self, domains: Domains, request: Mutation<Set>) -> Result<Response> {
@@ -693,7 +698,7 @@ impl Level {
         }
     }
 
-    async fn verify(self, domains: Domains, caller: Caller) -> Result<Json<DomainStatus>> {
+    async fn verify(self, domains: Domains, caller: Caller) -> Result<Single<DomainStatus>> {
         let checked = self.check(&domains, caller.clone()).await?;
         if checked.is_none() {
             return self.show(&domains, caller).await;
@@ -703,7 +708,7 @@ impl Level {
             let owner = self.find(tx, &caller)?; // It may have gone meanwhile.
             conclude(tx, &config, Some(&caller), &owner, checked)
         });
-        Ok(Json(status.await?))
+        Ok(Single(status.await?))
     }
 }
 
@@ -711,12 +716,17 @@ impl Level {
 pub mod workspace {
     use super::*;
 
+    /// What `If-Match` is compared with.
+    pub fn look(domains: &Domains) -> Look {
+        Level::look(domains, |id| Level::Workspace(WorkspaceId(id)))
+    }
+
     /// `GET`
     pub async fn show(
         State(domains): State<Domains>,
         caller: Caller,
         PathId(id): PathId<WorkspaceId>,
-    ) -> Result<Json<DomainStatus>> {
+    ) -> Result<Single<DomainStatus>> {
         Level::Workspace(id).show(&domains, caller).await
     }
 
@@ -743,7 +753,7 @@ pub mod workspace {
         State(domains): State<Domains>,
         caller: Caller,
         PathId(id): PathId<WorkspaceId>,
-    ) -> Result<Json<DomainStatus>> {
+    ) -> Result<Single<DomainStatus>> {
         Level::Workspace(id).verify(domains, caller).await
     }
 }
@@ -752,12 +762,17 @@ pub mod workspace {
 pub mod project {
     use super::*;
 
+    /// What `If-Match` is compared with.
+    pub fn look(domains: &Domains) -> Look {
+        Level::look(domains, |id| Level::Project(ProjectId(id)))
+    }
+
     /// `GET`
     pub async fn show(
         State(domains): State<Domains>,
         caller: Caller,
         PathId(id): PathId<ProjectId>,
-    ) -> Result<Json<DomainStatus>> {
+    ) -> Result<Single<DomainStatus>> {
         Level::Project(id).show(&domains, caller).await
     }
 
@@ -784,7 +799,7 @@ pub mod project {
         State(domains): State<Domains>,
         caller: Caller,
         PathId(id): PathId<ProjectId>,
-    ) -> Result<Json<DomainStatus>> {
+    ) -> Result<Single<DomainStatus>> {
         Level::Project(id).verify(domains, caller).await
     }
 }
@@ -793,11 +808,16 @@ pub mod project {
 pub mod organization {
     use super::*;
 
+    /// What `If-Match` is compared with.
+    pub fn look(domains: &Domains) -> Look {
+        Level::look(domains, |_| Level::Organization)
+    }
+
     /// `GET`
     pub async fn show(
         State(domains): State<Domains>,
         caller: Caller,
-    ) -> Result<Json<DomainStatus>> {
+    ) -> Result<Single<DomainStatus>> {
         Level::Organization.show(&domains, caller).await
     }
 

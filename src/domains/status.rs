@@ -1,5 +1,7 @@
 //! A preview domain as the API shows it and as the store keeps it.
 
+use std::hash::{DefaultHasher, Hash};
+
 use data_encoding::HEXLOWER;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, Row};
@@ -11,6 +13,7 @@ use uuid::Uuid;
 use super::dns::{DnsRecord, RecordStatus};
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::http::Versioned;
 use crate::ids::TenantId;
 use crate::json;
 use crate::rules::config::Config;
@@ -181,6 +184,13 @@ pub struct DomainStatus {
     #[schema(value_type = Option<DnsInstructions>)]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns_instructions: Option<Option<DnsInstructions>>,
+}
+
+impl Versioned for DomainStatus {
+    /// Which domain is set; what checks find of it happens by itself.
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.scope.as_str(), self.id, &self.preview_domain).hash(hash);
+    }
 }
 
 impl DomainStatus {

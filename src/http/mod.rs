@@ -4,7 +4,10 @@
 mod arrival;
 mod body;
 mod budget;
+mod cells;
+pub(crate) mod cursor;
 mod drain_body;
+pub(crate) mod etag;
 pub mod idempotency;
 mod mutation;
 mod names;
@@ -12,21 +15,26 @@ mod paced;
 mod paging;
 pub(crate) mod params;
 mod places;
+mod repeats;
 mod room;
 mod schemas;
 mod server;
 mod spool;
 
 pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
+pub use cells::cell;
+pub use cursor::link;
+pub use etag::{Guarded, Look, Seen, Single, Versioned};
 pub use idempotency::Reply;
 pub use mutation::{Kit, Mutation};
 pub use names::{Checks, Ignored, Known, NamedIn, Recorder, Treatment, Used, check_query, nearest};
-pub use paging::{List, Page, PageMeta, PageQuery};
+pub use paging::{List, Page, PageMeta, PageQuery, linked};
 pub(crate) use params::words;
 pub use params::{
     AnyId, DeletedQuery, DryRunQuery, FromText, NamedId, Param, Params, PathId, PathIds, Within,
 };
 pub use places::Guest;
+pub use repeats::Repeats;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};
 pub use server::{Cut, serve, serve_all};

@@ -4,10 +4,12 @@
 //! body or query that cannot be read is therefore *held* as an error, and the handler asks for it
 //! (`?`) after it has found the resource.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::{FromRef, FromRequest, FromRequestParts, Request};
+use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -16,7 +18,9 @@ use sha2::{Digest, Sha256};
 
 use super::body::{MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
-use super::idempotency::{self, Idempotency, Reply};
+use super::etag::{Precondition, Seen};
+use super::idempotency::{self, Idempotency, Raw, Reply};
+use super::repeats::{Begun, Repeats, ToItsEnd, Wired};
 use super::room::Room;
 use super::spool::{Source, not_kept};
 use crate::access::caller::Caller;
@@ -30,6 +34,7 @@ pub struct Kit {
     pub store: Store,
     pub request_timeout: Duration,
     pub room: Room,
+    pub repeats: Arc<Repeats>,
 }
 
 /// A request that changes something: who asks, what they send, and whether they may be repeating
@@ -40,8 +45,32 @@ pub struct Mutation<T> {
     body: Result<T>,
     idempotency: Option<Idempotency>,
     savepoint: Savepoint,
+    /// What the resource has to be for the change to be made.
+    precondition: Option<Precondition>,
+    /// For a POST without an Idempotency-Key: it may come again because its answer was lost.
+    repeat: Option<Repeat>,
     /// The memory that a large body needs until the change is made.
     held: Option<Held>,
+}
+
+struct Repeat {
+    repeats: Arc<Repeats>,
+    target: String,
+    body: Bytes,
+}
+
+/// The body is kept for comparison if it is no longer.
+const COMPARED: usize = 64 << 10;
+
+impl Repeat {
+    fn of(parts: &Parts, body: &Bytes, kit: &Kit) -> Option<Repeat> {
+        let wired = parts.method == Method::POST && parts.extensions.get::<Wired>().is_some();
+        (wired && body.len() <= COMPARED).then(|| Repeat {
+            repeats: kit.repeats.clone(),
+            target: idempotency::target(parts).to_owned(),
+            body: body.clone(),
+        })
+    }
 }
 
 impl<T> Mutation<T> {
@@ -68,7 +97,12 @@ where
         let kit = Kit::from_ref(state);
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, state).await?;
+        let precondition = Precondition::of(&mut parts).await?;
         let (bytes, held, idempotency) = receive(&parts, body, &kit).await?;
+        let repeat = match &idempotency {
+            None => Repeat::of(&parts, &bytes, &kit),
+            Some(_) => None,
+        };
         let body = parse_body(&parts, &bytes);
         Ok(Mutation {
             store: kit.store,
@@ -76,6 +110,8 @@ where
             body,
             idempotency,
             savepoint: Savepoint::Own,
+            precondition,
+            repeat,
             held,
         })
     }
@@ -99,23 +135,80 @@ impl<T: Send + 'static> Mutation<T> {
             body,
             idempotency,
             savepoint,
+            precondition,
+            repeat,
             held,
         } = self;
+        // Who looks at versions is told the new one.
+        let after: Arc<OnceLock<Seen>> = Arc::default();
+        let told = after.clone();
         // In use until the writer is done with it, also when the client has left.
         let f = move |tx: &WriteTx<'_>, caller: &Caller, body| {
             let _held = held;
-            f(tx, caller, body)
+            let Some(seen) = precondition else {
+                return f(tx, caller, body);
+            };
+            // It says first what is not there, and what is out of reach.
+            seen.check(seen.look(tx, caller))?;
+            let reply = f(tx, caller, body)?;
+            if let Ok(now) = seen.look(tx, caller) {
+                let _ = told.set(now);
+            }
+            Ok(reply)
+        };
+        let tagged = move |mut response: Response| {
+            if let Some(now) = after.get() {
+                now.tell(&mut response);
+            }
+            response
         };
         let Some(key) = idempotency else {
+            let key = caller.key_id();
             let f = move |tx: &WriteTx<'_>| f(tx, &caller, body);
-            return Ok(store.write_as(savepoint, f).await?.into_response());
+            let begun = match &repeat {
+                Some(Repeat {
+                    repeats,
+                    target,
+                    body,
+                }) => repeats.begin(key, (target, body)).await,
+                None => None,
+            };
+            let (raw, token) = match begun {
+                None => {
+                    let reply = store.write_as(savepoint, f).await?;
+                    return Ok(tagged(reply.into_response()));
+                }
+                Some(Begun::Again(status, body, token)) => {
+                    let replayed = true;
+                    (
+                        Raw {
+                            status,
+                            body,
+                            replayed,
+                        },
+                        token,
+                    )
+                }
+                Some(Begun::First(finish, token)) => {
+                    let work = async move {
+                        let raw = store.write_as(savepoint, f).await?.raw()?;
+                        finish.made(raw.status, &raw.body);
+                        Ok::<_, Error>(raw)
+                    };
+                    (ToItsEnd::new(work).await?, token)
+                }
+            };
+            let mut response = tagged(raw.into_response());
+            response.extensions_mut().insert(token);
+            return Ok(response);
         };
         let f = move |tx: &WriteTx<'_>| {
             idempotency::once(tx, &caller, &key, || {
                 tx.nested_as(savepoint, || f(tx, &caller, body))
             })
         };
-        Ok(store.write_as(savepoint, f).await?.into_response())
+        let reply = store.write_as(savepoint, f).await?;
+        Ok(tagged(reply.into_response()))
     }
 }
 
@@ -146,6 +239,8 @@ impl<T: Send + 'static> Mutation<T> {
             body,
             idempotency,
             savepoint,
+            precondition,
+            repeat,
             held,
         } = self;
         let mut body = body.and_then(prepare);
@@ -170,6 +265,8 @@ impl<T: Send + 'static> Mutation<T> {
                 body,
                 idempotency,
                 savepoint,
+                precondition,
+                repeat,
                 held,
             }),
         }
@@ -184,6 +281,7 @@ impl Mutation<Source> {
     pub async fn raw(request: Request, kit: &Kit) -> Result<Self> {
         let (mut parts, body) = request.into_parts();
         let caller = Caller::from_request_parts(&mut parts, &()).await?;
+        let precondition = Precondition::of(&mut parts).await?;
         let (limit, patience) = bounds(&parts, kit);
         let source = kit.room.receive_source(&parts, body, limit, patience);
         let mut source = source.await?;
@@ -198,6 +296,8 @@ impl Mutation<Source> {
             body: Ok(source),
             idempotency,
             savepoint: Savepoint::Own,
+            precondition,
+            repeat: None,
             held: None,
         })
     }
@@ -210,6 +310,8 @@ impl Mutation<Source> {
             body: Ok(()),
             idempotency: self.idempotency,
             savepoint: self.savepoint,
+            precondition: self.precondition,
+            repeat: self.repeat,
             held: self.held,
         };
         (self.body, rest)

@@ -25,6 +25,83 @@ use crate::access::caller::Caller;
 use crate::error::{Fields, Result};
 pub use crate::rules::text::nearest;
 
+/// Fields by which callers narrow what may be reached, or bound what is spent. Where a route has no such field
+/// it is refused, with `--strict` or without: who sends one and is answered 2xx believes that it holds. In order.
+const RESTRICTIONS: &[&str] = &[
+    "allowed_cidrs",
+    "allowed_domains",
+    "allowed_hosts",
+    "allowed_ip",
+    "allowed_ips",
+    "allowed_origins",
+    "allowed_referrers",
+    "auto_delete",
+    "auto_delete_seconds",
+    "auto_destroy_seconds",
+    "auto_stop",
+    "auto_stop_minutes",
+    "auto_stop_seconds",
+    "blocked_ips",
+    "budget",
+    "budget_credits",
+    "budget_id",
+    "cidr_allowlist",
+    "cost_limit",
+    "credit_limit",
+    "credits_limit",
+    "denied_ips",
+    "dry_run",
+    "expires_at",
+    "expires_in",
+    "expires_in_days",
+    "expires_in_s",
+    "expires_in_sec",
+    "expires_in_seconds",
+    "grace_seconds",
+    "headers",
+    "idle_timeout_minutes",
+    "idle_timeout_sec",
+    "idle_timeout_seconds",
+    "ip_allowlist",
+    "ip_denylist",
+    "ip_restrictions",
+    "ip_whitelist",
+    "max_computers",
+    "max_cost",
+    "max_credit_cents",
+    "max_credits",
+    "max_credits_per_month",
+    "max_hourly_cents",
+    "max_lifetime_seconds",
+    "max_runtime",
+    "max_runtime_seconds",
+    "max_spend",
+    "max_storage_gb",
+    "max_uses",
+    "monthly_budget",
+    "monthly_budget_credits",
+    "monthly_credits",
+    "not_after",
+    "not_before",
+    "one_time",
+    "quota",
+    "rate_limit",
+    "rate_limit_per_minute",
+    "rate_limit_rpm",
+    "read_only",
+    "readonly",
+    "scopes",
+    "spend_limit",
+    "spending_cap",
+    "spending_limit",
+    "stop_at",
+    "ttl",
+    "ttl_hours",
+    "ttl_sec",
+    "ttl_seconds",
+    "valid_until",
+];
+
 /// How deep schemas are followed: one that contains itself ends somewhere.
 const MAX_DEPTH: usize = 8;
 /// Names of one request that are told apart at most.
@@ -43,6 +120,8 @@ pub struct Known {
     body: Node,
     /// Accepted because clients of the hosted service send it; without effect here.
     ignored: &'static [&'static str],
+    /// As [`RESTRICTIONS`], of this route only.
+    narrowing: &'static [&'static str],
 }
 
 /// What may stand at a place in a body.
@@ -88,6 +167,7 @@ impl Known {
         query: impl IntoIterator<Item = String>,
         body: Option<SchemaFn>,
         ignored: &'static [&'static str],
+        narrowing: &'static [&'static str],
     ) -> Known {
         let mut components = Components::new();
         let body = body.map(|schema| schema(&mut components));
@@ -103,11 +183,11 @@ impl Known {
                 }
             }),
             ignored,
+            narrowing,
         }
     }
 
     /// The names of its parameters.
-    #[cfg(test)]
     pub fn parameters(&self) -> impl Iterator<Item = &String> {
         self.query.iter()
     }
@@ -129,6 +209,31 @@ impl Known {
         let mut used = Used::default();
         self.walk(&mut used, "", body, &self.body);
         used
+    }
+
+    /// 422 for a restriction that would be none.
+    fn refuse_restrictions(&self, body: &Value) -> Result<()> {
+        let Value::Object(body) = body else {
+            return Ok(());
+        };
+        let mut fields = Fields::default();
+        for (key, value) in body {
+            let name = snake(key);
+            let narrows = RESTRICTIONS.binary_search(&name.as_str()).is_ok()
+                || self.narrowing.contains(&name.as_str());
+            let known = || match &self.body {
+                Node::Object(known) => known.contains_key(&name),
+                _ => false,
+            };
+            if narrows && !value.is_null() && !known() && !self.ignored.contains(&name.as_str()) {
+                fields.push(
+                    name,
+                    "would restrict something, and this request has no such field: nothing was done; leave it out, or \
+                     look in /openapi.json for what there is",
+                );
+            }
+        }
+        fields.finish()
     }
 
     fn walk(&self, used: &mut Used, path: &str, value: &Value, node: &Node) {
@@ -285,6 +390,8 @@ pub struct Checks(Arc<CheckParts>);
 
 struct CheckParts {
     known: Known,
+    /// Names of the body are looked at at all.
+    looks: bool,
     /// Refuse what is unknown, fields of the body too.
     strict: bool,
     /// Refuse an unknown parameter: it would have chosen rows.
@@ -301,6 +408,7 @@ impl Checks {
     ) -> Self {
         Checks(Arc::new(CheckParts {
             known,
+            looks: strict || recorder.is_some(),
             strict,
             exact: exact || strict,
             recorder,
@@ -369,14 +477,16 @@ impl Ignored {
 
 /// Looks at a body that has been read.
 pub(super) fn check_body(parts: &Parts, body: &Value) -> Result<()> {
-    let checks = parts.extensions.get::<Checks>();
-    if let (Some(Checks(checks)), Some(ignored)) = (checks, parts.extensions.get::<Ignored>()) {
+    let Some(Checks(checks)) = parts.extensions.get::<Checks>() else {
+        return Ok(());
+    };
+    if let Some(ignored) = parts.extensions.get::<Ignored>() {
         ignored.note(&checks.known, body);
-        if !checks.strict && checks.recorder.is_none() {
-            return Ok(());
-        }
     }
-    judge(parts, |checks| checks.strict, |known| known.body(body))
+    if checks.looks {
+        judge(parts, |checks| checks.strict, |known| known.body(body))?;
+    }
+    checks.known.refuse_restrictions(body)
 }
 
 fn judge(
@@ -396,5 +506,15 @@ fn judge(
         used.refuse()
     } else {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::RESTRICTIONS;
+
+    #[test]
+    fn restrictions_are_in_order() {
+        assert!(RESTRICTIONS.is_sorted());
     }
 }

@@ -12,6 +12,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::repeats::{Flushing, flushed};
+
 /// Bytes a second that a peer has to take on average.
 const RATE: u32 = 16 << 10;
 
@@ -22,15 +24,18 @@ pub(super) struct Paced<S> {
     left: Duration,
     /// Since when a write waits, and the end of the allowance.
     waiting: Option<(Instant, Pin<Box<Sleep>>)>,
+    /// Answers that are written when it is flushed.
+    flushing: Flushing,
 }
 
 impl<S> Paced<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
+    pub(super) fn new(stream: S, patience: Duration, flushing: Flushing) -> Self {
         Paced {
             stream,
             patience,
             left: patience,
             waiting: None,
+            flushing,
         }
     }
 
@@ -99,7 +104,11 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let done = ready!(Pin::new(&mut self.stream).poll_flush(cx));
+        if done.is_ok() {
+            flushed(&self.flushing);
+        }
+        Poll::Ready(done)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -126,7 +135,7 @@ mod tests {
     fn who_does_not_read_loses_the_connection() {
         runtime().block_on(async {
             let (ours, _theirs) = duplex(1000);
-            let mut paced = Paced::new(ours, PATIENCE);
+            let mut paced = Paced::new(ours, PATIENCE, Flushing::default());
             let began = Instant::now();
             let error = paced.write_all(&[0; 5000]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut);
@@ -138,7 +147,7 @@ mod tests {
     fn who_reads_a_byte_now_and_then_does_so_too() {
         runtime().block_on(async {
             let (ours, mut theirs) = duplex(1000);
-            let mut paced = Paced::new(ours, PATIENCE);
+            let mut paced = Paced::new(ours, PATIENCE, Flushing::default());
             let reads = tokio::spawn(async move {
                 loop {
                     tokio::time::sleep(Duration::from_millis(40)).await;
@@ -159,7 +168,7 @@ mod tests {
     fn who_reads_slowly_but_enough_gets_all_of_it() {
         runtime().block_on(async {
             let (ours, mut theirs) = duplex(1000);
-            let mut paced = Paced::new(ours, PATIENCE);
+            let mut paced = Paced::new(ours, PATIENCE, Flushing::default());
             let reads = tokio::spawn(async move {
                 let (mut all, mut piece) = (0, vec![0; 100 << 10]);
                 loop {

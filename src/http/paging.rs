@@ -1,15 +1,22 @@
 //! Lists: `{data, total}`, whole unless a page is asked for.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
+use axum::http::HeaderValue;
+use axum::http::header::LINK;
+use axum::response::{IntoResponse, Response};
 use rusqlite::ToSql;
+use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::ArrayBuilder;
 use utoipa::openapi::{ObjectBuilder, Ref, RefOr, Schema};
 use utoipa::{IntoParams, PartialSchema, ToSchema};
 
+use super::cursor::{self, Order, Place};
 use super::params::{Param, Within};
-use crate::error::{Fields, Result};
+use crate::error::{Error, Fields, Result};
+use crate::store::Tx;
 
 /// A list of the API: two keys, since one client refuses a third; `meta` comes where `per_page` was sent,
 /// by those that look for it.
@@ -21,6 +28,24 @@ pub struct List<T> {
     pub total: i64,
     #[serde(skip_serializing_if = "Option::is_none")]
     meta: Option<PageMeta>,
+    /// The `Link` header to the next page.
+    #[serde(skip)]
+    next: Option<String>,
+}
+
+impl<T: Serialize> IntoResponse for List<T> {
+    fn into_response(self) -> Response {
+        linked(&self, self.next.as_deref())
+    }
+}
+
+/// A page as JSON, with the `Link` to the next one.
+pub fn linked(page: &impl Serialize, next: Option<&str>) -> Response {
+    let mut response = axum::Json(page).into_response();
+    if let Some(Ok(link)) = next.map(HeaderValue::from_str) {
+        response.headers_mut().insert(LINK, link);
+    }
+    response
 }
 
 impl<T> List<T> {
@@ -30,6 +55,7 @@ impl<T> List<T> {
             total: i64::try_from(data.len()).unwrap_or(i64::MAX),
             data,
             meta: None,
+            next: None,
         }
     }
 }
@@ -94,19 +120,83 @@ pub struct PageQuery {
     /// Rows to skip
     #[param(inline)]
     pub offset: Param<Within<0, { i64::MAX }>>,
+    /// Only what comes behind the page before: as the `Link` header of that page has it; goes with `limit`
+    pub after: Option<String>,
+    #[serde(rename = "\0target")]
+    #[param(ignore)]
+    pub(crate) target: Option<String>,
 }
 
 /// LIMIT and OFFSET of a statement.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Page {
     /// Rows at most; -1 = all.
     pub limit: i64,
     pub offset: i64,
     /// The number of the page, where `per_page` was sent.
     pub numbered: Option<i64>,
+    /// Which list this is a page of.
+    place: Option<Arc<Place>>,
+    /// Behind which row it begins.
+    after: Option<Arc<Vec<Value>>>,
 }
 
 impl Page {
+    /// The `count` values by which the list is ordered, of the row behind which this page begins.
+    ///
+    /// # Errors
+    /// 422 where the cursor has others.
+    pub fn after(&self, count: usize) -> Result<Option<Arc<Vec<Value>>>> {
+        match &self.after {
+            Some(values) if values.len() != count => {
+                Err(Error::field("after", "is not a cursor of this list"))
+            }
+            after => Ok(after.clone()),
+        }
+    }
+
+    /// Another part of the same list.
+    pub fn part(&self, limit: i64, offset: i64) -> Page {
+        Page {
+            limit,
+            offset,
+            ..self.clone()
+        }
+    }
+
+    /// Whether more may come behind a page with so many rows.
+    pub fn is_full(&self, rows: usize) -> bool {
+        self.limit > 0 && i64::try_from(rows).is_ok_and(|rows| rows == self.limit)
+    }
+
+    /// The `Link` to what comes behind the row with these values.
+    pub fn link(&self, values: &[Value]) -> Option<String> {
+        self.place
+            .as_ref()
+            .map(|place| place.link(self.limit, values))
+    }
+
+    /// [`Page::link`] behind the last of `rows`, found again by its id in `from`.
+    ///
+    /// # Errors
+    /// The store's.
+    pub fn next<T>(
+        &self,
+        tx: &Tx<'_>,
+        order: &Order,
+        from: &str,
+        rows: &[T],
+        id: impl FnOnce(&T) -> (&'static str, &dyn ToSql),
+    ) -> Result<Option<String>> {
+        match rows.last() {
+            Some(last) if self.is_full(rows.len()) && self.place.is_some() => {
+                let values = cursor::of_row(tx, order.columns, from, id(last))?;
+                Ok(self.link(&values))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The end of a statement, to go with [`Page::params`].
     pub const SQL: &str = "LIMIT :limit OFFSET :offset";
 
@@ -121,6 +211,15 @@ impl Page {
             data,
             total,
             meta: self.meta(total),
+            next: None,
+        }
+    }
+
+    /// [`Page::list`], with the `Link` to the next page.
+    pub fn linked<T>(&self, data: Vec<T>, total: i64, next: Option<String>) -> List<T> {
+        List {
+            next,
+            ..self.list(data, total)
         }
     }
 
@@ -163,11 +262,27 @@ impl PageQuery {
         }
         let numbered = per_page.map(|_| page.unwrap_or(1));
         let size = size.or(per_page);
+        let place = self
+            .target
+            .as_deref()
+            .map(|target| Arc::new(Place::new(target)));
+        let mut after = None;
+        if let (Some(text), Some(place)) = (&self.after, &place) {
+            if page.is_some() || offset.is_some() {
+                fields.push("after", "cannot be combined with page or offset");
+            }
+            match place.decode(text) {
+                Ok(values) => after = Some(Arc::new(values)),
+                Err(e) => fields.push("after", e.message().trim_start_matches("after ").to_owned()),
+            }
+        }
         match (page, size) {
             (None, None) => Page {
                 limit: limit.unwrap_or(-1),
                 offset: offset.unwrap_or(0),
                 numbered,
+                place,
+                after,
             },
             (page, size) => {
                 let size = size.unwrap_or(20);
@@ -175,6 +290,8 @@ impl PageQuery {
                     limit: size,
                     offset: (page.unwrap_or(1) - 1).saturating_mul(size),
                     numbered,
+                    place,
+                    after,
                 }
             }
         }
@@ -202,7 +319,9 @@ mod tests {
             Page {
                 limit: -1,
                 offset: 0,
-                numbered: None
+                numbered: None,
+                place: None,
+                after: None,
             }
         );
         assert_eq!(
@@ -210,7 +329,9 @@ mod tests {
             Page {
                 limit: 10,
                 offset: 20,
-                numbered: Some(3)
+                numbered: Some(3),
+                place: None,
+                after: None,
             }
         );
         assert_eq!(
@@ -218,7 +339,9 @@ mod tests {
             Page {
                 limit: 20,
                 offset: 20,
-                numbered: None
+                numbered: None,
+                place: None,
+                after: None,
             }
         );
         assert_eq!(
@@ -226,7 +349,9 @@ mod tests {
             Page {
                 limit: 5,
                 offset: 7,
-                numbered: None
+                numbered: None,
+                place: None,
+                after: None,
             }
         );
         assert_eq!(

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::marker::PhantomData;
 
-use axum::extract::{FromRequestParts, Path};
+use axum::extract::{FromRequestParts, OriginalUri, Path};
 use axum::http::request::Parts;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -88,11 +88,21 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Params<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self> {
-        Ok(Params(parse_query(parts.uri.query().unwrap_or(""))))
+        let query = parts.uri.query().unwrap_or("");
+        if query.is_empty() {
+            return Ok(Params(parse_query(query, None)));
+        }
+        let uri = parts.extensions.get::<OriginalUri>();
+        let uri = uri.map_or(&parts.uri, |original| &original.0);
+        let target = uri.path_and_query().map(|target| target.as_str());
+        Ok(Params(parse_query(query, target)))
     }
 }
 
-fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
+/// The name under which a [`PageQuery`](super::PageQuery) finds what was asked for as a whole; no request can use it.
+pub(super) const TARGET: &str = "\0target";
+
+fn parse_query<T: DeserializeOwned>(query: &str, target: Option<&str>) -> Result<T> {
     let mut fields = Fields::default();
     let mut seen = HashSet::new();
     let mut object = Map::new();
@@ -103,6 +113,10 @@ fn parse_query<T: DeserializeOwned>(query: &str) -> Result<T> {
         object.insert(key.into_owned(), Value::String(value.into_owned()));
     }
     fields.finish()?;
+    match target {
+        Some(target) => object.insert(TARGET.to_owned(), target.into()),
+        None => object.remove(TARGET),
+    };
     T::deserialize(Value::Object(object)).map_err(|e| Error::field("query", e.to_string()))
 }
 
@@ -402,8 +416,8 @@ mod tests {
 
     #[test]
     fn a_repeated_parameter_is_refused() {
-        assert!(parse_query::<Body>("project_slug=a&other=1").is_ok());
-        let e = parse_query::<Body>("project_slug=a&project_slug=b").unwrap_err();
+        assert!(parse_query::<Body>("project_slug=a&other=1", None).is_ok());
+        let e = parse_query::<Body>("project_slug=a&project_slug=b", None).unwrap_err();
         assert!(
             e.message()
                 .starts_with("project_slug is given more than once")

@@ -140,10 +140,10 @@ impl Room {
     {
         let whole = page.limit < 0;
         let limit = if whole { SHORT + 1 } else { page.limit };
-        let (first, part) = (read.clone(), Page { limit, ..page });
+        let (first, part) = (read.clone(), page.part(limit, page.offset));
         let list = store.read(move |tx| first(tx, part)).await?;
         if !whole || i64::try_from(list.data.len()).is_ok_and(|rows| rows <= SHORT) {
-            return Ok(axum::Json(list).into_response());
+            return Ok(list.into_response());
         }
         drop(list);
         let _held = self.memory.take(owner, HEAVY).await?;
@@ -153,12 +153,7 @@ impl Room {
             let mut start = "{\"data\":[";
             let mut offset = page.offset;
             let total = loop {
-                let part = Page {
-                    limit: PIECE,
-                    offset,
-                    ..page
-                };
-                let list = read(tx, part)?;
+                let list = read(tx, page.part(PIECE, offset))?;
                 for row in &list.data {
                     spool.write_all(start.as_bytes()).map_err(not_kept)?;
                     serde_json::to_writer(&mut spool, row).map_err(|e| not_kept(e.into()))?;

@@ -9,6 +9,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
 use axum::http::StatusCode;
 use hyper::body::Incoming;
@@ -25,6 +26,7 @@ use super::arrival::arrived;
 use super::drain_body;
 use super::paced::Paced;
 use super::places::Places;
+use super::repeats::{Flushing, Token, Told, Wired};
 use crate::access::throttle::neighbourhood;
 use crate::rules::config::Config;
 
@@ -105,7 +107,8 @@ pub async fn serve_all(
         let _ = stream.set_nodelay(true);
         // What waits in the kernel for who does not read is bounded, too, and soon noticed.
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
-        let (router, guest) = (router.clone(), place.guest.clone());
+        let flushing = Flushing::default();
+        let (router, guest, waiting) = (router.clone(), place.guest.clone(), flushing.clone());
         let config = config.clone();
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             arrived(&mut request, address, &config);
@@ -113,10 +116,12 @@ pub async fn serve_all(
                 .extensions_mut()
                 .insert(ConnectInfo::<SocketAddr>(peer));
             request.extensions_mut().insert(guest.clone());
+            request.extensions_mut().insert(Wired);
+            let waiting = waiting.clone();
             let (request, unread) = drain_body::watch(request);
             let answer = router.clone().oneshot(request);
             async move {
-                let reply = answer.await.unwrap_or_else(|never| match never {});
+                let mut reply = answer.await.unwrap_or_else(|never| match never {});
                 // Whoever was told that the body did not come is not waited for again.
                 if reply.status() != StatusCode::REQUEST_TIMEOUT {
                     unread.discard().await;
@@ -126,10 +131,14 @@ pub async fn serve_all(
                     .extensions()
                     .get::<Cut>()
                     .map_or(Ok(()), |cut| Err(*cut))?;
-                Ok::<_, Cut>(reply)
+                // Who sends the same again is answered by whether all of this was written.
+                Ok::<_, Cut>(match reply.extensions_mut().remove::<Token>() {
+                    Some(token) => reply.map(|body| Body::new(Told::new(body, token, waiting))),
+                    None => reply,
+                })
             }
         });
-        let stream = TokioIo::new(Paced::new(stream, patience));
+        let stream = TokioIo::new(Paced::new(stream, patience, flushing));
         let connection = builder.serve_connection(stream, service);
         let mut stop = stop.clone();
         connections.spawn(async move {

@@ -6,6 +6,7 @@
 //! it has seen. A reader that does not keep up is cut, and resumes like any other.
 
 use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use parking_lot::Mutex;
+use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
@@ -26,6 +28,7 @@ use uuid::Uuid;
 
 use crate::access::auth::Auth;
 use crate::access::caller::Caller;
+use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::access::session;
 use crate::clock::Timestamp;
@@ -252,6 +255,10 @@ struct View {
     computer: Option<ComputerId>,
     /// The session whose end is the end of the stream too.
     session: Option<[u8; 32]>,
+    /// From where it is read.
+    ip: Option<IpAddr>,
+    /// A secret that was replaced opens nothing from then on.
+    until: Option<Timestamp>,
 }
 
 /// What is in the log behind an event.
@@ -313,11 +320,18 @@ impl View {
     /// Whether key and session still open anything.
     fn holds(&self, tx: &Tx<'_>) -> Result<bool> {
         if let Some(token) = &self.session {
-            return Ok(session::find(tx, token)?.is_some());
+            let found = session::find(tx, token)?;
+            return Ok(found.is_some_and(|(key, _)| key.check_address(self.ip).is_ok()));
         }
-        let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE id = ?1 AND status = 'active'
-            AND (expires_at IS NULL OR expires_at > ?2))";
-        Ok(tx.row(sql, (self.key, tx.now()), |row| row.get(0))?)
+        if self.until.is_some_and(|until| until <= tx.now()) {
+            return Ok(false);
+        }
+        let sql = "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+            WHERE k.id = ?1 AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ?2)";
+        let found = tx
+            .row(sql, (self.key, tx.now()), Key::from_row)
+            .optional()?;
+        Ok(found.is_some_and(|key| key.check_address(self.ip).is_ok()))
     }
 
     /// The event as this key may see it.
@@ -493,6 +507,8 @@ async fn open(
         types,
         computer,
         session,
+        ip: caller.ip(),
+        until: caller.key().expires_at.filter(|_| caller.key().replaced),
     });
     let end = store
         .read(|tx| {

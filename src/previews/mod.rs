@@ -162,7 +162,7 @@ impl Previews {
         if bearer.is_some_and(|value| value.to_ascii_lowercase().starts_with("bearer msk_")) {
             let key = self
                 .auth
-                .identify(&self.store, request.method(), headers)
+                .identify(&self.store, request.method(), headers, ip)
                 .await;
             let key = key.map_err(|e| Page::failed(&self.throttle.wrong_key(ip, e)))?;
             self.throttle.key(&key).map_err(|e| Page::failed(&e))?;

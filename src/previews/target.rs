@@ -145,7 +145,7 @@ fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result
         return Ok(None);
     };
     let holds = local || found.domain.as_deref() == Some(domain);
-    Ok((holds && found.driver == DrivenBy::Docker).then(|| Target {
+    Ok((holds && found.driver == DrivenBy::Docker).then_some(Target {
         id: found.id,
         tenant: found.tenant_id,
         workspace: found.workspace_id,

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::{ToSql, named_params, params};
@@ -16,13 +15,21 @@ use crate::audit::Actor;
 use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room};
+use crate::http::cursor::{self, Order};
+use crate::http::{
+    List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room, Seen, Single,
+};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{self, Object};
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::{attribution, labels};
 use crate::workspaces::{self, Deleted};
+
+const OLDEST: Order = Order {
+    columns: &["p.created_at", "p.id"],
+    descending: false,
+};
 
 /// The live projects of the organization, or of one of its workspaces.
 fn list_where(
@@ -55,15 +62,22 @@ fn list_where(
     let total = tx
         .prepare_cached(total)?
         .query_row(params.as_slice(), |row| row.get(0))?;
+    let after = page.after(OLDEST.columns.len())?;
+    if let Some(values) = &after {
+        condition += &format!(" AND {}", OLDEST.beyond());
+        params.extend(cursor::named(values));
+    }
     params.extend(page.params());
-    let data = tx
+    let data: Vec<Project> = tx
         .prepare_cached(&format!(
-            "{SELECT} WHERE {condition} ORDER BY p.created_at, p.id {}",
+            "{SELECT} WHERE {condition} ORDER BY {} {}",
+            OLDEST.sql(),
             Page::SQL
         ))?
         .query_map(params.as_slice(), Project::from_row)?
         .collect::<Result<_, _>>()?;
-    Ok(page.list(data, total))
+    let next = page.next(tx, &OLDEST, "projects p", &data, |last| ("p.id", &last.id))?;
+    Ok(page.linked(data, total, next))
 }
 
 /// `GET /projects`
@@ -187,8 +201,14 @@ pub async fn show(
     State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ProjectId>,
-) -> Result<Json<Project>> {
-    Ok(Json(store.look_up(move |tx| find(tx, &caller, id)).await?))
+) -> Result<Single<Project>> {
+    let project = store.look_up(move |tx| find(tx, &caller, id));
+    Ok(Single(project.await?))
+}
+
+/// A project as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| Seen::of(&find(tx, caller, ProjectId(id))?))
 }
 
 /// `PATCH /projects/{id}`

@@ -1,11 +1,13 @@
 //! What requests and replies look like.
 
+use std::hash::{DefaultHasher, Hash};
+
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
-use crate::http::Param;
+use crate::http::{Param, Versioned};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::{Object, Patch};
 
@@ -40,6 +42,18 @@ pub struct Project {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+impl Versioned for Project {
+    fn version(&self, hash: &mut DefaultHasher) {
+        let texts = (
+            &self.external_project_id,
+            &self.description,
+            self.metadata.text(),
+        );
+        let place = (self.id, self.workspace_id);
+        (place, &self.name, &self.slug, texts, self.updated_at).hash(hash);
+    }
 }
 
 impl Project {

@@ -87,6 +87,9 @@ pub struct ServeArgs {
     /// Refuse unknown fields and parameters (422) instead of ignoring them
     #[arg(long, env = "WORKSPACED_STRICT", value_parser = boolish())]
     pub strict: bool,
+    /// A POST that comes again without an Idempotency-Key because its answer was lost is executed again
+    #[arg(long, env = "WORKSPACED_NO_REPLAY_LOST", value_parser = boolish())]
+    pub no_replay_lost: bool,
     /// The clock: that of this machine, or one that `/_dev/clock` drives and that stands still until then
     #[arg(
         long,
@@ -449,6 +452,8 @@ pub struct Config {
     pub frozen: bool,
     /// Unknown fields and parameters are refused.
     pub strict: bool,
+    /// A POST whose answer was lost is answered again, not executed again.
+    pub replay_lost: bool,
     /// Effective domain where nobody set one.
     pub base_domain: String,
     /// CNAME target of preview domains.
@@ -861,6 +866,7 @@ impl ServeArgs {
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
             strict: self.strict,
+            replay_lost: !self.no_replay_lost,
             base_domain: host("--base-domain", &self.base_domain)?,
             proxy_host: host("--proxy-host", &self.proxy_host)?,
             dns_resolver: self.dns_resolver,
@@ -986,6 +992,7 @@ impl Default for Config {
             virtual_clock: false,
             frozen: false,
             strict: false,
+            replay_lost: true,
             base_domain: "miosa.ai".into(),
             proxy_host: "proxy.miosa.ai".into(),
             dns_resolver: None,

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod config;
 pub mod driven_by;
+pub mod grace;
 pub mod host;
 pub mod hosted;
 pub mod listen;

@@ -414,9 +414,42 @@ pub fn dated_ahead(dir: &Path, now: Timestamp) -> Vec<PathBuf> {
         .collect()
 }
 
+/// Whether another disk begins at this directory.
+fn is_mount(dir: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let device = |path: &Path| fs::metadata(path).ok().map(|of| of.dev());
+    match std::path::absolute(dir)
+        .ok()
+        .as_deref()
+        .and_then(Path::parent)
+    {
+        Some(parent) => device(dir).is_some() && device(dir) != device(parent),
+        None => true,
+    }
+}
+
 /// Makes a directory for backups that is not there, unless some were made in it before: then what was mounted
-/// there is gone, and a new one would be on another disk.
+/// there is gone, and a new one would be on another disk. Where the directory is the mount point itself it stays,
+/// empty, and is on that other disk, too.
 fn enter(db: &Path, dir: &Path) -> Result<(), StoreError> {
+    if dir.exists() && !is_mount(dir) {
+        let records = records_in(&open::for_backup(db)?)?;
+        let record = records.iter().find(|record| record.directory == whole(dir));
+        let left_empty = record.filter(|record| {
+            let last = record.good_file.as_ref();
+            record.mounted && last.is_some_and(|file| !dir.join(file).exists())
+        });
+        if left_empty.is_some() {
+            return Err(StoreError::Refused(
+                "BACKUP_DIR_GONE",
+                format!(
+                    "{}: the disk that was mounted there is not mounted any more, and what is left is an empty mount \
+                     point on another disk. Mount it again; to go on without it, give another directory",
+                    dir.display()
+                ),
+            ));
+        }
+    }
     if !dir.exists()
         && records_in(&open::for_backup(db)?)?
             .iter()
@@ -444,6 +477,8 @@ pub struct Record {
     /// The state that the last good one holds.
     pub good_at: Option<Timestamp>,
     pub good_file: Option<String>,
+    /// The last good one was made while a disk was mounted there.
+    pub mounted: bool,
 }
 
 /// How backups of a database went, by directory.
@@ -463,9 +498,16 @@ pub fn records_in(conn: &Connection) -> rusqlite::Result<Vec<Record>> {
     if !conn.query_row(known, [], |row| row.get::<_, bool>(0))? {
         return Ok(Vec::new());
     }
-    conn.prepare_cached(
-        "SELECT directory, tried_at, error, good_at, good_file FROM backup_dirs ORDER BY tried_at DESC",
-    )?
+    // A file that has not been upgraded does not know of mounts.
+    let knows =
+        "SELECT EXISTS (SELECT 1 FROM pragma_table_info('backup_dirs') WHERE name = 'mounted')";
+    let mounted = match conn.query_row(knows, [], |row| row.get(0))? {
+        true => "mounted",
+        false => "0 AS mounted",
+    };
+    conn.prepare_cached(&format!(
+        "SELECT directory, tried_at, error, good_at, good_file, {mounted} FROM backup_dirs ORDER BY tried_at DESC"
+    ))?
     .query_map([], |row| {
         Ok(Record {
             directory: row.get(0)?,
@@ -473,6 +515,7 @@ pub fn records_in(conn: &Connection) -> rusqlite::Result<Vec<Record>> {
             error: row.get(2)?,
             good_at: row.get(3)?,
             good_file: row.get(4)?,
+            mounted: row.get(5)?,
         })
     })?
     .collect()
@@ -489,15 +532,18 @@ fn remember(
     let good = result.as_ref().ok();
     let name = good.and_then(|backup| backup.file.file_name());
     conn.execute(
-        "INSERT INTO backup_dirs (directory, tried_at, error, good_at, good_file) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO backup_dirs (directory, tried_at, error, good_at, good_file, mounted)
+         VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, 0))
          ON CONFLICT DO UPDATE SET tried_at = excluded.tried_at, error = excluded.error,
-             good_at = coalesce(excluded.good_at, good_at), good_file = coalesce(excluded.good_file, good_file)",
+             good_at = coalesce(excluded.good_at, good_at), good_file = coalesce(excluded.good_file, good_file),
+             mounted = coalesce(?6, mounted)",
         (
             whole(dir),
             now,
             result.as_ref().err(),
             good.map(|_| now),
             name.map(|name| name.to_string_lossy().into_owned()),
+            good.map(|_| is_mount(dir)),
         ),
     )?;
     Ok(())

@@ -1,5 +1,6 @@
 //! The endpoints.
 
+use std::hash::{DefaultHasher, Hash};
 use std::sync::Arc;
 
 use axum::Json;
@@ -18,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::compute::Empty;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, PathId, Reply};
+use crate::http::{List, Look, Mutation, PathId, Reply, Seen, Single, Versioned};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::rules::config::Config;
@@ -61,6 +62,12 @@ pub struct TenantView {
     pub updated_at: Timestamp,
 }
 
+impl Versioned for TenantView {
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.id, &self.name, &self.slug, self.updated_at).hash(hash);
+    }
+}
+
 /// `POST /platform/tenants`
 #[derive(Deserialize, ToSchema, Default)]
 #[serde(default)]
@@ -101,6 +108,12 @@ pub struct TenantSettings {
     tenant_id: TenantId,
     /// IANA time zone of its days and months, where a workspace has none of its own; null: UTC.
     tz: Option<String>,
+}
+
+impl Versioned for TenantSettings {
+    fn version(&self, hash: &mut DefaultHasher) {
+        (self.tenant_id, &self.tz).hash(hash);
+    }
 }
 
 /// `PUT /tenant/settings`: what is left out stays as it is, null clears it.
@@ -255,12 +268,20 @@ pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<Lis
 }
 
 /// `GET /platform/tenants/current`
-pub async fn current(State(store): State<Store>, caller: Caller) -> Result<Json<TenantView>> {
-    Ok(Json(
-        store
-            .read(move |tx| load(tx, caller.tenant_id())?.view(tx, role(&caller)))
-            .await?,
-    ))
+pub async fn current(State(store): State<Store>, caller: Caller) -> Result<Single<TenantView>> {
+    let view = store.read(move |tx| load(tx, caller.tenant_id())?.view(tx, role(&caller)));
+    Ok(Single(view.await?))
+}
+
+/// The organization as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| {
+        let tenant = load(tx, TenantId(id))?;
+        if TenantId(id) != caller.tenant_id() {
+            return Err(Error::forbidden());
+        }
+        Seen::of(&tenant.view(tx, role(caller))?)
+    })
 }
 
 /// `POST /platform/tenants`
@@ -348,13 +369,25 @@ pub async fn rename(PathId(id): PathId<TenantId>, request: Mutation<Rename>) -> 
 }
 
 /// `GET /tenant/settings`
-pub async fn settings(State(store): State<Store>, caller: Caller) -> Result<Json<TenantSettings>> {
+pub async fn settings(
+    State(store): State<Store>,
+    caller: Caller,
+) -> Result<Single<TenantSettings>> {
     let tenant_id = caller.tenant_id();
     let tz = store.read(move |tx| time_zones::of(tx, tenant_id, None));
-    Ok(Json(TenantSettings {
+    Ok(Single(TenantSettings {
         tenant_id,
         tz: tz.await?,
     }))
+}
+
+/// What holds in the organization, for `If-Match`.
+pub fn look_at_settings() -> Look {
+    Arc::new(|tx, caller, _| {
+        let tenant_id = caller.tenant_id();
+        let tz = time_zones::of(tx, tenant_id, None)?;
+        Seen::of(&TenantSettings { tenant_id, tz })
+    })
 }
 
 /// `PUT /tenant/settings`

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use std::hash::DefaultHasher;
+
 use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
@@ -19,8 +21,10 @@ use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result, TAKEN};
+use crate::http::cursor;
 use crate::http::{
-    DryRunQuery, List, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room,
+    DryRunQuery, List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Room, Seen,
+    Single, Versioned, etag,
 };
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{self, Object, Patch};
@@ -53,7 +57,7 @@ fn list_where(
     tx: &Tx<'_>,
     caller: &Caller,
     filter: &Filter,
-    order: Order,
+    order: Sorted,
     page: Page,
 ) -> Result<List<Workspace>> {
     let (tenant, only) = (caller.tenant_id(), caller.only_workspace());
@@ -99,6 +103,11 @@ fn list_where(
         tx.prepare_cached(&format!("SELECT count(*) FROM {from} WHERE {condition}"))?
             .query_row(params.as_slice(), |row| row.get(0))?
     };
+    let after = page.after(order.by.columns.len())?;
+    if let Some(values) = &after {
+        condition += &format!(" AND {}", order.beyond(values));
+        params.extend(cursor::named(values));
+    }
     params.extend(page.params());
     let found = format!(
         "SELECT {} FROM {from} WHERE {condition}",
@@ -110,13 +119,16 @@ fn list_where(
     } else {
         found
     };
-    let data = tx
-        .prepare_cached(&format!("{found} ORDER BY {} {}", order.by, Page::SQL))?
+    let data: Vec<Workspace> = tx
+        .prepare_cached(&format!("{found} ORDER BY {} {}", order.sql(), Page::SQL))?
         .query_map(params.as_slice(), |row| {
             Workspace::from_columns(&mut Columns::new(row))
         })?
         .collect::<Result<_, _>>()?;
-    Ok(page.list(data, total))
+    let next = page.next(tx, &order.by, "workspaces w", &data, |last| {
+        ("w.id", &last.id)
+    })?;
+    Ok(page.linked(data, total, next))
 }
 
 /// `POST /workspaces`
@@ -223,9 +235,23 @@ pub async fn show(
     State(_fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
-) -> Result<Json<Workspace>> {
+) -> Result<Single<Workspace>> {
     let record = store.look_up(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(record.view))
+    Ok(Single(record.view))
+}
+
+/// A workspace as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| Seen::of(&find(tx, caller, WorkspaceId(id))?.view))
+}
+
+/// Its settings.
+pub fn look_at_settings(fleet: &Fleet) -> Look {
+    let config = fleet.config.clone();
+    Arc::new(move |tx, caller, id| {
+        let record = find(tx, caller, WorkspaceId(id))?;
+        Seen::of(&settings_reply(tx, &config.file, record)?)
+    })
 }
 
 /// `PATCH /workspaces/{id}`
@@ -288,6 +314,13 @@ pub struct SettingsReply {
     pub(super) workspace: Workspace,
 }
 
+impl Versioned for SettingsReply {
+    fn version(&self, hash: &mut DefaultHasher) {
+        self.workspace.version(hash);
+        etag::whole(&(&self.settings, &self.tz), hash);
+    }
+}
+
 /// Settings as the audit log keeps them.
 #[derive(Serialize)]
 struct Audited<'a> {
@@ -303,13 +336,13 @@ pub async fn settings(
     State(fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<WorkspaceId>,
-) -> Result<Json<SettingsReply>> {
+) -> Result<Single<SettingsReply>> {
     let config = fleet.config.clone();
     let reply = store.read(move |tx| {
         let record = find(tx, &caller, id)?;
         settings_reply(tx, &config.file, record)
     });
-    Ok(Json(reply.await?))
+    Ok(Single(reply.await?))
 }
 
 fn settings_reply(

@@ -1,13 +1,17 @@
 //! What requests and replies look like.
 
+use std::hash::{DefaultHasher, Hash};
+
 use rusqlite::Row;
+use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::http::Param;
+use crate::http::cursor::Order;
+use crate::http::{Param, Versioned};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::json::{Object, Patch};
 use crate::rules::size::Size;
@@ -38,6 +42,17 @@ pub struct Workspace {
     pub created_at: Timestamp,
     /// When it, or its settings, last changed.
     pub updated_at: Timestamp,
+}
+
+impl Versioned for Workspace {
+    fn version(&self, hash: &mut DefaultHasher) {
+        let texts = (
+            &self.external_workspace_id,
+            &self.description,
+            self.metadata.text(),
+        );
+        (self.id, &self.name, &self.slug, texts, self.updated_at).hash(hash);
+    }
 }
 
 /// What a workspace lets its computers be.
@@ -245,24 +260,26 @@ pub struct Filter {
 
 /// The order of a list.
 #[derive(Clone, Copy)]
-pub(super) struct Order {
-    pub by: &'static str,
+pub(super) struct Sorted {
+    pub by: Order,
+    /// The default workspace, of which there is one, comes before all others.
+    pub default_first: bool,
     /// No index has this order, but it has the default workspace and all others in it: two lists to merge.
     pub merged: bool,
 }
 
 /// What `sort` asks for. An unknown order is refused, since a wrong one looks like a right one.
-pub(super) fn order(sort: Option<&str>) -> Result<Order> {
-    let by = match sort {
-        None => "w.is_default DESC, w.created_at, w.id",
-        Some("name") => "w.name COLLATE NOCASE, w.id",
-        Some("-name") => "w.name COLLATE NOCASE DESC, w.id DESC",
-        Some("created_at") => "w.created_at, w.id",
-        Some("-created_at") => "w.created_at DESC, w.id DESC",
-        Some("updated_at") => "w.updated_at, w.id",
-        Some("-updated_at") => "w.updated_at DESC, w.id DESC",
-        Some("computer_count") => "w.computer_count, w.id",
-        Some("-computer_count") => "w.computer_count DESC, w.id DESC",
+pub(super) fn order(sort: Option<&str>) -> Result<Sorted> {
+    let (word, descending) = match sort.and_then(|sort| sort.strip_prefix('-')) {
+        Some(word) => (Some(word), true),
+        None => (sort, false),
+    };
+    let columns: &[&str] = match word {
+        None => &["w.is_default", "w.created_at", "w.id"],
+        Some("name") => &["w.name COLLATE NOCASE", "w.id"],
+        Some("created_at") => &["w.created_at", "w.id"],
+        Some("updated_at") => &["w.updated_at", "w.id"],
+        Some("computer_count") => &["w.computer_count", "w.id"],
         Some(_) => {
             return Err(Error::field(
                 "sort",
@@ -270,8 +287,39 @@ pub(super) fn order(sort: Option<&str>) -> Result<Order> {
             ));
         }
     };
-    let merged = matches!(sort, Some("created_at" | "-created_at"));
-    Ok(Order { by, merged })
+    Ok(Sorted {
+        by: Order {
+            columns,
+            descending,
+        },
+        default_first: word.is_none(),
+        merged: word == Some("created_at"),
+    })
+}
+
+impl Sorted {
+    /// For `ORDER BY`.
+    pub fn sql(&self) -> String {
+        if self.default_first {
+            "w.is_default DESC, w.created_at, w.id".to_owned()
+        } else {
+            self.by.sql()
+        }
+    }
+
+    /// The condition for what comes behind a row with these values.
+    pub fn beyond(&self, values: &[Value]) -> String {
+        if !self.default_first {
+            return self.by.beyond();
+        }
+        // Behind the default one all others come, behind another one those that are younger.
+        let others = "w.is_default = 0 AND :after0 IS NOT NULL";
+        if values.first() == Some(&Value::Integer(1)) {
+            format!("{others} AND :after1 IS NOT NULL AND :after2 IS NOT NULL")
+        } else {
+            format!("{others} AND (w.created_at, w.id) > (:after1, :after2)")
+        }
+    }
 }
 
 /// `DELETE /workspaces/{id}` options.

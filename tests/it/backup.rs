@@ -652,6 +652,26 @@ fn how_backups_go_is_told_and_a_directory_that_has_gone_is_not_made_again() {
     fs::create_dir(&to).unwrap();
     s.post("/system/backups", json!({})).expect(201);
     assert_eq!(warnings(), "null");
+
+    // The directory is a mount point, and its disk has gone: what is left is empty and on another disk.
+    let was_mounted = "UPDATE backup_dirs SET mounted = 1";
+    let done = s.app.store.write_blocking(move |tx| {
+        tx.execute(was_mounted, [])
+            .map_err(workspaced::testing::Error::from)
+    });
+    assert_eq!(done.unwrap(), 1);
+    fs::remove_dir_all(&to).unwrap();
+    fs::create_dir(&to).unwrap();
+    let why = s
+        .post("/system/backups", json!({}))
+        .refused(400, "BACKUP_DIR_GONE");
+    assert!(why.contains("not mounted any more"), "{why}");
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+    assert!(
+        warnings().contains("not mounted any more"),
+        "{}",
+        warnings()
+    );
 }
 
 #[test]

@@ -818,18 +818,152 @@ fn computers_are_found_by_any_part_of_their_name() {
             .map(|row| row["id"].as_str().unwrap().to_owned());
         ids.collect::<Vec<_>>()
     };
-    assert_eq!(found("q=gpu"), [gpu.clone()]);
-    assert_eq!(found("q=u-RE"), [gpu.clone()], "the slug");
-    assert_eq!(found("q=N%C3%84R"), [zahn.clone()]);
+    assert_eq!(found("q=gpu"), std::slice::from_ref(&gpu));
+    assert_eq!(found("q=u-RE"), std::slice::from_ref(&gpu), "the slug");
+    assert_eq!(found("q=N%C3%84R"), std::slice::from_ref(&zahn));
     assert_eq!(
         found(&format!("q={}", &gpu[..18])),
         found("q="),
         "made in one moment"
     );
-    assert_eq!(found(&format!("q={gpu}")), [gpu.clone()]);
+    assert_eq!(found(&format!("q={gpu}")), std::slice::from_ref(&gpu));
     assert_eq!(found("q=%25"), [""; 0]);
     assert_eq!(found("q=gpu&status=stopped"), [""; 0]);
     assert_eq!(found("q=").len(), 2);
     let inside = format!("/workspaces/{}/computers?q=zahn", s.default_workspace);
     assert_eq!(s.get(&inside).expect(200)["total"], 1);
+}
+
+// ---------------------------------------------------------------------------------------------
+// Auto-stops that are announced, and put off
+
+/// What the log has of auto-stops, oldest first: type and instant.
+fn notices(s: &Service) -> Vec<(String, String)> {
+    let log = s
+        .get("/audit-log?type=computer.stop_*&limit=100")
+        .expect(200);
+    let rows = log["data"].as_array().unwrap().iter().rev();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    rows.map(|row| (text(&row["type"]), text(&row["ts"])))
+        .collect()
+}
+
+fn pass(s: &Service, until: &str) {
+    let until = crate::harness::at(until);
+    crate::harness::runtime()
+        .block_on(workspaced::testing::dev::advance(&s.app.emulator, until))
+        .unwrap();
+}
+
+/// Under a clock that is driven: each notice is written at its instant.
+fn driven() -> Service {
+    Service::with(Config {
+        virtual_clock: true,
+        ..Config::default()
+    })
+}
+
+#[test]
+fn an_auto_stop_is_announced_and_can_be_put_off() {
+    let s = driven();
+    let body = json!({ "name": "pc", "auto_stop_seconds": 1800 });
+    let id = s.post("/computers", body).expect(201)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let alive = format!("/computers/{id}/keep-alive");
+    s.post(&alive, json!({})).refused(409, "TARGET_NOT_RUNNING");
+    // It runs from 10:15:31 on.
+    pass(&s, "2026-05-20T10:40:30Z");
+    assert_eq!(notices(&s), []);
+    pass(&s, "2026-05-20T10:41:00Z");
+    let row = |kind: &str, at: &str| (kind.to_owned(), at.to_owned());
+    let first = row("computer.stop_soon", "2026-05-20T10:40:31Z");
+    assert_eq!(notices(&s), std::slice::from_ref(&first));
+    let shown = s.get("/audit-log?type=computer.stop_soon").expect(200);
+    let after = &shown["data"][0]["metadata"]["after"];
+    assert_eq!(after["auto_stop_at"], "2026-05-20T10:45:31Z");
+    assert_eq!(shown["data"][0]["actor_type"], "system");
+
+    let before = s.get(&format!("/computers/{id}")).expect(200);
+    let kept = s.post(&alive, json!({})).expect(200);
+    assert_eq!(kept["auto_stop_at"], "2026-05-20T11:11:00Z");
+    let now = s.get(&format!("/computers/{id}")).expect(200);
+    assert_eq!(now["auto_stop_at"], "2026-05-20T11:11:00Z");
+    assert_eq!(
+        now["updated_at"], before["updated_at"],
+        "nothing of it has changed"
+    );
+    pass(&s, "2026-05-20T11:10:59Z");
+    assert_eq!(
+        s.get(&format!("/computers/{id}")).expect(200)["status"],
+        "running"
+    );
+    let second = row("computer.stop_soon", "2026-05-20T11:06:00Z");
+    assert_eq!(
+        notices(&s),
+        [first.clone(), second.clone()],
+        "once for each"
+    );
+    pass(&s, "2026-05-20T12:00:00Z");
+    assert_eq!(
+        s.get(&format!("/computers/{id}")).expect(200)["status"],
+        "stopped"
+    );
+    assert_eq!(notices(&s), [first, second]);
+
+    // One that is never idle for long enough to be told before is not.
+    let short = json!({ "name": "short", "auto_stop_seconds": 300 });
+    s.post("/computers", short).expect(201);
+    pass(&s, "2026-05-20T13:00:00Z");
+    assert_eq!(notices(&s).len(), 2);
+    // The scope is that of starting and stopping.
+    let read = json!({ "name": "r", "scopes": ["computers:read"] });
+    let key = s.post("/api-keys", read).expect(201)["data"]["key"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    s.call_as(&key, Method::POST, &alive, Some(json!({})))
+        .refused(403, "insufficient_scope");
+}
+
+#[test]
+fn an_agent_is_told_when_its_computer_is_to_stop() {
+    let s = driven();
+    let body = json!({ "name": "pc", "driver": "external", "auto_stop_seconds": 1200 });
+    let id = s.post("/computers", body).expect(201)["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let started = json!({ "events": [{
+        "id": "e1", "type": "computer.started", "subject": id, "time": "2026-05-20T10:15:30Z",
+    }] });
+    s.post("/compute-events", started).expect(200);
+    let stops = |s: &Service| {
+        s.get(&format!("/computers/{id}/auto-stop")).expect(200)["auto_stop_at"].clone()
+    };
+    assert_eq!(stops(&s), "2026-05-20T10:35:30Z");
+    pass(&s, "2026-05-20T10:31:00Z");
+    let alive = s
+        .post(&format!("/computers/{id}/keep-alive"), json!({}))
+        .expect(200);
+    assert_eq!(alive["auto_stop_at"], "2026-05-20T10:51:00Z");
+    assert_eq!(stops(&s), "2026-05-20T10:51:00Z");
+    pass(&s, "2026-05-20T12:00:00Z");
+    let row = |kind: &str, at: &str| (kind.to_owned(), at.to_owned());
+    assert_eq!(
+        notices(&s),
+        [
+            row("computer.stop_soon", "2026-05-20T10:30:30Z"),
+            row("computer.stop_soon", "2026-05-20T10:46:00Z"),
+            row("computer.stop_due", "2026-05-20T10:51:00Z"),
+        ]
+    );
+    // The agent stops it, not this server.
+    assert_eq!(
+        s.get(&format!("/computers/{id}")).expect(200)["status"],
+        "running"
+    );
+    s.delete(&format!("/computers/{id}")).expect(200);
+    assert_eq!(s.count("SELECT count(*) FROM stop_notices"), 0);
 }

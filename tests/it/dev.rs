@@ -218,7 +218,7 @@ fn what_falls_due_on_the_way_happens_in_order_at_its_instant() {
     assert_eq!(moved["now"], "2026-05-21T10:15:30Z");
     assert_eq!(
         (&moved["mode"], &moved["steps"]),
-        (&json!("frozen"), &json!(3))
+        (&json!("frozen"), &json!(4))
     );
     let computer = s.get(&format!("/computers/{id}")).expect(200);
     assert_eq!(computer["status"], "stopped");
@@ -236,6 +236,8 @@ fn what_falls_due_on_the_way_happens_in_order_at_its_instant() {
         [
             "2026-05-20 10:15:30 computer.created",
             "2026-05-20 10:15:31 computer.running",
+            // Five minutes before.
+            "2026-05-20 10:20:31 computer.stop_soon",
             "2026-05-20 10:25:31 computer.stopping",
             "2026-05-20 10:25:32 computer.stopped",
         ]

@@ -56,7 +56,7 @@ fn a_key_is_shown_once_and_stored_as_a_hash() {
             "key_purpose": "tests", "operator": false, "key_prefix": secret[..12], "prefix": secret[..12],
             "last4": secret[42..], "scopes": [], "rate_limit_rpm": null, "status": "active",
             "external_user_id": null, "expires_at": null, "last_used_at": null, "created_at": "[time]",
-            "inserted_at": "[time]",
+            "inserted_at": "[time]", "last_used_ip": null, "allowed_ips": [], "previous_secret_expires_at": null,
         })
     );
     // Nowhere in the files of the database.

@@ -9,8 +9,8 @@ use axum::extract::ConnectInfo;
 use axum::http::{Method, Request};
 use serde_json::json;
 
-use crate::harness::{Answer, Service};
-use workspaced::testing::Config;
+use crate::harness::{Answer, START, Service, at};
+use workspaced::testing::{Clock, Config, Wall};
 
 /// A read from an address, with headers of its own.
 fn from(s: &Service, peer: &str, key: &str, headers: &[(&str, &str)]) -> Answer {
@@ -57,6 +57,40 @@ fn a_key_has_its_requests_a_minute_and_nobody_elses() {
     s.get("/whoami").expect(200);
     too_many(&s.get("/whoami"), "10");
     s.advance(3600);
+    for _ in 0..6 {
+        s.get("/whoami").expect(200);
+    }
+    too_many(&s.get("/whoami"), "10");
+}
+
+/// What may be asked for goes by the steady clock, whatever the wall clock shows.
+#[test]
+fn a_clock_that_jumps_gives_nobody_more_requests_and_takes_none_away() {
+    const SECOND: i64 = 1000;
+    let wall = Wall::told(at(START));
+    let config = Config {
+        rate_limit: NonZeroU32::new(6),
+        ..Config::default()
+    };
+    let s = Service::by(Clock::Told(wall.clone()), config);
+    for _ in 0..6 {
+        s.get("/whoami").expect(200);
+    }
+    too_many(&s.get("/whoami"), "10");
+    let hour = 3600 * SECOND;
+    for by in [60 * SECOND, hour, 365 * 24 * hour] {
+        for by in [by, -by] {
+            wall.pass(0, by);
+            too_many(&s.get("/whoami"), "10");
+            // Time that really passes counts, there and back.
+            wall.pass(9 * SECOND, 9 * SECOND);
+            too_many(&s.get("/whoami"), "1");
+            wall.pass(SECOND, SECOND);
+            s.get("/whoami").expect(200);
+            too_many(&s.get("/whoami"), "10");
+        }
+    }
+    wall.pass(60 * SECOND, -hour);
     for _ in 0..6 {
         s.get("/whoami").expect(200);
     }

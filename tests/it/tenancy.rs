@@ -150,6 +150,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "about the installation",
     ),
     (
+        "computers/notices.rs",
+        "FROM computers c",
+        "the driver serves all tenants",
+    ),
+    (
         "computers/lifecycle.rs",
         "SELECT id, due_at",
         "the driver serves all tenants",

@@ -316,6 +316,34 @@ fn the_organizations_reports_agree_with_the_series() {
             );
         }
     }
+    // A calendar month, by its name or by its days, is the same; it is whole, and what is still to come is not there.
+    let month = s.get("/usage?period=2026-06").expect(200);
+    assert_eq!(month["period_start"], "2026-06-01T00:00:00Z");
+    assert_eq!(month["period_end"], "2026-07-01T00:00:00Z");
+    assert_eq!(month["total_credits"], credits);
+    for same in [
+        "/usage?period_start=2026-06-01&period_end=2026-07-01",
+        "/usage?start=2026-06-01&period_end=2026-07-01",
+        "/usage?period=custom&start=2026-06-01&end=2026-07-01",
+    ] {
+        assert_eq!(s.get(same).expect(200), month, "{same}");
+    }
+    let before = s.get("/usage?period=2026-05").expect(200);
+    assert_eq!(before["total_credits"], 0);
+    s.put("/tenant/settings", json!({ "tz": "Europe/Budapest" }))
+        .expect(200);
+    let local = s.get("/usage?period=2026-06").expect(200);
+    assert_eq!(local["period_start"], "2026-05-31T22:00:00Z");
+    s.put("/tenant/settings", json!({ "tz": null })).expect(200);
+    s.get("/usage?period=2026-06&start=2026-06-01")
+        .invalid(&["period"]);
+    s.get("/usage?start=2026-06-01&period_start=2026-06-01")
+        .invalid(&["period_start"]);
+    for wrong in ["2026-13", "2026-5", "2026", "05-2026"] {
+        s.get(&format!("/usage?period={wrong}"))
+            .invalid(&["period"]);
+    }
+
     let by_user = s
         .get("/usage?period=7d&external_user_id=user-1")
         .expect(200);

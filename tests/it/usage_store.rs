@@ -296,9 +296,10 @@ fn schema_of(conn: &Connection) -> Vec<String> {
             .filter(|line| !line.is_empty())
             .collect::<Vec<_>>()
             .join(" ")
-            // Where ALTER TABLE puts a column behind a comment.
+            // A column that was added stands behind the line break of the last one.
             .replace(" ,", ",")
             .replace(" )", ")")
+            .replace("( ", "(")
     };
     let mut all: Vec<String> = rows
         .query_map([], |row| row.get(0))

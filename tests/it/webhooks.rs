@@ -1,5 +1,6 @@
 //! Webhooks end to end: the router, the outbox in a real database, and receivers on loopback.
 
+mod narrowed;
 mod outbox;
 mod sending;
 
@@ -214,7 +215,8 @@ fn a_secret_is_shown_once() {
             "events": ["computer.*"], "active": true, "enabled": true, "status": "active",
             "secret_preview": format!("whsec_…{last4}"), "retry_count": 3, "pending_count": 0,
             "failed_attempts": 0, "failing_since": null, "last_success_at": null,
-            "created_at": "[time]", "updated_at": "[time]",
+            "created_at": "[time]", "updated_at": "[time]", "workspace_id": null, "headers": {},
+            "signature_scheme": "miosa", "previous_secret_expires_at": null, "disabled_reason": null,
         })
     );
     let list = s.get("/webhooks").expect(200);

@@ -75,7 +75,7 @@ pub(super) fn from_headers(
     }))
 }
 
-fn target(parts: &Parts) -> &str {
+pub(super) fn target(parts: &Parts) -> &str {
     // Inside a nested router the URI is cut; the original one is what the client sent.
     let uri = parts
         .extensions
@@ -119,6 +119,20 @@ impl<R> Reply<R> {
         }
     }
 
+    /// As bytes.
+    pub(super) fn raw(self) -> Result<Raw>
+    where
+        R: Serialize,
+    {
+        Ok(Raw {
+            status: self.status.as_u16(),
+            body: serde_json::to_vec(&self.body)
+                .map_err(Error::internal)?
+                .into(),
+            replayed: false,
+        })
+    }
+
     /// The body shows a secret that must not lie in the database in the clear.
     pub fn secret(mut self) -> Self {
         self.secret = true;
@@ -128,9 +142,9 @@ impl<R> Reply<R> {
 
 /// A reply as bytes, as stored.
 pub(super) struct Raw {
-    status: u16,
-    body: Bytes,
-    replayed: bool,
+    pub status: u16,
+    pub body: Bytes,
+    pub replayed: bool,
 }
 
 /// The stored reply to a request with this key, or what `f` replies, which is stored.

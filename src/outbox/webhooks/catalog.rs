@@ -64,6 +64,14 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
     ("computer.stopping", "A computer stops"),
     ("computer.stopped", "A computer has stopped"),
+    (
+        "computer.stop_soon",
+        "A running computer stops by itself in five minutes, unless it is used or kept alive",
+    ),
+    (
+        "computer.stop_due",
+        "A computer that an agent runs has been idle for as long as it may: the agent is to stop it",
+    ),
     ("computer.error", "A computer failed"),
     ("computer.updated", "A field of a computer changed"),
     ("computer.resized", "A computer has another size"),
@@ -79,8 +87,17 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
     ("api_key.rotated", "An API key has a new secret"),
     ("api_key.revoked", "An API key was revoked"),
+    ("api_key.signed_in", "Somebody signed in to the admin page"),
+    (
+        "api_key.sign_in_failed",
+        "A sign-in with a known key was refused; `after.reason` says why",
+    ),
     ("organization.created", "The organization was created"),
     ("organization.updated", "The organization was renamed"),
+    (
+        "organization.sign_in_failed",
+        "A sign-in with an unknown key; told to the first organization of the installation",
+    ),
     (
         "organization.preview_domain_updated",
         "The organization's preview domain was set",

@@ -18,7 +18,8 @@ use prometheus_client::metrics::family::Family;
 use tokio::sync::watch;
 
 use super::queue::{self, Verdict};
-use super::send::{Message, Outcome, Sender, WHOLE};
+use super::rows;
+use super::send::{GONE, Message, Outcome, Sender, WHOLE};
 use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::ids::{TenantId, WebhookId};
@@ -137,6 +138,9 @@ fn work(jobs: &Receiver<Job>) {
         let outcome = catch_unwind(attempt).unwrap_or_else(|_| Outcome::broken());
         let written = outbox.store.write_blocking(move |tx| {
             let verdict = queue::record(tx, &message, &outcome)?;
+            if verdict.is_some() && outcome.status == Some(GONE) {
+                rows::gone(tx, message.tenant, message.webhook)?;
+            }
             tracing::debug!(webhook = %message.webhook, delivery = %message.delivery, attempt = message.attempt,
                 status = outcome.status, error = outcome.error, "webhook");
             Ok(verdict)

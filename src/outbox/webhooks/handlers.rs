@@ -6,10 +6,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use rusqlite::named_params;
+use rusqlite::types::Value as Sql;
+use rusqlite::{ToSql, named_params};
 
 use super::catalog::{self, EventType};
 use super::deliver::{self, Outbox};
+use super::extra::{self, Headers};
 use super::rows::{self, *};
 use super::send::WHOLE;
 use super::types::*;
@@ -17,13 +19,19 @@ use super::{queue, target};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields as Problems, Result};
-use crate::http::{FromText, List, Mutation, NoBody, PageQuery, Params, PathId, PathIds, Reply};
+use crate::http::cursor::{self, Order};
+use crate::http::{
+    FromText, List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, PathIds, Reply, Seen,
+    Single, linked,
+};
 use crate::ids::{DeliveryId, WebhookId};
 use crate::json::Patch;
 use crate::outbox::events::Globs;
 use crate::rules::config::WebhookReach;
+use crate::rules::grace::grace_ms;
 use crate::rules::text;
 use crate::store::WriteTx;
+use crate::workspaces;
 
 /// Entries of `events`.
 const MAX_EVENTS: usize = 50;
@@ -40,30 +48,44 @@ pub async fn list(
     caller: Caller,
     page: Params<PageQuery>,
     filter: Params<WebhookFilter>,
-) -> Result<Json<List<WebhookView>>> {
+) -> Result<List<WebhookView>> {
     let (page, active) = (page.get()?.page()?, filter.get()?.active()?);
     let list = outbox.store.read(move |tx| {
-        let place = "tenant_id = :tenant AND deleted_at IS NULL AND (:active IS NULL OR enabled = :active)";
+        let place =
+            "tenant_id = :tenant AND deleted_at IS NULL AND (:active IS NULL OR enabled = :active)";
         let total = tx
             .prepare_cached(&format!("SELECT count(*) FROM webhooks WHERE {place}"))?
             .query_row(
                 named_params! { ":tenant": caller.tenant_id(), ":active": active },
                 |row| row.get(0),
             )?;
-        let data = tx
+        let order = Order {
+            columns: &["created_at", "id"],
+            descending: false,
+        };
+        let tenant = caller.tenant_id();
+        let mut place = place.to_owned();
+        let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant), (":active", &active)];
+        let after = page.after(order.columns.len())?;
+        if let Some(values) = &after {
+            place += &format!(" AND {}", order.beyond());
+            params.extend(cursor::named(values));
+        }
+        params.extend(page.params());
+        let data: Vec<WebhookView> = tx
             .prepare_cached(&format!(
-                "SELECT * FROM webhooks WHERE {place} ORDER BY created_at, id LIMIT :limit OFFSET :offset"
+                "SELECT * FROM webhooks WHERE {place} ORDER BY {} {}",
+                order.sql(),
+                Page::SQL
             ))?
-            .query_map(
-                named_params! {
-                    ":tenant": caller.tenant_id(), ":active": active, ":limit": page.limit, ":offset": page.offset,
-                },
-                WebhookView::from_row,
-            )?
+            .query_map(params.as_slice(), |row| {
+                Ok(WebhookView::from_row(row)?.at(tx.now()))
+            })?
             .collect::<rusqlite::Result<_>>()?;
-        Ok(page.list(data, total))
+        let next = page.next(tx, &order, "webhooks", &data, |last| ("id", &last.id))?;
+        Ok(page.linked(data, total, next))
     });
-    Ok(Json(list.await?))
+    list.await
 }
 
 /// `GET /webhooks/events`
@@ -77,9 +99,17 @@ pub async fn show(
     State(outbox): State<Outbox>,
     caller: Caller,
     PathId(id): PathId<WebhookId>,
-) -> Result<Json<WebhookReply>> {
+) -> Result<Single<WebhookReply>> {
     let data = outbox.store.read(move |tx| find(tx, &caller, id)).await?;
-    Ok(Json(WebhookReply { data }))
+    Ok(Single(WebhookReply { data }))
+}
+
+/// A webhook as it is, for `If-Match`.
+pub fn look() -> Look {
+    Arc::new(|tx, caller, id| {
+        let data = find(tx, caller, WebhookId(id))?;
+        Seen::of(&WebhookReply { data })
+    })
 }
 
 fn check_url(problems: &mut Problems, url: &str, reach: WebhookReach) {
@@ -128,6 +158,14 @@ fn check_retries(problems: &mut Problems, retries: Option<i64>) {
     }
 }
 
+fn check_scheme(problems: &mut Problems, given: Option<String>, there: &str) -> String {
+    let scheme = given.unwrap_or_else(|| there.to_owned());
+    if scheme != "miosa" && scheme != "standard" {
+        problems.push("signature_scheme", "must be miosa or standard");
+    }
+    scheme
+}
+
 /// `POST /webhooks`
 pub async fn create(State(outbox): State<Outbox>, request: Mutation<Create>) -> Result<Response> {
     let reach = outbox.config.webhook_reach;
@@ -146,9 +184,18 @@ pub async fn create(State(outbox): State<Outbox>, request: Mutation<Create>) -> 
             let name = text::name(&mut problems, "name", given);
             let enabled = switch(&mut problems, input.enabled, input.active).unwrap_or(true);
             check_retries(&mut problems, input.retry_count);
+            let given = input.headers.unwrap_or_default();
+            let headers = extra::check(&mut problems, given, &Headers::new());
+            let scheme = check_scheme(&mut problems, input.signature_scheme, "miosa");
             problems.finish()?;
             within(caller, &events)?;
+            if let Some(workspace) = input.workspace_id {
+                workspaces::reach(tx, caller, workspace)?;
+            }
             let new = Fields {
+                workspace_id: input.workspace_id,
+                headers,
+                scheme,
                 name,
                 url,
                 events,
@@ -192,10 +239,29 @@ pub async fn update(
             };
             let enabled = switch(&mut problems, input.enabled, input.active);
             check_retries(&mut problems, input.retry_count);
+            let there = rows::headers(tx, &before)?;
+            let headers = match input.headers {
+                Patch::Absent => there,
+                given => {
+                    let given = given.apply(None).unwrap_or_default();
+                    extra::check(&mut problems, given, &there)
+                }
+            };
+            let scheme = check_scheme(
+                &mut problems,
+                input.signature_scheme,
+                &before.signature_scheme,
+            );
             problems.finish()?;
+            if let Some(workspace) = input.workspace_id.value() {
+                workspaces::reach(tx, caller, *workspace)?;
+            }
             // Another URL for the same events is as good as asking for them.
             within(caller, &events)?;
             let new = Fields {
+                workspace_id: input.workspace_id.apply(before.workspace_id),
+                headers,
+                scheme,
                 name,
                 url,
                 events,
@@ -210,12 +276,12 @@ pub async fn update(
 }
 
 /// `POST /webhooks/{id}/rotate`
-pub async fn rotate(PathId(id): PathId<WebhookId>, request: Mutation<NoBody>) -> Result<Response> {
+pub async fn rotate(PathId(id): PathId<WebhookId>, request: Mutation<Rotate>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
             let before = find(tx, caller, id)?;
-            input?;
-            let (view, secret) = rows::rotate(tx, &before)?;
+            let grace = grace_ms(input?.grace_seconds)?;
+            let (view, secret) = rows::rotate(tx, &before, grace)?;
             audit_webhook(tx, caller, "webhook.rotated", Some(&before), Some(&view))?;
             Ok(Reply::ok(NewWebhookReply::new(view, secret)).secret())
         })
@@ -244,7 +310,7 @@ pub async fn deliveries(
     PathId(id): PathId<WebhookId>,
     page: Params<PageQuery>,
     filter: Params<DeliveryFilter>,
-) -> Result<Json<DeliveryPage>> {
+) -> Result<Response> {
     let list = outbox.store.read(move |tx| {
         find(tx, &caller, id)?;
         let page = page.get()?.page()?;
@@ -280,10 +346,18 @@ pub async fn deliveries(
                 named_params! { ":webhook": id, ":tenant": caller.tenant_id(), ":state": state },
                 |row| row.get(0),
             )?;
+        let order = Order {
+            columns: &["created_at", "id"],
+            descending: true,
+        };
         let (at, last) = below.unwrap_or((
             Timestamp(i64::MAX),
             DeliveryId(uuid::Uuid::max()),
         ));
+        let (mut at, mut last) = (Sql::Integer(at.0), Sql::Blob(last.0.as_bytes().to_vec()));
+        if let Some(values) = page.after(order.columns.len())? {
+            (at, last) = (values[0].clone(), values[1].clone());
+        }
         let data: Vec<Delivery> = tx
             .prepare_cached(&format!(
                 "SELECT * FROM webhook_deliveries WHERE {place} AND (created_at, id) < (:at, :last)
@@ -298,14 +372,17 @@ pub async fn deliveries(
             )?
             .collect::<rusqlite::Result<_>>()?;
         let full = i64::try_from(data.len()).is_ok_and(|n| n == limit);
-        Ok(DeliveryPage {
+        let next = page.next(tx, &order, "webhook_deliveries", &data, |last| ("id", &last.id))?;
+        let page = DeliveryPage {
             meta: page.meta(total),
             next_cursor: data.last().filter(|_| full).map(|last| last.id),
             data,
             total,
-        })
+        };
+        Ok((page, next))
     });
-    Ok(Json(list.await?))
+    let (page, next) = list.await?;
+    Ok(linked(&page, next.as_deref()))
 }
 
 /// `GET /webhooks/{id}/deliveries/{did}`
@@ -313,12 +390,12 @@ pub async fn delivery(
     State(outbox): State<Outbox>,
     caller: Caller,
     PathIds(id, delivery): PathIds<WebhookId, DeliveryId>,
-) -> Result<Json<DeliveryReply>> {
+) -> Result<Single<DeliveryReply>> {
     let data = outbox.store.read(move |tx| {
         find(tx, &caller, id)?;
         rows::delivery(tx, &caller, id, delivery)
     });
-    Ok(Json(DeliveryReply { data: data.await? }))
+    Ok(Single(DeliveryReply { data: data.await? }))
 }
 
 /// `POST /webhooks/{id}/test`
@@ -343,6 +420,46 @@ pub async fn replay(
         queue::replay(tx, caller.tenant_id(), id, delivery)
     };
     send_and_wait(outbox, caller, id, request, queue).await
+}
+
+/// `POST /webhooks/{id}/replay-failed`
+pub async fn replay_failed(
+    PathId(id): PathId<WebhookId>,
+    request: Mutation<ReplayFailed>,
+) -> Result<Response> {
+    request
+        .run(move |tx, caller, input| {
+            let webhook = find(tx, caller, id)?;
+            let input = input?;
+            let mut problems = Problems::default();
+            let mut read = |name: &'static str, text: Option<&str>| {
+                let at = text.map(Timestamp::from_text);
+                if at == Some(None) {
+                    problems.push(name, Timestamp::wanted());
+                }
+                at.flatten()
+            };
+            let since = read("since", input.since.as_deref());
+            let until = read("until", input.until.as_deref());
+            if input.since.is_none() {
+                problems.push("since", "can't be blank: say from when on");
+            }
+            problems.finish()?;
+            if !webhook.enabled {
+                return Err(Error::conflict(
+                    "RESOURCE_STATE",
+                    "the webhook is disabled; enable it first",
+                ));
+            }
+            // What failed at this very instant did fail.
+            let until = until.unwrap_or(Timestamp(i64::MAX));
+            let since = since.unwrap_or(Timestamp(0));
+            let (queued, left) = queue::replay_failed(tx, caller.tenant_id(), id, since, until)?;
+            Ok(Reply::ok(ReplayedReply {
+                data: Replayed { queued, left },
+            }))
+        })
+        .await
 }
 
 /// Queues a message and answers with what its first attempt came to, or with the message as it waits
@@ -391,7 +508,12 @@ where
     // Before the request itself is given up.
     let patience = WAIT.min(outbox.config.request_timeout * 3 / 4);
     match tokio::time::timeout(patience, tried).await {
-        Ok(Ok(reply)) => Ok(reply.into_response()),
+        Ok(Ok(reply)) => {
+            let mut reply = reply.into_response();
+            // It is the answer to the same request.
+            reply.extensions_mut().extend(response.extensions().clone());
+            Ok(reply)
+        }
         // It is queued all the same, and its state can be asked for.
         Ok(Err(_)) | Err(_) => Ok(response),
     }

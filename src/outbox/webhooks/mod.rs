@@ -15,6 +15,7 @@
 
 pub mod catalog;
 pub mod deliver;
+mod extra;
 pub mod handlers;
 pub mod queue;
 mod rows;

@@ -7,7 +7,7 @@ use serde::Serialize;
 use uuid::Uuid;
 
 use super::catalog::TEST;
-use super::send::{Message, Outcome};
+use super::send::{GONE, Message, Outcome};
 use crate::audit::{Recorded, Sink};
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::topics;
@@ -112,9 +112,11 @@ impl Sink for Queue {
 }
 
 fn queue(tx: &WriteTx<'_>, entry: &Recorded<'_>) -> Result<()> {
-    let mut statement =
-        tx.prepare_cached("SELECT id, events FROM webhooks WHERE tenant_id = ?1 AND enabled = 1")?;
-    let mut rows = statement.query([entry.tenant_id])?;
+    let mut statement = tx.prepare_cached(
+        "SELECT id, events FROM webhooks WHERE tenant_id = ?1 AND enabled = 1
+                 AND (workspace_id IS NULL OR workspace_id = ?2)",
+    )?;
+    let mut rows = statement.query((entry.tenant_id, entry.workspace_id))?;
     let mut wanted: Vec<WebhookId> = Vec::new();
     while let Some(row) = rows.next()? {
         if Globs::new(json::column(row, "events")?).matches(entry.kind) {
@@ -252,6 +254,59 @@ pub(super) fn replay(
     insert(tx, &new)
 }
 
+/// Queues once more what was given up in this time and has not been taken since: each event once, in its order,
+/// as far as there is room. Returns how many, and how many are left.
+pub(super) fn replay_failed(
+    tx: &WriteTx<'_>,
+    tenant: TenantId,
+    webhook: WebhookId,
+    since: Timestamp,
+    until: Timestamp,
+) -> Result<(i64, i64)> {
+    let waiting: i64 = tx.row(
+        "SELECT pending_count FROM webhooks WHERE id = ?1 AND tenant_id = ?2",
+        (webhook, tenant),
+        |row| row.get(0),
+    )?;
+    let room = usize::try_from(QUEUE - waiting).unwrap_or(0);
+    // What is waiting, or was taken under another id, is not sent twice.
+    let mut statement = tx.prepare_cached(
+        "SELECT min(d.id), d.event_id, d.event_type, d.body FROM webhook_deliveries d
+         WHERE d.webhook_id = :webhook AND d.tenant_id = :tenant AND d.state = 'failed' AND d.event_type <> :test
+             AND d.finished_at >= :since AND d.finished_at < :until
+             AND d.event_id NOT IN (
+                 SELECT event_id FROM webhook_deliveries
+                 WHERE webhook_id = :webhook AND tenant_id = :tenant AND state IN ('pending', 'delivered'))
+         GROUP BY d.event_id ORDER BY min(d.created_at), min(d.id)",
+    )?;
+    let mut rows = statement.query(named_params! {
+        ":webhook": webhook, ":tenant": tenant, ":since": since, ":until": until, ":test": TEST,
+    })?;
+    let (mut again, mut left) = (Vec::new(), 0);
+    while let Some(row) = rows.next()? {
+        if again.len() == room {
+            left += 1;
+            continue;
+        }
+        let one: (DeliveryId, String, String, String) =
+            (row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?);
+        again.push(one);
+    }
+    for (delivery, event_id, event_type, body) in &again {
+        let new = New {
+            tenant,
+            webhook,
+            event_id,
+            event_type,
+            body,
+            replay_of: Some(*delivery),
+            asked: false,
+        };
+        insert(tx, &new)?;
+    }
+    Ok((i64::try_from(again.len()).unwrap_or(i64::MAX), left))
+}
+
 /// Gives up what waits: the webhook does not want it any more.
 pub(super) fn give_up(
     tx: &WriteTx<'_>,
@@ -342,7 +397,8 @@ pub(super) fn due(tx: &Tx<'_>, each: usize) -> Result<Vec<Due>> {
 
 /// The message of a webhook that is to be sent first; what somebody waits for before all others.
 pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result<Option<Message>> {
-    let sql = "SELECT d.id, d.event_id, d.event_type, d.body, d.attempt_count, w.url, w.secret
+    let sql = "SELECT d.id, d.event_id, d.event_type, d.body, d.attempt_count, w.url, w.secret,
+            w.headers, w.scheme, CASE WHEN w.previous_until > ?3 THEN w.previous_secret END
         FROM webhook_deliveries d JOIN webhooks w ON w.id = d.webhook_id AND w.tenant_id = d.tenant_id
         WHERE d.webhook_id = ?1 AND d.tenant_id = ?2 AND d.state = 'pending'
             AND (d.next_attempt_at <= ?3 OR d.next_attempt_at > ?4) AND w.deleted_at IS NULL
@@ -358,6 +414,9 @@ pub(super) fn first(tx: &Tx<'_>, webhook: WebhookId, tenant: TenantId) -> Result
             attempt: row.get::<_, i64>(4)? + 1,
             url: row.get(5)?,
             secret: row.get(6)?,
+            headers: json::column(row, "headers")?,
+            standard: row.get::<_, String>(8)? == "standard",
+            previous_secret: row.get(9)?,
             at: tx.now(),
         })
     };
@@ -397,7 +456,11 @@ pub(super) fn record(
     };
     let now = tx.now();
     let success = outcome.success();
-    let again = !success && enabled && message.event_type != TEST && message.attempt <= retries;
+    let again = !success
+        && enabled
+        && message.event_type != TEST
+        && message.attempt <= retries
+        && outcome.status != Some(GONE);
     let next = if again {
         let jitter = u32::from_be_bytes(tx.random()?);
         let wait = retry_ms(message.attempt, jitter).max(outcome.retry_after_ms());

@@ -4,6 +4,7 @@ use data_encoding::HEXLOWER;
 use rusqlite::{OptionalExtension, named_params};
 
 use super::catalog;
+use super::extra::Headers;
 use super::queue::{self, webhooks_change};
 use super::types::{Delivery, SECRET_PREFIX, WebhookView};
 use crate::access::caller::Caller;
@@ -11,7 +12,7 @@ use crate::access::scopes::covers;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::ids::{DeliveryId, TenantId, WebhookId};
+use crate::ids::{DeliveryId, TenantId, WebhookId, WorkspaceId};
 use crate::json;
 use crate::outbox::events::{Globs, scope_of};
 use crate::store::{Tx, WriteTx};
@@ -26,6 +27,9 @@ pub(super) struct Fields {
     pub events: Vec<String>,
     pub enabled: bool,
     pub retry_count: i64,
+    pub workspace_id: Option<WorkspaceId>,
+    pub headers: Headers,
+    pub scheme: String,
 }
 
 /// A secret of 256 random bits.
@@ -36,7 +40,8 @@ fn new_secret(tx: &WriteTx<'_>) -> Result<String> {
 
 fn load(tx: &Tx<'_>, id: WebhookId) -> Result<Option<WebhookView>> {
     let sql = "SELECT * FROM webhooks WHERE id = ?1 AND deleted_at IS NULL";
-    Ok(tx.row(sql, [id], WebhookView::from_row).optional()?)
+    let webhook = tx.row(sql, [id], WebhookView::from_row).optional()?;
+    Ok(webhook.map(|webhook| webhook.at(tx.now())))
 }
 
 /// The webhook with this id, if the caller may see it: 404, 403, then the route's scope.
@@ -88,11 +93,13 @@ pub(super) fn insert(
     let (id, secret): (WebhookId, _) = (tx.new_id(), new_secret(tx)?);
     webhooks_change(tx);
     tx.run(
-        "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at)
-         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now)",
+        "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at,
+             workspace_id, headers, scheme)
+         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now, :workspace, :headers, :scheme)",
         named_params! {
             ":id": id, ":tenant": tenant, ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?,
             ":enabled": new.enabled, ":secret": secret, ":retries": new.retry_count, ":now": tx.now(),
+            ":workspace": new.workspace_id, ":headers": json::text(&new.headers)?, ":scheme": new.scheme,
         },
     )?;
     Ok((there_now(tx, id)?, secret))
@@ -102,10 +109,13 @@ pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Resul
     webhooks_change(tx);
     tx.run(
         "UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
-             retry_count = :retries, updated_at = :now WHERE id = :id AND tenant_id = :tenant",
+             retry_count = :retries, updated_at = :now, workspace_id = :workspace, headers = :headers, scheme = :scheme,
+             disabled_reason = CASE WHEN :enabled THEN NULL ELSE disabled_reason END
+         WHERE id = :id AND tenant_id = :tenant",
         named_params! {
             ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?, ":enabled": new.enabled,
             ":retries": new.retry_count, ":now": tx.now(), ":id": before.id, ":tenant": before.tenant_id,
+            ":workspace": new.workspace_id, ":headers": json::text(&new.headers)?, ":scheme": new.scheme,
         },
     )?;
     if before.enabled && !new.enabled {
@@ -116,11 +126,19 @@ pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Resul
     there_now(tx, before.id)
 }
 
-pub(super) fn rotate(tx: &WriteTx<'_>, before: &WebhookView) -> Result<(WebhookView, String)> {
+/// A new secret; for the time of grace the old one signs as well.
+pub(super) fn rotate(
+    tx: &WriteTx<'_>,
+    before: &WebhookView,
+    grace_ms: Option<i64>,
+) -> Result<(WebhookView, String)> {
     let secret = new_secret(tx)?;
+    let until = grace_ms.map(|grace| tx.now().plus_ms(grace));
     tx.run(
-        "UPDATE webhooks SET secret = ?1, updated_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
-        (&secret, tx.now(), before.id, before.tenant_id),
+        "UPDATE webhooks SET secret = ?1, updated_at = ?2, previous_until = ?5,
+             previous_secret = CASE WHEN ?5 IS NOT NULL THEN secret END
+         WHERE id = ?3 AND tenant_id = ?4",
+        (&secret, tx.now(), before.id, before.tenant_id, until),
     )?;
     Ok((there_now(tx, before.id)?, secret))
 }
@@ -129,11 +147,54 @@ pub(super) fn rotate(tx: &WriteTx<'_>, before: &WebhookView) -> Result<(WebhookV
 pub(super) fn delete(tx: &WriteTx<'_>, before: &WebhookView) -> Result<()> {
     webhooks_change(tx);
     tx.run(
-        "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = ''
+        "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = '', headers = '{}',
+             previous_secret = NULL, previous_until = NULL
          WHERE id = ?2 AND tenant_id = ?3",
         (tx.now(), before.id, before.tenant_id),
     )?;
     Ok(())
+}
+
+/// The receiver said that it is gone for good: nothing more is sent until somebody enables the webhook.
+pub(super) fn gone(tx: &WriteTx<'_>, tenant: TenantId, id: WebhookId) -> Result<()> {
+    let Some(before) =
+        load(tx, id)?.filter(|webhook| webhook.tenant_id == tenant && webhook.enabled)
+    else {
+        return Ok(());
+    };
+    webhooks_change(tx);
+    let why = "the receiver answered 410 Gone; enable the webhook again when it is there";
+    tx.run(
+        "UPDATE webhooks SET enabled = 0, updated_at = ?1, disabled_reason = ?2 WHERE id = ?3 AND tenant_id = ?4",
+        (tx.now(), why, id, tenant),
+    )?;
+    queue::give_up(
+        tx,
+        tenant,
+        id,
+        "the receiver answered 410 Gone, and the webhook was disabled",
+    )?;
+    let after = there_now(tx, id)?;
+    audit::record(
+        tx,
+        &Entry {
+            actor: Actor::System,
+            tenant_id: tenant,
+            workspace_id: None,
+            kind: "webhook.updated",
+            resource: id.0,
+            before: Some(&before),
+            after: Some(&after),
+        },
+    )
+}
+
+/// The headers that are sent along, with their values.
+pub(super) fn headers(tx: &Tx<'_>, webhook: &WebhookView) -> Result<Headers> {
+    let sql = "SELECT headers FROM webhooks WHERE id = ?1 AND tenant_id = ?2";
+    Ok(tx.row(sql, (webhook.id, webhook.tenant_id), |row| {
+        json::column(row, "headers")
+    })?)
 }
 
 fn there_now(tx: &Tx<'_>, id: WebhookId) -> Result<WebhookView> {

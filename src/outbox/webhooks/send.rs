@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::time::Duration;
 
 use axum::http::Uri;
-use data_encoding::HEXLOWER;
+use data_encoding::{BASE64, HEXLOWER};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use ureq::config::Config as Settings;
@@ -12,7 +12,9 @@ use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Error};
 
+use super::extra::Headers;
 use super::target;
+use super::types::SECRET_PREFIX;
 use crate::clock::{Stopwatch, Timestamp};
 use crate::ids::{DeliveryId, TenantId, WebhookId};
 use crate::rules::config::WebhookReach;
@@ -26,6 +28,9 @@ const ANSWER: u64 = 1024;
 /// The longest wait that a receiver may ask for, seconds.
 const LONGEST_RETRY_AFTER: i64 = 6 * 3600;
 
+/// The status by which a receiver says that it is gone for good.
+pub(super) const GONE: u16 = 410;
+
 /// What is sent where.
 pub(super) struct Message {
     pub delivery: DeliveryId,
@@ -38,6 +43,12 @@ pub(super) struct Message {
     pub attempt: i64,
     pub url: String,
     pub secret: String,
+    /// The one before, where it still signs as well.
+    pub previous_secret: Option<String>,
+    /// Headers of the webhook's own.
+    pub headers: Headers,
+    /// Signed as Standard Webhooks has it.
+    pub standard: bool,
     /// When it was taken up.
     pub at: Timestamp,
 }
@@ -89,13 +100,60 @@ pub fn timed_signature(secret: &str, body: &str, unix_seconds: i64) -> String {
     format!("t={t},v1={}", hmac(secret, &[&t, ".", body]))
 }
 
+/// The value of `webhook-signature`, as Standard Webhooks has it: over `<id>.<t>.<body>`, the key being what
+/// the secret is the base64 of.
+pub fn standard_signature(secret: &str, id: &str, unix_seconds: i64, body: &str) -> String {
+    let text = secret.strip_prefix(SECRET_PREFIX).unwrap_or(secret);
+    let key = BASE64
+        .decode(text.as_bytes())
+        .unwrap_or_else(|_| text.as_bytes().to_vec());
+    let t = unix_seconds.to_string();
+    format!(
+        "v1,{}",
+        BASE64.encode(&mac(&key, &[id, ".", &t, ".", body]))
+    )
+}
+
 fn hmac(secret: &str, parts: &[&str]) -> String {
-    let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes())
+    HEXLOWER.encode(&mac(secret.as_bytes(), parts))
+}
+
+fn mac(key: &[u8], parts: &[&str]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key)
         .unwrap_or_else(|_| unreachable!("HMAC takes keys of every length"));
     for part in parts {
         mac.update(part.as_bytes());
     }
-    HEXLOWER.encode(&mac.finalize().into_bytes())
+    mac.finalize().into_bytes().into()
+}
+
+/// The headers that sign a message. While the secret before the last rotation is still good, a receiver that has
+/// it finds its signature where it finds it otherwise: the one header that holds a single one has that of the
+/// old secret, and so does the last place of those that hold several.
+fn signatures(message: &Message, wall: Timestamp) -> Vec<(&'static str, String)> {
+    let (body, t) = (&message.body, wall.0.div_euclid(1000));
+    let (secret, previous) = (&message.secret, &message.previous_secret);
+    if message.standard {
+        let id = format!("evt_{}", message.event_id);
+        let mut all = standard_signature(secret, &id, t, body);
+        if let Some(previous) = previous {
+            all.push(' ');
+            all.push_str(&standard_signature(previous, &id, t, body));
+        }
+        return vec![
+            ("webhook-id", id),
+            ("webhook-timestamp", t.to_string()),
+            ("webhook-signature", all),
+        ];
+    }
+    let mut timed = timed_signature(secret, body, t);
+    if let Some(previous) = previous {
+        let text = t.to_string();
+        timed.push_str(",v1=");
+        timed.push_str(&hmac(previous, &[&text, ".", body]));
+    }
+    let plain = signature(previous.as_ref().unwrap_or(secret), body);
+    vec![("x-miosa-signature", plain), ("miosa-signature", timed)]
 }
 
 /// Looks a name up once and judges every address; the connection goes to what was judged.
@@ -164,22 +222,21 @@ impl Sender {
     }
 
     fn attempt(&self, message: &Message, wall: Timestamp) -> Outcome {
-        let (secret, body) = (&message.secret, &message.body);
-        let sent = self
-            .0
-            .post(&message.url)
+        let mut request = self.0.post(&message.url);
+        for (name, value) in &message.headers {
+            request = request.header(name, value);
+        }
+        for (name, value) in signatures(message, wall) {
+            request = request.header(name, value);
+        }
+        let sent = request
             .header("content-type", "application/json")
-            .header("x-miosa-signature", signature(secret, body))
-            .header(
-                "miosa-signature",
-                timed_signature(secret, body, wall.0.div_euclid(1000)),
-            )
             .header("x-miosa-webhook-id", message.webhook.to_string())
             .header("x-miosa-delivery-id", message.delivery.to_string())
             .header("x-miosa-event-id", &message.event_id)
             .header("x-miosa-event", &message.event_type)
             .header("x-miosa-attempt", message.attempt.to_string())
-            .send(body);
+            .send(&message.body);
         let response = match sent {
             Ok(response) => response,
             Err(e) => {
@@ -228,5 +285,17 @@ fn why(error: &Error) -> String {
         }
         Error::Other(e) => e.to_string(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signature_is_the_one_that_a_library_of_standard_webhooks_makes() {
+        let secret = format!("whsec_{}", "0123456789abcdef".repeat(4));
+        let made = standard_signature(&secret, "evt_1", 1_700_000_000, r#"{"id":"1"}"#);
+        assert_eq!(made, "v1,7cdPBaeHW9VfsWV+AsHB1Uld6Cyks3cOb6SZxiJan5M=");
     }
 }

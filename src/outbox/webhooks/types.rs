@@ -1,13 +1,16 @@
 //! What requests and replies look like.
 
+use std::hash::{DefaultHasher, Hash};
+
 use rusqlite::Row;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::extra::{self, Headers};
 use crate::clock::Timestamp;
 use crate::error::{Fields, Result};
-use crate::http::{PageMeta, Param};
-use crate::ids::{DeliveryId, TenantId, WebhookId};
+use crate::http::{PageMeta, Param, Versioned, etag};
+use crate::ids::{DeliveryId, TenantId, WebhookId, WorkspaceId};
 use crate::json::{self, Patch};
 
 /// Begins every secret, so that one is recognized where it does not belong.
@@ -44,6 +47,16 @@ pub struct WebhookView {
     pub failing_since: Option<Timestamp>,
     /// The last attempt that succeeded.
     pub last_success_at: Option<Timestamp>,
+    /// Only what happens in this workspace is sent; null = everything.
+    pub workspace_id: Option<WorkspaceId>,
+    /// Headers that are sent along; their values are not shown again.
+    pub headers: Headers,
+    /// How messages are signed: miosa or standard.
+    pub signature_scheme: String,
+    /// Until when is signed with the secret before the last rotation, too; null = it is not.
+    pub previous_secret_expires_at: Option<Timestamp>,
+    /// Why this server disabled it; null when it did not.
+    pub disabled_reason: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was last changed.
@@ -74,9 +87,22 @@ impl WebhookView {
             failed_attempts: row.get("failed_attempts")?,
             failing_since,
             last_success_at: row.get("last_success_at")?,
+            workspace_id: row.get("workspace_id")?,
+            headers: extra::masked(json::column(row, "headers")?),
+            signature_scheme: row.get("scheme")?,
+            previous_secret_expires_at: row.get("previous_until")?,
+            disabled_reason: row.get("disabled_reason")?,
             created_at: row.get("created_at")?,
             updated_at: row.get("updated_at")?,
         })
+    }
+}
+
+impl WebhookView {
+    /// As it is at this instant: a secret whose time is over is none.
+    pub(super) fn at(mut self, now: Timestamp) -> Self {
+        self.previous_secret_expires_at = self.previous_secret_expires_at.filter(|at| *at > now);
+        self
     }
 }
 
@@ -90,6 +116,21 @@ fn preview(secret: &str) -> String {
 #[derive(Serialize, ToSchema)]
 pub struct WebhookReply {
     pub(super) data: WebhookView,
+}
+
+impl Versioned for WebhookReply {
+    /// Not how its deliveries fare.
+    fn version(&self, hash: &mut DefaultHasher) {
+        let hook = &self.data;
+        let what = (
+            &hook.events,
+            hook.enabled,
+            hook.retry_count,
+            hook.workspace_id,
+        );
+        let how = (&hook.headers, &hook.signature_scheme, &hook.secret_preview);
+        (hook.id, &hook.name, &hook.url, what, how, hook.updated_at).hash(hash);
+    }
 }
 
 /// A webhook with its secret, which is shown this once.
@@ -157,6 +198,64 @@ pub struct Create {
     /// Retries of a delivery that fails; 3, if left out
     #[schema(minimum = 0, maximum = 10)]
     pub retry_count: Option<i64>,
+    /// Only what happens in this workspace; everything of the organization, if left out
+    pub workspace_id: Option<WorkspaceId>,
+    /// Headers to send along: names and values; not those of the connection or of signatures
+    #[schema(value_type = Option<Object>)]
+    pub headers: Option<Headers>,
+    /// miosa (`X-MIOSA-Signature`, `Miosa-Signature`), or standard (Standard Webhooks); miosa, if left out
+    #[schema(value_type = Option<Scheme>)]
+    pub signature_scheme: Option<String>,
+}
+
+/// How messages are signed.
+#[expect(dead_code, reason = "documents the values of a field")]
+#[derive(ToSchema)]
+#[schema(rename_all = "lowercase", as = SignatureScheme)]
+pub enum Scheme {
+    /// `X-MIOSA-Signature` and `Miosa-Signature`.
+    Miosa,
+    /// `webhook-id`, `webhook-timestamp` and `webhook-signature`.
+    Standard,
+}
+
+/// `POST /webhooks/{id}/rotate`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+#[schema(as = RotateWebhook)]
+pub struct Rotate {
+    /// For so long messages are signed with the old secret, too; 0, if left out, and 7 days at most
+    #[schema(minimum = 0, maximum = 604800)]
+    pub grace_seconds: Option<i64>,
+}
+
+/// `POST /webhooks/{id}/replay-failed`
+#[derive(Deserialize, ToSchema, Default)]
+#[serde(default)]
+pub struct ReplayFailed {
+    /// What was given up from here on, inclusive
+    #[schema(required = true, nullable = false, value_type = Option<Timestamp>)]
+    pub since: Option<String>,
+    /// Up to here, exclusive; now, if left out
+    #[schema(value_type = Option<Timestamp>)]
+    pub until: Option<String>,
+}
+
+/// What is sent again.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReplayedDeliveries)]
+pub struct Replayed {
+    /// Deliveries that were queued.
+    pub(super) queued: i64,
+    /// Those for which there was no room; the same request again takes them up when the others have gone.
+    pub(super) left: i64,
+}
+
+/// What is sent again, under `data`.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ReplayedReply)]
+pub struct ReplayedReply {
+    pub(super) data: Replayed,
 }
 
 /// `PATCH /webhooks/{id}`: what is left out stays as it is.
@@ -180,6 +279,15 @@ pub struct Update {
     /// Retries of a delivery that fails
     #[schema(minimum = 0, maximum = 10)]
     pub retry_count: Option<i64>,
+    /// Only what happens in this workspace; null: everything
+    #[schema(value_type = Option<WorkspaceId>)]
+    pub workspace_id: Patch<WorkspaceId>,
+    /// All headers to send along, in place of those that there were; a value as it is shown stays, null: none
+    #[schema(value_type = Option<Object>)]
+    pub headers: Patch<Headers>,
+    /// How messages are signed
+    #[schema(value_type = Option<Scheme>)]
+    pub signature_scheme: Option<String>,
 }
 
 /// One message to a webhook and what became of it, under all the names that clients look for.
@@ -262,6 +370,12 @@ impl Delivery {
 #[derive(Serialize, ToSchema)]
 pub struct DeliveryReply {
     pub(super) data: Delivery,
+}
+
+impl Versioned for DeliveryReply {
+    fn version(&self, hash: &mut DefaultHasher) {
+        etag::whole(self, hash);
+    }
 }
 
 /// A page of deliveries, newest first.

@@ -4,8 +4,9 @@
 use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use rusqlite::OptionalExtension;
+use rusqlite::types::Value;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -15,7 +16,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Fields, Result};
-use crate::http::{PageMeta, PageQuery, Params};
+use crate::http::{PageMeta, PageQuery, Params, linked};
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::store::Tx;
 use crate::usage::ledger::intervals::{self, credits_spent};
@@ -167,19 +168,33 @@ pub async fn transactions(
         let total = i64::try_from(rows.len()).unwrap_or(i64::MAX);
         let skip = usize::try_from(page.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
-        let data: Vec<Transaction> = rows.into_iter().skip(skip).take(limit).collect();
+        let after = page.after(2)?;
+        let shown = |row: &Transaction| match after.as_deref().map(Vec::as_slice) {
+            // Newest first, and the ids of one instant in reverse order.
+            Some([Value::Integer(at), Value::Text(id)]) => (row.created_at.0, &row.id) < (*at, id),
+            _ => true,
+        };
+        let rows = rows.into_iter().filter(shown);
+        let data: Vec<Transaction> = rows.skip(skip).take(limit).collect();
+        let next = data.last().filter(|_| page.is_full(data.len()));
+        let next = next.and_then(|last| {
+            page.link(&[
+                Value::Integer(last.created_at.0),
+                Value::Text(last.id.clone()),
+            ])
+        });
         let list = Transactions {
             transactions: data.clone(),
             data,
             total,
             meta: page.meta(total),
         };
-        Ok((list, table))
+        Ok((list, next, table))
     });
-    let (list, table) = list.await?;
+    let (list, next, table) = list.await?;
     Ok(match table {
         Some(table) => table.reply("transactions", table::rows(COLUMNS, &list.data)?),
-        None => Json(list).into_response(),
+        None => linked(&list, next.as_deref()),
     })
 }
 

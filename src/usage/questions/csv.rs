@@ -6,6 +6,7 @@ use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
 use super::types::{Bucket, Series};
+pub use crate::http::cell;
 
 /// Whether the client would rather have a table: it names `text/csv` and not JSON before it.
 pub fn accepted(headers: &HeaderMap) -> bool {
@@ -64,39 +65,4 @@ fn row(out: &mut String, b: &Bucket, labels: &str) {
         "{},{labels}{},{},{},{},{}\r\n",
         b.ts, b.credits_used, b.compute_hours, b.compute_ms, b.credits_micros, b.partial
     );
-}
-
-/// What makes a spreadsheet take a cell for a formula; some take the full-width forms, too.
-const FORMULA: [char; 8] = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-
-/// A text as a cell. What a spreadsheet would run as a formula gets an apostrophe in front.
-pub fn cell(text: &str) -> String {
-    let formula = text.trim_start().starts_with(FORMULA) || text.starts_with(['\t', '\r', '\n']);
-    let text = if formula {
-        format!("'{text}")
-    } else {
-        text.to_owned()
-    };
-    if text.contains(['"', ',', '\r', '\n']) {
-        format!("\"{}\"", text.replace('"', "\"\""))
-    } else {
-        text
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::cell;
-
-    #[test]
-    fn cells_are_texts() {
-        assert_eq!(cell("Lead Magnet"), "Lead Magnet");
-        assert_eq!(cell("=HYPERLINK(\"x\")"), "\"'=HYPERLINK(\"\"x\"\")\"");
-        assert_eq!(cell(" -1+2"), "' -1+2");
-        assert_eq!(cell("@SUM(A1)"), "'@SUM(A1)");
-        assert_eq!(cell("＝1+2"), "'＝1+2");
-        assert_eq!(cell("\t=1"), "'\t=1");
-        assert_eq!(cell("a,b"), "\"a,b\"");
-        assert_eq!(cell("two\nlines"), "\"two\nlines\"");
-    }
 }

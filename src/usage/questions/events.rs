@@ -1,7 +1,7 @@
 //! `GET /computers/{id}/events`.
 
-use axum::Json;
 use axum::extract::State;
+use rusqlite::ToSql;
 use rusqlite::{OptionalExtension, Row};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::computers;
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::{DeletedQuery, List, PageQuery, Params, PathId};
+use crate::http::cursor::{self, Order};
+use crate::http::{DeletedQuery, List, Page, PageQuery, Params, PathId};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::rules::status::Status;
@@ -69,7 +70,7 @@ pub async fn list(
     PathId(id): PathId<ComputerId>,
     page: Params<PageQuery>,
     deleted: Params<DeletedQuery>,
-) -> Result<Json<List<EventView>>> {
+) -> Result<List<EventView>> {
     let list = store.read(move |tx| {
         if deleted.get()?.included()? {
             caller.check_past()?;
@@ -91,14 +92,36 @@ pub async fn list(
             (id, tx.now()),
             |row| row.get(0),
         )?;
-        let data = tx
-            .prepare_cached(
-                "SELECT * FROM compute_events WHERE computer_id = ?1 AND at <= ?2
-                 ORDER BY at DESC, seq DESC LIMIT ?3 OFFSET ?4",
-            )?
-            .query_map((id, tx.now(), limit, page.offset), EventView::from_row)?
+        let order = Order {
+            columns: &["at", "seq"],
+            descending: true,
+        };
+        let after = page.after(order.columns.len())?;
+        let beyond = match &after {
+            Some(_) => format!(" AND {}", order.beyond()),
+            None => String::new(),
+        };
+        let now = tx.now();
+        let mut params: Vec<(&str, &dyn ToSql)> = vec![
+            (":computer", &id),
+            (":now", &now),
+            (":limit", &limit),
+            (":offset", &page.offset),
+        ];
+        params.extend(after.iter().flat_map(|values| cursor::named(values)));
+        let data: Vec<EventView> = tx
+            .prepare_cached(&format!(
+                "SELECT * FROM compute_events WHERE computer_id = :computer AND at <= :now{beyond}
+                 ORDER BY {} {}",
+                order.sql(),
+                Page::SQL
+            ))?
+            .query_map(params.as_slice(), EventView::from_row)?
             .collect::<Result<_, _>>()?;
-        Ok(page.list(data, total))
+        let next = page.next(tx, &order, "compute_events", &data, |last| {
+            ("seq", &last.seq)
+        })?;
+        Ok(page.linked(data, total, next))
     });
-    Ok(Json(list.await?))
+    list.await
 }

@@ -15,6 +15,7 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::table::{self, TableQuery};
 use super::types::label;
+use super::window::Zone;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
@@ -37,7 +38,8 @@ use crate::usage::meter::units::{Amount, Hours, MICROS_PER_CREDIT, apportion, na
 pub struct RollupQuery {
     /// external_user_id (default), external_project_id, workspace_id, or metadata.KEY
     pub group_by: Option<String>,
-    /// 7d, 30d (default), 90d, mtd or month-to-date, custom
+    /// 7d, 30d (default), 90d, mtd or month-to-date, custom; or a calendar month such as 2026-10, in the time zone of
+    /// the organization
     pub period: Option<String>,
     /// Instead of `period`: from here on, inclusive; RFC 3339
     #[param(value_type = Option<String>)]
@@ -45,6 +47,12 @@ pub struct RollupQuery {
     /// Up to here, exclusive; now if left out; RFC 3339
     #[param(value_type = Option<String>)]
     pub end: Param<Timestamp>,
+    /// Another name of `start`
+    #[param(value_type = Option<String>)]
+    pub period_start: Param<Timestamp>,
+    /// Another name of `end`
+    #[param(value_type = Option<String>)]
+    pub period_end: Param<Timestamp>,
     /// Only this end user
     pub external_user_id: Option<String>,
     /// Only this workspace, live or deleted
@@ -227,7 +235,8 @@ pub async fn rollup(
         let mut fields = Fields::default();
         let table = table.get()?.read(&mut fields, &headers)?;
         fields.finish()?;
-        let asked = Asked::new(&query, tx.now())?;
+        let zone = Zone::of(tx, caller.tenant_id(), None)?;
+        let asked = Asked::new(&query, &zone, tx.now())?;
         let only = query.workspace_id.get("workspace_id")?;
         let only = only.map(|id| own_workspace(tx, &caller, id)).transpose()?;
         let mut rows = Rows {
@@ -301,7 +310,7 @@ struct Asked<'a> {
 }
 
 impl<'a> Asked<'a> {
-    fn new(query: &'a RollupQuery, now: Timestamp) -> Result<Self> {
+    fn new(query: &'a RollupQuery, zone: &Zone, now: Timestamp) -> Result<Self> {
         let mut fields = Fields::default();
         let group_by = query.group_by.as_deref();
         let split = group_by.and_then(label);
@@ -322,7 +331,35 @@ impl<'a> Asked<'a> {
             }
             only
         });
-        let custom = query.start.is_given() || query.end.is_given();
+        let from = one_of(
+            &mut fields,
+            (&query.start, "start"),
+            (&query.period_start, "period_start"),
+        );
+        let to = one_of(
+            &mut fields,
+            (&query.end, "end"),
+            (&query.period_end, "period_end"),
+        );
+        let custom = from.0.is_given() || to.0.is_given();
+        let month = query.period.as_deref().and_then(|text| zone.month(text));
+        if let Some((start, end)) = month {
+            if custom {
+                fields.push(
+                    "period",
+                    "cannot be combined with start and end; use one or the other",
+                );
+            }
+            fields.finish()?;
+            return Ok(Asked {
+                by: by.unwrap_or(RollupBy::User),
+                split,
+                start: Timestamp(start),
+                end: Timestamp(end),
+                user: query.external_user_id.as_deref(),
+                only,
+            });
+        }
         let default = match query.period.as_deref() {
             Some("7d") => now.plus_ms(-7 * DAY_MS),
             None | Some("30d") => now.plus_ms(-30 * DAY_MS),
@@ -336,13 +373,11 @@ impl<'a> Asked<'a> {
             Some(_) => {
                 fields.push(
                     "period",
-                    "must be one of: 7d, 30d, 90d, mtd, month-to-date, custom",
+                    "must be one of: 7d, 30d, 90d, mtd, month-to-date, custom; or a month such as 2026-10",
                 );
                 now
             }
         };
-        let from = (&query.start, "start");
-        let to = (&query.end, "end");
         let (start, end) = period(&mut fields, from, to, default, now);
         fields.finish()?;
         Ok(Asked {
@@ -353,6 +388,24 @@ impl<'a> Asked<'a> {
             split,
             only,
         })
+    }
+}
+
+/// A parameter with two names.
+type Named<'a> = (&'a Param<Timestamp>, &'static str);
+
+/// Whichever of two names was used.
+fn one_of<'a>(fields: &mut Fields, one: Named<'a>, other: Named<'a>) -> Named<'a> {
+    match (one.0.is_given(), other.0.is_given()) {
+        (true, true) => {
+            fields.push(
+                other.1,
+                format!("is another name of {}; send one of them", one.1),
+            );
+            one
+        }
+        (false, true) => other,
+        _ => one,
     }
 }
 

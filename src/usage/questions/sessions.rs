@@ -3,11 +3,11 @@
 
 use std::collections::BTreeMap;
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use rusqlite::OptionalExtension;
+use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -16,7 +16,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{PageMeta, PageQuery, Param, Params};
+use crate::http::{PageMeta, PageQuery, Param, Params, linked};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
@@ -116,23 +116,31 @@ pub async fn sessions(
         }
         found.sort_by_key(|s| std::cmp::Reverse((s.opened.at, s.opened.seq)));
         let total = found.len();
+        let after = page.after(2)?;
+        if let Some([Value::Integer(at), Value::Integer(seq)]) = after.as_deref().map(Vec::as_slice)
+        {
+            found.retain(|s| (s.opened.at, s.opened.seq) < (*at, *seq));
+        }
         let skip = skip.and_then(Result::ok).unwrap_or(0)
             + usize::try_from(page.offset).unwrap_or(usize::MAX);
         let limit = usize::try_from(page.limit).unwrap_or(usize::MAX);
         let next = skip.saturating_add(limit);
         let shown: Vec<&Run> = found.iter().skip(skip).take(limit).collect();
-        let sessions = Sessions {
+        let last = shown.last().filter(|_| page.is_full(shown.len()));
+        let link = last
+            .and_then(|s| page.link(&[Value::Integer(s.opened.at), Value::Integer(s.opened.seq)]));
+        let list = Sessions {
             data: views(tx, &shown)?,
             total: i64::try_from(total).unwrap_or(i64::MAX),
             next_cursor: (next < total).then(|| next.to_string()),
             meta: page.meta(i64::try_from(total).unwrap_or(i64::MAX)),
         };
-        Ok((sessions, table))
+        Ok((list, link, table))
     });
-    let (sessions, table) = list.await?;
+    let (list, link, table) = list.await?;
     Ok(match table {
-        Some(table) => table.reply("sessions", table::rows(COLUMNS, &sessions.data)?),
-        None => Json(sessions).into_response(),
+        Some(table) => table.reply("sessions", table::rows(COLUMNS, &list.data)?),
+        None => linked(&list, link.as_deref()),
     })
 }
 

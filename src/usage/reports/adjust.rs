@@ -1,10 +1,10 @@
 //! `POST /usage/adjustments`: corrections. What was metered is never changed; a correction is one
 //! more event, with a signed amount, a reason and whoever posted it.
 
-use axum::Json;
 use axum::extract::State;
 use axum::response::Response;
 use rusqlite::Row;
+use rusqlite::types::Value as Sql;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -13,6 +13,7 @@ use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
+use crate::http::cursor::Order;
 use crate::http::{List, Mutation, PageQuery, Param, Params, Reply};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::rules::text;
@@ -96,7 +97,7 @@ const COUNT: &str = "SELECT count(*) FROM compute_events
 /// Corrections of an organization, by the index that has them alone.
 const LISTED: &str = "SELECT * FROM compute_events
     WHERE tenant_id = ?1 AND computer_id IS NULL AND (?2 IS NULL OR workspace_id = ?2) AND at >= ?3 AND at < ?4
-      AND workspace_id NOT IN (SELECT workspace_id FROM imports)
+      AND workspace_id NOT IN (SELECT workspace_id FROM imports) AND (at, seq) < (?7, ?8)
     ORDER BY at DESC, seq DESC LIMIT ?5 OFFSET ?6";
 
 /// `GET /usage/adjustments`: newest first.
@@ -105,7 +106,7 @@ pub async fn list(
     caller: Caller,
     query: Params<AdjustmentsQuery>,
     page: Params<PageQuery>,
-) -> Result<Json<List<Adjustment>>> {
+) -> Result<List<Adjustment>> {
     let list = store.read(move |tx| {
         let (query, page) = (query.get()?, page.get()?.page()?);
         let mut fields = Fields::default();
@@ -120,16 +121,39 @@ pub async fn list(
         let total = tx
             .prepare_cached(COUNT)?
             .query_row(asked, |row| row.get(0))?;
-        let data = tx
+        let order = Order {
+            columns: &["at", "seq"],
+            descending: true,
+        };
+        // Nothing is dated so far ahead.
+        let after = page.after(order.columns.len())?;
+        let first = vec![Sql::Integer(i64::MAX), Sql::Integer(i64::MAX)];
+        let (at, seq) = match after.as_deref().unwrap_or(&first).as_slice() {
+            [at, seq] => (at.clone(), seq.clone()),
+            _ => (first[0].clone(), first[1].clone()),
+        };
+        let data: Vec<Adjustment> = tx
             .prepare_cached(LISTED)?
             .query_map(
-                (asked.0, asked.1, asked.2, asked.3, page.limit, page.offset),
+                (
+                    asked.0,
+                    asked.1,
+                    asked.2,
+                    asked.3,
+                    page.limit,
+                    page.offset,
+                    at,
+                    seq,
+                ),
                 Adjustment::from_row,
             )?
             .collect::<Result<_, _>>()?;
-        Ok(page.list(data, total))
+        let next = page.next(tx, &order, "compute_events", &data, |last| {
+            ("seq", &last.seq)
+        })?;
+        Ok(page.linked(data, total, next))
     });
-    Ok(Json(list.await?))
+    list.await
 }
 
 impl Adjustment {
