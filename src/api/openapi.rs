@@ -171,6 +171,9 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
     if !route.params.is_empty() {
         errors.push((422, "A value is not allowed; `errors` says which and why"));
     }
+    if route.absent {
+        errors.push((404, "Not found"));
+    }
     let names_a_row = |p: &Parameter| p.name.ends_with("_id");
     if route
         .params
