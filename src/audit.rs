@@ -67,10 +67,11 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
         _ => caller.and_then(Caller::ip),
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
-    tx.run(
-        "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
+    let sql = "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+    tx.run(
+        sql,
         (
             number(tx)?,
             entry.tenant_id,
@@ -180,17 +181,13 @@ pub fn purge(tx: &WriteTx<'_>, days: Option<NonZeroU32>, limit: u32) -> Result<u
     };
     let cutoff = tx.now().plus_ms(-i64::from(days.get()) * DAY_MS);
     // What came from another installation holds nobody up, and is held up by nobody.
-    let imported = tx.run(
-        "DELETE FROM audit_log WHERE seq IN
-             (SELECT seq FROM audit_log WHERE seq < 1 AND at < ?1 ORDER BY at LIMIT ?2)",
-        (cutoff, limit),
-    )?;
-    let own = tx.run(
-        "DELETE FROM audit_log WHERE seq IN
+    let sql = "DELETE FROM audit_log WHERE seq IN
+             (SELECT seq FROM audit_log WHERE seq < 1 AND at < ?1 ORDER BY at LIMIT ?2)";
+    let imported = tx.run(sql, (cutoff, limit))?;
+    let sql = "DELETE FROM audit_log WHERE seq IN
              (SELECT seq FROM (SELECT seq, at FROM audit_log WHERE seq > 0 ORDER BY seq LIMIT ?2)
-              WHERE at < ?1 AND seq < (SELECT max(seq) FROM audit_log))",
-        (cutoff, limit),
-    )?;
+              WHERE at < ?1 AND seq < (SELECT max(seq) FROM audit_log))";
+    let own = tx.run(sql, (cutoff, limit))?;
     Ok(imported.max(own))
 }
 

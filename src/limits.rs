@@ -130,19 +130,16 @@ pub fn check_start(
     workspace: WorkspaceId,
     project: ProjectId,
 ) -> Result<()> {
-    let found = tx.row(
-        "SELECT scope, credits, used, until FROM budget_stops
-         WHERE owner_id IN (?1, ?2, ?3) AND tenant_id = ?1 AND until > ?4 LIMIT 1",
-        (tenant, workspace, project, tx.now()),
-        |row| {
-            Ok((
-                row.get::<_, String>(0)?,
-                row.get(1)?,
-                row.get(2)?,
-                row.get::<_, Timestamp>(3)?,
-            ))
-        },
-    );
+    let sql = "SELECT scope, credits, used, until FROM budget_stops
+         WHERE owner_id IN (?1, ?2, ?3) AND tenant_id = ?1 AND until > ?4 LIMIT 1";
+    let found = tx.row(sql, (tenant, workspace, project, tx.now()), |row| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get(1)?,
+            row.get(2)?,
+            row.get::<_, Timestamp>(3)?,
+        ))
+    });
     let Some((scope, credits, used, until)) = found.optional()? else {
         return Ok(());
     };

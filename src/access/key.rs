@@ -142,13 +142,13 @@ impl Key {
 
 /// The active key whose secret has this hash; it may have expired.
 pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
+    let sql =
+        "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.secret_hash = ?1 AND k.status = 'active'";
     let found = tx
-        .row(
-            "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
-             WHERE k.secret_hash = ?1 AND k.status = 'active'",
-            [hash],
-            |row| Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?)),
-        )
+        .row(sql, [hash], |row| {
+            Ok((Key::from_row(row)?, row.get::<_, [u8; 32]>("secret_hash")?))
+        })
         .optional()?;
     match found {
         Some((key, stored)) => Ok(bool::from(stored.ct_eq(hash)).then_some(key)),
@@ -158,17 +158,15 @@ pub fn find_key(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
 
 /// The key that had this secret before its last rotation, while that is still good.
 fn find_by_previous(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Key>> {
+    let sql =
+        "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
+             WHERE k.previous_secret_hash = ?1 AND k.status = 'active' AND k.previous_until > ?2";
     let found = tx
-        .row(
-            "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
-             WHERE k.previous_secret_hash = ?1 AND k.status = 'active' AND k.previous_until > ?2",
-            (hash, tx.now()),
-            |row| {
-                let until: Timestamp = row.get("previous_until")?;
-                let stored: [u8; 32] = row.get("previous_secret_hash")?;
-                Ok((Key::from_row(row)?, until, stored))
-            },
-        )
+        .row(sql, (hash, tx.now()), |row| {
+            let until: Timestamp = row.get("previous_until")?;
+            let stored: [u8; 32] = row.get("previous_secret_hash")?;
+            Ok((Key::from_row(row)?, until, stored))
+        })
         .optional()?;
     Ok(found
         .filter(|(_, _, stored)| bool::from(stored.ct_eq(hash)))

@@ -197,22 +197,21 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 
 /// The key behind a live session, and when the session ends.
 pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
-    Ok(tx.row(
+    let sql =
         "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
              FROM sessions s
              JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
              JOIN tenants t ON t.id = k.tenant_id
              WHERE s.token_hash = ?1 AND s.expires_at > ?2 AND k.status = 'active'
-                 AND (k.expires_at IS NULL OR k.expires_at > ?2)",
-        (token, tx.now()),
-        |row| {
-                let session = Session {
-                    created_at: row.get("session_at")?,
-                    expires_at: row.get("session_end")?,
-                };
-                Ok((Key::from_row(row)?, session))
-            },
-    )
+                 AND (k.expires_at IS NULL OR k.expires_at > ?2)";
+    Ok(tx
+        .row(sql, (token, tx.now()), |row| {
+            let session = Session {
+                created_at: row.get("session_at")?,
+                expires_at: row.get("session_end")?,
+            };
+            Ok((Key::from_row(row)?, session))
+        })
         .optional()?)
 }
 
@@ -257,27 +256,21 @@ fn over() -> Error {
 
 /// Forgets sessions that are over; at most `limit` a pass. Returns how many went.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
-    Ok(tx.run(
-        "DELETE FROM sessions WHERE token_hash IN
-             (SELECT token_hash FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)",
-        (tx.now(), limit),
-    )?)
+    let sql = "DELETE FROM sessions WHERE token_hash IN
+             (SELECT token_hash FROM sessions WHERE expires_at <= ?1 ORDER BY expires_at LIMIT ?2)";
+    Ok(tx.run(sql, (tx.now(), limit))?)
 }
 
 /// A new session of a key; its token is in the reply only.
 pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
     let token = HEXLOWER.encode(&tx.random::<32>()?);
     let end = tx.now().plus_ms(IDLE_MS);
-    tx.run(
-        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
-        (token_hash(&token), key, secret, tx.now(), end),
-    )?;
-    tx.run(
-        "DELETE FROM sessions WHERE token_hash IN
-         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)",
-        (key, PER_KEY),
-    )?;
+    let sql = "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)
+             VALUES (?1, ?2, ?3, ?4, ?5)";
+    tx.run(sql, (token_hash(&token), key, secret, tx.now(), end))?;
+    let sql = "DELETE FROM sessions WHERE token_hash IN
+         (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)";
+    tx.run(sql, (key, PER_KEY))?;
     Ok((token, end))
 }
 

@@ -188,6 +188,9 @@ fn responses(route: &Route, components: &mut Components) -> ResponsesBuilder {
             "It is not what If-Match names; `error.existing` is what it is",
         ));
     }
+    if route.absent {
+        errors.push((404, "Not found"));
+    }
     let names_a_row = |p: &Parameter| p.name.ends_with("_id");
     if route
         .params

@@ -53,6 +53,8 @@ pub struct Route {
     pub content: &'static str,
     /// The reply of 200 can be had as a table, too.
     pub(super) or_csv: bool,
+    /// There may be none of it: 404, though no id is in the path.
+    pub(super) absent: bool,
     /// Names in query and body that clients of the hosted service send, accepted without effect.
     pub(super) ignored: &'static [&'static str],
     /// Fields by which a caller would narrow what it makes, beside those of every route; refused where they are not
@@ -96,6 +98,7 @@ impl Route {
             replies: Vec::new(),
             content: "application/json",
             or_csv: false,
+            absent: false,
             ignored: &[],
             narrowing: &[],
             guard: None,
@@ -208,6 +211,12 @@ impl Route {
     /// Also as CSV, where the client asks for it.
     fn or_csv(mut self) -> Self {
         self.or_csv = true;
+        self
+    }
+
+    /// There may be none.
+    fn or_none(mut self) -> Self {
+        self.absent = true;
         self
     }
 
@@ -416,7 +425,7 @@ pub fn table() -> Vec<Route> {
         post("/statements", statements::make_of_month, "Make the statements of all workspaces of a month that is over").scope("tenant:admin").reach(Tenant).body::<statements::MakeStatement>().ok::<statements::Made>().heavy(Yes).long(),
         get("/statements/verify", statements::verify, "Prove from the raw events that statements say what happened").scope("usage:read").reach(Tenant).ok::<Proof>().heavy(Yes),
         get("/budgets", budgets::list, "Budgets of the organization, its workspaces and projects, and how they stand").scope("usage:read").reach(Tenant).list::<BudgetView>().heavy(Yes),
-        get("/tenant/budget", budgets::of_organization, "The budget of the organization, and how it stands").exact().scope("usage:read").reach(Tenant).ok::<BudgetView>().heavy(Yes),
+        get("/tenant/budget", budgets::of_organization, "The budget of the organization, and how it stands").exact().or_none().scope("usage:read").reach(Tenant).ok::<BudgetView>().heavy(Yes),
         put("/tenant/budget", budgets::set_of_organization, "Set what the organization may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
         delete("/tenant/budget", budgets::delete_of_organization, "Delete the budget of the organization").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
         get("/workspaces/{id}/budget", budgets::of_workspace, "The budget of a workspace, and how it stands").exact().scope("usage:read").reach(Shared).ok::<BudgetView>(),

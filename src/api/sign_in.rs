@@ -199,21 +199,18 @@ fn note_failure(
     ip: Option<IpAddr>,
     why: Option<&str>,
 ) -> Result<()> {
+    let sql = "SELECT id, tenant_id, workspace_id, status, secret_hash = ?1 FROM api_keys
+             WHERE secret_hash = ?1 OR previous_secret_hash = ?1";
     let found = tx
-        .row(
-            "SELECT id, tenant_id, workspace_id, status, secret_hash = ?1 FROM api_keys
-             WHERE secret_hash = ?1 OR previous_secret_hash = ?1",
-            [secret],
-            |row| {
-                Ok((
-                    row.get::<_, ApiKeyId>(0)?,
-                    row.get::<_, TenantId>(1)?,
-                    row.get::<_, Option<WorkspaceId>>(2)?,
-                    row.get::<_, String>(3)?,
-                    row.get::<_, bool>(4)?,
-                ))
-            },
-        )
+        .row(sql, [secret], |row| {
+            Ok((
+                row.get::<_, ApiKeyId>(0)?,
+                row.get::<_, TenantId>(1)?,
+                row.get::<_, Option<WorkspaceId>>(2)?,
+                row.get::<_, String>(3)?,
+                row.get::<_, bool>(4)?,
+            ))
+        })
         .optional()?;
     let (kind, tenant_id, workspace_id, resource, reason) = match found {
         Some((id, tenant, workspace, status, current)) => {

@@ -93,9 +93,10 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
     let streams = app.streams.count();
     let counts = app.store.read(move |tx| {
         // Kept counters and the last number of append-only tables: nothing is scanned.
+        let sql = "SELECT count(*), coalesce(sum(workspace_count), 0), coalesce(sum(project_count), 0),
+                     coalesce(sum(computer_count), 0) FROM tenants";
         let (organizations, workspaces, projects, computers) = tx.row(
-            "SELECT count(*), coalesce(sum(workspace_count), 0), coalesce(sum(project_count), 0),
-                     coalesce(sum(computer_count), 0) FROM tenants",
+            sql,
             [],
             |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)),
         )?;
@@ -237,14 +238,13 @@ fn read(tx: &Tx<'_>, app: &App, caller: &Caller) -> Result<Overview> {
             })
         })?
         .collect::<Result<_, _>>()?;
-    let domain_problems = tx
-        .prepare_cached(
-            "SELECT scope, owner_id, domain, dns_status, last_error, checked_at FROM preview_domains
+    let sql = "SELECT scope, owner_id, domain, dns_status, last_error, checked_at FROM preview_domains
              WHERE tenant_id = :tenant AND (dns_status <> 'verified' OR last_error IS NOT NULL)
                  AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = owner_id
                      OR i.workspace_id = (SELECT p.workspace_id FROM projects p WHERE p.id = owner_id))
-             ORDER BY updated_at LIMIT :rows",
-        )?
+             ORDER BY updated_at LIMIT :rows";
+    let domain_problems = tx
+        .prepare_cached(sql)?
         .query_map(named_params! { ":tenant": tenant, ":rows": ROWS }, |row| {
             Ok(DomainProblem {
                 scope: row.get("scope")?,
@@ -287,11 +287,10 @@ fn running(
     caller: &Caller,
 ) -> Result<(BTreeMap<String, i64>, i64)> {
     // By workspace, because the index that counts without touching a row begins with it.
-    let mut statement = tx.prepare_cached(
-        "SELECT c.status, c.size, count(*) FROM workspaces w CROSS JOIN computers c
+    let sql = "SELECT c.status, c.size, count(*) FROM workspaces w CROSS JOIN computers c
              ON c.workspace_id = w.id AND c.deleted_at IS NULL
-         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL GROUP BY c.status, c.size",
-    )?;
+         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL GROUP BY c.status, c.size";
+    let mut statement = tx.prepare_cached(sql)?;
     let rows = statement.query_map([caller.tenant_id()], |row| {
         Ok((
             row.get::<_, Status>(0)?,

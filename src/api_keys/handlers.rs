@@ -372,9 +372,10 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
             }
             let scopes = input.scopes.unwrap_or_else(|| before.scopes.clone());
             let status = input.status.unwrap_or_else(|| before.status.clone());
+            let sql = "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4, allowed_ips = ?7
+                 WHERE id = ?5 AND tenant_id = ?6";
             tx.run(
-                "UPDATE api_keys SET name = ?1, scopes = ?2, status = ?3, updated_at = ?4, allowed_ips = ?7
-                 WHERE id = ?5 AND tenant_id = ?6",
+                sql,
                 (
                     name,
                     json::text(&scopes)?,
@@ -424,10 +425,11 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Rotate>) -> 
             let grace = grace_ms(input?.grace_seconds)?;
             not_stronger(caller, &before)?;
             let secret = new_secret(tx, before.key_type)?;
-            tx.run(
-                "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4,
+            let sql = "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4,
                      previous_secret_hash = CASE WHEN ?7 IS NOT NULL THEN secret_hash END, previous_until = ?7
-                 WHERE id = ?5 AND tenant_id = ?6",
+                 WHERE id = ?5 AND tenant_id = ?6";
+            tx.run(
+                sql,
                 (
                     hash(&secret),
                     shown(&secret).0,

@@ -48,12 +48,13 @@ pub fn insert(
         None => new_secret(tx, new.key_type)?,
     };
     let id: ApiKeyId = tx.new_id();
-    tx.run(
-        "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
+    let sql = "INSERT INTO api_keys (id, tenant_id, workspace_id, external_user_id, name, key_type, purpose, operator,
              scopes, secret_hash, key_prefix, last4, rate_limit_rpm, status, expires_at, created_at, updated_at,
              allowed_ips)
          VALUES (:id, :tenant, :workspace, :user, :name, :type, :purpose, :operator,
-             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now, :ips)",
+             :scopes, :hash, :prefix, :last4, :rpm, 'active', :expires, :now, :now, :ips)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": tenant, ":workspace": new.workspace_id, ":user": new.external_user_id,
             ":name": new.name, ":type": new.key_type, ":purpose": new.purpose, ":operator": new.operator,
@@ -142,10 +143,9 @@ pub fn set_dev_key(tx: &WriteTx<'_>, tenant: TenantId, dev: bool) -> Result<()> 
 
 /// Writes down when keys were last used, and from where.
 pub fn record_uses(tx: &WriteTx<'_>, uses: &Uses) -> Result<()> {
-    let mut statement = tx.prepare_cached(
-        "UPDATE api_keys SET last_used_ip = CASE WHEN ?1 >= coalesce(last_used_at, 0) THEN ?3 ELSE last_used_ip END,
-             last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2",
-    )?;
+    let sql = "UPDATE api_keys SET last_used_ip = CASE WHEN ?1 >= coalesce(last_used_at, 0) THEN ?3 ELSE last_used_ip END,
+             last_used_at = max(?1, coalesce(last_used_at, 0)) WHERE id = ?2";
+    let mut statement = tx.prepare_cached(sql)?;
     for (id, (at, ip)) in uses {
         statement.execute((at, id, ip.map(|ip| ip.to_string())))?;
     }
@@ -190,26 +190,22 @@ pub fn carry_revocations(restored: &Connection) -> rusqlite::Result<usize> {
     })?;
     let narrowed = if both {
         // Where it may be used from is as it is now, and so is the secret before the last rotation.
-        restored.execute(
-            "UPDATE api_keys SET
+        let sql = "UPDATE api_keys SET
                  (allowed_ips, previous_secret_hash, previous_until) =
                  (SELECT allowed_ips, previous_secret_hash, previous_until FROM present.api_keys p WHERE p.id = api_keys.id)
              WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
                  AND (p.allowed_ips <> api_keys.allowed_ips
-                      OR p.previous_secret_hash IS NOT api_keys.previous_secret_hash))",
-            [],
-        )?
+                      OR p.previous_secret_hash IS NOT api_keys.previous_secret_hash))";
+        restored.execute(sql, [])?
     } else {
         0
     };
-    let revoked = restored.execute(
-        "UPDATE api_keys SET
+    let sql = "UPDATE api_keys SET
              (status, secret_hash, key_prefix, last4, updated_at) =
              (SELECT status, secret_hash, key_prefix, last4, updated_at FROM present.api_keys p WHERE p.id = api_keys.id)
          WHERE EXISTS (SELECT 1 FROM present.api_keys p WHERE p.id = api_keys.id
-             AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))",
-        [],
-    )?;
+             AND (p.secret_hash <> api_keys.secret_hash OR p.status <> api_keys.status AND p.status <> 'active'))";
+    let revoked = restored.execute(sql, [])?;
     Ok(revoked.max(narrowed))
 }
 

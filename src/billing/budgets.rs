@@ -265,10 +265,9 @@ impl Budget {
             let ms = ms.checked_div(i128::from(week)).map(narrow);
             ms.and_then(|ms| now.checked_add(ms)).filter(|at| *at < end)
         };
-        let mut statement = tx.prepare_cached(
-            "SELECT threshold, at FROM budget_alerts WHERE owner_id = ?1 AND tenant_id = ?2 AND period_start = ?3
-             ORDER BY threshold",
-        )?;
+        let sql = "SELECT threshold, at FROM budget_alerts WHERE owner_id = ?1 AND tenant_id = ?2 AND period_start = ?3
+             ORDER BY threshold";
+        let mut statement = tx.prepare_cached(sql)?;
         let id = self.owner.id(self.tenant_id);
         let alerts = statement
             .query_map((id.as_bytes().as_slice(), self.tenant_id, start), |row| {
@@ -309,11 +308,9 @@ impl Budget {
             if i128::from(used) * 100 < i128::from(self.micros()) * i128::from(*threshold) {
                 continue;
             }
-            let inserted = tx.run(
-                "INSERT OR IGNORE INTO budget_alerts (owner_id, tenant_id, period_start, threshold, at)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
-                (bytes, self.tenant_id, start, threshold, tx.now()),
-            )?;
+            let sql = "INSERT OR IGNORE INTO budget_alerts (owner_id, tenant_id, period_start, threshold, at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)";
+            let inserted = tx.run(sql, (bytes, self.tenant_id, start, threshold, tx.now()))?;
             if inserted == 0 {
                 continue;
             }
@@ -338,9 +335,10 @@ impl Budget {
         }
         let refuses = used >= self.micros() && self.rule.on_exceeded != OnExceeded::Notify;
         if refuses {
+            let sql = "INSERT INTO budget_stops (owner_id, tenant_id, scope, credits, used, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+                 ON CONFLICT DO UPDATE SET credits = excluded.credits, used = excluded.used, until = excluded.until";
             tx.run(
-                "INSERT INTO budget_stops (owner_id, tenant_id, scope, credits, used, until) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
-                 ON CONFLICT DO UPDATE SET credits = excluded.credits, used = excluded.used, until = excluded.until",
+                sql,
                 (
                     bytes,
                     self.tenant_id,
@@ -382,11 +380,12 @@ impl Budget {
             Owner::Workspace(id) => (Some(id), None),
             Owner::Project(id, _) => (None, Some(id)),
         };
+        let sql = "SELECT id FROM computers WHERE tenant_id = :tenant AND status = 'running' AND deleted_at IS NULL
+                     AND driver <> 'external' AND (:workspace IS NULL OR workspace_id = :workspace)
+                     AND (:project IS NULL OR project_id = :project) LIMIT :limit";
         Ok(tx
             .prepare_cached(
-                "SELECT id FROM computers WHERE tenant_id = :tenant AND status = 'running' AND deleted_at IS NULL
-                     AND driver <> 'external' AND (:workspace IS NULL OR workspace_id = :workspace)
-                     AND (:project IS NULL OR project_id = :project) LIMIT :limit",
+                sql,
             )?
             .query_map(
                 named_params! {
@@ -591,11 +590,12 @@ fn put(tx: &WriteTx<'_>, caller: &Caller, owner: Owner, input: SetBudget) -> Res
     let tenant = caller.tenant_id();
     let before = Budget::load(tx, tenant, owner)?;
     let id = owner.id(tenant);
-    tx.run(
-        "INSERT INTO budgets (owner_id, tenant_id, scope, credits, period, notify_at, on_exceeded, updated_at)
+    let sql = "INSERT INTO budgets (owner_id, tenant_id, scope, credits, period, notify_at, on_exceeded, updated_at)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
          ON CONFLICT DO UPDATE SET credits = excluded.credits, period = excluded.period,
-             notify_at = excluded.notify_at, on_exceeded = excluded.on_exceeded, updated_at = excluded.updated_at",
+             notify_at = excluded.notify_at, on_exceeded = excluded.on_exceeded, updated_at = excluded.updated_at";
+    tx.run(
+        sql,
         (
             id.as_bytes().as_slice(),
             tenant,

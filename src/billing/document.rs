@@ -195,10 +195,11 @@ impl Statement {
     }
 
     pub fn insert(&self, tx: &WriteTx<'_>, lines: &[Line]) -> Result<()> {
-        tx.run(
-            "INSERT INTO statements (tenant_id, number, workspace_id, period, starts_at, ends_at, known_seq, start_rest,
+        let sql = "INSERT INTO statements (tenant_id, number, workspace_id, period, starts_at, ends_at, known_seq, start_rest,
                  digest, body, created_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+        tx.run(
+            sql,
             (
                 self.tenant_id,
                 self.number,
@@ -214,12 +215,13 @@ impl Statement {
             ),
         )?;
         for line in lines {
-            tx.run(
-                "INSERT INTO statement_lines (tenant_id, number, line, workspace_id, kind, period, project_id,
+            let sql = "INSERT INTO statement_lines (tenant_id, number, line, workspace_id, kind, period, project_id,
                      computer_id, size, rate, event_seq, text, project, computer, compute_ms, credit_ms, micros,
                      billed_ms, billed_micros, amount)
                  VALUES (:tenant, :number, :line, :workspace, :kind, :period, :project_id, :computer_id, :size, :rate,
-                     :event, :text, :project, :computer, :ms, :credit_ms, :micros, :billed_ms, :billed_micros, :amount)",
+                     :event, :text, :project, :computer, :ms, :credit_ms, :micros, :billed_ms, :billed_micros, :amount)";
+            tx.run(
+                sql,
                 named_params! {
                     ":tenant": self.tenant_id, ":number": self.number, ":line": line.line,
                     ":workspace": self.workspace_id, ":kind": line.kind, ":period": line.period,

@@ -607,13 +607,10 @@ fn held(
     at: i64,
 ) -> Result<Option<EventRef>> {
     use rusqlite::OptionalExtension;
+    let sql = "SELECT seq FROM compute_events WHERE computer_id = ?1 AND at <= ?2 AND seq <= ?3
+             ORDER BY at DESC, seq DESC LIMIT 1";
     let seq = tx
-        .row(
-            "SELECT seq FROM compute_events WHERE computer_id = ?1 AND at <= ?2 AND seq <= ?3
-             ORDER BY at DESC, seq DESC LIMIT 1",
-            (computer, at, span.known),
-            |row| row.get(0),
-        )
+        .row(sql, (computer, at, span.known), |row| row.get(0))
         .optional()?;
     seq.map(|seq| event(tx, tenant, seq)).transpose()
 }

@@ -540,11 +540,10 @@ pub fn customers(tx: &Tx<'_>, tenant: TenantId, period: &str) -> Result<Vec<Work
         month.ok_or_else(|| Error::field("period", "must be a month such as 2029-01"))?;
     // A zone may be up to 14 hours away from another.
     const ZONES_MS: i64 = 28 * 3_600_000;
+    let sql = "SELECT id FROM workspaces WHERE tenant_id = ?1 AND created_at < ?3
+                 AND (deleted_at IS NULL OR deleted_at > ?2) AND id NOT IN (SELECT workspace_id FROM imports)";
     let mut all: BTreeSet<WorkspaceId> = tx
-        .prepare_cached(
-            "SELECT id FROM workspaces WHERE tenant_id = ?1 AND created_at < ?3
-                 AND (deleted_at IS NULL OR deleted_at > ?2) AND id NOT IN (SELECT workspace_id FROM imports)",
-        )?
+        .prepare_cached(sql)?
         .query_map((tenant, start - ZONES_MS, end + ZONES_MS), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     all.extend(intervals::workspaces(tx, tenant)?);

@@ -205,9 +205,10 @@ impl Span {
         for computer in intervals::computers(tx, self.tenant, self.workspace)? {
             note(statement.query_row((computer, self.end, self.known), |row| row.get(0))?);
         }
+        let sql = "SELECT min(at) FROM compute_events
+             WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL AND at < ?3 AND seq > ?4";
         note(tx.row(
-            "SELECT min(at) FROM compute_events
-             WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL AND at < ?3 AND seq > ?4",
+            sql,
             (self.tenant, self.workspace, self.end, self.known),
             |row| row.get(0),
         )?);

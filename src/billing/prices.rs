@@ -437,10 +437,9 @@ pub fn of(
 fn reply(tx: &Tx<'_>, tenant: TenantId, workspace: Option<WorkspaceId>) -> Result<PricesReply> {
     let period = Zone::of(tx, tenant, workspace)?.month_of(tx.now().0);
     let owner = workspace.map_or(tenant.0, |workspace| workspace.0);
-    let mut statement = tx.prepare_cached(
-        "SELECT effective_from, body FROM price_lists WHERE owner_id = ?1 AND tenant_id = ?2
-         ORDER BY effective_from DESC",
-    )?;
+    let sql = "SELECT effective_from, body FROM price_lists WHERE owner_id = ?1 AND tenant_id = ?2
+         ORDER BY effective_from DESC";
+    let mut statement = tx.prepare_cached(sql)?;
     let data = statement
         .query_map((owner.as_bytes().as_slice(), tenant), |row| {
             Ok(PriceList {
@@ -541,9 +540,10 @@ fn set(
     };
     check(&after.clone().over(all), &mut fields);
     fields.finish()?;
+    let sql = "INSERT INTO price_lists (owner_id, tenant_id, effective_from, body, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (owner_id, effective_from) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at";
     tx.run(
-        "INSERT INTO price_lists (owner_id, tenant_id, effective_from, body, updated_at) VALUES (?1, ?2, ?3, ?4, ?5)
-         ON CONFLICT (owner_id, effective_from) DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at",
+        sql,
         (
             owner.as_bytes().as_slice(),
             tenant,

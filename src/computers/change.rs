@@ -375,10 +375,9 @@ pub fn follow_project(
     project: ProjectId,
     target: &workspaces::Record,
 ) -> Result<bool> {
-    let mut statement = tx.prepare_cached(
-        "SELECT size, template_type, count(*) FROM computers
-         WHERE project_id = ?1 AND deleted_at IS NULL GROUP BY size, template_type",
-    )?;
+    let sql = "SELECT size, template_type, count(*) FROM computers
+         WHERE project_id = ?1 AND deleted_at IS NULL GROUP BY size, template_type";
+    let mut statement = tx.prepare_cached(sql)?;
     let kinds: Vec<(Size, String, i64)> = statement
         .query_map([project], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
         .collect::<Result<_, _>>()?;

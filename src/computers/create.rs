@@ -484,13 +484,14 @@ fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<
     let id: ComputerId = tx.new_id();
     let slug = text::slugify(&new.name, "computer");
     let slug = host_label(tx, caller, new.driver, &slug, id)?;
-    tx.run(
-        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    let sql = "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status,
              :driver, :visibility, :metadata, :apps, :settings, :user, :external_project,
-             :auto_stop, :now, :now)",
+             :auto_stop, :now, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": caller.tenant_id(), ":workspace": new.workspace_id, ":project": new.project.id,
             ":name": new.name, ":slug": slug, ":template": new.template_type, ":size": new.size,

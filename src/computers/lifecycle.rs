@@ -234,12 +234,13 @@ pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<(
 
 /// Updates the columns of a computer's row that may change.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
-    tx.run(
-        "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
+    let sql = "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
              status = :status, visibility = :visibility, metadata = :metadata, external_user_id = :user,
              external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
              updated_at = :updated, started_at = :started, stopped_at = :stopped, deleted_at = :deleted
-         WHERE id = :id AND tenant_id = :tenant",
+         WHERE id = :id AND tenant_id = :tenant";
+    tx.run(
+        sql,
         named_params! {
             ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
             ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
@@ -403,13 +404,15 @@ pub(super) fn bring_nearer(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -
 pub fn bring_all_nearer(tx: &WriteTx<'_>, fleet: &Fleet, limit: usize) -> Result<usize> {
     let delays = &fleet.config.delays;
     let longest = delays.provision_ms.max(delays.start_ms).max(delays.stop_ms);
-    let ids: Vec<ComputerId> = tx
-        .prepare_cached(
-            "SELECT id FROM computers WHERE due_at > ?1 AND driver = 'simulated' AND deleted_at IS NULL
+    let sql = "SELECT id FROM computers WHERE due_at > ?1 AND driver = 'simulated' AND deleted_at IS NULL
                  AND due_at > ?1 + CASE status WHEN 'running' THEN auto_stop_seconds * 1000 ELSE ?2 END
-             LIMIT ?3",
+             LIMIT ?3";
+    let ids: Vec<ComputerId> = tx
+        .prepare_cached(sql)?
+        .query_map(
+            (tx.now(), longest, i64::try_from(limit).unwrap_or(i64::MAX)),
+            |row| row.get(0),
         )?
-        .query_map((tx.now(), longest, i64::try_from(limit).unwrap_or(i64::MAX)), |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let mut done = 0;
     for id in ids {
@@ -483,11 +486,9 @@ pub fn follow_events(
         let Some(last) = last_until(tx, id, at)?.map(|last| last.state) else {
             return Ok(());
         };
-        tx.run(
-            "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
-             WHERE id = ?4 AND driver <> 'simulated' AND deleted_at IS NOT NULL",
-            (last.workspace, last.project, last.size, id),
-        )?;
+        let sql = "UPDATE computers SET workspace_id = ?1, project_id = ?2, size = ?3
+             WHERE id = ?4 AND driver <> 'simulated' AND deleted_at IS NOT NULL";
+        tx.run(sql, (last.workspace, last.project, last.size, id))?;
         return Ok(());
     };
     if (held.workspace_id, held.project_id) != (before.workspace_id, before.project_id)
@@ -561,13 +562,10 @@ fn possible_place(
     held: &ledger::Held,
     before: &Record,
 ) -> Result<Option<(WorkspaceId, ProjectId)>> {
+    let sql = "SELECT p.workspace_id FROM projects p JOIN workspaces w ON w.id = p.workspace_id
+             WHERE p.id = ?1 AND p.deleted_at IS NULL AND w.deleted_at IS NULL";
     let now: Option<WorkspaceId> = tx
-        .row(
-            "SELECT p.workspace_id FROM projects p JOIN workspaces w ON w.id = p.workspace_id
-             WHERE p.id = ?1 AND p.deleted_at IS NULL AND w.deleted_at IS NULL",
-            [held.project_id],
-            |row| row.get(0),
-        )
+        .row(sql, [held.project_id], |row| row.get(0))
         .optional()?;
     Ok(match now {
         Some(workspace) if workspace == held.workspace_id => None,

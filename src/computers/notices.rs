@@ -113,9 +113,10 @@ fn tell(tx: &WriteTx<'_>, notice: &Notice) -> Result<()> {
         return Ok(());
     };
     let told = (notice.kind == "computer.stop_due").then_some(notice.deadline);
+    let sql = "INSERT INTO stop_notices (computer_id, tenant_id, warned_for, told_for) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (computer_id) DO UPDATE SET warned_for = ?3, told_for = ?4";
     tx.run(
-        "INSERT INTO stop_notices (computer_id, tenant_id, warned_for, told_for) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (computer_id) DO UPDATE SET warned_for = ?3, told_for = ?4",
+        sql,
         (computer.id, computer.tenant_id, notice.deadline, told),
     )?;
     let after = json!({
@@ -153,9 +154,10 @@ pub async fn keep_alive(
                 return Err::<Reply<AutoStop>, Error>(refused("TARGET_NOT_RUNNING", text, &computer));
             }
             if computer.driver == DrivenBy::External {
+                let sql = "INSERT INTO stop_notices (computer_id, tenant_id, active_at) VALUES (?1, ?2, ?3)
+                     ON CONFLICT (computer_id) DO UPDATE SET active_at = ?3";
                 tx.run(
-                    "INSERT INTO stop_notices (computer_id, tenant_id, active_at) VALUES (?1, ?2, ?3)
-                     ON CONFLICT (computer_id) DO UPDATE SET active_at = ?3",
+                    sql,
                     (id, computer.tenant_id, tx.now()),
                 )?;
             } else {

@@ -35,20 +35,16 @@ fn follow(
     moved: &[(Timestamp, Timestamp)],
 ) -> Result<()> {
     for (from, to) in moved {
-        tx.run(
-            "UPDATE computers SET created_at = iif(created_at = ?1, ?2, created_at),
+        let sql = "UPDATE computers SET created_at = iif(created_at = ?1, ?2, created_at),
                  updated_at = iif(updated_at = ?1, ?2, updated_at), started_at = iif(started_at = ?1, ?2, started_at),
                  stopped_at = iif(stopped_at = ?1, ?2, stopped_at), deleted_at = iif(deleted_at = ?1, ?2, deleted_at)
-             WHERE id = ?3",
-            (from, to, id),
-        )?;
+             WHERE id = ?3";
+        tx.run(sql, (from, to, id))?;
     }
-    tx.run(
-        "UPDATE computers SET created_at = min(created_at, ?1), updated_at = min(updated_at, ?1),
+    let sql = "UPDATE computers SET created_at = min(created_at, ?1), updated_at = min(updated_at, ?1),
              started_at = min(started_at, ?1), stopped_at = min(stopped_at, ?1), deleted_at = min(deleted_at, ?1)
-         WHERE id = ?2",
-        (tx.now(), id),
-    )?;
+         WHERE id = ?2";
+    tx.run(sql, (tx.now(), id))?;
     if let Some(computer) = super::load(tx, id)? {
         bring_nearer(tx, fleet, &computer)?;
     }

@@ -186,11 +186,10 @@ async fn advance_in_steps(dev: &Emulator, from: Timestamp, until: Timestamp) -> 
             .write_alone(move |tx| {
                 let progress = scheduler::run(tx, &inner, until, PER_COMMIT, send)?;
                 // Who signed in did so in front of a screen, where less time has passed.
-                tx.execute(
+                let sql =
                     "UPDATE sessions SET created_at = created_at + ?1, expires_at = expires_at + ?1
-                     WHERE expires_at > ?2",
-                    (progress.at.0 - tx.now().0, from),
-                )?;
+                     WHERE expires_at > ?2";
+                tx.execute(sql, (progress.at.0 - tx.now().0, from))?;
                 inner.store.clock().set(progress.at);
                 Ok(progress)
             })

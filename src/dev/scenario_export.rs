@@ -58,11 +58,10 @@ pub fn save(tx: &Tx<'_>, tenant: TenantId) -> Result<String> {
 
 /// The columns of a workspace that the file has.
 fn workspaces(tx: &Tx<'_>, tenant: TenantId, start: Timestamp) -> Result<Vec<Workspace>> {
-    let mut statement = tx.prepare(
-        "SELECT w.*, d.domain, d.dns_status FROM workspaces w
+    let sql = "SELECT w.*, d.domain, d.dns_status FROM workspaces w
          LEFT JOIN preview_domains d ON d.scope = 'workspace' AND d.owner_id = w.id
-         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL ORDER BY w.created_at, w.id",
-    )?;
+         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL ORDER BY w.created_at, w.id";
+    let mut statement = tx.prepare(sql)?;
     let read = |row: &Row<'_>| {
         let created: Timestamp = row.get("created_at")?;
         let auto_stop: i64 = row.get("default_auto_stop_seconds")?;
@@ -88,11 +87,10 @@ fn workspaces(tx: &Tx<'_>, tenant: TenantId, start: Timestamp) -> Result<Vec<Wor
         .collect::<Result<_, _>>()?;
     let mut all = Vec::new();
     for (id, mut workspace) in found {
+        let sql = "SELECT name FROM projects WHERE tenant_id = ?1 AND workspace_id = ?2 AND deleted_at IS NULL
+                     AND is_default = 0 ORDER BY created_at, id";
         workspace.projects = tx
-            .prepare_cached(
-                "SELECT name FROM projects WHERE tenant_id = ?1 AND workspace_id = ?2 AND deleted_at IS NULL
-                     AND is_default = 0 ORDER BY created_at, id",
-            )?
+            .prepare_cached(sql)?
             .query_map((tenant, id), |row| row.get(0))?
             .collect::<Result<_, _>>()?;
         workspace.computers = computers(tx, tenant, id)?;
@@ -106,12 +104,11 @@ fn day_of(at: Timestamp, start: Timestamp) -> u32 {
 }
 
 fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<Computer>> {
-    let mut statement = tx.prepare_cached(
-        "SELECT c.*, p.name AS project_name, p.is_default AS default_project FROM computers c
+    let sql = "SELECT c.*, p.name AS project_name, p.is_default AS default_project FROM computers c
          JOIN projects p ON p.id = c.project_id
          WHERE c.tenant_id = ?1 AND c.workspace_id = ?2 AND c.deleted_at IS NULL AND c.driver = 'simulated'
-         ORDER BY c.created_at, c.id",
-    )?;
+         ORDER BY c.created_at, c.id";
+    let mut statement = tx.prepare_cached(sql)?;
     let read = |row: &Row<'_>| {
         let default_project: bool = row.get("default_project")?;
         let mut metadata = metadata(row)?;

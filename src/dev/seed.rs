@@ -323,13 +323,12 @@ fn follow(
         return Ok(());
     }
     let slug = slug_of(workspace);
-    let id: ComputerId = tx.query_row(
-        "SELECT c.id FROM computers c JOIN workspaces w ON w.id = c.workspace_id
+    let sql = "SELECT c.id FROM computers c JOIN workspaces w ON w.id = c.workspace_id
          WHERE c.tenant_id = ?1 AND w.slug = ?2 AND c.name = ?3 AND c.deleted_at IS NULL
-         ORDER BY c.created_at DESC LIMIT 1",
-        (caller.tenant_id(), &slug, &computer.name),
-        |row| row.get(0),
-    )?;
+         ORDER BY c.created_at DESC LIMIT 1";
+    let id: ComputerId = tx.query_row(sql, (caller.tenant_id(), &slug, &computer.name), |row| {
+        row.get(0)
+    })?;
     let before = computers::load(tx, id)?
         .ok_or_else(|| Error::internal("a computer of the scenario is not there"))?;
     let size = size.unwrap_or(before.size);

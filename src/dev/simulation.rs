@@ -75,10 +75,9 @@ impl Simulation {
     fn plan(&mut self, tx: &Tx<'_>) -> Result<()> {
         let day = self.next_day;
         self.next_day += DAY_MS;
-        let mut statement = tx.prepare_cached(
-            "SELECT id, json_extract(metadata, '$.rhythm') FROM computers
-             WHERE deleted_at IS NULL AND json_type(metadata, '$.rhythm') = 'text' ORDER BY id",
-        )?;
+        let sql = "SELECT id, json_extract(metadata, '$.rhythm') FROM computers
+             WHERE deleted_at IS NULL AND json_type(metadata, '$.rhythm') = 'text' ORDER BY id";
+        let mut statement = tx.prepare_cached(sql)?;
         let computers = statement.query_map([], |row| {
             Ok((row.get::<_, ComputerId>(0)?, row.get::<_, String>(1)?))
         })?;

@@ -61,11 +61,10 @@ pub(super) fn kept(conn: &Connection) -> Result<Option<Kept>> {
 
 /// Keeps how the clock goes.
 pub(super) fn keep_course(conn: &Connection, course: Course) -> Result<()> {
-    conn.prepare_cached(
-        "INSERT INTO dev_state (id, mode, at, speed) VALUES (1, ?1, ?2, ?3)
-         ON CONFLICT DO UPDATE SET mode = excluded.mode, at = excluded.at, speed = excluded.speed",
-    )?
-    .execute((name_of(course.mode), course.at, course.speed))?;
+    let sql = "INSERT INTO dev_state (id, mode, at, speed) VALUES (1, ?1, ?2, ?3)
+         ON CONFLICT DO UPDATE SET mode = excluded.mode, at = excluded.at, speed = excluded.speed";
+    conn.prepare_cached(sql)?
+        .execute((name_of(course.mode), course.at, course.speed))?;
     Ok(())
 }
 

@@ -186,10 +186,9 @@ const CLAIM_MS: i64 = 72 * HOUR_MS;
 /// not long ago; or one above it that is proven to be theirs, since their wildcard records would prove this
 /// one too. An unproven one above does not count, or else a claim of `co.uk` would shut out a country.
 fn claimed_by_other(tx: &Tx<'_>, tenant: TenantId, domain: &str) -> Result<Option<Claim>> {
-    let mut statement = tx.prepare_cached(
-        "SELECT max(dns_status = 'verified') FROM preview_domains
-         WHERE domain = ?1 AND tenant_id <> ?2 AND (dns_status = 'verified' OR ?3 AND updated_at > ?4 AND updated_at <= ?5)",
-    )?;
+    let sql = "SELECT max(dns_status = 'verified') FROM preview_domains
+         WHERE domain = ?1 AND tenant_id <> ?2 AND (dns_status = 'verified' OR ?3 AND updated_at > ?4 AND updated_at <= ?5)";
+    let mut statement = tx.prepare_cached(sql)?;
     // One that lies far ahead was made while the clock was wrong, and does not hold until that time comes.
     let (since, until) = (tx.now().plus_ms(-CLAIM_MS), tx.now().plus_ms(CLAIM_MS));
     for (name, same) in
@@ -216,10 +215,9 @@ struct Claim {
 
 /// Takes a domain from other organizations that have claimed and not proven it.
 fn take_over(tx: &WriteTx<'_>, config: &Config, tenant: TenantId, domain: &str) -> Result<()> {
-    let mut statement = tx.prepare_cached(
-        "SELECT scope, owner_id, tenant_id FROM preview_domains
-         WHERE domain = ?1 AND tenant_id <> ?2 AND dns_status <> 'verified'",
-    )?;
+    let sql = "SELECT scope, owner_id, tenant_id FROM preview_domains
+         WHERE domain = ?1 AND tenant_id <> ?2 AND dns_status <> 'verified'";
+    let mut statement = tx.prepare_cached(sql)?;
     let others: Vec<(Scope, [u8; 16], TenantId)> = statement
         .query_map((domain, tenant), |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))
@@ -299,12 +297,13 @@ fn set(
         None => {}
     }
     take_over(tx, config, owner.tenant, domain)?;
-    tx.run(
-        "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
+    let sql = "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
          VALUES (:scope, :owner, :tenant, :domain, 'pending', :now)
          ON CONFLICT (scope, owner_id) DO UPDATE SET domain = :domain, dns_status = 'pending', records = '[]',
              last_error = NULL, checked_at = NULL, verified_at = NULL, updated_at = :now, failing_since = NULL,
-             checks = 0, next_check_at = NULL",
+             checks = 0, next_check_at = NULL";
+    tx.run(
+        sql,
         named_params! {
             ":scope": owner.scope, ":owner": owner.id.as_bytes(), ":tenant": owner.tenant, ":domain": domain,
             ":now": tx.now(),
@@ -397,11 +396,10 @@ pub fn import(
     domain: &str,
 ) -> Result<()> {
     let domain = importable(tx, config, tenant, domain)?;
-    tx.run(
+    let sql =
         "INSERT INTO preview_domains (scope, owner_id, tenant_id, domain, dns_status, updated_at)
-         VALUES (?1, ?2, ?3, ?4, 'pending', ?5)",
-        (scope, owner.as_bytes(), tenant, domain, tx.now()),
-    )?;
+         VALUES (?1, ?2, ?3, ?4, 'pending', ?5)";
+    tx.run(sql, (scope, owner.as_bytes(), tenant, domain, tx.now()))?;
     Ok(())
 }
 
@@ -485,10 +483,11 @@ fn conclude(
         (Known::Pending | Known::Failed, Known::Verified) => Some(tx.now()),
         _ => own.verified_at,
     };
-    tx.run(
-        "UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
+    let sql = "UPDATE preview_domains SET dns_status = :state, records = :records, last_error = :error, checked_at = :now,
              verified_at = :verified_at, failing_since = :failing, checks = :checks, next_check_at = :next
-         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant",
+         WHERE scope = :scope AND owner_id = :owner AND tenant_id = :tenant";
+    tx.run(
+        sql,
         named_params! {
             ":state": state, ":records": json::text(&checked.records)?, ":error": verdict.err(), ":now": tx.now(),
             ":verified_at": verified_at, ":failing": failing_since, ":checks": checks,
@@ -535,9 +534,10 @@ impl Domains {
     /// When the store fails, or too many checks wait.
     pub async fn check_due(&self) -> Result<usize> {
         let due = self.store.read(|tx| {
+            let sql = "SELECT scope, owner_id, tenant_id FROM preview_domains
+                 WHERE next_check_at IS NULL OR next_check_at <= ?1 OR next_check_at > ?3 ORDER BY next_check_at LIMIT ?2";
             let mut statement = tx.prepare_cached(
-                "SELECT scope, owner_id, tenant_id FROM preview_domains
-                 WHERE next_check_at IS NULL OR next_check_at <= ?1 OR next_check_at > ?3 ORDER BY next_check_at LIMIT ?2",
+                sql,
             )?;
             // Nothing waits for so long: what lies further ahead was written while the clock was wrong.
             let beyond = tx.now().plus_ms(LONGEST_WAIT_MS);

@@ -311,13 +311,10 @@ fn is_under_way(tx: &WriteTx<'_>, workspace: WorkspaceId) -> Result<()> {
 /// id of its workspace.
 fn find_place(tx: &Tx<'_>, tenant: TenantId, capsule: &Checked) -> Result<Place> {
     let id = capsule.workspace.id;
+    let sql = "SELECT tenant_id, deleted_at IS NOT NULL, EXISTS (SELECT 1 FROM imports WHERE workspace_id = ?1)
+             FROM workspaces WHERE id = ?1";
     let found: Option<(TenantId, bool, bool)> = tx
-        .row(
-            "SELECT tenant_id, deleted_at IS NOT NULL, EXISTS (SELECT 1 FROM imports WHERE workspace_id = ?1)
-             FROM workspaces WHERE id = ?1",
-            [id],
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
+        .row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
         .optional()?;
     match found {
         None => return Ok(Place::Free),
@@ -340,12 +337,9 @@ fn find_place(tx: &Tx<'_>, tenant: TenantId, capsule: &Checked) -> Result<Place>
         }
         Some(_) => {}
     }
-    let imported: bool = tx.row(
-        "SELECT EXISTS (SELECT 1 FROM audit_log WHERE workspace_id = ?1 AND tenant_id = ?2
-                 AND type = 'workspace.imported' AND after ->> 'sha256' = ?3)",
-        (id, tenant, &capsule.end.sha256),
-        |row| row.get(0),
-    )?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM audit_log WHERE workspace_id = ?1 AND tenant_id = ?2
+                 AND type = 'workspace.imported' AND after ->> 'sha256' = ?3)";
+    let imported: bool = tx.row(sql, (id, tenant, &capsule.end.sha256), |row| row.get(0))?;
     Ok(if imported {
         Place::Taken
     } else {
@@ -443,12 +437,13 @@ fn begin(
     )?;
     let (slug, external) = names_are_free(tx, tenant, capsule, options)?;
     let w = &capsule.workspace;
-    tx.run(
-        "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
+    let sql = "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, max_computers, max_computer_size, default_computer_size, default_auto_stop_seconds,
              allowed_template_types, created_at, updated_at, deleted_at)
          VALUES (:id, :tenant, :name, :slug, :external, :user, :description, :metadata, :max, :max_size, :size,
-             :auto_stop, :templates, :created, :updated, :now)",
+             :auto_stop, :templates, :created, :updated, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":id": w.id, ":tenant": tenant, ":name": w.name, ":slug": slug, ":external": external,
             ":user": w.external_user_id, ":description": w.description, ":metadata": w.metadata,
@@ -477,10 +472,11 @@ fn begin(
     // which go on from the newest, do not show them as news.
     let number = |sql| tx.row(sql, [], |row| row.get::<_, i64>(0));
     let first_audit = number("SELECT coalesce(min(seq), 1) FROM audit_log")?.min(1) - audit_rows;
-    tx.run(
-        "INSERT INTO imports (workspace_id, tenant_id, first_event, first_audit, audit_rows, last_project,
+    let sql = "INSERT INTO imports (workspace_id, tenant_id, first_event, first_audit, audit_rows, last_project,
              last_computer, started_at)
-         VALUES (:workspace, :tenant, :event, :audit, :rows, :project, :computer, :now)",
+         VALUES (:workspace, :tenant, :event, :audit, :rows, :project, :computer, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":workspace": w.id, ":tenant": tenant, ":event": first_event, ":audit": first_audit, ":rows": audit_rows,
             ":project": number("SELECT coalesce(max(rowid), 0) FROM projects")?,
@@ -541,11 +537,12 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     } else {
         p.id.to_string()
     };
-    tx.run(
-        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    let sql = "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
          VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :default, :created,
-             :updated)",
+             :updated)";
+    tx.run(
+        sql,
         named_params! {
             ":id": p.id, ":tenant": tenant, ":workspace": workspace,
             ":external": p.external_project_id.as_ref().filter(|_| live), ":name": p.name, ":slug": slug,
@@ -557,10 +554,18 @@ fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Proje
     attribution::import(tx, p.id.0, &p.past_external_ids)?;
     labels::import(tx, p.id.0, &p.past_metadata)?;
     if !live {
+        let sql = "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
+             WHERE id = ?5 AND tenant_id = ?6";
         tx.run(
-            "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
-             WHERE id = ?5 AND tenant_id = ?6",
-            (&p.slug, &p.external_project_id, p.is_default, p.deleted_at, p.id, tenant),
+            sql,
+            (
+                &p.slug,
+                &p.external_project_id,
+                p.is_default,
+                p.deleted_at,
+                p.id,
+                tenant,
+            ),
         )?;
     }
     Ok(())
@@ -613,11 +618,9 @@ fn stop_copy(
     } else {
         Status::Stopped
     };
-    tx.run(
-        "UPDATE computers SET status = ?1, stopped_at = coalesce(?2, stopped_at),
-             started_at = coalesce(?3, started_at), updated_at = ?4 WHERE id = ?5 AND tenant_id = ?6",
-        (status, stopped, started, tx.now(), up.id, tenant),
-    )?;
+    let sql = "UPDATE computers SET status = ?1, stopped_at = coalesce(?2, stopped_at),
+             started_at = coalesce(?3, started_at), updated_at = ?4 WHERE id = ?5 AND tenant_id = ?6";
+    tx.run(sql, (status, stopped, started, tx.now(), up.id, tenant))?;
     Ok(())
 }
 
@@ -646,12 +649,13 @@ fn computer(
     } else {
         c.slug.clone()
     };
-    tx.run(
-        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    let sql = "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, created_at, updated_at, started_at, stopped_at)
          VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status, :driver, :visibility,
-             :metadata, :apps, :settings, :user, :external, :auto_stop, :created, :updated, :started, :stopped)",
+             :metadata, :apps, :settings, :user, :external, :auto_stop, :created, :updated, :started, :stopped)";
+    tx.run(
+        sql,
         named_params! {
             ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
             ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
@@ -680,11 +684,12 @@ fn audit_row(
     row: &Audit,
     seq: i64,
 ) -> Result<()> {
-    tx.run(
-        "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
+    let sql = "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
              request_id, type, resource_type, resource_id, before, after)
          VALUES (:seq, :tenant, :workspace, :at, :actor, :actor_id, :label, :ip, :request, :type, :resource,
-             :resource_id, :before, :after)",
+             :resource_id, :before, :after)";
+    tx.run(
+        sql,
         named_params! {
             ":seq": seq, ":tenant": tenant, ":workspace": workspace, ":at": row.at, ":actor": row.actor_type,
             ":actor_id": row.actor_id.map(uuid::Uuid::into_bytes), ":label": row.actor_label, ":ip": row.ip_address,
@@ -733,12 +738,10 @@ impl Brought {
             workspaces::count_new(tx, tenant)?;
         }
         if !self.imported.kept_running.is_empty() {
-            tx.run(
-                "UPDATE computers SET due_at = started_at + 1000 * auto_stop_seconds
+            let sql = "UPDATE computers SET due_at = started_at + 1000 * auto_stop_seconds
                  WHERE workspace_id = ?1 AND tenant_id = ?2 AND deleted_at IS NULL AND status = 'running'
-                   AND driver = 'simulated' AND auto_stop_seconds > 0",
-                (id, tenant),
-            )?;
+                   AND driver = 'simulated' AND auto_stop_seconds > 0";
+            tx.run(sql, (id, tenant))?;
         }
         tx.changed(topics::AGENDA);
         let first = (capsule.end.rows.audit > 0).then_some(self.first_audit);
@@ -815,17 +818,15 @@ struct Undoing {
 impl Undoing {
     /// One turn; where the next one goes on, if anything is left.
     fn turn(mut self, tx: &WriteTx<'_>, id: WorkspaceId) -> Result<Option<Self>> {
+        let sql =
+            "SELECT tenant_id, first_event, first_audit, audit_rows, last_project, last_computer
+                 FROM imports WHERE workspace_id = ?1";
         let begun: Option<(TenantId, [i64; 5])> = tx
-            .row(
-                "SELECT tenant_id, first_event, first_audit, audit_rows, last_project, last_computer
-                 FROM imports WHERE workspace_id = ?1",
-                [id],
-                |row| {
-                    let number = |n| row.get::<_, i64>(n);
-                    let numbers = [number(1)?, number(2)?, number(3)?, number(4)?, number(5)?];
-                    Ok((row.get(0)?, numbers))
-                },
-            )
+            .row(sql, [id], |row| {
+                let number = |n| row.get::<_, i64>(n);
+                let numbers = [number(1)?, number(2)?, number(3)?, number(4)?, number(5)?];
+                Ok((row.get(0)?, numbers))
+            })
             .optional()?;
         let Some((tenant, [event, audit, audit_rows, project, computer])) = begun else {
             return Ok(None);
@@ -834,16 +835,12 @@ impl Undoing {
             self.event = next;
             return Ok(Some(self));
         }
-        let ran = tx.run(
-            "DELETE FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IN
-                 (SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 LIMIT ?3)",
-            (tenant, id, ROWS),
-        )?;
-        let told = tx.run(
-            "DELETE FROM audit_log WHERE workspace_id = ?1 AND seq IN
-                 (SELECT seq FROM audit_log WHERE workspace_id = ?1 AND seq >= ?2 AND seq < ?2 + ?3 LIMIT ?4)",
-            (id, audit, audit_rows, ROWS),
-        )?;
+        let sql = "DELETE FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IN
+                 (SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 LIMIT ?3)";
+        let ran = tx.run(sql, (tenant, id, ROWS))?;
+        let sql = "DELETE FROM audit_log WHERE workspace_id = ?1 AND seq IN
+                 (SELECT seq FROM audit_log WHERE workspace_id = ?1 AND seq >= ?2 AND seq < ?2 + ?3 LIMIT ?4)";
+        let told = tx.run(sql, (id, audit, audit_rows, ROWS))?;
         if ran + told > 0 {
             return Ok(Some(self));
         }

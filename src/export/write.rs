@@ -704,11 +704,10 @@ fn audit(
             after: row.get("after")?,
         })
     };
-    let mut statement = tx.prepare_cached(
-        "SELECT * FROM audit_log WHERE workspace_id = ?2 AND tenant_id = ?1
+    let sql = "SELECT * FROM audit_log WHERE workspace_id = ?2 AND tenant_id = ?1
                  AND type NOT IN ('workspace.exported', 'workspace.imported')
-             ORDER BY seq LIMIT ?3",
-    )?;
+             ORDER BY seq LIMIT ?3";
+    let mut statement = tx.prepare_cached(sql)?;
     let most = i64::try_from(MAX_LINES).unwrap_or(i64::MAX);
     let mut rows = statement.query((tenant, id, most))?;
     while let Some(row) = rows.next()? {

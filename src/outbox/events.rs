@@ -281,10 +281,9 @@ impl View {
         if found.over {
             return Ok(found);
         }
-        let mut statement = tx.prepare_cached(
-            "SELECT seq, workspace_id, at, type, resource_type, resource_id, before, after FROM audit_log
-             WHERE tenant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
-        )?;
+        let sql = "SELECT seq, workspace_id, at, type, resource_type, resource_id, before, after FROM audit_log
+             WHERE tenant_id = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3";
+        let mut statement = tx.prepare_cached(sql)?;
         let mut rows = statement.query((self.tenant, last, BATCH))?;
         let mut seen = 0;
         while let Some(row) = rows.next()? {

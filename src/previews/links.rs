@@ -195,12 +195,9 @@ pub async fn opens(store: &Store, id: ComputerId, token: &str) -> Result<bool> {
     let hash = hash(token);
     store
         .look_up(move |tx| {
-            Ok(tx.row(
-                "SELECT EXISTS (SELECT 1 FROM preview_links
-                 WHERE secret_hash = ?1 AND computer_id = ?2 AND expires_at > ?3)",
-                (hash, id, tx.now()),
-                |row| row.get(0),
-            )?)
+            let sql = "SELECT EXISTS (SELECT 1 FROM preview_links
+                 WHERE secret_hash = ?1 AND computer_id = ?2 AND expires_at > ?3)";
+            Ok(tx.row(sql, (hash, id, tx.now()), |row| row.get(0))?)
         })
         .await
 }

@@ -133,28 +133,26 @@ fn known(tx: &Tx<'_>, host: &str, base: &str) -> Result<Meant> {
 
 /// The computer with this slug, if `domain` is the one that holds for it; every one is `local`, too.
 fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result<Option<Target>> {
-    let id: Option<ComputerId> = tx
-        .row(
-            "SELECT id FROM computers WHERE slug = ?1 AND driver = 'docker' AND deleted_at IS NULL
-             ORDER BY created_at, id LIMIT 1",
-            [slug],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let sql =
+        "SELECT id FROM computers WHERE slug = ?1 AND driver = 'docker' AND deleted_at IS NULL
+             ORDER BY created_at, id LIMIT 1";
+    let id: Option<ComputerId> = tx.row(sql, [slug], |row| row.get(0)).optional()?;
     let Some(found) = id.map(|id| computers::load(tx, id)).transpose()?.flatten() else {
         return Ok(None);
     };
     let holds = local || found.domain.as_deref() == Some(domain);
-    Ok((holds && found.driver == DrivenBy::Docker).then_some(Target {
-        id: found.id,
-        tenant: found.tenant_id,
-        workspace: found.workspace_id,
-        user: found.external_user_id,
-        status: found.status,
-        visibility: found.visibility,
-        engine_ref: found.engine_ref,
-        port,
-    }))
+    Ok(
+        (holds && found.driver == DrivenBy::Docker).then_some(Target {
+            id: found.id,
+            tenant: found.tenant_id,
+            workspace: found.workspace_id,
+            user: found.external_user_id,
+            status: found.status,
+            visibility: found.visibility,
+            engine_ref: found.engine_ref,
+            port,
+        }),
+    )
 }
 
 #[cfg(test)]

@@ -43,9 +43,10 @@ fn list_where(
          AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = p.workspace_id)"
         .to_owned();
     let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant)];
-    let mut total = "SELECT project_count - (SELECT coalesce(sum(w.project_count), 0)
+    let sql = "SELECT project_count - (SELECT coalesce(sum(w.project_count), 0)
              FROM imports i JOIN workspaces w ON w.id = i.workspace_id WHERE i.tenant_id = :tenant)
          FROM tenants WHERE id = :tenant";
+    let mut total = sql;
     if let Some(id) = &workspace {
         condition += " AND p.workspace_id = :workspace";
         params.push((":workspace", id));
@@ -242,10 +243,11 @@ pub async fn update(PathId(id): PathId<ProjectId>, request: Mutation<Update>) ->
             )?;
             labels::changes(tx, id.0, &before.metadata, &project.metadata)?;
             project.updated_at = tx.now();
-            tx.run(
-                "UPDATE projects SET name = :name, slug = :slug, description = :description,
+            let sql = "UPDATE projects SET name = :name, slug = :slug, description = :description,
                      external_project_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant",
+                 WHERE id = :id AND tenant_id = :tenant";
+            tx.run(
+                sql,
                 named_params! {
                     ":name": project.name, ":slug": project.slug, ":description": project.description,
                     ":external": project.external_project_id, ":metadata": project.metadata, ":now": tx.now(),
@@ -319,12 +321,10 @@ pub async fn move_to(
             }
             computers::lifecycle::catch_up(tx, &fleet_here)?;
             // The project first: its computers follow into the place that it then has.
-            tx.run(
-                "UPDATE projects SET workspace_id = ?1, updated_at = ?2
-             WHERE id = ?3 AND tenant_id = ?4",
-                (target.view.id, tx.now(), id, caller.tenant_id()),
-            )
-            .map_err(unique)?;
+            let sql = "UPDATE projects SET workspace_id = ?1, updated_at = ?2
+             WHERE id = ?3 AND tenant_id = ?4";
+            tx.run(sql, (target.view.id, tx.now(), id, caller.tenant_id()))
+                .map_err(unique)?;
             let left = computers::change::follow_project(tx, &fleet_here, caller, id, &target)?;
             left_here.store(left, Ordering::Relaxed);
             let after =

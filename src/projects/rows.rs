@@ -138,10 +138,11 @@ pub fn insert(
 ) -> Result<Project> {
     limits::check_projects(tx, file, workspace.tenant_id)?;
     let id: ProjectId = tx.new_id();
-    tx.run(
-        "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
+    let sql = "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
              is_default, created_at, updated_at)
-         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)",
+         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :is_default, :now, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": workspace.tenant_id, ":workspace": workspace.id, ":external": new.external_project_id,
             ":name": new.name, ":slug": new.slug, ":description": new.description, ":metadata": new.metadata,

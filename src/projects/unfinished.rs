@@ -31,14 +31,12 @@ const BREATHER: Duration = Duration::from_secs(1);
 impl Unfinished {
     /// What a service that was killed has left, to be asked once at the start.
     pub fn all(tx: &Tx<'_>) -> Result<Vec<Unfinished>> {
-        let mut moves = tx.prepare(
-            "SELECT DISTINCT p.id FROM computers c JOIN projects p ON p.id = c.project_id
-             WHERE c.deleted_at IS NULL AND p.deleted_at IS NULL AND p.workspace_id <> c.workspace_id",
-        )?;
-        let mut deletes = tx.prepare(
-            "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)
-                 AND id NOT IN (SELECT workspace_id FROM imports)",
-        )?;
+        let sql = "SELECT DISTINCT p.id FROM computers c JOIN projects p ON p.id = c.project_id
+             WHERE c.deleted_at IS NULL AND p.deleted_at IS NULL AND p.workspace_id <> c.workspace_id";
+        let mut moves = tx.prepare(sql)?;
+        let sql = "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)
+                 AND id NOT IN (SELECT workspace_id FROM imports)";
+        let mut deletes = tx.prepare(sql)?;
         let moves = moves.query_map([], |row| row.get(0).map(Unfinished::Move))?;
         let moves = moves.collect::<rusqlite::Result<Vec<_>>>()?;
         let deletes = deletes.query_map([], |row| row.get(0).map(Unfinished::Delete))?;

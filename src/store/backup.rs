@@ -531,12 +531,13 @@ fn remember(
     let conn = open::for_backup(db)?;
     let good = result.as_ref().ok();
     let name = good.and_then(|backup| backup.file.file_name());
-    conn.execute(
-        "INSERT INTO backup_dirs (directory, tried_at, error, good_at, good_file, mounted)
+    let sql = "INSERT INTO backup_dirs (directory, tried_at, error, good_at, good_file, mounted)
          VALUES (?1, ?2, ?3, ?4, ?5, coalesce(?6, 0))
          ON CONFLICT DO UPDATE SET tried_at = excluded.tried_at, error = excluded.error,
              good_at = coalesce(excluded.good_at, good_at), good_file = coalesce(excluded.good_file, good_file),
-             mounted = coalesce(?6, mounted)",
+             mounted = coalesce(?6, mounted)";
+    conn.execute(
+        sql,
         (
             whole(dir),
             now,

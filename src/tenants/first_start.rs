@@ -10,12 +10,9 @@ use crate::tenants;
 
 /// Whether anybody has ever used a key of this installation.
 fn was_used(tx: &WriteTx<'_>) -> crate::error::Result<bool> {
-    Ok(tx.query_row(
-        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE last_used_at IS NOT NULL)
-             OR EXISTS (SELECT 1 FROM audit_log WHERE actor_type = 'api_key')",
-        [],
-        |row| row.get(0),
-    )?)
+    let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE last_used_at IS NOT NULL)
+             OR EXISTS (SELECT 1 FROM audit_log WHERE actor_type = 'api_key')";
+    Ok(tx.query_row(sql, [], |row| row.get(0))?)
 }
 
 /// Whether this is the key of an operator, who then needs no other.
@@ -56,23 +53,19 @@ pub(crate) fn first_start(
     if dev {
         return Ok(Some(DEV_KEY.to_owned()));
     }
-    let operator: bool = tx.query_row(
-        "SELECT EXISTS (SELECT 1 FROM api_keys WHERE operator = 1 AND status = 'active'
-             AND (expires_at IS NULL OR expires_at > ?1))",
-        [tx.now()],
-        |row| row.get(0),
-    )?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE operator = 1 AND status = 'active'
+             AND (expires_at IS NULL OR expires_at > ?1))";
+    let operator: bool = tx.query_row(sql, [tx.now()], |row| row.get(0))?;
     if operator && (was_used(tx)? || given.is_some_and(|key| is_operators(tx, &key))) {
         return Ok(None);
     }
     // Whoever was shown a key may not have seen it, or may have it still: the last one stays.
     let name = NewKey::operator().name;
-    let shown: Vec<ApiKeyId> = tx
-        .prepare(
-            "SELECT id FROM api_keys WHERE operator = 1 AND name = ?1 AND status = 'active' AND last_used_at IS NULL
+    let sql = "SELECT id FROM api_keys WHERE operator = 1 AND name = ?1 AND status = 'active' AND last_used_at IS NULL
              AND id NOT IN (SELECT id FROM api_keys WHERE operator = 1 AND name = ?1
-                 ORDER BY created_at DESC, id DESC LIMIT 1)",
-        )?
+                 ORDER BY created_at DESC, id DESC LIMIT 1)";
+    let shown: Vec<ApiKeyId> = tx
+        .prepare(sql)?
         .query_map([&name], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
     for id in shown {

@@ -35,18 +35,16 @@ pub fn insert(
     key: NewKey,
 ) -> Result<NewTenant> {
     let id: TenantId = tx.new_id();
-    tx.run(
-        "INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?5)",
-        (id, name, slug, credits, tx.now()),
-    )
-    .map_err(|e| {
-        if is_unique_violation(&e, "tenants.slug") {
-            Error::field("slug", TAKEN)
-        } else {
-            e.into()
-        }
-    })?;
+    let sql = "INSERT INTO tenants (id, name, slug, credits_granted, created_at, updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?5)";
+    tx.run(sql, (id, name, slug, credits, tx.now()))
+        .map_err(|e| {
+            if is_unique_violation(&e, "tenants.slug") {
+                Error::field("slug", TAKEN)
+            } else {
+                e.into()
+            }
+        })?;
     audit::record(
         tx,
         &Entry {

@@ -283,10 +283,11 @@ pub async fn update(
             }
             labels::changes(tx, id.0, &before.metadata, &view.metadata)?;
             view.updated_at = tx.now();
-            tx.run(
-                "UPDATE workspaces SET name = :name, slug = :slug, description = :description,
+            let sql = "UPDATE workspaces SET name = :name, slug = :slug, description = :description,
                      external_workspace_id = :external, metadata = :metadata, updated_at = :now
-                 WHERE id = :id AND tenant_id = :tenant",
+                 WHERE id = :id AND tenant_id = :tenant";
+            tx.run(
+                sql,
                 named_params! {
                     ":name": view.name, ":slug": view.slug, ":description": view.description,
                     ":external": view.external_workspace_id, ":metadata": view.metadata, ":now": tx.now(),
@@ -433,20 +434,21 @@ pub fn apply_settings(
     }
     let s = &record.settings;
     record.view.updated_at = tx.now();
-    tx.run(
-        "UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
+    let sql = "UPDATE workspaces SET max_computers = ?1, max_computer_size = ?2, default_computer_size = ?3,
                      default_auto_stop_seconds = ?4, allowed_template_types = ?5, updated_at = ?6
-                 WHERE id = ?7 AND tenant_id = ?8",
+                 WHERE id = ?7 AND tenant_id = ?8";
+    tx.run(
+        sql,
         (
-                    s.max_computers,
-                    s.max_computer_size,
-                    s.default_computer_size,
-                    s.default_auto_stop_seconds,
-                    json::text(&s.allowed_template_types)?,
-                    tx.now(),
-                    id,
-                    caller.tenant_id(),
-                ),
+            s.max_computers,
+            s.max_computer_size,
+            s.default_computer_size,
+            s.default_auto_stop_seconds,
+            json::text(&s.allowed_template_types)?,
+            tx.now(),
+            id,
+            caller.tenant_id(),
+        ),
     )?;
     audit::record(
         tx,
@@ -670,10 +672,9 @@ pub async fn stats(
                 .map(|status| (status.to_owned(), 0))
                 .into();
         let (mut total, mut resources) = (0, Resources::default());
-        let mut statement = tx.prepare_cached(
-            "SELECT status, size, count(*) FROM computers
-             WHERE workspace_id = ?1 AND deleted_at IS NULL GROUP BY status, size",
-        )?;
+        let sql = "SELECT status, size, count(*) FROM computers
+             WHERE workspace_id = ?1 AND deleted_at IS NULL GROUP BY status, size";
+        let mut statement = tx.prepare_cached(sql)?;
         let mut rows = statement.query([id])?;
         while let Some(row) = rows.next()? {
             let (status, size, count): (String, Size, i64) =

@@ -137,10 +137,11 @@ pub fn insert(
     limits::check_workspaces(tx, file, new.tenant_id)?;
     let id: WorkspaceId = tx.new_id();
     // By position: to find eleven names costs as much as an index.
-    tx.run(
-        "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
+    let sql = "INSERT INTO workspaces (id, tenant_id, name, slug, external_workspace_id, external_user_id, description,
              metadata, is_default, created_at, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?10)";
+    tx.run(
+        sql,
         (
             id,
             new.tenant_id,

@@ -74,12 +74,9 @@ const MAY_WAIT: i64 = 50_000;
 /// of those that are more. Where the writer is `busy` it does so only when too many wait: a burst of new
 /// workspaces is not held up by its index.
 pub fn index(tx: &WriteTx<'_>, busy: bool, limit: u32) -> Result<usize> {
-    let (indexed_to, last): (i64, i64) = tx.row(
-        "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces)
-             FROM workspace_search_state",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let sql = "SELECT indexed_to, (SELECT coalesce(max(number), 0) FROM workspaces)
+             FROM workspace_search_state";
+    let (indexed_to, last): (i64, i64) = tx.row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if busy {
         let changed: i64 = tx.row(
             "SELECT count(*) FROM (SELECT 1 FROM workspaces_to_index LIMIT ?1)",
@@ -131,11 +128,9 @@ pub fn forget(tx: &WriteTx<'_>, id: WorkspaceId) -> Result<()> {
 
 /// Puts the live workspaces with these numbers into the index.
 fn insert(tx: &WriteTx<'_>, first: i64, last: i64) -> Result<()> {
-    tx.run(
-        "INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
+    let sql = "INSERT INTO workspace_search (rowid, name, slug, external_workspace_id)
          SELECT number, name, slug, external_workspace_id FROM workspaces
-         WHERE number BETWEEN ?1 AND ?2 AND deleted_at IS NULL",
-        [first, last],
-    )?;
+         WHERE number BETWEEN ?1 AND ?2 AND deleted_at IS NULL";
+    tx.run(sql, [first, last])?;
     Ok(())
 }

@@ -43,14 +43,9 @@ pub fn adopt(
         )
         .optional()?;
     let tenant = tenant.ok_or_else(|| Error::not_found("workspace"))?;
-    let project: Option<ProjectId> = tx
-        .row(
-            "SELECT id FROM projects WHERE workspace_id = ?1 AND deleted_at IS NULL
-             ORDER BY is_default DESC, created_at, id LIMIT 1",
-            [workspace],
-            |row| row.get(0),
-        )
-        .optional()?;
+    let sql = "SELECT id FROM projects WHERE workspace_id = ?1 AND deleted_at IS NULL
+             ORDER BY is_default DESC, created_at, id LIMIT 1";
+    let project: Option<ProjectId> = tx.row(sql, [workspace], |row| row.get(0)).optional()?;
     let project = project.ok_or_else(|| {
         Error::conflict(
             "RESOURCE_STATE",
@@ -59,10 +54,11 @@ pub fn adopt(
     })?;
     let label = |name: &str| container.labels.get(name).cloned().unwrap_or_default();
     let size: Size = label(spec::SIZE).parse().unwrap_or(Size::Small);
-    tx.run(
-        "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
+    let sql = "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, created_at, updated_at)
-         VALUES (:id, :tenant, :workspace, :project, :name, :name, :template, :size, :status, :driver, :now, :now)",
+         VALUES (:id, :tenant, :workspace, :project, :name, :name, :template, :size, :status, :driver, :now, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": tenant, ":workspace": workspace, ":project": project, ":name": container.name,
             ":template": label(spec::TEMPLATE), ":size": size, ":status": Status::Provisioning,

@@ -123,11 +123,12 @@ pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Wanted>> {
 
 /// Something new is wanted; what was wrong before is forgotten.
 pub fn ask(tx: &WriteTx<'_>, c: &Record, desired: Desired, restart: bool) -> Result<()> {
-    tx.run(
-        "INSERT INTO machines (computer_id, tenant_id, desired, op, op_at, restart, done_op, look_at)
+    let sql = "INSERT INTO machines (computer_id, tenant_id, desired, op, op_at, restart, done_op, look_at)
          VALUES (:id, :tenant, :desired, 1, :now, :restart, 0, :now)
          ON CONFLICT (computer_id) DO UPDATE SET desired = :desired, op = op + 1, op_at = :now,
-             restart = :restart, failures = 0, fault = NULL, fault_since = NULL, look_at = :now, looks = looks + 1",
+             restart = :restart, failures = 0, fault = NULL, fault_since = NULL, look_at = :now, looks = looks + 1";
+    tx.run(
+        sql,
         named_params! {
             ":id": c.id, ":tenant": c.tenant_id, ":desired": desired, ":now": tx.now(), ":restart": restart,
         },
@@ -148,22 +149,18 @@ pub fn look(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
 
 /// Up to `op` it was carried out.
 pub fn done(tx: &WriteTx<'_>, id: ComputerId, op: i64) -> Result<()> {
-    tx.run(
-        "UPDATE machines SET done_op = max(done_op, ?1), failures = 0, fault = NULL, fault_since = NULL
-         WHERE computer_id = ?2 AND op = ?1",
-        (op, id),
-    )?;
+    let sql = "UPDATE machines SET done_op = max(done_op, ?1), failures = 0, fault = NULL, fault_since = NULL
+         WHERE computer_id = ?2 AND op = ?1";
+    tx.run(sql, (op, id))?;
     Ok(())
 }
 
 /// It stopped by itself, or cannot be started: nothing more is wanted until somebody asks.
 pub fn give_up(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: Option<&str>) -> Result<()> {
-    tx.run(
-        "UPDATE machines SET desired = 'stopped', done_op = op, restart = 0, failures = 0, fault = ?1,
+    let sql = "UPDATE machines SET desired = 'stopped', done_op = op, restart = 0, failures = 0, fault = ?1,
              fault_since = CASE WHEN ?1 IS NULL THEN NULL ELSE ?2 END, look_at = ?2, looks = looks + 1
-         WHERE computer_id = ?3 AND op = ?4 AND desired <> 'gone'",
-        (fault, tx.now(), id, op),
-    )?;
+         WHERE computer_id = ?3 AND op = ?4 AND desired <> 'gone'";
+    tx.run(sql, (fault, tx.now(), id, op))?;
     tx.changed(topics::MACHINES);
     Ok(())
 }
@@ -172,25 +169,21 @@ pub fn give_up(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: Option<&str>) -
 pub fn failed(tx: &WriteTx<'_>, id: ComputerId, op: i64, fault: &str) -> Result<()> {
     let failures = load(tx, id)?.map_or(0, |w| w.failures).min(6);
     let wait = (1000_i64 << failures).min(LONGEST_WAIT_MS);
-    tx.run(
-        "UPDATE machines SET failures = failures + 1, fault = ?1, fault_since = coalesce(fault_since, ?2),
+    let sql = "UPDATE machines SET failures = failures + 1, fault = ?1, fault_since = coalesce(fault_since, ?2),
              look_at = ?3
-         WHERE computer_id = ?4 AND op = ?5",
-        (fault, tx.now(), tx.now().plus_ms(wait), id, op),
-    )?;
+         WHERE computer_id = ?4 AND op = ?5";
+    tx.run(sql, (fault, tx.now(), tx.now().plus_ms(wait), id, op))?;
     Ok(())
 }
 
 /// Nothing is to be done, unless there was something to follow since the look that counted `looks`: an instant
 /// would not tell, two things happen in one.
 pub fn settled(tx: &WriteTx<'_>, id: ComputerId, looks: i64) -> Result<()> {
-    tx.run(
-        "UPDATE machines SET look_at = NULL, failures = 0,
+    let sql = "UPDATE machines SET look_at = NULL, failures = 0,
              fault = CASE WHEN desired = 'running' THEN NULL ELSE fault END,
              fault_since = CASE WHEN desired = 'running' THEN NULL ELSE fault_since END
-         WHERE computer_id = ?1 AND looks = ?2",
-        (id, looks),
-    )?;
+         WHERE computer_id = ?1 AND looks = ?2";
+    tx.run(sql, (id, looks))?;
     Ok(())
 }
 

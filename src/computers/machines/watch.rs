@@ -499,10 +499,11 @@ impl Watch {
                 .kit
                 .store
                 .write(move |tx| {
-                    let deleted = tx.run(
-                        "INSERT INTO machines (computer_id, tenant_id, desired, op, op_at, restart, done_op, look_at)
+                    let sql = "INSERT INTO machines (computer_id, tenant_id, desired, op, op_at, restart, done_op, look_at)
                          SELECT id, tenant_id, 'gone', 1, ?2, 0, 0, ?2 FROM computers
-                         WHERE id = ?1 AND deleted_at IS NOT NULL ON CONFLICT DO NOTHING",
+                         WHERE id = ?1 AND deleted_at IS NOT NULL ON CONFLICT DO NOTHING";
+                    let deleted = tx.run(
+                        sql,
                         (id, tx.now()),
                     )?;
                     tx.changed(topics::MACHINES);

@@ -71,17 +71,13 @@ fn recall(tx: &WriteTx<'_>) -> Result<()> {
     if tx.cached(|recent: &mut Recent| recent.known) {
         return Ok(());
     }
-    let (steps, next) = tx.row(
-        "SELECT steps, 1 + max(indexed_to, (SELECT coalesce(max(seq), 0) FROM idempotency))
-             FROM idempotency_state",
-        [],
-        |row| Ok((row.get(0)?, row.get(1)?)),
-    )?;
+    let sql = "SELECT steps, 1 + max(indexed_to, (SELECT coalesce(max(seq), 0) FROM idempotency))
+             FROM idempotency_state";
+    let (steps, next) = tx.row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let sql = "SELECT key_id, request, seq FROM idempotency
+             WHERE seq > (SELECT indexed_to FROM idempotency_state)";
     let seqs = tx
-        .prepare_cached(
-            "SELECT key_id, request, seq FROM idempotency
-             WHERE seq > (SELECT indexed_to FROM idempotency_state)",
-        )?
+        .prepare_cached(sql)?
         .query_map([], |row| {
             Ok((reply_key(row.get(0)?, &row.get(1)?), row.get(2)?))
         })?
@@ -140,22 +136,19 @@ fn read(
     key: ApiKeyId,
     request: &[u8; 32],
 ) -> Result<Option<(i64, Stored)>> {
+    let sql = "SELECT body_hash, status, body, sealed, created_at FROM idempotency
+             WHERE seq = ?1 AND key_id = ?2 AND request = ?3";
     Ok(tx
-        .row(
-            "SELECT body_hash, status, body, sealed, created_at FROM idempotency
-             WHERE seq = ?1 AND key_id = ?2 AND request = ?3",
-            (seq, key, request),
-            |row| {
-                let reply = Stored {
-                    body_hash: row.get(0)?,
-                    status: row.get(1)?,
-                    body: row.get::<_, Vec<u8>>(2)?.into(),
-                    sealed: row.get(3)?,
-                    created_at: row.get(4)?,
-                };
-                Ok((seq, reply))
-            },
-        )
+        .row(sql, (seq, key, request), |row| {
+            let reply = Stored {
+                body_hash: row.get(0)?,
+                status: row.get(1)?,
+                body: row.get::<_, Vec<u8>>(2)?.into(),
+                sealed: row.get(3)?,
+                created_at: row.get(4)?,
+            };
+            Ok((seq, reply))
+        })
         .optional()?)
 }
 
@@ -171,9 +164,10 @@ pub(super) fn keep(
         recent.next += 1;
         recent.next - 1
     });
+    let sql = "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     tx.run(
-        "INSERT INTO idempotency (key_id, request, body_hash, status, body, sealed, created_at, seq)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        sql,
         (
             key,
             request,
@@ -277,11 +271,10 @@ pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
     if tx.cached(|recent: &mut Recent| !recent.round.is_empty()) {
         return Ok(0);
     }
+    let sql = "SELECT key_id, request, seq FROM
+             (SELECT key_id, request, seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1";
     let old: Vec<(ReplyKey, i64)> = tx
-        .prepare_cached(
-            "SELECT key_id, request, seq FROM
-             (SELECT key_id, request, seq, created_at FROM idempotency ORDER BY seq LIMIT ?2) WHERE created_at <= ?1",
-        )?
+        .prepare_cached(sql)?
         .query_map((cutoff(tx), limit), |row| {
             Ok((reply_key(row.get(0)?, &row.get(1)?), row.get(2)?))
         })?

@@ -112,10 +112,9 @@ impl Sink for Queue {
 }
 
 fn queue(tx: &WriteTx<'_>, entry: &Recorded<'_>) -> Result<()> {
-    let mut statement = tx.prepare_cached(
-        "SELECT id, events FROM webhooks WHERE tenant_id = ?1 AND enabled = 1
-                 AND (workspace_id IS NULL OR workspace_id = ?2)",
-    )?;
+    let sql = "SELECT id, events FROM webhooks WHERE tenant_id = ?1 AND enabled = 1
+                 AND (workspace_id IS NULL OR workspace_id = ?2)";
+    let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query((entry.tenant_id, entry.workspace_id))?;
     let mut wanted: Vec<WebhookId> = Vec::new();
     while let Some(row) = rows.next()? {
@@ -175,10 +174,11 @@ fn insert(tx: &WriteTx<'_>, new: &New<'_>) -> Result<DeliveryId> {
     }
     let fits = new.asked || waiting < QUEUE;
     let id: DeliveryId = tx.new_id();
-    tx.run(
-        "INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
+    let sql = "INSERT INTO webhook_deliveries (id, tenant_id, webhook_id, event_id, event_type, body, replay_of, asked,
              state, next_attempt_at, error, finished_at, created_at)
-         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)",
+         VALUES (:id, :tenant, :webhook, :event, :type, :body, :replay, :asked, :state, :next, :error, :finished, :now)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": new.tenant, ":webhook": new.webhook, ":event": new.event_id, ":type": new.event_type,
             ":body": new.body, ":replay": new.replay_of, ":asked": new.asked,
@@ -233,13 +233,12 @@ pub(super) fn replay(
     webhook: WebhookId,
     delivery: DeliveryId,
 ) -> Result<DeliveryId> {
+    let sql = "SELECT event_id, event_type, body FROM webhook_deliveries
+             WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3";
     let (event_id, event_type, body): (String, String, String) = tx
-        .row(
-            "SELECT event_id, event_type, body FROM webhook_deliveries
-             WHERE id = ?1 AND webhook_id = ?2 AND tenant_id = ?3",
-            (delivery, webhook, tenant),
-            |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
+        .row(sql, (delivery, webhook, tenant), |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })
         .optional()?
         .ok_or_else(|| Error::not_found("delivery"))?;
     let new = New {
@@ -270,15 +269,14 @@ pub(super) fn replay_failed(
     )?;
     let room = usize::try_from(QUEUE - waiting).unwrap_or(0);
     // What is waiting, or was taken under another id, is not sent twice.
-    let mut statement = tx.prepare_cached(
-        "SELECT min(d.id), d.event_id, d.event_type, d.body FROM webhook_deliveries d
+    let sql = "SELECT min(d.id), d.event_id, d.event_type, d.body FROM webhook_deliveries d
          WHERE d.webhook_id = :webhook AND d.tenant_id = :tenant AND d.state = 'failed' AND d.event_type <> :test
              AND d.finished_at >= :since AND d.finished_at < :until
              AND d.event_id NOT IN (
                  SELECT event_id FROM webhook_deliveries
                  WHERE webhook_id = :webhook AND tenant_id = :tenant AND state IN ('pending', 'delivered'))
-         GROUP BY d.event_id ORDER BY min(d.created_at), min(d.id)",
-    )?;
+         GROUP BY d.event_id ORDER BY min(d.created_at), min(d.id)";
+    let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query(named_params! {
         ":webhook": webhook, ":tenant": tenant, ":since": since, ":until": until, ":test": TEST,
     })?;
@@ -314,11 +312,9 @@ pub(super) fn give_up(
     webhook: WebhookId,
     why: &str,
 ) -> Result<()> {
-    tx.run(
-        "UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
-         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'",
-        (tx.now(), why, webhook, tenant),
-    )?;
+    let sql = "UPDATE webhook_deliveries SET state = 'failed', next_attempt_at = NULL, finished_at = ?1, error = ?2
+         WHERE webhook_id = ?3 AND tenant_id = ?4 AND state = 'pending'";
+    tx.run(sql, (tx.now(), why, webhook, tenant))?;
     tx.run(
         "UPDATE webhooks SET due_at = NULL WHERE id = ?1 AND tenant_id = ?2",
         (webhook, tenant),
@@ -328,17 +324,13 @@ pub(super) fn give_up(
 
 /// Sends what waits now, as if nothing had failed: the receiver is another one, or it was looked after.
 pub(super) fn begin_anew(tx: &WriteTx<'_>, tenant: TenantId, webhook: WebhookId) -> Result<()> {
-    tx.run(
-        "UPDATE webhook_deliveries SET next_attempt_at = ?1
-         WHERE webhook_id = ?2 AND tenant_id = ?3 AND state = 'pending'",
-        (tx.now(), webhook, tenant),
-    )?;
-    tx.run(
-        "UPDATE webhooks SET failed_attempts = 0, failing_since = NULL, resume_at = NULL,
+    let sql = "UPDATE webhook_deliveries SET next_attempt_at = ?1
+         WHERE webhook_id = ?2 AND tenant_id = ?3 AND state = 'pending'";
+    tx.run(sql, (tx.now(), webhook, tenant))?;
+    let sql = "UPDATE webhooks SET failed_attempts = 0, failing_since = NULL, resume_at = NULL,
              due_at = CASE WHEN pending_count > 0 THEN ?1 END
-         WHERE id = ?2 AND tenant_id = ?3",
-        (tx.now(), webhook, tenant),
-    )?;
+         WHERE id = ?2 AND tenant_id = ?3";
+    tx.run(sql, (tx.now(), webhook, tenant))?;
     tx.changed(topics::OUTBOX);
     Ok(())
 }
@@ -473,11 +465,12 @@ pub(super) fn record(
         (false, true) => ("pending", Verdict::Retry),
         (false, false) => ("failed", Verdict::Failed),
     };
-    tx.run(
-        "UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
+    let sql = "UPDATE webhook_deliveries SET state = :state, asked = 0, attempt_count = :attempts, next_attempt_at = :next,
              attempted_at = :attempted, duration_ms = :duration, response_status = :status,
              response_body = :answer, error = :error, finished_at = :finished
-         WHERE id = :id AND tenant_id = :tenant",
+         WHERE id = :id AND tenant_id = :tenant";
+    tx.run(
+        sql,
         named_params! {
             ":state": state, ":attempts": message.attempt, ":next": next, ":attempted": message.at,
             ":duration": outcome.duration_ms, ":status": outcome.status, ":answer": outcome.body,
@@ -492,8 +485,7 @@ pub(super) fn record(
     };
     // After an attempt it is the others' turn, so nothing is due before now. What somebody asked for
     // meanwhile does not wait for the rest.
-    tx.run(
-        "UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
+    let sql = "UPDATE webhooks SET failed_attempts = CASE WHEN :rest IS NULL THEN 0 ELSE failed_attempts + 1 END,
              failing_since = CASE WHEN :rest IS NULL THEN NULL ELSE coalesce(failing_since, :attempted) END,
              last_success_at = CASE WHEN :rest IS NULL THEN :attempted ELSE last_success_at END,
              resume_at = :rest,
@@ -503,7 +495,9 @@ pub(super) fn record(
                  (SELECT max(d.next_attempt_at, :now, coalesce(:rest, 0)) FROM webhook_deliveries d
                   WHERE d.webhook_id = :webhook AND d.tenant_id = :tenant AND d.state = 'pending' AND d.asked = 0
                   ORDER BY d.next_attempt_at LIMIT 1))
-         WHERE id = :webhook AND tenant_id = :tenant",
+         WHERE id = :webhook AND tenant_id = :tenant";
+    tx.run(
+        sql,
         named_params! {
             ":rest": rest, ":attempted": message.at, ":now": now, ":webhook": message.webhook,
             ":tenant": message.tenant,
@@ -528,23 +522,17 @@ fn rest_ms(failures: i64) -> i64 {
 /// Forgets deliveries past their time and what is left of deleted webhooks; at most `limit` a pass.
 /// Returns how many went.
 pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
-    let old = tx.run(
-        "DELETE FROM webhook_deliveries WHERE rowid IN
-             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)",
-        (tx.now().plus_ms(-KEEP_MS), limit),
-    )?;
+    let sql = "DELETE FROM webhook_deliveries WHERE rowid IN
+             (SELECT rowid FROM webhook_deliveries WHERE finished_at <= ?1 ORDER BY finished_at LIMIT ?2)";
+    let old = tx.run(sql, (tx.now().plus_ms(-KEEP_MS), limit))?;
     let left = i64::from(limit) - i64::try_from(old).unwrap_or(i64::MAX);
-    let orphans = tx.run(
-        "DELETE FROM webhook_deliveries WHERE rowid IN
+    let sql = "DELETE FROM webhook_deliveries WHERE rowid IN
              (SELECT d.rowid FROM webhooks w JOIN webhook_deliveries d ON d.webhook_id = w.id
-              WHERE w.deleted_at IS NOT NULL LIMIT ?1)",
-        [left],
-    )?;
-    tx.run(
-        "DELETE FROM webhooks WHERE deleted_at IS NOT NULL
-             AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.webhook_id = webhooks.id)",
-        [],
-    )?;
+              WHERE w.deleted_at IS NOT NULL LIMIT ?1)";
+    let orphans = tx.run(sql, [left])?;
+    let sql = "DELETE FROM webhooks WHERE deleted_at IS NOT NULL
+             AND NOT EXISTS (SELECT 1 FROM webhook_deliveries d WHERE d.webhook_id = webhooks.id)";
+    tx.run(sql, [])?;
     Ok(old + orphans)
 }
 

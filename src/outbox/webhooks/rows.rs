@@ -92,10 +92,11 @@ pub(super) fn insert(
     }
     let (id, secret): (WebhookId, _) = (tx.new_id(), new_secret(tx)?);
     webhooks_change(tx);
-    tx.run(
-        "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at,
+    let sql = "INSERT INTO webhooks (id, tenant_id, name, url, events, enabled, secret, retry_count, created_at, updated_at,
              workspace_id, headers, scheme)
-         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now, :workspace, :headers, :scheme)",
+         VALUES (:id, :tenant, :name, :url, :events, :enabled, :secret, :retries, :now, :now, :workspace, :headers, :scheme)";
+    tx.run(
+        sql,
         named_params! {
             ":id": id, ":tenant": tenant, ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?,
             ":enabled": new.enabled, ":secret": secret, ":retries": new.retry_count, ":now": tx.now(),
@@ -107,11 +108,12 @@ pub(super) fn insert(
 
 pub(super) fn set(tx: &WriteTx<'_>, before: &WebhookView, new: &Fields) -> Result<WebhookView> {
     webhooks_change(tx);
-    tx.run(
-        "UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
+    let sql = "UPDATE webhooks SET name = :name, url = :url, events = :events, enabled = :enabled,
              retry_count = :retries, updated_at = :now, workspace_id = :workspace, headers = :headers, scheme = :scheme,
              disabled_reason = CASE WHEN :enabled THEN NULL ELSE disabled_reason END
-         WHERE id = :id AND tenant_id = :tenant",
+         WHERE id = :id AND tenant_id = :tenant";
+    tx.run(
+        sql,
         named_params! {
             ":name": new.name, ":url": new.url, ":events": json::text(&new.events)?, ":enabled": new.enabled,
             ":retries": new.retry_count, ":now": tx.now(), ":id": before.id, ":tenant": before.tenant_id,
@@ -134,24 +136,20 @@ pub(super) fn rotate(
 ) -> Result<(WebhookView, String)> {
     let secret = new_secret(tx)?;
     let until = grace_ms.map(|grace| tx.now().plus_ms(grace));
-    tx.run(
-        "UPDATE webhooks SET secret = ?1, updated_at = ?2, previous_until = ?5,
+    let sql = "UPDATE webhooks SET secret = ?1, updated_at = ?2, previous_until = ?5,
              previous_secret = CASE WHEN ?5 IS NOT NULL THEN secret END
-         WHERE id = ?3 AND tenant_id = ?4",
-        (&secret, tx.now(), before.id, before.tenant_id, until),
-    )?;
+         WHERE id = ?3 AND tenant_id = ?4";
+    tx.run(sql, (&secret, tx.now(), before.id, before.tenant_id, until))?;
     Ok((there_now(tx, before.id)?, secret))
 }
 
 /// Its deliveries, which may be many, go in the background; nothing of it is sent or shown any more.
 pub(super) fn delete(tx: &WriteTx<'_>, before: &WebhookView) -> Result<()> {
     webhooks_change(tx);
-    tx.run(
-        "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = '', headers = '{}',
+    let sql = "UPDATE webhooks SET deleted_at = ?1, updated_at = ?1, enabled = 0, due_at = NULL, secret = '', headers = '{}',
              previous_secret = NULL, previous_until = NULL
-         WHERE id = ?2 AND tenant_id = ?3",
-        (tx.now(), before.id, before.tenant_id),
-    )?;
+         WHERE id = ?2 AND tenant_id = ?3";
+    tx.run(sql, (tx.now(), before.id, before.tenant_id))?;
     Ok(())
 }
 

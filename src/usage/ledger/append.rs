@@ -136,14 +136,11 @@ fn resulting(
 
 /// The last event up to an instant that was not reported from outside, nor follows from such reports.
 fn own_before(tx: &Tx<'_>, computer: ComputerId, until: Timestamp) -> Result<Option<i64>> {
-    Ok(tx
-        .row(
-            "SELECT at FROM compute_events
+    let sql = "SELECT at FROM compute_events
              WHERE computer_id = ?1 AND at <= ?2 AND event_id IS NULL AND stated <> 0
-             ORDER BY at DESC, seq DESC LIMIT 1",
-            (computer, until),
-            |row| row.get(0),
-        )
+             ORDER BY at DESC, seq DESC LIMIT 1";
+    Ok(tx
+        .row(sql, (computer, until), |row| row.get(0))
         .optional()?)
 }
 

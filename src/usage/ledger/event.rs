@@ -103,11 +103,12 @@ impl New<'_> {
     /// 503 under a clock that is surely wrong: nothing is metered by it. When the store fails.
     pub fn insert(&self, tx: &WriteTx<'_>) -> Result<i64> {
         may_meter(tx)?;
-        tx.run(
-            "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+        let sql = "INSERT INTO compute_events (event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated)
              VALUES (:event, :tenant, :workspace, :project, :computer, :type, :at, :now, :status, :billable, :size,
-                 :rate, :stated)",
+                 :rate, :stated)";
+        tx.run(
+            sql,
             named_params! {
                 ":event": self.event_id, ":tenant": self.tenant, ":workspace": self.state.workspace,
                 ":project": self.state.project, ":computer": self.computer, ":type": self.kind, ":at": self.at,
@@ -117,11 +118,10 @@ impl New<'_> {
         )?;
         let seq = tx.last_insert_rowid();
         if self.state.status.billable() {
-            tx.run(
+            let sql =
                 "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
-             VALUES (?1, ?2, ?3)",
-                (self.tenant, self.state.workspace, self.computer),
-            )?;
+             VALUES (?1, ?2, ?3)";
+            tx.run(sql, (self.tenant, self.state.workspace, self.computer))?;
         }
         Ok(seq)
     }

@@ -125,25 +125,23 @@ pub fn of_workspace(
 
 /// The computers that ever ran in a workspace.
 pub fn computers(tx: &Tx<'_>, tenant: TenantId, workspace: WorkspaceId) -> Result<Vec<ComputerId>> {
+    let sql = "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2
+             ORDER BY computer_id";
     Ok(tx
-        .prepare_cached(
-            "SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2
-             ORDER BY computer_id",
-        )?
+        .prepare_cached(sql)?
         .query_map((tenant, workspace), |row| row.get(0))?
         .collect::<Result<_, _>>()?)
 }
 
 /// The workspaces of a tenant that ever consumed anything, deleted ones included.
 pub fn workspaces(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<WorkspaceId>> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT DISTINCT workspace_id FROM metered_computers WHERE tenant_id = ?1
+    let sql = "SELECT DISTINCT workspace_id FROM metered_computers WHERE tenant_id = ?1
              UNION
              SELECT DISTINCT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id IS NULL
              EXCEPT
-             SELECT workspace_id FROM imports WHERE tenant_id = ?1",
-        )?
+             SELECT workspace_id FROM imports WHERE tenant_id = ?1";
+    Ok(tx
+        .prepare_cached(sql)?
         .query_map([tenant], |row| row.get(0))?
         .collect::<Result<_, _>>()?)
 }
@@ -177,12 +175,11 @@ pub fn corrections(
     start: i64,
     end: i64,
 ) -> Result<Vec<Correction>> {
-    Ok(tx
-        .prepare_cached(
-            "SELECT * FROM compute_events
+    let sql = "SELECT * FROM compute_events
              WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL AND at >= ?3 AND at < ?4
-             ORDER BY at, seq",
-        )?
+             ORDER BY at, seq";
+    Ok(tx
+        .prepare_cached(sql)?
         .query_map((tenant, workspace, start, end), Correction::from_row)?
         .collect::<Result<_, _>>()?)
 }

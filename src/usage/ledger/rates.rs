@@ -49,10 +49,9 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
     }
     for size in Size::ALL {
         let wanted = catalog.rate_at(size, now);
-        let mut set = tx.prepare_cached(
-            "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, ?4)
-             ON CONFLICT DO UPDATE SET rate = excluded.rate, applied = excluded.applied",
-        )?;
+        let sql = "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, ?4)
+             ON CONFLICT DO UPDATE SET rate = excluded.rate, applied = excluded.applied";
+        let mut set = tx.prepare_cached(sql)?;
         match at(tx, size, now)? {
             None => drop(set.execute((size, 0, wanted, true))?),
             Some(rate) if rate != wanted => {
@@ -111,10 +110,10 @@ impl Vcpus {
     pub fn load(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Self> {
         let mut all = Self::own(tx)?;
         let mut imported: BTreeMap<Size, (i64, Vec<(i64, i64)>)> = BTreeMap::new();
-        let mut statement = tx.prepare_cached(
+        let sql =
             "SELECT size, effective_from, vcpus, until FROM imported_vcpus WHERE workspace_id = ?1
-             ORDER BY size, effective_from",
-        )?;
+             ORDER BY size, effective_from";
+        let mut statement = tx.prepare_cached(sql)?;
         let mut rows = statement.query([workspace])?;
         while let Some(row) = rows.next()? {
             let (until, since) = imported.entry(row.get(0)?).or_default();
@@ -146,9 +145,11 @@ impl Vcpus {
     /// Keeps those of the installation that a workspace comes from, up to now.
     pub fn import(tx: &WriteTx<'_>, workspace: WorkspaceId, carried: &[Since]) -> Result<()> {
         for since in carried {
-            tx.run(
+            let sql =
                 "INSERT INTO imported_vcpus (workspace_id, size, effective_from, until, vcpus)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                 VALUES (?1, ?2, ?3, ?4, ?5)";
+            tx.run(
+                sql,
                 (
                     workspace,
                     since.size,
@@ -205,11 +206,12 @@ pub fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
 fn reprice(tx: &WriteTx<'_>, catalog: &Catalog, now: i64) -> Result<usize> {
     let mut done = 0;
     while done < BATCH {
-        let due: Option<(Size, i64, i64)> = tx.row(
-            "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
-                 ORDER BY effective_from, size LIMIT 1",
-            [now], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-        )
+        let sql = "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
+                 ORDER BY effective_from, size LIMIT 1";
+        let due: Option<(Size, i64, i64)> = tx
+            .row(sql, [now], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })
             .optional()?;
         let Some((size, from, rate)) = due else { break };
         let tariff = Tariff::load(tx, catalog)?;

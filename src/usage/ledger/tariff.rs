@@ -60,9 +60,10 @@ pub fn carried(tx: &Tx<'_>, workspace: WorkspaceId) -> Result<Vec<Price>> {
 /// Keeps the prices of the installation that a workspace comes from, up to now.
 pub fn import(tx: &WriteTx<'_>, workspace: WorkspaceId, prices: &[Price]) -> Result<()> {
     for price in prices {
+        let sql = "INSERT INTO imported_rates (workspace_id, size, effective_from, until, rate)
+             VALUES (?1, ?2, ?3, ?4, ?5)";
         tx.run(
-            "INSERT INTO imported_rates (workspace_id, size, effective_from, until, rate)
-             VALUES (?1, ?2, ?3, ?4, ?5)",
+            sql,
             (
                 workspace,
                 price.size,

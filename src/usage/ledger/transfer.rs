@@ -157,10 +157,9 @@ pub fn each_correction(
     workspace: WorkspaceId,
     visit: &mut dyn FnMut(Stored) -> Result<()>,
 ) -> Result<()> {
-    let mut statement = tx.prepare_cached(
-        "SELECT * FROM compute_events WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL
-         ORDER BY at, seq",
-    )?;
+    let sql = "SELECT * FROM compute_events WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL
+         ORDER BY at, seq";
+    let mut statement = tx.prepare_cached(sql)?;
     let mut rows = statement.query((tenant, workspace))?;
     while let Some(row) = rows.next()? {
         visit(Stored::from_row(row)?)?;
@@ -171,13 +170,10 @@ pub fn each_correction(
 /// When the last of a computer's own events holds: of those that are not reports from outside, nor follow from
 /// such. They hold whatever the clock shows.
 pub fn last_own(tx: &Tx<'_>, tenant: TenantId, computer: ComputerId) -> Result<Option<i64>> {
-    let last = tx.row(
-        "SELECT at FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2
+    let sql = "SELECT at FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2
              AND event_id IS NULL AND stated <> 0
-         ORDER BY at DESC, seq DESC LIMIT 1",
-        (tenant, computer),
-        |row| row.get(0),
-    );
+         ORDER BY at DESC, seq DESC LIMIT 1";
+    let last = tx.row(sql, (tenant, computer), |row| row.get(0));
     Ok(last.optional()?)
 }
 
@@ -187,12 +183,9 @@ pub fn last_correction(
     tenant: TenantId,
     workspace: WorkspaceId,
 ) -> Result<Option<i64>> {
-    Ok(tx.row(
-        "SELECT max(at) FROM compute_events
-         WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL",
-        (tenant, workspace),
-        |row| row.get(0),
-    )?)
+    let sql = "SELECT max(at) FROM compute_events
+         WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IS NULL";
+    Ok(tx.row(sql, (tenant, workspace), |row| row.get(0))?)
 }
 
 /// The part of a computer's history that is in a workspace, event by event. Where it left, it stopped as far as
@@ -216,13 +209,10 @@ impl Inside {
         workspace: WorkspaceId,
         until: i64,
     ) -> Result<Option<Self>> {
-        let first = tx.row(
-            "SELECT project_id FROM compute_events
+        let sql = "SELECT project_id FROM compute_events
              WHERE tenant_id = ?1 AND computer_id = ?2 AND workspace_id = ?3 AND at <= ?4
-             ORDER BY at, seq LIMIT 1",
-            (tenant, computer, workspace, until),
-            |row| row.get(0),
-        );
+             ORDER BY at, seq LIMIT 1";
+        let first = tx.row(sql, (tenant, computer, workspace, until), |row| row.get(0));
         Ok(first.optional()?.map(|project| Inside {
             workspace,
             project,
@@ -271,13 +261,10 @@ pub fn is_there(
     workspace: WorkspaceId,
     until: i64,
 ) -> Result<bool> {
+    let sql = "SELECT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2 AND at <= ?3
+             ORDER BY at DESC, seq DESC LIMIT 1";
     let last: Option<WorkspaceId> = tx
-        .row(
-            "SELECT workspace_id FROM compute_events WHERE tenant_id = ?1 AND computer_id = ?2 AND at <= ?3
-             ORDER BY at DESC, seq DESC LIMIT 1",
-            (tenant, computer, until),
-            |row| row.get(0),
-        )
+        .row(sql, (tenant, computer, until), |row| row.get(0))
         .optional()?;
     Ok(last == Some(workspace))
 }
@@ -384,11 +371,9 @@ pub fn has_run(
     workspace: WorkspaceId,
     computer: ComputerId,
 ) -> Result<()> {
-    tx.run(
-        "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
-             VALUES (?1, ?2, ?3)",
-        (tenant, workspace, computer),
-    )?;
+    let sql = "INSERT OR IGNORE INTO metered_computers (tenant_id, workspace_id, computer_id)
+             VALUES (?1, ?2, ?3)";
+    tx.run(sql, (tenant, workspace, computer))?;
     Ok(())
 }
 
@@ -439,11 +424,12 @@ pub fn store(
     event: &ExportedEvent,
     seq: i64,
 ) -> Result<()> {
-    let stored = tx.run(
-        "INSERT INTO compute_events (seq, event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
+    let sql = "INSERT INTO compute_events (seq, event_id, tenant_id, workspace_id, project_id, computer_id, type, at,
                  recorded_at, status, billable, size, rate, stated, amount_micros, reason, actor)
              VALUES (:seq, :event, :tenant, :workspace, :project, :computer, :type, :at, :recorded, :status, :billable,
-                 :size, :rate, :stated, :micros, :reason, :actor)",
+                 :size, :rate, :stated, :micros, :reason, :actor)";
+    let stored = tx.run(
+        sql,
         named_params! {
                 ":seq": seq, ":event": event.event_id, ":tenant": tenant, ":workspace": workspace, ":project": event.project_id,
                 ":computer": event.computer_id, ":type": event.r#type, ":at": event.at, ":recorded": event.recorded_at,

@@ -236,22 +236,19 @@ fn rewrite_steps(
     let Some(&(first_at, first_seq, _)) = changes.first() else {
         return Ok(());
     };
-    let (mut at, mut sums) = tx.row(
-        "SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
-             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1",
-        (workspace, hour, first_at, first_seq),
-        |row| {
-                let mut columns = Columns::new(row);
-                Ok((columns.get()?, Sums::from_row(&mut columns)?))
-            },
-    )
+    let sql = "SELECT at, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND at >= ?2 AND (at, seq) < (?3, ?4) ORDER BY at DESC, seq DESC LIMIT 1";
+    let (mut at, mut sums) = tx
+        .row(sql, (workspace, hour, first_at, first_seq), |row| {
+            let mut columns = Columns::new(row);
+            Ok((columns.get()?, Sums::from_row(&mut columns)?))
+        })
         .optional()?
         .unwrap_or((hour, Sums::default()));
+    let sql = "SELECT at, seq, running, running_ms, rate, credit_ms, micros FROM meter_steps
+             WHERE workspace_id = ?1 AND (at, seq) >= (?2, ?3) AND at < ?4 ORDER BY at, seq";
     let later: Vec<(i64, i64, Sums)> = tx
-        .prepare_cached(
-            "SELECT at, seq, running, running_ms, rate, credit_ms, micros FROM meter_steps
-             WHERE workspace_id = ?1 AND (at, seq) >= (?2, ?3) AND at < ?4 ORDER BY at, seq",
-        )?
+        .prepare_cached(sql)?
         .query_map((workspace, first_at, first_seq, hour + HOUR_MS), |row| {
             let mut columns = Columns::new(row);
             Ok((
@@ -262,10 +259,9 @@ fn rewrite_steps(
         })?
         .collect::<Result<_, _>>()?;
 
-    let mut write = tx.prepare_cached(
-        "INSERT OR REPLACE INTO meter_steps (workspace_id, at, seq, running, running_ms, rate, credit_ms, micros)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
+    let sql = "INSERT OR REPLACE INTO meter_steps (workspace_id, at, seq, running, running_ms, rate, credit_ms, micros)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let mut write = tx.prepare_cached(sql)?;
     let mut old = sums;
     let mut later = later.into_iter().peekable();
     let mut changes = changes.iter().peekable();

@@ -162,13 +162,10 @@ const COLUMNS: &[&str] = &[
 fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<Vec<ComputerId>> {
     let user = caller.only_user();
     if let Some(id) = only {
+        let sql = "SELECT tenant_id, external_user_id FROM computers c WHERE id = ?1
+                     AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)";
         let owner: Option<(crate::ids::TenantId, Option<String>)> = tx
-            .row(
-                "SELECT tenant_id, external_user_id FROM computers c WHERE id = ?1
-                     AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)",
-                [id],
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
+            .row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?)))
             .optional()?;
         let (tenant, of_user) = owner.ok_or_else(|| Error::not_found("computer"))?;
         if tenant != caller.tenant_id() || user.is_some_and(|user| of_user.as_deref() != Some(user))
@@ -177,13 +174,14 @@ fn computers(tx: &Tx<'_>, caller: &Caller, only: Option<ComputerId>) -> Result<V
         }
         return Ok(vec![id]);
     }
-    Ok(tx
-        .prepare_cached(
-            "SELECT DISTINCT m.computer_id FROM metered_computers m JOIN computers c ON c.id = m.computer_id
+    let sql = "SELECT DISTINCT m.computer_id FROM metered_computers m JOIN computers c ON c.id = m.computer_id
              WHERE m.tenant_id = ?1 AND (?2 IS NULL OR m.workspace_id = ?2) AND (?3 IS NULL OR c.external_user_id = ?3)
-                 AND m.workspace_id NOT IN (SELECT workspace_id FROM imports)",
-        )?
-        .query_map((caller.tenant_id(), caller.only_workspace(), user), |row| row.get(0))?
+                 AND m.workspace_id NOT IN (SELECT workspace_id FROM imports)";
+    Ok(tx
+        .prepare_cached(sql)?
+        .query_map((caller.tenant_id(), caller.only_workspace(), user), |row| {
+            row.get(0)
+        })?
         .collect::<Result<_, _>>()?)
 }
 

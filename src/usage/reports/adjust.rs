@@ -222,11 +222,21 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Adjust) -> Result<(Adjustment,
         return Ok((before, false));
     }
     may_meter(tx)?;
-    tx.run(
-        "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
+    let sql = "INSERT INTO compute_events (event_id, tenant_id, workspace_id, type, at, recorded_at, billable, rate, stated,
              amount_micros, reason, actor)
-         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)",
-        (&adjustment.id, tenant, workspace, at, tx.now(), micros, reason, &adjustment.actor),
+         VALUES (?1, ?2, ?3, 'usage.adjusted', ?4, ?5, 0, 0, 0, ?6, ?7, ?8)";
+    tx.run(
+        sql,
+        (
+            &adjustment.id,
+            tenant,
+            workspace,
+            at,
+            tx.now(),
+            micros,
+            reason,
+            &adjustment.actor,
+        ),
     )?;
     let adjustment = Adjustment {
         seq: tx.last_insert_rowid(),

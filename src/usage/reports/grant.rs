@@ -140,9 +140,11 @@ fn post(tx: &WriteTx<'_>, caller: &Caller, input: Credits, kind: Kind) -> Result
     if changed == 0 {
         return Err(Error::not_found("organization"));
     }
-    tx.run(
+    let sql =
         "INSERT INTO credit_entries (tenant_id, kind, credits, description, refers_to, actor, at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
+    tx.run(
+        sql,
         (
             tenant,
             kind.name,

@@ -429,8 +429,10 @@ impl Known<'_, '_> {
         let found = match self.computers.get(&id) {
             Some(found) => found.clone(),
             None => {
-                let found = tx.row("SELECT tenant_id, workspace_id, driver, external_user_id, created_at, deleted_at FROM computers c WHERE id = ?1
-                        AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)", [id], |row| {
+                let sql = "SELECT tenant_id, workspace_id, driver, external_user_id, created_at, deleted_at FROM computers c WHERE id = ?1
+                        AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)";
+                let found = tx
+                    .row(sql, [id], |row| {
                         Ok(Subject {
                             tenant: row.get(0)?,
                             workspace: row.get(1)?,
@@ -496,27 +498,25 @@ impl Known<'_, '_> {
 
     /// The event of this tenant that has this id already.
     fn stored(&self, tenant: TenantId, id: &str) -> Result<Option<Same>, Refusal> {
+        let sql = "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
+                 WHERE tenant_id = ?1 AND event_id = ?2";
         let found = self
-            .tx.row(
-                "SELECT computer_id, type, at, stated, size, workspace_id, project_id FROM compute_events
-                 WHERE tenant_id = ?1 AND event_id = ?2",
-                (tenant, id),
-                |row| {
-                    let mut columns = Columns::new(row);
-                    let Some(computer) = columns.get()? else {
-                        return Ok(None);
-                    };
-                    let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
-                    let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
-                    Ok(Some(Same {
-                        kind,
-                        computer,
-                        at,
-                        size: (stated & SIZE != 0).then_some(size),
-                        place: (stated & PLACE != 0).then_some(place),
-                    }))
-                },
-            )
+            .tx
+            .row(sql, (tenant, id), |row| {
+                let mut columns = Columns::new(row);
+                let Some(computer) = columns.get()? else {
+                    return Ok(None);
+                };
+                let (kind, at, stated) = (columns.get()?, columns.get()?, columns.get::<i64>()?);
+                let (size, place) = (columns.get()?, (columns.get()?, columns.get()?));
+                Ok(Some(Same {
+                    kind,
+                    computer,
+                    at,
+                    size: (stated & SIZE != 0).then_some(size),
+                    place: (stated & PLACE != 0).then_some(place),
+                }))
+            })
             .optional()?;
         match found {
             Some(None) => Err(conflict(
