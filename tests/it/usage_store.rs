@@ -499,6 +499,8 @@ fn statements() -> Vec<(String, String)> {
                         let sql = sql
                             .replace("{table}", "meter_hours")
                             .replace("{key}", "hour")
+                            .replace("{beyond}", "")
+                            .replace("ORDER BY {} {}", "ORDER BY at DESC, seq DESC")
                             .replace("{}", "*");
                         found.push((name.clone(), sql));
                     }

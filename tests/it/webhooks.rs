@@ -450,7 +450,9 @@ fn the_catalogue_has_every_event_that_the_sources_name() {
     fn kinds(dir: &std::path::Path, found: &mut std::collections::BTreeSet<String>) {
         for entry in std::fs::read_dir(dir).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
+            if path.ends_with("usage/ledger") {
+                // Compute events, which are a log of their own.
+            } else if path.is_dir() {
                 kinds(&path, found);
             } else if path.extension().is_some_and(|ext| ext == "rs") {
                 let text = std::fs::read_to_string(&path).unwrap();

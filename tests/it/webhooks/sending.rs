@@ -193,6 +193,7 @@ fn a_driven_clock_sends_at_each_instant() {
     let expected = [
         ("computer.created", 0),
         ("computer.running", 1),
+        ("computer.stop_soon", 3301),
         ("computer.stopping", 3601),
         ("computer.stopped", 3602),
     ];
