@@ -29,7 +29,10 @@ test("the root leads to the page, which asks for a key", async () => {
 test("a wrong key is refused at its field", async () => {
   await page.getByLabel("API key").fill("msk_u_wrong");
   await page.getByRole("button", { name: "Sign in" }).click();
-  await page.getByRole("alert").filter({ hasText: "unknown, revoked, replaced or expired" }).waitFor();
+  await page
+    .getByRole("alert")
+    .filter({ hasText: "unknown, revoked, replaced or expired" })
+    .waitFor();
   await page.getByText(/Request req_/).waitFor();
 });
 
