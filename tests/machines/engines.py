@@ -78,6 +78,8 @@ class Engine:
             self.process = subprocess.Popen(
                 [str(part) for part in command],
                 env=os.environ | extra,
+                # Podman leaves a file where it is started.
+                cwd=self.directory,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
