@@ -5,6 +5,7 @@ use std::io::{IsTerminal, stdout};
 use serde_json::Value;
 
 use super::{Failure, chart};
+use crate::http::cell;
 use crate::rules::config::{ClientArgs, ColorChoice, OutputFormat};
 use crate::rules::text::printable;
 
@@ -165,24 +166,12 @@ fn csv(rows: &[Value], columns: &[&str]) -> String {
             }
         }
     }
-    let cell = |text: &str| {
-        // What a spreadsheet would take for a formula is marked as text.
-        let formula = text.starts_with(['=', '+', '@', '\t', '\r'])
-            || (text.starts_with('-') && text.parse::<f64>().is_err());
-        let text = if formula {
-            format!("'{text}")
-        } else {
-            text.to_owned()
-        };
-        if text.contains(['"', ',', '\r', '\n']) {
-            format!("\"{}\"", text.replace('"', "\"\""))
-        } else {
-            text
-        }
-    };
     let value = |value: &Value| match value {
         Value::Null => String::new(),
+        // An amount is a number, also one that is taken off.
+        Value::String(text) if text.starts_with('-') && text.parse::<f64>().is_ok() => text.clone(),
         Value::String(text) => cell(text),
+        Value::Number(number) => number.to_string(),
         other => cell(&other.to_string()),
     };
     let line = |cells: Vec<String>| cells.join(",") + "\r\n";

@@ -597,16 +597,16 @@ pub async fn ask(State(domains): State<Domains>, asked: Params<Asked>) -> Result
     let host = normalize_host(&asked).map_err(|e| Error::field("domain", e))?;
     let base = domains.config.base_domain.clone();
     let known = domains.store.read(move |tx| {
-        let mut verified = tx.prepare_cached(
-            "SELECT EXISTS (SELECT 1 FROM preview_domains WHERE domain = ?1 AND dns_status = 'verified')",
-        )?;
         for name in std::iter::once(host.as_str()).chain(host::parents(&host)) {
-            if verified.query_row([name], |row| row.get(0))? {
+            if super::rows::is_verified(tx, name)? {
                 return Ok(true);
             }
         }
         // Under the domain of this server: a computer that there is, or a port of one.
-        let Some(label) = host.strip_suffix(&base).and_then(|rest| rest.strip_suffix('.')) else {
+        let Some(label) = host
+            .strip_suffix(&base)
+            .and_then(|rest| rest.strip_suffix('.'))
+        else {
             return Ok(host == base);
         };
         let slug = label.strip_suffix(".sandbox").unwrap_or(label);

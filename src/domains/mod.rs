@@ -11,5 +11,5 @@ mod rows;
 mod status;
 
 pub use dns::{Dns, DnsRecord, RecordStatus};
-pub use rows::{OF_COMPUTER, forget};
+pub use rows::{OF_COMPUTER, forget, is_verified};
 pub use status::{DomainStatus, Scope};

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::header::{COOKIE, HeaderMap, LOCATION, SET_COOKIE};
+use axum::http::header::{HeaderMap, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
+use axum_extra::extract::cookie::CookieJar;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -221,13 +222,8 @@ pub fn in_query(uri: &Uri) -> Option<(String, String)> {
 }
 
 pub fn in_cookie(headers: &HeaderMap) -> Option<String> {
-    let all = headers.get_all(COOKIE).iter();
-    all.filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .find_map(|cookie| {
-            let (name, value) = cookie.trim().split_once('=')?;
-            (name == COOKIE_NAME).then(|| value.to_owned())
-        })
+    let jar = CookieJar::from_headers(headers);
+    jar.get(COOKIE_NAME).map(|cookie| cookie.value().to_owned())
 }
 
 /// Sends a visitor on to the address without the token, which a cookie of this host keeps instead.

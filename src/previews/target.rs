@@ -6,6 +6,7 @@ use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::computers;
 use crate::db::Store;
+use crate::domains;
 use crate::error::Result;
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
 use crate::rules::config::Config;
@@ -96,13 +97,7 @@ fn known(tx: &Tx<'_>, host: &str, base: &str) -> Result<Meant> {
     let mut ours = false;
     for (label, infix, domain) in splits(host) {
         let local = domain == base || (domain == LOCAL && infix);
-        let verified = !local
-            && tx.row(
-                "SELECT EXISTS (SELECT 1 FROM preview_domains WHERE domain = ?1 AND dns_status = 'verified')",
-                [domain],
-                |row| row.get(0),
-            )?;
-        if !local && !verified {
+        if !local && !domains::is_verified(tx, domain)? {
             continue;
         }
         ours = true;
@@ -119,9 +114,8 @@ fn known(tx: &Tx<'_>, host: &str, base: &str) -> Result<Meant> {
     };
     ours |= below(base) || below("sandbox.localhost");
     if !ours {
-        let sql = "SELECT EXISTS (SELECT 1 FROM preview_domains WHERE domain = ?1 AND dns_status = 'verified')";
         for domain in std::iter::once(host).chain(host::parents(host)) {
-            ours |= tx.row(sql, [domain], |row| row.get::<_, bool>(0))?;
+            ours |= domains::is_verified(tx, domain)?;
         }
     }
     Ok(if ours {

@@ -44,7 +44,7 @@ const PARENTS: [&str; 5] = [
 /// What has neither, by file and a part of the statement, and why that is right.
 const OTHERS: &[(&str, &str, &str)] = &[
     (
-        "domains/handlers.rs",
+        "domains/rows.rs",
         "WHERE domain = ?1 AND dns_status = 'verified'",
         "a proxy without a key asks whether a host name is served here, whoever's it is",
     ),
@@ -52,11 +52,6 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "domains/handlers.rs",
         "FROM computers WHERE slug = ?1",
         "a proxy without a key asks whether a host name is served here, whoever's it is",
-    ),
-    (
-        "previews/target.rs",
-        "WHERE domain = ?1 AND dns_status = 'verified'",
-        "whoever's it is: a visitor asks by host name",
     ),
     (
         "previews/target.rs",
