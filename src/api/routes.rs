@@ -20,6 +20,7 @@ use crate::http::{
     schema_ref,
 };
 use crate::outbox::{events, webhooks};
+use crate::share_links::links;
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::table::TableQuery;
 use crate::usage::questions::types::Series;
@@ -354,6 +355,9 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
         post("/workspaces/{id}/settings/what-if", what_if::what_if, "What other limits would have refused in the last 30 days").scope("workspaces:read").reach(Shared).body::<workspaces::UpdateSettings>().ok::<what_if::WhatIf>().heavy(Yes),
+        get("/workspaces/{id}/share-links", links::list, "Links by which a customer sees the workspace without a key").scope("tenant:admin").reach(Tenant).paged().list::<links::ShareLink>(),
+        post("/workspaces/{id}/share-links", links::make, "Make a link by which a customer sees usage, statements and domain").scope("tenant:admin").reach(Tenant).body::<links::MakeLink>().created::<links::MadeLink>(),
+        delete("/workspaces/{id}/share-links/{lid}", links::revoke, "Revoke a share link").scope("tenant:admin").reach(Tenant).ok::<links::RevokedLink>(),
         get("/workspaces/{id}/refusals", refusals::of_workspace, "What limits refused in a workspace, newest first").scope("workspaces:read").reach(Shared).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/refusals", refusals::of_organization, "What limits refused in the organization, newest first").scope("workspaces:read").reach(Tenant).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
