@@ -4,7 +4,7 @@
 /** @import { Action } from "./lib/ui.js" */
 /** @import { Session } from "./lib/api.js" */
 /** @import { Section } from "./lib/shortcuts.js" */
-import { byId, h, fill, icon } from "./lib/dom.js";
+import { byId, h, fill, find, icon } from "./lib/dom.js";
 import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
@@ -163,6 +163,11 @@ async function route() {
   // A screen reader hears of the new screen; the first one it hears of anyway.
   if (!firstScreen && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
   firstScreen = false;
+  // A link may ask for the dialog of a screen that makes something.
+  if (query.has("new")) {
+    setQuery({ new: null });
+    find("[data-new]", main)?.click();
+  }
 }
 
 /** @param {string} text */

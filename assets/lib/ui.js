@@ -387,20 +387,29 @@ export function capBar(used, max, what = "computers") {
       `${number(used)} of ${number(max)}`,
       used > max && h("span", { class: "over" }, ` ${number(used - max)} over`),
     ),
-    s(
-      "svg",
-      {
-        class: `bar ${level}`,
-        viewBox: "0 0 100 6",
-        preserveAspectRatio: "none",
-        role: "img",
-        "aria-label": `${used} of ${max} ${what}`,
-      },
-      s("rect", { class: "bar-back", width: 100, height: 6 }),
-      s("rect", { class: "bar-fill", width: Math.min(100, share * 100), height: 6 }),
-    ),
+    meterBar(share, level, `${used} of ${max} ${what}`),
   );
 }
+
+/**
+ * A bar that is filled to a share.
+ * @param {number} share
+ * @param {"fine" | "near" | "full"} level
+ * @param {string} label
+ */
+export const meterBar = (share, level, label) =>
+  s(
+    "svg",
+    {
+      class: `bar ${level}`,
+      viewBox: "0 0 100 6",
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": label,
+    },
+    s("rect", { class: "bar-back", width: 100, height: 6 }),
+    s("rect", { class: "bar-fill", width: Math.max(0, Math.min(100, share * 100)), height: 6 }),
+  );
 
 /**
  * Names and values.
