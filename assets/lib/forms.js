@@ -24,6 +24,7 @@ import { combo } from "./combo.js";
  * @property {string} [text] of what is picked already
  * @property {string} [placeholder]
  * @property {string} [list] the id of a datalist
+ * @property {string} [autocomplete] what a password manager knows it as
  * @property {number} [min]
  * @property {number} [max]
  * @property {number} [rows]
@@ -177,11 +178,16 @@ function inputOf(spec, common) {
   }
   if (spec.kind === "textarea" || spec.kind === "json") {
     const code = spec.kind === "json" ? { spellcheck: "false", class: "mono" } : {};
-    return h("textarea", { ...common, rows: spec.rows ?? 3, ...code }, spec.value ?? "");
+    return h(
+      "textarea",
+      { dir: "auto", ...common, rows: spec.rows ?? 3, ...code },
+      spec.value ?? "",
+    );
   }
   return h("input", {
     type: spec.kind ?? "text",
-    autocomplete: "off",
+    dir: spec.kind ? null : "auto",
+    autocomplete: spec.autocomplete ?? "off",
     spellcheck: "false",
     autocapitalize: "off",
     min: spec.min,

@@ -4,7 +4,7 @@
 /** @import { Context } from "../app.js" */
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, copyable, head, menu, tag, toast } from "../lib/ui.js";
+import { button, copyable, head, longText, menu, tag, toast } from "../lib/ui.js";
 import { ago, count } from "../lib/format.js";
 import { confirmDialog, formDialog } from "../lib/forms.js";
 import { computersPanel, workspaceField } from "./computers.js";
@@ -58,7 +58,7 @@ const about = (project) => [
     copyable(project.id, { label: "Copy the ID" }),
     h("span", null, "Created ", ago(project.created_at)),
   ),
-  project.description && h("p", null, project.description),
+  project.description && longText(project.description),
 ];
 
 /**

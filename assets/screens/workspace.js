@@ -9,6 +9,7 @@ import {
   capBar,
   copyable,
   head,
+  longText,
   menu,
   menuClosed,
   panel,
@@ -132,7 +133,7 @@ function about(workspace, stats, cap) {
       external && h("span", null, "External ID ", h("code", null, external)),
       h("span", { class: "roomy" }, copyable(id, { label: "Copy the ID" })),
     ),
-    description && h("p", null, description),
+    description && longText(description),
     h(
       "div",
       { class: "strip" },
