@@ -73,7 +73,7 @@ pub mod testing {
     pub use crate::api::routes;
     pub use crate::api_keys::{NewKey, record_uses};
     pub use crate::audit::{Actor, Entry};
-    pub use crate::billing::budgets::look as look_at_budgets;
+    pub use crate::billing::budgets::look_at_all as look_at_budgets;
     pub use crate::billing::html::Paper;
     pub use crate::billing::monthly::look as write_statements;
     pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp, Wall, built};

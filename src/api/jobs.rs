@@ -17,7 +17,7 @@ use crate::computers::lifecycle;
 use crate::computers::notices;
 use crate::db::topics;
 use crate::error::Result;
-use crate::export::import::{interrupted, undo};
+use crate::export::undo::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
@@ -230,7 +230,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             if let Err(e) = low::look(&app.store, app.config.low_credits).await {
                 tracing::error!(error = e.message(), "balances were not looked at");
             }
-            if let Err(e) = budgets::look(&app.store, &app.fleet).await {
+            if let Err(e) = budgets::look_at_all(&app.store, &app.fleet).await {
                 tracing::error!(error = e.message(), "budgets were not looked at");
             }
             if let Some(directory) = app.config.statements_dir.as_deref().filter(|_| !wrong)

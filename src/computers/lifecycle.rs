@@ -86,7 +86,7 @@ impl Change<'_> {
             }
             after.due_at = due(fleet, &after, at);
             if let Some(due) = after.due_at {
-                after.due_at = Some(fleet.driver.delay(tx, &after, at, due)?);
+                after.due_at = Some(fleet.simulation.delay(tx, &after, at, due)?);
             }
         }
         if after.driver == DrivenBy::Docker {
@@ -441,7 +441,7 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
         Some((status, before)) if moves(&before) => {
             let status = match before.driver {
                 DrivenBy::Docker => status,
-                _ => fleet.driver.arrive(id, status),
+                _ => fleet.simulation.arrive(id, status),
             };
             let after = Record {
                 status,

@@ -4,6 +4,7 @@
 //! page: what runs in a computer is somebody else's code, and a browser that is signed in here must not meet it
 //! under a name of ours. Only where a container engine runs computers.
 
+pub mod ask;
 mod links;
 mod pages;
 mod pass;

@@ -52,7 +52,7 @@ impl Target {
 
 /// What a label before the domain says: which slug, and which port. The slug as it stands goes first, since one
 /// may begin with a number.
-fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
+pub(super) fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
     let mut readings = vec![(label, DEFAULT_PORT)];
     if infix
         && let Some((port, slug)) = label.split_once('-')
@@ -65,7 +65,7 @@ fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
 }
 
 /// The label and the domain of a host name, by where the domain may begin; with whether `.sandbox` is between.
-fn splits(host: &str) -> impl Iterator<Item = (&str, bool, &str)> {
+pub(super) fn splits(host: &str) -> impl Iterator<Item = (&str, bool, &str)> {
     let (label, rest) = host.split_once('.').unwrap_or((host, ""));
     let infix = rest
         .strip_prefix("sandbox.")
