@@ -35,7 +35,7 @@ impl Used {
             }
             noted.insert(id, Stopwatch::start());
         }
-        if let Err(e) = inside::active(store, fleet, id).await {
+        if let Err(e) = inside::active(store, fleet, id, inside::Activity::Visit).await {
             tracing::warn!(computer = %id, error = e.message(), "a computer in use was not noted as such");
         }
     }

@@ -520,6 +520,8 @@ pub struct EngineSettings {
     pub runtime: Option<String>,
     pub on_boot: OnBoot,
     pub allow_unlimited: bool,
+    /// A terminal in which nothing is typed and nothing said for so long is closed.
+    pub terminal_idle: Duration,
     /// How often all containers are looked at: what a loss of power can hide at most.
     pub look_every: Duration,
     /// Images by template.
@@ -577,6 +579,8 @@ pub struct EngineConfig {
     pub on_boot: OnBoot,
     /// Go on where the engine cannot limit memory, CPU or processes, or filters no system calls.
     pub allow_unlimited: bool,
+    /// Seconds after which a terminal is closed in which nothing is typed and nothing said; 1800 if left out.
+    pub terminal_idle_seconds: Option<u32>,
 }
 
 /// What computers reach.
@@ -975,6 +979,9 @@ impl ServeArgs {
             runtime: file.engine.runtime.clone(),
             on_boot: file.engine.on_boot,
             allow_unlimited: file.engine.allow_unlimited,
+            terminal_idle: Duration::from_secs(u64::from(
+                file.engine.terminal_idle_seconds.unwrap_or(1800),
+            )),
             look_every: LOOK_EVERY,
             images,
         }))

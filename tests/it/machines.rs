@@ -2,6 +2,7 @@
 
 mod fake;
 mod previews;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,6 +38,7 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         runtime: None,
         on_boot: OnBoot::Restore,
         allow_unlimited: false,
+        terminal_idle: Duration::from_secs(60),
         look_every: Duration::from_millis(30),
         images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
     }
@@ -668,7 +670,11 @@ fn work_in_a_computer_needs_a_machine_that_runs_and_a_key_that_may() {
     h.act(&id, "stop");
     h.becomes(&id, "stopped");
     for route in workspaced::testing::routes::machines() {
-        let path = |id: &str| route.path.replace("{id}", id);
+        let none = "7a1f0000-0000-4000-8000-00000000beef";
+        let path = |id: &str| {
+            let path = route.path.replace("{id}", id).replace("{port}", "3000");
+            path.replace("{sid}", none)
+        };
         let call = |key: &str, path: &str| {
             let body = (route.method != "GET").then(|| {
                 json!({ "command": "true", "code": "1", "path": "/home/x", "from": "/a", "to": "/b", "content": "" })

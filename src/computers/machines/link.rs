@@ -8,6 +8,7 @@ use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::seam::{About, Engine};
+use super::seats::Seats;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;
 
@@ -27,6 +28,8 @@ pub struct Link {
     /// Turns inside computers.
     turns: Mutex<HashMap<ComputerId, Arc<Semaphore>>>,
     next: AtomicU64,
+    /// Terminals that are open.
+    pub seats: Arc<Seats>,
 }
 
 /// Programs that run in one computer at the same time: an engine keeps processes of its own for each.
@@ -38,6 +41,7 @@ impl Default for Link {
             state: Mutex::new(State::None),
             turns: Mutex::default(),
             next: AtomicU64::new(0),
+            seats: Arc::default(),
         }
     }
 }

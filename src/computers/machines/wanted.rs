@@ -202,10 +202,12 @@ pub fn removed(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
         "UPDATE machines SET engine_ref = NULL, held_to = NULL WHERE computer_id = ?1",
         [id],
     )?;
-    tx.run(
-        "DELETE FROM machines WHERE computer_id = ?1 AND desired = 'gone'",
-        [id],
-    )?;
+    let sql = "DELETE FROM machines WHERE computer_id = ?1 AND desired = 'gone'";
+    if tx.run(sql, [id])? > 0 {
+        tx.run("DELETE FROM computer_env WHERE computer_id = ?1", [id])?;
+        tx.run("DELETE FROM computer_ports WHERE computer_id = ?1", [id])?;
+        tx.run("DELETE FROM computer_activity WHERE computer_id = ?1", [id])?;
+    }
     Ok(())
 }
 

@@ -37,6 +37,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Computers that are worked on at the same time.
 const AT_ONCE: usize = 4;
+/// How long whoever has a terminal open is waited for when the service stops.
+const LEAVE: Duration = Duration::from_secs(5);
 /// Events before the last look that are asked for again, seconds.
 const OVERLAP: i64 = 5;
 
@@ -51,7 +53,7 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
     ));
     loop {
         let why = tokio::select! {
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             why = serve(&store, &fleet, &settings) => why,
         };
         if why != said {
@@ -70,10 +72,11 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
             );
         }
         tokio::select! {
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             () = tokio::time::sleep(AGAIN) => {}
         }
     }
+    fleet.engine.seats.close(LEAVE).await;
 }
 
 /// Finds the engine.
