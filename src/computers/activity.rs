@@ -66,6 +66,8 @@ pub fn note(tx: &WriteTx<'_>, tenant: TenantId, id: ComputerId, by: Activity) ->
 /// Whether the last one was this, no longer ago than `ms`.
 pub fn is_fresh(tx: &Tx<'_>, id: ComputerId, by: Activity, ms: i64) -> Result<bool> {
     let sql = "SELECT at FROM computer_activity WHERE computer_id = ?1 AND by = ?2";
-    let at: Option<Timestamp> = tx.row(sql, (id, by.as_str()), |row| row.get(0)).optional()?;
+    let at: Option<Timestamp> = tx
+        .row(sql, (id, by.as_str()), |row| row.get(0))
+        .optional()?;
     Ok(at.is_some_and(|at| at.0 + ms > tx.now().0))
 }

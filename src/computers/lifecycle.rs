@@ -452,6 +452,8 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
         DrivenBy::Docker => c.status == Status::Running,
     };
     match step {
+        // Not written down yet, and in time.
+        Some((_, before)) if moves(&before) && stays_awake(tx, fleet, &before)? => {}
         Some((status, before)) if moves(&before) => {
             let status = match before.driver {
                 DrivenBy::Docker => status,
@@ -476,6 +478,27 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether something keeps a computer awake that an engine runs and that is about to stop for being idle: what
+/// happened in it by now counts, also where its row does not know of it yet.
+fn stays_awake(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -> Result<bool> {
+    if computer.driver != DrivenBy::Docker {
+        return Ok(false);
+    }
+    let Some((at, by)) = fleet.engine.last_activity(computer.id, tx.now()) else {
+        return Ok(false);
+    };
+    let Some(due) = due(fleet, computer, at).filter(|due| *due > tx.now()) else {
+        return Ok(false);
+    };
+    activity::note(tx, computer.tenant_id, computer.id, by)?;
+    tx.run(
+        "UPDATE computers SET due_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+        (due, computer.id, computer.tenant_id),
+    )?;
+    tx.changed(topics::AGENDA);
+    Ok(true)
 }
 
 /// Brings the row of a computer that is reported about to what its events say holds now.

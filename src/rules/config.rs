@@ -231,6 +231,8 @@ pub struct EngineArgs {
 
 /// How often all containers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked at what computers use.
+const SAMPLE_EVERY: Duration = Duration::from_secs(15);
 /// The usual places, in the order in which they are tried.
 const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
 
@@ -524,6 +526,8 @@ pub struct EngineSettings {
     pub terminal_idle: Duration,
     /// How often all containers are looked at: what a loss of power can hide at most.
     pub look_every: Duration,
+    /// How often it is looked at what they use.
+    pub sample_every: Duration,
     /// Images by template.
     pub images: BTreeMap<String, Image>,
 }
@@ -983,6 +987,7 @@ impl ServeArgs {
                 file.engine.terminal_idle_seconds.unwrap_or(1800),
             )),
             look_every: LOOK_EVERY,
+            sample_every: SAMPLE_EVERY,
             images,
         }))
     }

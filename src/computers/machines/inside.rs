@@ -263,6 +263,7 @@ impl Inside {
 /// # Errors
 /// When the store fails.
 pub async fn active(store: &Store, fleet: &Fleet, id: ComputerId, by: Activity) -> Result<()> {
+    fleet.engine.happened(id, store.now(), by);
     let stale = store
         .read(move |tx| {
             let Some(c) = computers::load(tx, id)? else {

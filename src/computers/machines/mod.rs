@@ -10,6 +10,7 @@
 //! * [`watch`]: the task that does all this
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
 //! * [`env`], [`listening`]: what its programs find, and where they listen
+//! * [`load`]: what each of them uses
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -26,6 +27,7 @@ pub mod files;
 pub mod inside;
 pub mod link;
 pub mod listening;
+pub mod load;
 pub mod logs;
 pub mod reconcile;
 pub mod seam;

@@ -59,7 +59,8 @@ const LONGEST: usize = 32 << 10;
 const NOTED: usize = 200;
 
 /// Says which process it is, so that it can be sent signals, and becomes the program.
-const NAMED: &str = r#"printf 'ws-%s\n' "$$"; exec "$@""#;
+const NAMED: &str = r#"[ "$1" = 0 ] || stty cols "$1" rows "$2" 2>/dev/null
+shift 2; printf 'ws-%s\n' "$$"; exec "$@""#;
 const MARK: &str = "ws-";
 /// The shell of a terminal: the best that the image has.
 const SHELL: &str = r#"export TERM="${TERM:-xterm-256color}"; cd "${HOME:-/}" 2>/dev/null
@@ -413,8 +414,13 @@ pub async fn stream(
         caller: caller.clone(),
     };
     let plan = &taken.seat.plan;
+    let (cols, rows) = match plan.terminal {
+        true => *taken.seat.extent.borrow(),
+        false => (0, 0),
+    };
+    let (cols, rows) = (cols.to_string(), rows.to_string());
     let program = Program {
-        command: words(&["/bin/sh", "-c", NAMED, "sh"])
+        command: words(&["/bin/sh", "-c", NAMED, "sh", &cols, &rows])
             .into_iter()
             .chain(plan.command.clone())
             .collect(),
@@ -588,11 +594,11 @@ impl Attended {
         let (mut checked, mut keys) = (0, self.keys());
         let (mut heard, mut used) = (Instant::now(), Instant::now());
         let why = loop {
-            let input = self
-                .running
-                .input
-                .clone()
-                .filter(|_| !self.typed.is_empty());
+            // A program that asks for its size first thing has it by then.
+            let ready = !self.taken.seat.plan.terminal
+                || (self.pid.is_some() && !extent.has_changed().unwrap_or(false));
+            let input = self.running.input.clone();
+            let input = input.filter(|_| ready && !self.typed.is_empty());
             let waits = self.typed.len() >= WAITING;
             tokio::select! {
                 piece = self.running.output.recv() => {
@@ -627,10 +633,8 @@ impl Attended {
                 Ok(()) = extent.changed(), if self.pid.is_some() => {
                     let (cols, rows) = *extent.borrow_and_update();
                     if self.taken.seat.plan.terminal {
-                        let (engine, id) = (self.inside.engine.clone(), self.running.id.clone());
-                        tokio::spawn(async move {
-                            let _ = bounded(LOOK, engine.resize(&id, cols, rows)).await;
-                        });
+                        let resized = self.inside.engine.resize(&self.running.id, cols, rows);
+                        let _ = bounded(PATIENCE, resized).await;
                     }
                 }
                 Ok(()) = over.changed() => if let Some(why) = *over.borrow() {

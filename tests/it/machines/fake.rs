@@ -39,6 +39,8 @@ pub struct Container {
     pub alive: bool,
     pub networks: BTreeSet<String>,
     pub memory: i64,
+    /// Nanoseconds of CPU that it has used, and bytes of memory that it does use.
+    pub used: (u64, u64),
 }
 
 /// What the engine has, does and pretends.
@@ -466,6 +468,7 @@ fn act(
                 alive: false,
                 networks: [host["NetworkMode"].as_str().unwrap().to_owned()].into(),
                 memory: host["Memory"].as_i64().unwrap(),
+                used: (0, 0),
                 body: body.clone(),
             };
             inside.containers.insert(name, container);
@@ -511,6 +514,12 @@ fn act(
                 .collect();
             let body = json!({ "Id": c.id, "Name": format!("/{name}"), "State": state_of(c),
                 "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
+            (Json(body).into_response(), None)
+        }
+        "stats" => {
+            let body = json!({ "cpu_stats": { "cpu_usage": { "total_usage": c.used.0 } },
+                "memory_stats": { "usage": c.used.1 + (1 << 20), "limit": c.memory, "stats": { "inactive_file": 1 << 20 } },
+                "pids_stats": { "current": 3 }, "networks": { "eth0": { "rx_bytes": 5, "tx_bytes": 6 } } });
             (Json(body).into_response(), None)
         }
         "top" if c.alive => (
