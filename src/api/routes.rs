@@ -523,11 +523,17 @@ pub fn table() -> Vec<Route> {
 /// What there is besides where a container engine runs computers.
 #[rustfmt::skip]
 pub fn machines() -> Vec<Route> {
-    use computers::machines::{exec, files, logs};
+    use computers::machines::{exec, files, logs, terminal};
     vec![
         post("/computers/{id}/exec", exec::exec, "Run a command and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
         post("/computers/{id}/exec/python", exec::python, "Run Python and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
         post("/computers/{id}/commands", exec::commands, "Run a command with input and a directory, and wait for it").scope("computers:exec").body::<exec::Command>().ok::<exec::Ran>().long(),
+        get("/computers/{id}/exec/stream", terminal::stream, "A terminal, or a program with its streams, as a WebSocket").scope("computers:exec").query::<terminal::StreamQuery>().long(),
+        get("/computers/{id}/terminal", terminal::list, "Terminals that are open").scope("computers:exec").ok::<terminal::TerminalList>(),
+        post("/computers/{id}/terminal", terminal::open, "Prepare a terminal, which begins when its WebSocket is opened").scope("computers:exec").body::<terminal::Open>().ok::<terminal::Terminal>(),
+        delete("/computers/{id}/terminal/{sid}", terminal::end, "Close a terminal").scope("computers:exec").body::<NoBody>().ok::<terminal::Ended>(),
+        post("/computers/{id}/pty/{sid}/resize", terminal::resize, "Change the size of a terminal").scope("computers:exec").body::<terminal::Resize>().ok::<terminal::Terminal>(),
+        get("/computers/{id}/tunnel/{port}", previews::tunnel, "Bytes to a port and back, as a WebSocket").scope("computers:exec").long(),
         get("/computers/{id}/files", files::list, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::FileList>(),
         delete("/computers/{id}/files", files::delete, "Delete a file, or a directory with all below it").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
         get("/computers/{id}/files/readdir", files::readdir, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::Directory>(),
@@ -544,9 +550,20 @@ pub fn machines() -> Vec<Route> {
     ]
 }
 
-/// By which addresses machines are reached.
+/// By which addresses machines are reached, and what their programs find.
+#[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
+    use computers::machines::env;
+    use previews::ports;
     vec![
+        get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
+        post("/computers/{id}/ports", ports::create, "Say who may look at a port").scope("computers:write").body::<ports::SetPort>().created::<ports::Port>(),
+        patch("/computers/{id}/ports/{port}", ports::update, "Change who may look at a port").scope("computers:write").body::<ports::SetPort>().ok::<ports::Port>(),
+        delete("/computers/{id}/ports/{port}", ports::delete, "Let a port be as visible as the computer").scope("computers:write").body::<NoBody>().ok::<ports::Unset>(),
+        get("/computers/{id}/env", env::list, "Variables that its programs find").scope("computers:exec").ok::<env::VariableList>(),
+        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<env::Variable>(),
+        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<env::Variable>(),
+        delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
         get(
             "/computers/{id}/urls",
             previews::addresses,

@@ -140,9 +140,9 @@ pub fn keep_private(response: &mut Response) {
 pub fn sorry(status: StatusCode, why: &str, brand: &Brand) -> Response {
     let name = brand.name.as_deref().unwrap_or("");
     let mut out = head("Not available", brand, name);
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "<h1>Not available</h1><p>{}</p></main></body></html>\n",
+        "<h1>Not available</h1><p>{}</p></main></body></html>",
         text(why)
     );
     reply(status, out, brand)
@@ -173,9 +173,9 @@ pub fn page(shared: &Shared, brand: &Brand, token: &str) -> Response {
     if let Some(domain) = &shared.domain {
         draw_domain(&mut out, domain);
     }
-    let _ = write!(
+    let _ = writeln!(
         out,
-        "</main><footer><p>This page can be seen by whoever has its address, until {}.</p></footer></body></html>\n",
+        "</main><footer><p>This page can be seen by whoever has its address, until {}.</p></footer></body></html>",
         shared.expires_at.rfc3339()
     );
     reply(StatusCode::OK, out, brand)

@@ -62,6 +62,19 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("computer.exec", "A command was run in a computer"),
     ("computer.files", "A file in a computer was changed"),
     (
+        "computer.terminal_opened",
+        "Somebody has a terminal in a computer, or a program with its streams",
+    ),
+    ("computer.terminal_closed", "It is closed again"),
+    (
+        "computer.env_changed",
+        "A variable of a computer's environment was set or unset",
+    ),
+    (
+        "computer.port_changed",
+        "It was said who may look at a port of a computer",
+    ),
+    (
         "computer.preview_link_created",
         "A link was made that opens a computer that is not public",
     ),
