@@ -197,7 +197,8 @@ pub fn setup(tx: &Tx<'_>, tenant: TenantId, backups: bool) -> Result<Setup> {
              EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND is_default = 0 AND deleted_at IS NULL),
              EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND deleted_at IS NULL
                  AND (max_computers IS NOT NULL OR max_computer_size IS NOT NULL)),
-             EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1),
+             EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND deleted_at IS NULL)
+                 OR EXISTS (SELECT 1 FROM metered_computers WHERE tenant_id = ?1),
              (SELECT count(*) FROM (SELECT 1 FROM api_keys WHERE tenant_id = ?1 AND status <> 'revoked' LIMIT 2)) > 1";
     Ok(tx.row(sql, [tenant], |row| {
         Ok(Setup {

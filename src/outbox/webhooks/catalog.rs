@@ -35,6 +35,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A check of a workspace's preview domain had another result than before",
     ),
     (
+        "workspace.history_added",
+        "Usage from before it was metered here was brought in",
+    ),
+    (
         "workspace.share_link_created",
         "A link was made by which a customer sees a workspace without a key",
     ),
