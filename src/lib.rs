@@ -13,7 +13,7 @@
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
 //! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `refusals`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -54,6 +54,7 @@ mod limits;
 mod outbox;
 mod previews;
 mod projects;
+mod refusals;
 mod rules;
 mod store;
 mod tenants;
@@ -73,7 +74,7 @@ pub mod testing {
     pub use crate::api::routes;
     pub use crate::api_keys::{NewKey, record_uses};
     pub use crate::audit::{Actor, Entry};
-    pub use crate::billing::budgets::look as look_at_budgets;
+    pub use crate::billing::budgets::look_at_all as look_at_budgets;
     pub use crate::billing::html::Paper;
     pub use crate::billing::monthly::look as write_statements;
     pub use crate::clock::{Clock, Course, DAY_MS, Mode, Stopwatch, Ticks, Timestamp, Wall, built};
@@ -111,8 +112,9 @@ pub mod testing {
         };
     }
     pub mod machines {
+        pub use crate::computers::machines::host::Host;
         pub use crate::computers::machines::watch::run;
-        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot};
+        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot, Reserve};
     }
     pub mod store {
         pub use crate::backups::restore;

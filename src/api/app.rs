@@ -20,12 +20,12 @@ use crate::backups::Backups;
 use crate::clock::Timestamp;
 use crate::compute::Offer;
 use crate::computers::Fleet;
-use crate::computers::driver::{Driver, Simulated};
+use crate::computers::simulation::{AsConfigured, Simulation};
 use crate::db::Store;
 use crate::dev::Emulator;
 use crate::dev::faults::Faults;
 use crate::domains::Dns;
-use crate::domains::handlers::Domains;
+use crate::domains::check::Domains;
 use crate::http::{Kit, Repeats, Room};
 use crate::outbox::events::Streams;
 use crate::outbox::webhooks::deliver::Outbox;
@@ -82,16 +82,16 @@ impl App {
         let config = Arc::new(config);
         let catalog = Arc::new(Catalog::new(&config.file));
         let faults = Arc::new(Faults::default());
-        let driver: Arc<dyn Driver> = if config.virtual_clock {
+        let simulation: Arc<dyn Simulation> = if config.virtual_clock {
             faults.clone()
         } else {
-            Arc::new(Simulated)
+            Arc::new(AsConfigured)
         };
         let fleet = Fleet {
             config: config.clone(),
             catalog: catalog.clone(),
             engine: Arc::default(),
-            driver,
+            simulation,
         };
         let auth = Arc::new(Auth::new(Cookies::new(config.public_url.clone())));
         let streams = Arc::new(streams);

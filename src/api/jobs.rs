@@ -17,10 +17,11 @@ use crate::computers::lifecycle;
 use crate::computers::notices;
 use crate::db::topics;
 use crate::error::Result;
-use crate::export::import::{interrupted, undo};
+use crate::export::undo::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
+use crate::refusals;
 use crate::store::{WriteTx, give_back};
 use crate::usage::ledger::{rates, repair};
 use crate::usage::questions::low;
@@ -123,6 +124,14 @@ pub static JOBS: &[Job] = &[
         deletes: true,
         meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "refusals",
+        every_ms: 60_000,
+        batch: BATCH,
+        deletes: true,
+        meters: false,
+        run: |tx, _, limit| refusals::purge(tx, limit),
     },
     Job {
         name: "auto-stop-notices",
@@ -230,7 +239,7 @@ pub async fn run(app: App, mut stop: watch::Receiver<bool>) {
             if let Err(e) = low::look(&app.store, app.config.low_credits).await {
                 tracing::error!(error = e.message(), "balances were not looked at");
             }
-            if let Err(e) = budgets::look(&app.store, &app.fleet).await {
+            if let Err(e) = budgets::look_at_all(&app.store, &app.fleet).await {
                 tracing::error!(error = e.message(), "budgets were not looked at");
             }
             if let Some(directory) = app.config.statements_dir.as_deref().filter(|_| !wrong)

@@ -2,6 +2,7 @@
 
 pub mod app;
 pub mod edge;
+mod engine;
 mod forms;
 pub mod health;
 pub mod jobs;

@@ -28,8 +28,8 @@ use utoipa::openapi::Server;
 
 use crate::api::app::App;
 use crate::api::{health, openapi, sign_in};
-use crate::domains;
 use crate::error::Error;
+use crate::previews;
 use crate::rules::config::Config;
 use crate::rules::public_url::PublicUrl;
 
@@ -70,7 +70,7 @@ pub fn router() -> Router<App> {
     Router::new()
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
-        .route("/domains/ask", get(domains::handlers::ask))
+        .route("/domains/ask", get(previews::ask::ask))
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
         .route(

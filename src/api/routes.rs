@@ -12,8 +12,9 @@ use crate::api::app::App;
 use crate::api::{log_filter, system};
 use crate::billing::budgets::{self, BudgetView};
 use crate::billing::document::{StatementView, Summary};
+use crate::billing::owner::{OneProject, OneWorkspace, OwnOrganization};
 use crate::billing::proof::Proof;
-use crate::billing::{focus, handlers as statements, prices};
+use crate::billing::{explain as explained, focus, handlers as statements, prices};
 use crate::http::{
     DeletedQuery, DryRunQuery, Heavy, Known, List, Look, MAX_BODY, NoBody, PageQuery, SchemaFn,
     schema_ref,
@@ -24,12 +25,12 @@ use crate::usage::questions::table::TableQuery;
 use crate::usage::questions::types::Series;
 use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
-    verification, window,
+    verification, what_if, window,
 };
 use crate::usage::reports::{adjust, grant, ingest};
 use crate::{
     actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
-    tenants, workspaces,
+    refusals, tenants, workspaces,
 };
 
 /// One endpoint.
@@ -335,7 +336,7 @@ pub fn table() -> Vec<Route> {
     use projects::Project;
     use tenants::handlers::TenantView;
     use webhooks::WebhookView;
-    use workspaces::handlers::SettingsReply;
+    use workspaces::settings::SettingsReply;
     use workspaces::{Deleted, Stats, Workspace};
     vec![
         // --- workspaces (the API page) ---
@@ -344,16 +345,19 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").single::<Workspace>().tools(&["workspace.get"]),
         patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]).guarded(|_| workspaces::handlers::look()),
         delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]).guarded(|_| workspaces::handlers::look()),
-        get("/workspaces/{id}/settings", workspaces::handlers::settings, "Read limits and defaults").scope("workspaces:read").single::<SettingsReply>(),
-        put("/workspaces/{id}/settings", workspaces::handlers::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]).guarded(|app| workspaces::handlers::look_at_settings(&app.fleet)),
-        get("/workspaces/{id}/headroom", workspaces::handlers::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::handlers::Headroom>(),
+        get("/workspaces/{id}/settings", workspaces::settings::settings, "Read limits and defaults").scope("workspaces:read").single::<SettingsReply>(),
+        put("/workspaces/{id}/settings", workspaces::settings::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]).guarded(|app| workspaces::settings::look_at_settings(&app.fleet)),
+        get("/workspaces/{id}/headroom", workspaces::settings::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::settings::Headroom>(),
         get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
+        post("/workspaces/{id}/settings/what-if", what_if::what_if, "What other limits would have refused in the last 30 days").scope("workspaces:read").reach(Shared).body::<workspaces::UpdateSettings>().ok::<what_if::WhatIf>().heavy(Yes),
+        get("/workspaces/{id}/refusals", refusals::of_workspace, "What limits refused in a workspace, newest first").scope("workspaces:read").reach(Shared).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
+        get("/refusals", refusals::of_organization, "What limits refused in the organization, newest first").scope("workspaces:read").reach(Tenant).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
-        put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
+        put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
         get("/workspaces/{id}/preview-domain/verify", domains::handlers::workspace::verify, "Check DNS readiness").scope("workspaces:read").reach(Shared).single::<DomainStatus>(),
         get("/workspaces/{id}/sandboxes", workspaces::handlers::nothing, "Not part of this server: always empty").scope("workspaces:read").nothing(),
@@ -371,7 +375,7 @@ pub fn table() -> Vec<Route> {
         delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>().tools(&["project.delete"]).guarded(|_| projects::handlers::look()),
         post("/projects/{id}/move", projects::handlers::move_to, "Move a project and its computers to another workspace").scope("projects:write").reach(Shared).body::<projects::Move>().ok::<Project>(),
         get("/projects/{id}/preview-domain", domains::handlers::project::show, "Read the preview domain").scope("projects:read").single::<DomainStatus>(),
-        put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
+        put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
         delete("/projects/{id}/preview-domain", domains::handlers::project::clear, "Clear the preview domain and inherit again").scope("projects:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
         get("/projects/{id}/preview-domain/verify", domains::handlers::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).single::<DomainStatus>(),
 
@@ -414,26 +418,26 @@ pub fn table() -> Vec<Route> {
 
         // --- the bill ---
         get("/tenant/prices", prices::of_organization, "What credits cost in money").scope("usage:read").reach(Tenant).single::<prices::PricesReply>(),
-        put("/tenant/prices", prices::set_of_organization, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_organization()),
+        put("/tenant/prices", prices::put::<OwnOrganization>, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look::<OwnOrganization>()),
         get("/workspaces/{id}/prices", prices::of_workspace, "What credits of a workspace cost in money").scope("usage:read").reach(Shared).query::<DeletedQuery>().single::<prices::PricesReply>(),
-        put("/workspaces/{id}/prices", prices::set_of_workspace, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look_at_workspace()),
+        put("/workspaces/{id}/prices", prices::put::<OneWorkspace>, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look::<OneWorkspace>()),
         get("/workspaces/{id}/statements", statements::list, "Statements of a workspace, newest first").scope("usage:read").reach(Shared).paged().query::<DeletedQuery>().list::<Summary>(),
         post("/workspaces/{id}/statements", statements::make, "Make the statement of a month that is over").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().body::<statements::MakeStatement>().created::<StatementView>().ok::<StatementView>(),
-        get("/workspaces/{id}/statements/{number}", statements::show, "A statement; also as CSV, as a page for print and as PDF").scope("usage:read").reach(Shared).query::<statements::LooksQuery>().query::<DeletedQuery>().ok::<StatementView>().or_csv(),
-        get("/workspaces/{id}/statements/{number}/explain", statements::explain, "The intervals and events behind a line").scope("usage:read").reach(Shared).query::<statements::LineQuery>().query::<DeletedQuery>().ok::<statements::LineExplanation>().heavy(Yes),
+        get("/workspaces/{id}/statements/{number}", statements::show, "A statement; also as CSV, as a page for print and as PDF").scope("usage:read").reach(Shared).query::<statements::LooksQuery>().query::<DeletedQuery>().single::<StatementView>().or_csv(),
+        get("/workspaces/{id}/statements/{number}/explain", explained::explain, "The intervals and events behind a line").scope("usage:read").reach(Shared).query::<explained::LineQuery>().query::<DeletedQuery>().ok::<explained::LineExplanation>().heavy(Yes),
         get("/statements", statements::all, "Statements of the organization, newest first; a month as one CSV or a zip of PDFs").scope("usage:read").reach(Tenant).paged().query::<statements::AllQuery>().list::<Summary>().or_csv(),
         post("/statements", statements::make_of_month, "Make the statements of all workspaces of a month that is over").scope("tenant:admin").reach(Tenant).body::<statements::MakeStatement>().ok::<statements::Made>().heavy(Yes).long(),
         get("/statements/verify", statements::verify, "Prove from the raw events that statements say what happened").scope("usage:read").reach(Tenant).ok::<Proof>().heavy(Yes),
         get("/budgets", budgets::list, "Budgets of the organization, its workspaces and projects, and how they stand").scope("usage:read").reach(Tenant).list::<BudgetView>().heavy(Yes),
-        get("/tenant/budget", budgets::of_organization, "The budget of the organization, and how it stands").exact().or_none().scope("usage:read").reach(Tenant).ok::<BudgetView>().heavy(Yes),
-        put("/tenant/budget", budgets::set_of_organization, "Set what the organization may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
-        delete("/tenant/budget", budgets::delete_of_organization, "Delete the budget of the organization").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
-        get("/workspaces/{id}/budget", budgets::of_workspace, "The budget of a workspace, and how it stands").exact().scope("usage:read").reach(Shared).ok::<BudgetView>(),
-        put("/workspaces/{id}/budget", budgets::set_of_workspace, "Set what a workspace may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
-        delete("/workspaces/{id}/budget", budgets::delete_of_workspace, "Delete the budget of a workspace").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
-        get("/projects/{id}/budget", budgets::of_one_project, "The budget of a project, and how it stands").exact().scope("usage:read").reach(Shared).ok::<BudgetView>().heavy(Yes),
-        put("/projects/{id}/budget", budgets::set_of_project, "Set what a project may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>(),
-        delete("/projects/{id}/budget", budgets::delete_of_project, "Delete the budget of a project").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>(),
+        get("/tenant/budget", budgets::show::<OwnOrganization>, "The budget of the organization, and how it stands").exact().or_none().scope("usage:read").reach(Tenant).single::<BudgetView>().heavy(Yes),
+        put("/tenant/budget", budgets::set::<OwnOrganization>, "Set what the organization may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>().guarded(|_| budgets::look::<OwnOrganization>()),
+        delete("/tenant/budget", budgets::delete::<OwnOrganization>, "Delete the budget of the organization").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>().guarded(|_| budgets::look::<OwnOrganization>()),
+        get("/workspaces/{id}/budget", budgets::show::<OneWorkspace>, "The budget of a workspace, and how it stands").exact().scope("usage:read").reach(Shared).single::<BudgetView>(),
+        put("/workspaces/{id}/budget", budgets::set::<OneWorkspace>, "Set what a workspace may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>().guarded(|_| budgets::look::<OneWorkspace>()),
+        delete("/workspaces/{id}/budget", budgets::delete::<OneWorkspace>, "Delete the budget of a workspace").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>().guarded(|_| budgets::look::<OneWorkspace>()),
+        get("/projects/{id}/budget", budgets::show::<OneProject>, "The budget of a project, and how it stands").exact().scope("usage:read").reach(Shared).single::<BudgetView>().heavy(Yes),
+        put("/projects/{id}/budget", budgets::set::<OneProject>, "Set what a project may use in a period").scope("tenant:admin").reach(Tenant).body::<budgets::SetBudget>().ok::<BudgetView>().guarded(|_| budgets::look::<OneProject>()),
+        delete("/projects/{id}/budget", budgets::delete::<OneProject>, "Delete the budget of a project").scope("tenant:admin").reach(Tenant).ok::<budgets::Gone>().guarded(|_| budgets::look::<OneProject>()),
 
         // --- the organization and who asks ---
         get("/whoami", tenants::handlers::whoami, "Who this key is").ok::<tenants::handlers::Whoami>(),
@@ -446,7 +450,7 @@ pub fn table() -> Vec<Route> {
         get("/tenant/settings", tenants::handlers::settings, "What holds in all of the organization").scope("workspaces:read").single::<tenants::handlers::TenantSettings>(),
         put("/tenant/settings", tenants::handlers::set_settings, "Set what holds in all of the organization").scope("tenant:admin").reach(Tenant).body::<tenants::handlers::SetTenantSettings>().ok::<tenants::handlers::TenantSettings>().guarded(|_| tenants::handlers::look_at_settings()),
         get("/tenant/preview-domain", domains::handlers::organization::show, "Read the organization's preview domain").scope("workspaces:read").reach(Tenant).single::<DomainStatus>(),
-        put("/tenant/preview-domain", domains::handlers::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::handlers::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
+        put("/tenant/preview-domain", domains::handlers::organization::set, "Set the organization's preview domain").scope("tenant:admin").reach(Tenant).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
         delete("/tenant/preview-domain", domains::handlers::organization::clear, "Clear the organization's preview domain").scope("tenant:admin").reach(Tenant).ok::<DomainStatus>().guarded(|app| domains::handlers::organization::look(&app.domains)),
         post("/tenant/preview-domain/verify", domains::handlers::organization::verify, "Check DNS readiness").scope("tenant:admin").reach(Tenant).body::<NoBody>().ok::<DomainStatus>(),
 

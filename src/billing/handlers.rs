@@ -6,34 +6,33 @@ use axum::Json;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::header::{
-    ACCEPT, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, REFERRER_POLICY,
+    ACCEPT, CONTENT_DISPOSITION, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, REFERRER_POLICY,
 };
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
-use rusqlite::named_params;
+use rusqlite::ToSql;
+use rusqlite::types::Value;
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-use super::document::{Line, Statement, Summary, unknown};
+use super::document::{Statement, Summary, unknown};
 use super::html::{self, Paper};
 use super::make::{Wanted, make_all};
-use super::period::Span;
 use super::proof::{self, Proof};
 use super::sheet::Sheet;
 use super::{csv, pdf};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
-use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
+use crate::http::cursor::{self, Order};
 use crate::http::{
-    DeletedQuery, List, Mutation, PageQuery, Param, Params, PathId, Reply, Room, not_kept, words,
+    DeletedQuery, List, Mutation, Page, PageQuery, Param, Params, PathId, Reply, Room, not_kept,
+    words,
 };
-use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::rules::size::Size;
+use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
-use crate::usage::questions::explain::{CorrectionView, EventRef, event};
 use crate::workspaces;
 
 /// `POST …/statements`
@@ -108,16 +107,6 @@ pub struct AllQuery {
     /// Of zip: a4 (default), letter
     #[param(inline)]
     pub paper: Param<Paper>,
-}
-
-/// `GET …/statements/{number}/explain`
-#[derive(Deserialize, IntoParams, Default)]
-#[into_params(parameter_in = Query)]
-#[serde(default)]
-pub struct LineQuery {
-    /// The number of a line
-    #[param(value_type = i64, required = true, minimum = 1)]
-    pub line: Param<crate::http::Within<1, { i64::MAX }>>,
 }
 
 /// `POST /statements`
@@ -223,28 +212,72 @@ pub async fn list(
     PathId(id): PathId<WorkspaceId>,
     page: Params<PageQuery>,
     deleted: Params<DeletedQuery>,
-) -> Result<Json<List<Summary>>> {
+) -> Result<List<Summary>> {
     let list = store.read(move |tx| {
         workspaces::find_billed(tx, &caller, id, deleted.get()?.included()?)?;
         let page = page.get()?.page()?;
         let tenant = caller.tenant_id();
-        let sql = "SELECT count(*) FROM statements WHERE workspace_id = ?1 AND tenant_id = ?2";
-        let total = tx.row(sql, (id, tenant), |row| row.get(0))?;
-        let sql = format!(
-            "SELECT {} FROM statements WHERE workspace_id = :id AND tenant_id = :tenant ORDER BY period DESC
-             LIMIT :limit OFFSET :offset",
-            Statement::selected()
-        );
-        let params = named_params! {
-            ":id": id, ":tenant": tenant, ":limit": page.limit, ":offset": page.offset,
-        };
-        let all = tx
-            .prepare_cached(&sql)?
-            .query_map(params, Statement::from_row)?
-            .collect::<Result<Vec<_>, _>>()?;
-        Ok(page.list(all.iter().map(Statement::summary).collect(), total))
+        listed(tx, tenant, Some(id), None, &page)
     });
-    Ok(Json(list.await?))
+    list.await
+}
+
+/// A page of an organization's statements, of one workspace or month where these are given, newest first.
+fn listed(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: Option<WorkspaceId>,
+    period: Option<&str>,
+    page: &Page,
+) -> Result<List<Summary>> {
+    let mut place = "tenant_id = :tenant AND (:workspace IS NULL OR workspace_id = :workspace)
+         AND (:period IS NULL OR period = :period)"
+        .to_owned();
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![
+        (":tenant", &tenant),
+        (":workspace", &workspace),
+        (":period", &period),
+    ];
+    let sql = format!("SELECT count(*) FROM statements WHERE {place}");
+    let total = tx
+        .prepare_cached(&sql)?
+        .query_row(params.as_slice(), |row| row.get(0))?;
+    let order = Order {
+        // A workspace has one for each month, whichever was made first.
+        columns: match workspace {
+            Some(_) => &["period", "number"],
+            None => &["number"],
+        },
+        descending: true,
+    };
+    let after = page.after(order.columns.len())?;
+    if let Some(values) = &after {
+        place += &format!(" AND {}", order.beyond());
+        params.extend(cursor::named(values));
+    }
+    params.extend(page.params());
+    let sql = format!(
+        "SELECT {} FROM statements WHERE {place} ORDER BY {} {}",
+        Statement::selected(),
+        order.sql(),
+        Page::SQL
+    );
+    let all = tx
+        .prepare_cached(&sql)?
+        .query_map(params.as_slice(), Statement::from_row)?
+        .collect::<Result<Vec<_>, _>>()?;
+    let next = match all.last().filter(|_| page.is_full(all.len())) {
+        None => None,
+        Some(last) => {
+            let number = Value::Integer(last.number);
+            page.link(&match workspace {
+                Some(_) => vec![Value::Text(last.period.clone()), number],
+                None => vec![number],
+            })
+        }
+    };
+    let data = all.iter().map(Statement::summary).collect();
+    Ok(page.linked(data, total, next))
 }
 
 /// What was asked for: by the parameter, or by what the client accepts.
@@ -265,7 +298,7 @@ fn format(asked: Option<Format>, headers: &HeaderMap) -> Format {
 }
 
 /// The workspace and statement of a path.
-fn found(
+pub(super) fn found(
     tx: &Tx<'_>,
     caller: &Caller,
     path: &str,
@@ -280,7 +313,7 @@ fn found(
 }
 
 /// The id and the number in a path; the number is looked at last.
-pub struct Numbered(WorkspaceId, String);
+pub struct Numbered(pub(super) WorkspaceId, pub(super) String);
 
 impl<S: Send + Sync> axum::extract::FromRequestParts<S> for Numbered {
     type Rejection = Error;
@@ -323,7 +356,14 @@ pub async fn show(
     let (statement, lines, format, paper) = read.await?;
     let name = |kind: &str| format!("statement-{}-{}.{kind}", statement.number, statement.period);
     match format {
-        Format::Json => room.json(owner, statement.view(lines)).await,
+        Format::Json => {
+            // A statement never changes.
+            let tag = format!("\"{}\"", data_encoding::HEXLOWER.encode(&statement.digest));
+            let tag = HeaderValue::from_str(&tag).map_err(Error::internal)?;
+            let mut response = room.json(owner, statement.view(lines)).await?;
+            response.headers_mut().insert(ETAG, tag);
+            Ok(response)
+        }
         Format::Csv => {
             let text = format!("{}{}", csv::HEADER, csv::rows(&statement, &lines));
             file(
@@ -388,24 +428,8 @@ pub async fn all(
     fields.finish()?;
     let period = query.period;
     if format == AllFormat::Json {
-        let list = store.read(move |tx| {
-            let sql = "SELECT count(*) FROM statements WHERE tenant_id = ?1 AND (?2 IS NULL OR period = ?2)";
-            let total = tx.row(sql, (tenant, &period), |row| row.get(0))?;
-            let sql = format!(
-                "SELECT {} FROM statements WHERE tenant_id = :tenant AND (:period IS NULL OR period = :period)
-                 ORDER BY number DESC LIMIT :limit OFFSET :offset",
-                Statement::selected()
-            );
-            let params = named_params! {
-                ":tenant": tenant, ":period": period, ":limit": page.limit, ":offset": page.offset,
-            };
-            let all = tx
-                .prepare_cached(&sql)?
-                .query_map(params, Statement::from_row)?
-                .collect::<Result<Vec<_>, _>>()?;
-            Ok(page.list(all.iter().map(Statement::summary).collect(), total))
-        });
-        return Ok(Json(list.await?).into_response());
+        let list = store.read(move |tx| listed(tx, tenant, None, period.as_deref(), &page));
+        return Ok(list.await?.into_response());
     }
     let period = period.unwrap_or_default();
     let name = format!(
@@ -464,155 +488,6 @@ fn write_zip<W: Write + std::io::Seek>(
 pub fn file_name(statement: &Statement, kind: &str) -> String {
     let name = crate::rules::text::slugify(&statement.body.workspace, "workspace");
     format!("{:06}-{}-{name}.{kind}", statement.number, statement.period)
-}
-
-/// Why a line of a statement says what it says.
-#[derive(Serialize, ToSchema)]
-#[schema(as = StatementExplanation)]
-pub struct LineExplanation {
-    number: i64,
-    line: i64,
-    kind: String,
-    /// The month that the line is about.
-    period: String,
-    /// Milliseconds that the intervals add up to; of a correction less what was stated before.
-    compute_ms: i64,
-    credits_micros: i64,
-    /// Of a correction: what earlier statements had said.
-    stated_ms: i64,
-    /// The intervals behind it, as they were known when the statement was made.
-    intervals: Vec<LineInterval>,
-    /// An operator's correction behind it.
-    corrections: Vec<CorrectionView>,
-}
-
-/// A computer that ran in one state.
-#[derive(Serialize, ToSchema)]
-#[schema(as = StatementInterval)]
-pub struct LineInterval {
-    computer_id: ComputerId,
-    project_id: ProjectId,
-    size: Size,
-    rate: i64,
-    /// With milliseconds.
-    start: String,
-    /// Exclusive, with milliseconds.
-    end: String,
-    compute_ms: i64,
-    /// The events that hold at its start and its end, as far as they were known.
-    opened_by: Option<EventRef>,
-    closed_by: Option<EventRef>,
-}
-
-/// Intervals of one reply.
-const MAX_INTERVALS: usize = 10_000;
-
-/// `GET /workspaces/{id}/statements/{number}/explain`
-pub async fn explain(
-    State(store): State<Store>,
-    caller: Caller,
-    Numbered(id, number): Numbered,
-    query: Params<LineQuery>,
-    deleted: Params<DeletedQuery>,
-) -> Result<Json<LineExplanation>> {
-    let explanation = store.read(move |tx| {
-        let statement = found(tx, &caller, &number, id, deleted)?;
-        let query = query.get()?;
-        let wanted = query.line.get("line")?;
-        let wanted = wanted
-            .ok_or_else(|| Error::field("line", "can't be blank; send the number of a line"))?;
-        let mut lines = statement.lines(tx)?;
-        lines.retain(|line| line.line == wanted.0);
-        let line = lines
-            .pop()
-            .filter(Line::is_metered)
-            .ok_or_else(|| Error::field("line", "is not a line of usage on this statement"))?;
-        explained(tx, &statement, &line)
-    });
-    Ok(Json(explanation.await?))
-}
-
-fn explained(tx: &Tx<'_>, statement: &Statement, line: &Line) -> Result<LineExplanation> {
-    let tenant = statement.tenant_id;
-    let about = match line.period == statement.period {
-        true => None,
-        false => Statement::about(tx, tenant, statement.workspace_id, &line.period)?,
-    };
-    let about = about.as_ref().unwrap_or(statement);
-    let span = Span {
-        tenant,
-        workspace: statement.workspace_id,
-        start: about.starts_at,
-        end: about.ends_at,
-        known: statement.known_seq,
-        increment: 1,
-    };
-    let mut intervals = Vec::new();
-    let mut ms = 0;
-    if let Some(computer) = line.computer_id {
-        span.runs(tx, |run| {
-            let key = run.key;
-            let same = key.computer == computer
-                && Some(key.project) == line.project_id
-                && Some(key.size) == line.size
-                && Some(key.rate) == line.rate;
-            if !same {
-                return Ok(());
-            }
-            if intervals.len() == MAX_INTERVALS {
-                let text =
-                    format!("has more than {MAX_INTERVALS} intervals; see the computer's events");
-                return Err(Error::field("line", text));
-            }
-            ms += run.end - run.start;
-            intervals.push(LineInterval {
-                computer_id: computer,
-                project_id: key.project,
-                size: key.size,
-                rate: key.rate,
-                start: Timestamp(run.start).rfc3339_ms(),
-                end: Timestamp(run.end).rfc3339_ms(),
-                compute_ms: run.end - run.start,
-                opened_by: held(tx, tenant, &span, computer, run.start)?,
-                closed_by: held(tx, tenant, &span, computer, run.end)?,
-            });
-            Ok(())
-        })?;
-    }
-    let corrections = span
-        .corrections(tx)?
-        .into_iter()
-        .filter(|correction| line.event_seq == Some(correction.seq));
-    Ok(LineExplanation {
-        number: statement.number,
-        line: line.line,
-        kind: line.kind.clone(),
-        period: line.period.clone(),
-        compute_ms: line.compute_ms,
-        credits_micros: line.micros,
-        stated_ms: ms - line.compute_ms,
-        intervals,
-        corrections: corrections
-            .map(|c| CorrectionView::new(c.seq, c.at, c.micros, c.reason, c.actor))
-            .collect(),
-    })
-}
-
-/// The event that holds for a computer at an instant, as far as it was known.
-fn held(
-    tx: &Tx<'_>,
-    tenant: TenantId,
-    span: &Span,
-    computer: ComputerId,
-    at: i64,
-) -> Result<Option<EventRef>> {
-    use rusqlite::OptionalExtension;
-    let sql = "SELECT seq FROM compute_events WHERE computer_id = ?1 AND at <= ?2 AND seq <= ?3
-             ORDER BY at DESC, seq DESC LIMIT 1";
-    let seq = tx
-        .row(sql, (computer, at, span.known), |row| row.get(0))
-        .optional()?;
-    seq.map(|seq| event(tx, tenant, seq)).transpose()
 }
 
 /// `GET /statements/verify`

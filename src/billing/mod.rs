@@ -7,8 +7,9 @@
 //! * [`document`]: a statement as it is kept and shown
 //! * [`make`]: how a statement comes about
 //! * [`proof`]: whether statements still say what happened
-//! * [`handlers`]: the endpoints; [`sheet`], [`html`], [`pdf`], [`csv`]: what a statement looks like
+//! * [`handlers`], [`explain`]: the endpoints; [`sheet`], [`html`], [`pdf`], [`csv`]: what a statement looks like
 //! * [`monthly`]: every month by itself
+//! * [`owner`]: an organization, a workspace or a project, as the owner of prices and budgets
 //! * [`focus`]: for programs that compare costs
 //! * [`budgets`]: how much may be used, who is told, and what is refused
 //!
@@ -17,12 +18,14 @@
 pub mod budgets;
 pub mod csv;
 pub mod document;
+pub mod explain;
 pub mod focus;
 pub mod handlers;
 pub mod html;
 pub mod make;
 pub mod money;
 pub mod monthly;
+pub mod owner;
 pub mod pdf;
 pub mod period;
 pub mod prices;

@@ -3,7 +3,6 @@
 //! holds from a month on; what an earlier month cost stays.
 
 use std::collections::BTreeMap;
-
 use std::hash::DefaultHasher;
 use std::sync::Arc;
 
@@ -15,6 +14,7 @@ use utoipa::ToSchema;
 use uuid::Uuid;
 
 use super::money::{Currency, Decimal};
+use super::owner::Named;
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::db::Store;
@@ -464,17 +464,11 @@ pub async fn of_organization(
     Ok(Single(prices.await?))
 }
 
-/// The prices of the organization as they are, for `If-Match`.
-pub fn look_at_organization() -> Look {
-    Arc::new(|tx, caller, _| Seen::of(&reply(tx, caller.tenant_id(), None)?))
-}
-
-/// Those of a workspace.
-pub fn look_at_workspace() -> Look {
+/// The prices of an owner as they are, for `If-Match`.
+pub fn look<O: Named>() -> Look {
     Arc::new(|tx, caller, id| {
-        let id = WorkspaceId(id);
-        workspaces::find(tx, caller, id)?;
-        Seen::of(&reply(tx, caller.tenant_id(), Some(id))?)
+        let owner = O::by_id(id).find(tx, caller)?;
+        Seen::of(&reply(tx, caller.tenant_id(), owner.workspace())?)
     })
 }
 
@@ -492,22 +486,12 @@ pub async fn of_workspace(
     Ok(Single(prices.await?))
 }
 
-/// `PUT /tenant/prices`
-pub async fn set_of_organization(request: Mutation<SetPrices>) -> Result<Response> {
-    request
-        .run(move |tx, caller, input| set(tx, caller, None, input?).map(Reply::ok))
-        .await
-}
-
-/// `PUT /workspaces/{id}/prices`
-pub async fn set_of_workspace(
-    PathId(id): PathId<WorkspaceId>,
-    request: Mutation<SetPrices>,
-) -> Result<Response> {
+/// `PUT …/prices`
+pub async fn put<O: Named>(owner: O, request: Mutation<SetPrices>) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            workspaces::find(tx, caller, id)?;
-            set(tx, caller, Some(id), input?).map(Reply::ok)
+            let owner = owner.find(tx, caller)?;
+            set(tx, caller, owner.workspace(), input?).map(Reply::ok)
         })
         .await
 }

@@ -9,11 +9,11 @@ use clap::{Args, Subcommand};
 use super::Failure;
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
-use crate::computers::driver::Simulated;
 use crate::computers::machines::adopt;
 use crate::computers::machines::reconcile::bounded;
 use crate::computers::machines::seam::{About, Engine, Fault, Life, Listed};
 use crate::computers::machines::{spec, wanted, watch};
+use crate::computers::simulation::AsConfigured;
 use crate::db::Store;
 use crate::ids::{ComputerId, WorkspaceId, parse_uuid};
 use crate::rules::catalog::Catalog;
@@ -172,7 +172,7 @@ pub(super) fn run(command: MachinesCommand) -> Result<(), Failure> {
                         config: Arc::new(Config::default()),
                         catalog: Arc::new(Catalog::new(&file)),
                         engine: Arc::default(),
-                        driver: Arc::new(Simulated),
+                        simulation: Arc::new(AsConfigured),
                     };
                     let name = listed.name.clone();
                     store

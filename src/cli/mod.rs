@@ -420,10 +420,7 @@ async fn serve_until_signal(
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
     // Under a clock that is driven, a day of checks would be a minute.
     if !app.config.virtual_clock {
-        tokio::spawn(domains::handlers::watch(
-            app.domains.clone(),
-            stopped.clone(),
-        ));
+        tokio::spawn(domains::check::watch(app.domains.clone(), stopped.clone()));
     }
     let machines = tokio::spawn(machine_watch::run(
         app.store.clone(),

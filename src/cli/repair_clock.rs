@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Failure, verify, with_store};
 use crate::clock::Timestamp;
-use crate::computers::driver::Simulated;
+use crate::computers::simulation::AsConfigured;
 use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::rules::catalog::Catalog;
@@ -42,7 +42,7 @@ pub(super) fn run(args: &RepairClockArgs) -> Result<(), Failure> {
     let fleet = Fleet {
         catalog: Arc::new(Catalog::new(&config.file)),
         config: Arc::new(config),
-        driver: Arc::new(Simulated),
+        simulation: Arc::new(AsConfigured),
         engine: Arc::default(),
     };
     with_store(&args.data, |store| {

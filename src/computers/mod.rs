@@ -6,7 +6,7 @@
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`repair`]: after a clock that was ahead
 //! * [`auto_stop`], [`notices`], [`activity`]: the idle auto-stop, word of it, and what postpones it
-//! * [`driver`]: who takes a computer from one status to the next, and when
+//! * [`simulation`]: how the simulated life of computers goes
 //! * [`machines`]: those that a container engine runs
 //!
 //! The row of a computer is its present; `compute_events` is its past, which is billed. Both are
@@ -17,17 +17,17 @@ pub mod activity;
 pub mod auto_stop;
 pub mod change;
 pub mod create;
-pub mod driver;
 pub mod handlers;
 pub mod lifecycle;
 pub mod machines;
 pub mod notices;
 pub mod repair;
 pub mod rows;
+pub mod simulation;
 pub mod types;
 mod view;
 
-pub use driver::Fleet;
 pub use rows::{Record, find, load};
+pub use simulation::Fleet;
 pub use types::*;
 pub use view::changed;

@@ -11,9 +11,9 @@ use serde_json::json;
 
 use super::activity::Activity;
 use super::auto_stop::AutoStop;
-use super::driver::Fleet;
 use super::lifecycle::{refused, restart_idle_time, settled};
 use super::rows::load;
+use super::simulation::Fleet;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::db::topics;

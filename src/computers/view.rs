@@ -1,8 +1,8 @@
 //! A row as the API shows it.
 
 use super::activity::LastActivity;
-use super::driver::Fleet;
 use super::rows::{Record, load};
+use super::simulation::Fleet;
 use super::types::Computer;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;

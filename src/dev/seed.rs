@@ -243,10 +243,10 @@ fn make_workspace(tx: &WriteTx<'_>, dev: &Emulator, caller: &Caller, w: &Workspa
             default_auto_stop_seconds: set(&w.auto_stop_seconds),
             ..Default::default()
         };
-        workspaces::handlers::apply_settings(tx, &dev.fleet, caller, record, input)?;
+        workspaces::settings::apply_settings(tx, &dev.fleet, caller, record, input)?;
     }
     match &w.domain {
-        Some(domain) => domains::handlers::set_as_found(
+        Some(domain) => domains::change::set_as_found(
             tx,
             &dev.fleet.config,
             caller,

@@ -5,8 +5,12 @@
 //! organization, and last the base domain of this server. A domain is free to use at once; whether
 //! the DNS leads from it to this server is checked when asked for, and the last answer is kept. A
 //! check that got no answer is remembered as such and changes nothing else.
+pub mod change;
+pub mod check;
+mod claims;
 mod dns;
 pub mod handlers;
+mod owner;
 mod rows;
 mod status;
 

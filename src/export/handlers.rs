@@ -12,6 +12,7 @@ use tokio::sync::Semaphore;
 use utoipa::{IntoParams, ToSchema};
 
 use super::import::{Options, Outcome};
+use super::undo;
 use super::{CONTENT, import, write};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
@@ -156,7 +157,7 @@ pub async fn import(
             .await;
         if let Some(workspace) = begun {
             // Finds nothing to do where all went well.
-            import::undo(store, workspace).await;
+            undo::undo(store, workspace).await;
         }
         answer
     });

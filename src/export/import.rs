@@ -6,30 +6,31 @@
 //! ([`undo`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use rusqlite::{OptionalExtension, named_params};
+use rusqlite::named_params;
 use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 
-use super::format::{Audit, Computer, Line, Project, Rows};
+pub use super::place::Options;
+
+use super::checks;
+use super::format::{Line, Rows};
+use super::place::{Place, conflict, find_place, has_room, names_are_free};
 use super::read::{self, Checked, Lines, Up};
-use super::write;
+use super::rows::{audit_row, computer, project, stop_copy, taken};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::{Store, topics};
-use crate::error::{Error, Fields, Result, is_unique_violation};
+use crate::error::{Error, Result};
 use crate::http::Source;
 use crate::ids::{ComputerId, TenantId, WorkspaceId};
-use crate::rules::status::Status;
-use crate::rules::text;
-use crate::store::{Tx, WriteTx};
+use crate::store::WriteTx;
 use crate::usage::ledger::rates::Vcpus;
 use crate::usage::ledger::transfer::{self, Consumed};
-use crate::usage::ledger::{attribution, labels, tariff};
+use crate::usage::ledger::{labels, tariff};
 use crate::{domains, json, limits, time_zones, workspaces};
 
 /// Lines, and bytes of them, that are read from the file at once.
@@ -37,19 +38,6 @@ const PIECE_LINES: usize = 256;
 const PIECE_BYTES: usize = 256 << 10;
 /// Steps of the meter that are written at once.
 const STEPS: usize = 250;
-/// Rows that a turn removes of an import that is undone.
-const ROWS: i64 = 100;
-/// After a failure of the storage, before the next try.
-const BREATHER: Duration = Duration::from_secs(1);
-
-/// [`ImportQuery`], checked.
-pub struct Options {
-    pub slug: Option<String>,
-    pub external_workspace_id: Option<String>,
-    pub keep_running: bool,
-    pub rename_computers: bool,
-    pub without_domains: bool,
-}
 
 /// What an import did.
 #[derive(Serialize, ToSchema)]
@@ -92,20 +80,6 @@ impl Imported {
     }
 }
 
-fn conflict(text: impl Into<String>) -> Error {
-    Error::conflict("CAPSULE_CONFLICT", text)
-}
-
-/// Whether there is a place for a capsule.
-enum Place {
-    /// It has been imported before.
-    Taken,
-    /// This workspace is here, and shows this to [`write::digest`].
-    Other([u8; 32]),
-    Free,
-}
-
-/// A capsule that has been written, up to the last turn.
 pub(super) struct Brought {
     capsule: Arc<Checked>,
     options: Arc<Options>,
@@ -230,7 +204,7 @@ fn place_and_write(
                 Some(project) => (domains::Scope::Project, project.0),
                 None => (domains::Scope::Workspace, id.0),
             };
-            domains::handlers::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)
+            domains::change::import(tx, &fleet.config, tenant, scope, owner, &domain.domain)
         })?;
     }
     let steps: Vec<Vec<_>> = steps.chunks(STEPS).map(<[_]>::to_vec).collect();
@@ -250,7 +224,7 @@ fn place_and_write(
         Ok(())
     })?;
     let mut imported = Imported::new(&capsule, slug, true);
-    let keeps = |up: &Up| options.keep_running && up.simulated && read::is_up(up.held.status);
+    let keeps = |up: &Up| options.keep_running && up.simulated && checks::is_up(up.held.status);
     for up in &capsule.up {
         if keeps(up) {
             imported.kept_running.push(up.id);
@@ -306,117 +280,6 @@ fn is_under_way(tx: &WriteTx<'_>, workspace: WorkspaceId) -> Result<()> {
         1,
     ))
 }
-
-/// Whether this capsule has been imported into this organization before, or there is something under the
-/// id of its workspace.
-fn find_place(tx: &Tx<'_>, tenant: TenantId, capsule: &Checked) -> Result<Place> {
-    let id = capsule.workspace.id;
-    let sql = "SELECT tenant_id, deleted_at IS NOT NULL, EXISTS (SELECT 1 FROM imports WHERE workspace_id = ?1)
-             FROM workspaces WHERE id = ?1";
-    let found: Option<(TenantId, bool, bool)> = tx
-        .row(sql, [id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))
-        .optional()?;
-    match found {
-        None => return Ok(Place::Free),
-        Some((owner, _, _)) if owner != tenant => {
-            return Err(conflict(
-                "this workspace belongs to another organization of this installation; ids are kept, so it can be imported \
-                 into another installation only",
-            ));
-        }
-        Some((_, _, true)) => {
-            return Err(Error::unavailable(
-                "an import of this workspace was interrupted and is being undone; try again",
-                2,
-            ));
-        }
-        Some((_, true, _)) if capsule.workspace.deleted_at.is_none() => {
-            return Err(conflict(
-                "this workspace was here and has been deleted; its usage is kept under its id, so it cannot come again",
-            ));
-        }
-        Some(_) => {}
-    }
-    let sql = "SELECT EXISTS (SELECT 1 FROM audit_log WHERE workspace_id = ?1 AND tenant_id = ?2
-                 AND type = 'workspace.imported' AND after ->> 'sha256' = ?3)";
-    let imported: bool = tx.row(sql, (id, tenant, &capsule.end.sha256), |row| row.get(0))?;
-    Ok(if imported {
-        Place::Taken
-    } else {
-        Place::Other(write::digest(tx, tenant, id)?)
-    })
-}
-
-/// Refuses what the organization may not have, or has already.
-fn has_room(
-    tx: &Tx<'_>,
-    fleet: &Fleet,
-    caller: &Caller,
-    capsule: &Checked,
-    options: &Options,
-) -> Result<()> {
-    let tenant = caller.tenant_id();
-    if capsule.corrects && !caller.key().operator {
-        return Err(Error::denied(
-            "FORBIDDEN",
-            "this workspace has corrections of its usage, which only an operator may post: import it with an operator key",
-        ));
-    }
-    limits::check_import(
-        tx,
-        &fleet.config.file,
-        tenant,
-        usize::from(capsule.workspace.deleted_at.is_none()),
-        capsule.live_projects,
-        capsule.live_computers,
-        capsule.largest,
-    )?;
-    names_are_free(tx, tenant, capsule, options)?;
-    if !options.without_domains {
-        for domain in &capsule.domains {
-            domains::handlers::importable(tx, &fleet.config, tenant, &domain.domain)?;
-        }
-    }
-    Ok(())
-}
-
-/// Slug and external id of the workspace here, which nobody has.
-fn names_are_free<'a>(
-    tx: &Tx<'_>,
-    tenant: TenantId,
-    capsule: &'a Checked,
-    options: &'a Options,
-) -> Result<(&'a str, Option<&'a str>)> {
-    let w = &capsule.workspace;
-    let slug = options.slug.as_deref().unwrap_or(&w.slug);
-    let external = match options.external_workspace_id.as_deref() {
-        Some("") => None,
-        Some(other) => Some(other),
-        None => w.external_workspace_id.as_deref(),
-    };
-    let mut fields = Fields::default();
-    text::slug(&mut fields, "slug", slug);
-    text::external_id(&mut fields, "external_workspace_id", external);
-    fields.finish()?;
-    // What is deleted takes nothing from the living.
-    let live = w.deleted_at.is_none();
-    if live && workspaces::slug_taken(tx, tenant, slug)? {
-        return Err(conflict(format!(
-            "the slug {slug:?} is taken in this organization; choose another one with --slug (?slug=)"
-        )));
-    }
-    if live
-        && let Some(external) = external
-        && workspaces::find_by_external(tx, tenant, external)?.is_some()
-    {
-        return Err(conflict(format!(
-            "the external_workspace_id {external:?} is taken in this organization; choose another one, or none, with \
-             --external-id (?external_workspace_id=)"
-        )));
-    }
-    Ok((slug, external))
-}
-
 /// The first turn: the workspace, hidden, and numbers that nobody else gets. Returns its slug here, and the
 /// first numbers of its events and of its audit rows.
 fn begin(
@@ -529,178 +392,6 @@ impl Writing {
     }
 }
 
-/// Inserts a project. The counters of schema.sql know a deletion only as a change.
-fn project(tx: &WriteTx<'_>, tenant: TenantId, workspace: WorkspaceId, p: &Project) -> Result<()> {
-    let live = p.deleted_at.is_none();
-    let slug = if live {
-        p.slug.clone()
-    } else {
-        p.id.to_string()
-    };
-    let sql = "INSERT INTO projects (id, tenant_id, workspace_id, external_project_id, name, slug, description, metadata,
-             is_default, created_at, updated_at)
-         VALUES (:id, :tenant, :workspace, :external, :name, :slug, :description, :metadata, :default, :created,
-             :updated)";
-    tx.run(
-        sql,
-        named_params! {
-            ":id": p.id, ":tenant": tenant, ":workspace": workspace,
-            ":external": p.external_project_id.as_ref().filter(|_| live), ":name": p.name, ":slug": slug,
-            ":description": p.description, ":metadata": p.metadata, ":default": p.is_default && live,
-            ":created": p.created_at, ":updated": p.updated_at,
-        },
-    )
-    .map_err(|e| taken(e, "project", p.id.0))?;
-    attribution::import(tx, p.id.0, &p.past_external_ids)?;
-    labels::import(tx, p.id.0, &p.past_metadata)?;
-    if !live {
-        let sql = "UPDATE projects SET slug = ?1, external_project_id = ?2, is_default = ?3, deleted_at = ?4
-             WHERE id = ?5 AND tenant_id = ?6";
-        tx.run(
-            sql,
-            (
-                &p.slug,
-                &p.external_project_id,
-                p.is_default,
-                p.deleted_at,
-                p.id,
-                tenant,
-            ),
-        )?;
-    }
-    Ok(())
-}
-
-/// Ids are kept, so none of them may be anybody's here; and two rows of the file may have what only one may.
-fn taken(e: rusqlite::Error, what: &str, id: uuid::Uuid) -> Error {
-    let ids = ["workspaces.id", "projects.id", "computers.id"];
-    if ids.iter().any(|id| is_unique_violation(&e, id)) {
-        return conflict(format!(
-            "the {what} {id} is on this installation already; ids are kept, so import into another installation"
-        ));
-    }
-    let code = e.sqlite_error().map(|e| e.extended_code);
-    if code == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE) {
-        Error::field(
-            "capsule",
-            "has two live projects or computers with one slug, external id, or default",
-        )
-        .with_code("CAPSULE_INVALID")
-    } else {
-        e.into()
-    }
-}
-
-/// What runs in the copy ends where the export was made; from then on the original is billed where it
-/// is. With `keep` the built-in driver starts it again, here and now, at this server's price.
-fn stop_copy(
-    tx: &WriteTx<'_>,
-    fleet: &Fleet,
-    tenant: TenantId,
-    workspace: WorkspaceId,
-    exported_at: Timestamp,
-    up: &Up,
-    keep: bool,
-) -> Result<()> {
-    let switch = |status, at| {
-        let (id, held) = (up.id, up.held);
-        transfer::append_status(tx, &fleet.catalog, tenant, workspace, id, held, status, at)
-    };
-    let (mut stopped, mut started) = (None, None);
-    if !keep || up.held.status.billable() {
-        stopped = Some(switch(Status::Stopped, exported_at)?);
-    }
-    if keep {
-        started = Some(switch(Status::Running, tx.now())?);
-    }
-    let status = if keep {
-        Status::Running
-    } else {
-        Status::Stopped
-    };
-    let sql = "UPDATE computers SET status = ?1, stopped_at = coalesce(?2, stopped_at),
-             started_at = coalesce(?3, started_at), updated_at = ?4 WHERE id = ?5 AND tenant_id = ?6";
-    tx.run(sql, (status, stopped, started, tx.now(), up.id, tenant))?;
-    Ok(())
-}
-
-fn computer(
-    tx: &WriteTx<'_>,
-    tenant: TenantId,
-    workspace: WorkspaceId,
-    c: &Computer,
-    options: &Options,
-) -> Result<()> {
-    let live = c.deleted_at.is_none();
-    let slug_taken = |tx: &Tx<'_>, slug: &str| -> Result<bool> {
-        let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
-        Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)
-    };
-    let slug = if !live {
-        c.id.to_string()
-    } else if options.rename_computers {
-        text::free_slug(tx, &c.slug, slug_taken)?
-    } else if slug_taken(tx, &c.slug)? {
-        return Err(conflict(format!(
-            "the slug {:?} of a computer is taken in this organization; import with --rename-computers \
-             (?rename_computers=true), which gives those the next free one",
-            c.slug
-        )));
-    } else {
-        c.slug.clone()
-    };
-    let sql = "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
-             driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
-             auto_stop_seconds, created_at, updated_at, started_at, stopped_at)
-         VALUES (:id, :tenant, :workspace, :project, :name, :slug, :template, :size, :status, :driver, :visibility,
-             :metadata, :apps, :settings, :user, :external, :auto_stop, :created, :updated, :started, :stopped)";
-    tx.run(
-        sql,
-        named_params! {
-            ":id": c.id, ":tenant": tenant, ":workspace": workspace, ":project": c.project_id, ":name": c.name,
-            ":slug": slug, ":template": c.template_type, ":size": c.size, ":status": c.status, ":driver": c.driver,
-            ":visibility": c.visibility, ":metadata": c.metadata, ":apps": json::text(&c.selected_apps)?,
-            ":settings": c.settings, ":user": c.external_user_id, ":external": c.external_project_id,
-            ":auto_stop": c.auto_stop_seconds, ":created": c.created_at, ":updated": c.updated_at,
-            ":started": c.started_at, ":stopped": c.stopped_at,
-        },
-    )
-    .map_err(|e| taken(e, "computer", c.id.0))?;
-    attribution::import(tx, c.id.0, &c.past_external_ids)?;
-    labels::import(tx, c.id.0, &c.past_metadata)?;
-    if !live {
-        tx.run(
-            "UPDATE computers SET slug = ?1, deleted_at = ?2 WHERE id = ?3 AND tenant_id = ?4",
-            (&c.slug, c.deleted_at, c.id, tenant),
-        )?;
-    }
-    Ok(())
-}
-
-fn audit_row(
-    tx: &WriteTx<'_>,
-    tenant: TenantId,
-    workspace: WorkspaceId,
-    row: &Audit,
-    seq: i64,
-) -> Result<()> {
-    let sql = "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
-             request_id, type, resource_type, resource_id, before, after)
-         VALUES (:seq, :tenant, :workspace, :at, :actor, :actor_id, :label, :ip, :request, :type, :resource,
-             :resource_id, :before, :after)";
-    tx.run(
-        sql,
-        named_params! {
-            ":seq": seq, ":tenant": tenant, ":workspace": workspace, ":at": row.at, ":actor": row.actor_type,
-            ":actor_id": row.actor_id.map(uuid::Uuid::into_bytes), ":label": row.actor_label, ":ip": row.ip_address,
-            ":request": row.request_id, ":type": row.r#type, ":resource": row.resource_type,
-            ":resource_id": row.resource_id.into_bytes(), ":before": row.before.as_ref().map(json::text).transpose()?,
-            ":after": row.after.as_ref().map(json::text).transpose()?,
-        },
-    )?;
-    Ok(())
-}
-
 impl Brought {
     /// The last turn: from now on it is there.
     ///
@@ -778,119 +469,4 @@ fn record(
             after: Some(&after),
         },
     )
-}
-
-/// Imports that were begun and neither finished nor undone, to be asked once at the start.
-pub fn interrupted(tx: &Tx<'_>) -> Result<Vec<WorkspaceId>> {
-    let mut statement = tx.prepare("SELECT workspace_id FROM imports")?;
-    let found = statement.query_map([], |row| row.get(0))?;
-    Ok(found.collect::<rusqlite::Result<_>>()?)
-}
-
-/// Removes what was written of a workspace that never came to light, turn after turn; nothing where there is
-/// no such.
-pub async fn undo(store: Store, workspace: WorkspaceId) {
-    let mut at = Undoing::default();
-    loop {
-        let turn = store.write(move |tx| at.turn(tx, workspace)).await;
-        match turn {
-            Ok(Some(next)) => at = next,
-            Ok(None) => return,
-            Err(e) => {
-                tracing::warn!(
-                    error = e.message(),
-                    "undoing an import waits for the storage"
-                );
-                tokio::time::sleep(BREATHER).await;
-            }
-        }
-    }
-}
-
-/// How far the removal has come: the next event, computer and project to look at.
-#[derive(Default, Clone, Copy)]
-struct Undoing {
-    event: i64,
-    computer: i64,
-    project: i64,
-}
-
-impl Undoing {
-    /// One turn; where the next one goes on, if anything is left.
-    fn turn(mut self, tx: &WriteTx<'_>, id: WorkspaceId) -> Result<Option<Self>> {
-        let sql =
-            "SELECT tenant_id, first_event, first_audit, audit_rows, last_project, last_computer
-                 FROM imports WHERE workspace_id = ?1";
-        let begun: Option<(TenantId, [i64; 5])> = tx
-            .row(sql, [id], |row| {
-                let number = |n| row.get::<_, i64>(n);
-                let numbers = [number(1)?, number(2)?, number(3)?, number(4)?, number(5)?];
-                Ok((row.get(0)?, numbers))
-            })
-            .optional()?;
-        let Some((tenant, [event, audit, audit_rows, project, computer])) = begun else {
-            return Ok(None);
-        };
-        if let Some(next) = transfer::forget_some(tx, id, self.event.max(event))? {
-            self.event = next;
-            return Ok(Some(self));
-        }
-        let sql = "DELETE FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 AND computer_id IN
-                 (SELECT computer_id FROM metered_computers WHERE tenant_id = ?1 AND workspace_id = ?2 LIMIT ?3)";
-        let ran = tx.run(sql, (tenant, id, ROWS))?;
-        let sql = "DELETE FROM audit_log WHERE workspace_id = ?1 AND seq IN
-                 (SELECT seq FROM audit_log WHERE workspace_id = ?1 AND seq >= ?2 AND seq < ?2 + ?3 LIMIT ?4)";
-        let told = tx.run(sql, (id, audit, audit_rows, ROWS))?;
-        if ran + told > 0 {
-            return Ok(Some(self));
-        }
-        let last = |sql| tx.row(sql, [], |row| row.get::<_, i64>(0));
-        let from = self.computer.max(computer + 1);
-        if from <= last("SELECT coalesce(max(rowid), 0) FROM computers")? {
-            self.computer = from + ROWS + 1;
-            // First out of the counters, which know a removal only as this change.
-            for sql in [
-                "DELETE FROM past_attributions WHERE subject IN
-                     (SELECT id FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
-                "DELETE FROM past_labels WHERE subject IN
-                     (SELECT id FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
-                "UPDATE computers SET deleted_at = 0
-                 WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
-                "DELETE FROM computers WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
-            ] {
-                tx.run(sql, (id, from, ROWS))?;
-            }
-            return Ok(Some(self));
-        }
-        let from = self.project.max(project + 1);
-        if from <= last("SELECT coalesce(max(rowid), 0) FROM projects")? {
-            self.project = from + ROWS + 1;
-            for sql in [
-                "DELETE FROM preview_domains WHERE scope = 'project' AND owner_id IN
-                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
-                "DELETE FROM past_attributions WHERE subject IN
-                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
-                "DELETE FROM past_labels WHERE subject IN
-                     (SELECT id FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3)",
-                "UPDATE projects SET deleted_at = 0
-                 WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3 AND deleted_at IS NULL",
-                "DELETE FROM projects WHERE workspace_id = ?1 AND rowid BETWEEN ?2 AND ?2 + ?3",
-            ] {
-                tx.run(sql, (id, from, ROWS))?;
-            }
-            return Ok(Some(self));
-        }
-        domains::forget(tx, domains::Scope::Workspace, id.0)?;
-        workspaces::search::forget(tx, id)?;
-        for sql in [
-            "DELETE FROM imported_vcpus WHERE workspace_id = ?1",
-            "DELETE FROM time_zones WHERE owner_id = ?1",
-            "DELETE FROM past_labels WHERE subject = ?1",
-            "DELETE FROM imports WHERE workspace_id = ?1",
-            "DELETE FROM workspaces WHERE id = ?1",
-        ] {
-            tx.run(sql, [id])?;
-        }
-        Ok(None)
-    }
 }

@@ -15,10 +15,15 @@
 //! * The copy shows the instant of the export. What ran then is stopped in the copy at that instant: the
 //!   original keeps running and is billed where it is, so nothing is billed twice and nothing is lost.
 //! * The same file again changes nothing, also when the workspace has lived on since.
+mod checks;
 pub mod format;
 pub mod handlers;
 pub mod import;
+mod parts;
+mod place;
 pub mod read;
+mod rows;
+pub mod undo;
 pub mod write;
 
 /// Bytes of the body of an import, compressed or not.

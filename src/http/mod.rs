@@ -15,6 +15,7 @@ mod paced;
 mod paging;
 pub(crate) mod params;
 mod places;
+mod refusals;
 mod repeats;
 mod room;
 mod schemas;

@@ -395,7 +395,7 @@ impl DryRunQuery {
     /// What `f` returns; 422.
     pub fn run<T>(&self, tx: &WriteTx<'_>, f: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.dry_run.get("dry_run")? {
-            Some(true) => tx.rehearsed(f),
+            Some(true) => tx.rehearsed(f).map_err(Error::rehearsed),
             _ => f(),
         }
     }

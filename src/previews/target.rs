@@ -6,6 +6,7 @@ use super::said;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::computers;
+use crate::computers::rows::WAKES;
 use crate::db::Store;
 use crate::domains;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub struct Target {
     pub status: Status,
     pub visibility: String,
     pub engine_ref: Option<String>,
+    /// A visit starts it.
+    pub wakes: bool,
     pub port: u16,
 }
 
@@ -53,7 +56,7 @@ impl Target {
 
 /// What a label before the domain says: which slug, and which port. The slug as it stands goes first, since one
 /// may begin with a number.
-fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
+pub(super) fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
     let mut readings = vec![(label, DEFAULT_PORT)];
     if infix
         && let Some((port, slug)) = label.split_once('-')
@@ -66,7 +69,7 @@ fn readings(label: &str, infix: bool) -> Vec<(&str, u16)> {
 }
 
 /// The label and the domain of a host name, by where the domain may begin; with whether `.sandbox` is between.
-fn splits(host: &str) -> impl Iterator<Item = (&str, bool, &str)> {
+pub(super) fn splits(host: &str) -> impl Iterator<Item = (&str, bool, &str)> {
     let (label, rest) = host.split_once('.').unwrap_or((host, ""));
     let infix = rest
         .strip_prefix("sandbox.")
@@ -145,6 +148,7 @@ fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result
             user: found.external_user_id,
             status: found.status,
             visibility: given.unwrap_or(found.visibility),
+            wakes: found.settings.is_true(WAKES),
             engine_ref: found.engine_ref,
             port,
         }),

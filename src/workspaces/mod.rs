@@ -3,6 +3,7 @@
 pub mod handlers;
 mod rows;
 pub mod search;
+pub mod settings;
 pub mod types;
 
 pub use rows::*;

@@ -39,6 +39,7 @@ mod overload;
 mod paging;
 mod plans;
 mod published;
+mod refusals;
 mod repeats;
 mod restrictions;
 mod statements;

@@ -4,7 +4,7 @@ use axum::http::Method;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::harness::{Answer, Service, at, keyed};
+use crate::harness::{Answer, Service, at, keyed, request};
 use crate::usage::{event, external, report, service_at, usage};
 
 /// A clinic with one small computer (30 credits an hour) that runs on the 10th of January and February 2029 for
@@ -950,4 +950,43 @@ proptest! {
 /// Each starts two services: a fortieth of what `PROPTEST_CASES` asks for.
 fn cases() -> u32 {
     (ProptestConfig::default().cases / 40).max(1)
+}
+
+#[test]
+fn lists_of_statements_go_on_by_their_link_and_a_statement_has_a_tag() {
+    let (s, w, _) = clinic();
+    // February first: a workspace's list goes by month, the organization's by number.
+    for period in ["2029-02", "2029-01"] {
+        make(&s, &w, period).expect(201);
+    }
+    for (path, periods) in [
+        (
+            format!("/workspaces/{w}/statements"),
+            ["2029-02", "2029-01"],
+        ),
+        ("/statements".to_owned(), ["2029-01", "2029-02"]),
+    ] {
+        let first = s.get(&format!("{path}?limit=1"));
+        let link = first.headers["link"].to_str().unwrap();
+        let next = link
+            .trim_start_matches('<')
+            .trim_end_matches(">; rel=\"next\"");
+        let second = s.get(&format!("{path}{next}"));
+        let shown: Vec<_> = [&first, &second]
+            .iter()
+            .map(|answer| answer.json()["data"][0]["period"].clone())
+            .collect();
+        assert_eq!(shown, periods, "{path}");
+        // Another list refuses the cursor.
+        s.get(&format!("/workspaces{next}")).invalid(&["after"]);
+    }
+    let path = format!("/workspaces/{w}/statements/1");
+    let statement = s.get(&path);
+    let tag = statement.headers["etag"].to_str().unwrap();
+    let digest = statement.json()["digest"].clone();
+    assert_eq!(tag, digest.to_string());
+    let mut again = request(&s.key, &Method::GET, &path, None);
+    let tag = tag.parse().unwrap();
+    again.headers_mut().insert("if-none-match", tag);
+    assert_eq!(s.send(again).status, 304);
 }

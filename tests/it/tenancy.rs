@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 23] = [
+const OWNED: [&str; 29] = [
     "workspaces",
     "projects",
     "computers",
@@ -29,6 +29,12 @@ const OWNED: [&str; 23] = [
     "meter_eras",
     "sessions",
     "idempotency",
+    "webhooks",
+    "webhook_deliveries",
+    "machines",
+    "preview_links",
+    "refusals",
+    "share_links",
 ];
 
 /// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
@@ -49,7 +55,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "a proxy without a key asks whether a host name is served here, whoever's it is",
     ),
     (
-        "domains/handlers.rs",
+        "previews/ask.rs",
         "FROM computers WHERE slug = ?1",
         "a proxy without a key asks whether a host name is served here, whoever's it is",
     ),
@@ -104,12 +110,12 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "the condition that is added begins with the tenant, or names the row",
     ),
     (
-        "audit.rs",
+        "audit/list.rs",
         "WHERE {place}",
         "the place is the tenant, or a workspace of it",
     ),
     (
-        "audit.rs",
+        "audit/mod.rs",
         "DELETE FROM audit_log",
         "what is too old goes, whoever's it is",
     ),
@@ -169,11 +175,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "min(seq)",
         "a number, inside the writer",
     ),
-    (
-        "export/import.rs",
-        "max(rowid)",
-        "a number, inside the writer",
-    ),
+    ("export/", "max(rowid)", "a number, inside the writer"),
     (
         "usage/ledger/transfer.rs",
         "max(seq)",
@@ -235,7 +237,52 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "auto_stop_seconds * 1000",
         "the driver serves all tenants",
     ),
-    ("audit.rs", "max(seq)", "a number, inside the writer"),
+    ("audit/mod.rs", "max(seq)", "a number, inside the writer"),
+    (
+        "computers/machines/wanted.rs",
+        "FROM machines",
+        "the reconciler, about all of it",
+    ),
+    (
+        "computers/machines/watch.rs",
+        "WHERE engine_ref = ?2",
+        "a container's id, which the engine alone has given",
+    ),
+    (
+        "previews/links.rs",
+        "DELETE FROM preview_links WHERE expires_at",
+        "what is over goes, whoever's it is",
+    ),
+    (
+        "outbox/webhooks/queue.rs",
+        "due_at",
+        "the service's own agenda, about all of it",
+    ),
+    (
+        "outbox/webhooks/queue.rs",
+        "DELETE FROM webhook_deliveries",
+        "what is too old goes, whoever's it is",
+    ),
+    (
+        "billing/handlers.rs",
+        "WHERE {place}",
+        "the place begins with the tenant",
+    ),
+    (
+        "refusals.rs",
+        "WHERE {place}",
+        "the place begins with the tenant, or names the workspace",
+    ),
+    (
+        "refusals.rs",
+        "DELETE FROM refusals",
+        "what is too old goes, whoever's it is",
+    ),
+    (
+        "outbox/webhooks/handlers.rs",
+        "WHERE {place}",
+        "the place begins with the tenant, or names the webhook",
+    ),
     ("store/copies.rs", "max(seq)", "a number, about all of it"),
     ("usage/ledger/ahead.sql", "", "a number, for operators"),
 ];

@@ -752,10 +752,10 @@ impl Attended {
                 self.closing = true;
                 self.close_if_done();
             }
-            Some(Ok(Frame::Resize { rows, cols })) => {
-                if (1..=1000).contains(&rows) && (1..=1000).contains(&cols) {
-                    self.taken.seat.extent.send_replace((cols, rows));
-                }
+            Some(Ok(Frame::Resize { rows, cols }))
+                if (1..=1000).contains(&rows) && (1..=1000).contains(&cols) =>
+            {
+                self.taken.seat.extent.send_replace((cols, rows));
             }
             Some(Ok(Frame::Signal { signal })) => {
                 let name = signal.trim_start_matches("SIG").to_ascii_uppercase();

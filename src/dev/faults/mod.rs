@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::access::key::Key;
 use crate::clock::Timestamp;
 use crate::computers::Record;
-use crate::computers::driver::Driver;
+use crate::computers::simulation::Simulation;
 use crate::error::Result;
 use crate::ids::{ComputerId, WorkspaceId};
 use crate::rules::size::Size;
@@ -43,7 +43,7 @@ struct State {
     doomed: HashMap<ComputerId, String>,
 }
 
-impl Driver for Faults {
+impl Simulation for Faults {
     fn delay(
         &self,
         tx: &Tx<'_>,

@@ -1,124 +1,34 @@
-//! Budgets: how much an organization, a workspace or a project may use in a period, who is told when, and what
-//! happens at its end. Budgets are looked at once a minute; what they come to is written then, so that a start
-//! asks for a row and no sum.
+//! A budget, how it stands, and what is written when that changes.
 
-use std::collections::BTreeSet;
+use std::hash::DefaultHasher;
 
-use axum::Json;
-use axum::extract::State;
-use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
-use crate::access::caller::Caller;
+use super::rule::{OnExceeded, Rule};
 use crate::audit::{self, Actor, Entry};
+use crate::billing::owner::Owner;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::computers::{self, Fleet};
 use crate::db::Store;
-use crate::error::{Error, Fields, Result};
-use crate::http::{List, Mutation, NoBody, PathId, Reply, words};
+use crate::error::{Error, Result};
+use crate::http::{Versioned, etag};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
-use crate::json;
-use crate::store::{Columns, Tx, WriteTx, columns};
+use crate::store::{Columns, Tx, WriteTx};
 use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, MICROS_PER_CREDIT, narrow};
-use crate::usage::questions::window::{Granularity, Zone};
-use crate::{projects, workspaces};
+use crate::usage::questions::window::Zone;
 
-/// A billion credits.
-const MAX_CREDITS: i64 = 1_000_000_000;
-/// Thresholds of one budget.
-const MAX_THRESHOLDS: usize = 20;
 /// Of what the burn rate is the mean.
 const BURN_MS: i64 = 7 * DAY_MS;
 /// Computers that one turn of the writer stops.
 const STOPS: usize = 100;
 
-words! {
-    /// What a budget is for.
-    pub enum Period {
-        /// From midnight to midnight.
-        Day = "day",
-        /// From Monday on.
-        Week = "week",
-        /// From the first on.
-        Month = "month",
-    }
-
-    /// What happens when a budget is used up.
-    pub enum OnExceeded {
-        /// Nothing but the event.
-        Notify = "notify",
-        /// Nothing new is started.
-        RefuseStart = "refuse_start",
-        /// What runs is stopped, and nothing is started.
-        Stop = "stop",
-    }
-}
-
-impl Period {
-    fn granularity(self) -> Granularity {
-        match self {
-            Period::Day => Granularity::Day,
-            Period::Week => Granularity::Week,
-            Period::Month => Granularity::Month,
-        }
-    }
-}
-
-macro_rules! as_text {
-    ($($name:ident)*) => {$(
-        impl rusqlite::ToSql for $name {
-            fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-                Ok(self.as_str().into())
-            }
-        }
-        impl rusqlite::types::FromSql for $name {
-            fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-                use crate::http::FromText;
-                $name::from_text(value.as_str()?).ok_or(rusqlite::types::FromSqlError::InvalidType)
-            }
-        }
-    )*};
-}
-as_text! { Period OnExceeded }
-
-/// Whose a budget is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Owner {
-    Organization,
-    Workspace(WorkspaceId),
-    Project(ProjectId, WorkspaceId),
-}
-
 impl Owner {
-    fn scope(self) -> &'static str {
-        match self {
-            Owner::Organization => "organization",
-            Owner::Workspace(_) => "workspace",
-            Owner::Project(..) => "project",
-        }
-    }
-
-    fn id(self, tenant: TenantId) -> Uuid {
-        match self {
-            Owner::Organization => tenant.0,
-            Owner::Workspace(id) => id.0,
-            Owner::Project(id, _) => id.0,
-        }
-    }
-
-    fn workspace(self) -> Option<WorkspaceId> {
-        match self {
-            Owner::Organization => None,
-            Owner::Workspace(id) | Owner::Project(_, id) => Some(id),
-        }
-    }
-
     /// What was used between instants, by the meters that are read there.
     fn used(self, tx: &Tx<'_>, tenant: TenantId, cuts: &[i64]) -> Result<Vec<i64>> {
         let read = match self {
@@ -163,33 +73,13 @@ fn used_by_project(tx: &Tx<'_>, tenant: TenantId, id: ProjectId, cuts: &[i64]) -
 /// A budget, as it is kept.
 #[derive(Clone)]
 pub struct Budget {
-    tenant_id: TenantId,
-    owner: Owner,
-    rule: Rule,
+    pub(super) tenant_id: TenantId,
+    pub(super) owner: Owner,
+    pub(super) rule: Rule,
 }
-
-/// What a budget says.
-#[derive(Serialize, ToSchema, Clone, PartialEq)]
-pub struct Rule {
-    /// Whole credits of a period.
-    pub credits: i64,
-    /// day, week or month, of the calendar in the time zone of the workspace or organization.
-    pub period: Period,
-    /// Percent of the credits at which an event is sent, each once in a period.
-    pub notify_at: Vec<i64>,
-    /// notify, refuse_start or stop.
-    pub on_exceeded: OnExceeded,
-}
-
-columns! { Rule {
-    credits: ["credits"],
-    period: ["period"],
-    notify_at: json ["notify_at"],
-    on_exceeded: ["on_exceeded"],
-} }
 
 impl Budget {
-    fn load(tx: &Tx<'_>, tenant: TenantId, owner: Owner) -> Result<Option<Budget>> {
+    pub(super) fn load(tx: &Tx<'_>, tenant: TenantId, owner: Owner) -> Result<Option<Budget>> {
         let sql = format!(
             "SELECT {} FROM budgets WHERE owner_id = ?1 AND tenant_id = ?2",
             Rule::COLUMNS.join(", ")
@@ -207,7 +97,7 @@ impl Budget {
     }
 
     /// All of an organization whose owners are there.
-    fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Budget>> {
+    pub(super) fn all(tx: &Tx<'_>, tenant: TenantId) -> Result<Vec<Budget>> {
         let mut statement = tx.prepare_cached(
             "SELECT scope, owner_id FROM budgets WHERE tenant_id = ?1 ORDER BY scope, owner_id",
         )?;
@@ -250,7 +140,7 @@ impl Budget {
     }
 
     /// How it stands.
-    fn view(&self, tx: &Tx<'_>) -> Result<BudgetView> {
+    pub(super) fn view(&self, tx: &Tx<'_>) -> Result<BudgetView> {
         let now = tx.now().0;
         let (start, end, zone) = self.period(tx)?;
         let used = self.owner.used(tx, self.tenant_id, &[start, now])?[0];
@@ -298,7 +188,7 @@ impl Budget {
 
     /// Writes down what it has come to: each threshold that was reached, once, with its event; and whether
     /// something may be started. Returns how many thresholds are new.
-    fn settle(&self, tx: &WriteTx<'_>) -> Result<usize> {
+    pub(super) fn settle(&self, tx: &WriteTx<'_>) -> Result<usize> {
         let (start, end, _) = self.period(tx)?;
         let used = self.owner.used(tx, self.tenant_id, &[start, tx.now().0])?[0];
         let id = self.owner.id(self.tenant_id);
@@ -403,7 +293,7 @@ fn percent(used: i64, of: i64) -> i64 {
 }
 
 /// Nothing is refused for it any more.
-fn free(tx: &WriteTx<'_>, tenant: TenantId, owner: Uuid) -> Result<()> {
+pub(super) fn free(tx: &WriteTx<'_>, tenant: TenantId, owner: Uuid) -> Result<()> {
     tx.run(
         "DELETE FROM budget_stops WHERE owner_id = ?1 AND tenant_id = ?2",
         (owner.as_bytes().as_slice(), tenant),
@@ -468,68 +358,6 @@ async fn stop(store: &Store, fleet: &Fleet, budget: Budget) -> Result<()> {
     }
 }
 
-/// `PUT …/budget`
-#[derive(Deserialize, ToSchema, Default)]
-#[serde(default)]
-pub struct SetBudget {
-    /// Whole credits of a period
-    #[schema(
-        required = true,
-        nullable = false,
-        minimum = 1,
-        maximum = 1_000_000_000
-    )]
-    pub credits: Option<i64>,
-    /// day, week or month (default)
-    #[schema(value_type = Option<Period>)]
-    pub period: Option<String>,
-    /// Percent of the credits at which an event is sent; 50, 80 and 100 if left out
-    pub notify_at: Option<Vec<i64>>,
-    /// notify (default), refuse_start or stop
-    #[schema(value_type = Option<OnExceeded>)]
-    pub on_exceeded: Option<String>,
-}
-
-impl SetBudget {
-    fn check(self) -> Result<Rule> {
-        use crate::http::FromText;
-        let mut fields = Fields::default();
-        let credits = self.credits.filter(|n| (1..=MAX_CREDITS).contains(n));
-        if credits.is_none() {
-            fields.push(
-                "credits",
-                format!("must be a whole number from 1 to {MAX_CREDITS}"),
-            );
-        }
-        let period = self.period.as_deref().unwrap_or("month");
-        let period = Period::from_text(period);
-        if period.is_none() {
-            fields.push("period", Period::wanted());
-        }
-        let on_exceeded = self.on_exceeded.as_deref().unwrap_or("notify");
-        let on_exceeded = OnExceeded::from_text(on_exceeded);
-        if on_exceeded.is_none() {
-            fields.push("on_exceeded", OnExceeded::wanted());
-        }
-        let notify_at = self.notify_at.unwrap_or_else(|| vec![50, 80, 100]);
-        let each: BTreeSet<i64> = notify_at.iter().copied().collect();
-        if each.len() > MAX_THRESHOLDS || each.iter().any(|t| !(1..=1000).contains(t)) {
-            let text = format!("must be up to {MAX_THRESHOLDS} whole numbers from 1 to 1000");
-            fields.push("notify_at", text);
-        }
-        fields.finish()?;
-        match (credits, period, on_exceeded) {
-            (Some(credits), Some(period), Some(on_exceeded)) => Ok(Rule {
-                credits,
-                period,
-                notify_at: each.into_iter().collect(),
-                on_exceeded,
-            }),
-            _ => Err(Error::internal("a wrong budget without a text")),
-        }
-    }
-}
-
 /// A budget and how it stands.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Budget)]
@@ -574,225 +402,9 @@ pub struct Alert {
     at: Timestamp,
 }
 
-/// A budget that is gone.
-#[derive(Serialize, ToSchema)]
-#[schema(as = BudgetDeleted)]
-pub struct Gone {
-    deleted: bool,
-}
-
-fn unknown() -> Error {
-    Error::not_found("budget")
-}
-
-fn put(tx: &WriteTx<'_>, caller: &Caller, owner: Owner, input: SetBudget) -> Result<BudgetView> {
-    let rule = input.check()?;
-    let tenant = caller.tenant_id();
-    let before = Budget::load(tx, tenant, owner)?;
-    let id = owner.id(tenant);
-    let sql = "INSERT INTO budgets (owner_id, tenant_id, scope, credits, period, notify_at, on_exceeded, updated_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT DO UPDATE SET credits = excluded.credits, period = excluded.period,
-             notify_at = excluded.notify_at, on_exceeded = excluded.on_exceeded, updated_at = excluded.updated_at";
-    tx.run(
-        sql,
-        (
-            id.as_bytes().as_slice(),
-            tenant,
-            owner.scope(),
-            rule.credits,
-            rule.period,
-            json::text(&rule.notify_at)?,
-            rule.on_exceeded,
-            tx.now(),
-        ),
-    )?;
-    record(
-        tx,
-        caller,
-        owner,
-        "budget.updated",
-        before.as_ref().map(|b| &b.rule),
-        Some(&rule),
-    )?;
-    let budget = Budget {
-        tenant_id: tenant,
-        owner,
-        rule,
-    };
-    budget.settle(tx)?;
-    budget.view(tx)
-}
-
-fn remove(tx: &WriteTx<'_>, caller: &Caller, owner: Owner) -> Result<Gone> {
-    let tenant = caller.tenant_id();
-    let before = Budget::load(tx, tenant, owner)?.ok_or_else(unknown)?;
-    let id = owner.id(tenant);
-    tx.run(
-        "DELETE FROM budgets WHERE owner_id = ?1 AND tenant_id = ?2",
-        (id.as_bytes().as_slice(), tenant),
-    )?;
-    free(tx, tenant, id)?;
-    record(
-        tx,
-        caller,
-        owner,
-        "budget.deleted",
-        Some(&before.rule),
-        None,
-    )?;
-    Ok(Gone { deleted: true })
-}
-
-fn record(
-    tx: &WriteTx<'_>,
-    caller: &Caller,
-    owner: Owner,
-    kind: &str,
-    before: Option<&Rule>,
-    after: Option<&Rule>,
-) -> Result<()> {
-    audit::record(
-        tx,
-        &Entry {
-            actor: Actor::Key(caller),
-            tenant_id: caller.tenant_id(),
-            workspace_id: owner.workspace(),
-            kind,
-            resource: owner.id(caller.tenant_id()),
-            before,
-            after,
-        },
-    )
-}
-
-fn of_project(tx: &Tx<'_>, caller: &Caller, id: ProjectId) -> Result<Owner> {
-    let project = projects::find(tx, caller, id)?;
-    Ok(Owner::Project(id, project.workspace_id))
-}
-
-async fn shown(
-    store: Store,
-    caller: Caller,
-    owner: impl FnOnce(&Tx<'_>, &Caller) -> Result<Owner> + Send + 'static,
-) -> Result<Json<BudgetView>> {
-    let view = store.read(move |tx| {
-        let owner = owner(tx, &caller)?;
-        let budget = Budget::load(tx, caller.tenant_id(), owner)?;
-        budget.ok_or_else(unknown)?.view(tx)
-    });
-    Ok(Json(view.await?))
-}
-
-/// `GET /budgets`
-pub async fn list(State(store): State<Store>, caller: Caller) -> Result<Json<List<BudgetView>>> {
-    let list = store.read(move |tx| {
-        let all = Budget::all(tx, caller.tenant_id())?;
-        let data = all
-            .iter()
-            .map(|budget| budget.view(tx))
-            .collect::<Result<Vec<_>>>()?;
-        Ok(List::whole(data))
-    });
-    Ok(Json(list.await?))
-}
-
-/// `GET /tenant/budget`
-pub async fn of_organization(
-    State(store): State<Store>,
-    caller: Caller,
-) -> Result<Json<BudgetView>> {
-    shown(store, caller, |_, _| Ok(Owner::Organization)).await
-}
-
-/// `GET /workspaces/{id}/budget`
-pub async fn of_workspace(
-    State(store): State<Store>,
-    caller: Caller,
-    PathId(id): PathId<WorkspaceId>,
-) -> Result<Json<BudgetView>> {
-    shown(store, caller, move |tx, caller| {
-        workspaces::find(tx, caller, id).map(|_| Owner::Workspace(id))
-    })
-    .await
-}
-
-/// `GET /projects/{id}/budget`
-pub async fn of_one_project(
-    State(store): State<Store>,
-    caller: Caller,
-    PathId(id): PathId<ProjectId>,
-) -> Result<Json<BudgetView>> {
-    shown(store, caller, move |tx, caller| of_project(tx, caller, id)).await
-}
-
-/// `PUT /tenant/budget`
-pub async fn set_of_organization(request: Mutation<SetBudget>) -> Result<Response> {
-    request
-        .run(|tx, caller, input| put(tx, caller, Owner::Organization, input?).map(Reply::ok))
-        .await
-}
-
-/// `PUT /workspaces/{id}/budget`
-pub async fn set_of_workspace(
-    PathId(id): PathId<WorkspaceId>,
-    request: Mutation<SetBudget>,
-) -> Result<Response> {
-    request
-        .run(move |tx, caller, input| {
-            workspaces::find(tx, caller, id)?;
-            put(tx, caller, Owner::Workspace(id), input?).map(Reply::ok)
-        })
-        .await
-}
-
-/// `PUT /projects/{id}/budget`
-pub async fn set_of_project(
-    PathId(id): PathId<ProjectId>,
-    request: Mutation<SetBudget>,
-) -> Result<Response> {
-    request
-        .run(move |tx, caller, input| {
-            let owner = of_project(tx, caller, id)?;
-            put(tx, caller, owner, input?).map(Reply::ok)
-        })
-        .await
-}
-
-/// `DELETE /tenant/budget`
-pub async fn delete_of_organization(request: Mutation<NoBody>) -> Result<Response> {
-    request
-        .run(|tx, caller, input| {
-            input?;
-            remove(tx, caller, Owner::Organization).map(Reply::ok)
-        })
-        .await
-}
-
-/// `DELETE /workspaces/{id}/budget`
-pub async fn delete_of_workspace(
-    PathId(id): PathId<WorkspaceId>,
-    request: Mutation<NoBody>,
-) -> Result<Response> {
-    request
-        .run(move |tx, caller, input| {
-            workspaces::find(tx, caller, id)?;
-            input?;
-            remove(tx, caller, Owner::Workspace(id)).map(Reply::ok)
-        })
-        .await
-}
-
-/// `DELETE /projects/{id}/budget`
-pub async fn delete_of_project(
-    PathId(id): PathId<ProjectId>,
-    request: Mutation<NoBody>,
-) -> Result<Response> {
-    request
-        .run(move |tx, caller, input| {
-            let owner = of_project(tx, caller, id)?;
-            input?;
-            remove(tx, caller, owner).map(Reply::ok)
-        })
-        .await
+impl Versioned for BudgetView {
+    /// What it says, and not how it stands.
+    fn version(&self, hash: &mut DefaultHasher) {
+        etag::whole(&self.rule, hash);
+    }
 }

@@ -1,4 +1,4 @@
-//! Who takes a computer from one status to the next, and when.
+//! How the simulated life of computers goes, and what changing a computer needs.
 
 use std::sync::Arc;
 
@@ -12,9 +12,9 @@ use crate::rules::config::Config;
 use crate::rules::status::Status;
 use crate::store::Tx;
 
-/// Has a say in what the simulated life of a computer does next. What it says is written in the
+/// What a simulated computer comes to next, and when. What it says is written in the
 /// transaction of the change, so it must not wait for anything outside.
-pub trait Driver: Send + Sync {
+pub trait Simulation: Send + Sync {
     /// When a computer that came to its status at `at` goes on, where it would at `due`.
     fn delay(
         &self,
@@ -29,9 +29,9 @@ pub trait Driver: Send + Sync {
 }
 
 /// Everything happens when the configuration says, and nothing fails.
-pub struct Simulated;
+pub struct AsConfigured;
 
-impl Driver for Simulated {
+impl Simulation for AsConfigured {
     fn delay(&self, _: &Tx<'_>, _: &Record, _: Timestamp, due: Timestamp) -> Result<Timestamp> {
         Ok(due)
     }
@@ -50,5 +50,5 @@ pub struct Fleet {
     /// The container engine, where there is one.
     pub engine: Arc<Link>,
     /// What goes on by itself.
-    pub driver: Arc<dyn Driver>,
+    pub simulation: Arc<dyn Simulation>,
 }
