@@ -500,6 +500,33 @@ fn a_container_that_is_said_to_run_and_does_not_is_made_anew() {
 }
 
 #[test]
+fn an_end_that_is_being_found_out_is_not_dated_to_a_look_in_between() {
+    let mut h = House::new();
+    h.fake.inside(|i| i.podman = true);
+    h.restart();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(40));
+    h.looked();
+    let name = format!("ws-{id}");
+    let inspected = h.fake.inside(|i| {
+        i.containers.get_mut(&name).unwrap().alive = false;
+        i.count("inspect")
+    });
+    // Somebody is on it before a look is, and takes a while to be certain.
+    h.fake.whispers(&id);
+    h.until("somebody to be on it", || {
+        (h.fake.inside(|i| i.count("inspect")) > inspected).then_some(())
+    });
+    h.s.clock.set(h.s.app.store.now().plus_seconds(30));
+    h.until("another container", || {
+        let container = h.fake.of(&id)?;
+        (container.id == "c2" && container.state == "running").then_some(())
+    });
+    h.becomes(&id, "running");
+    assert_eq!(h.billed(), 40);
+}
+
+#[test]
 fn a_container_that_somebody_removed_is_a_fault() {
     let h = House::new();
     let id = h.computer();

@@ -9,7 +9,7 @@
 //! * [`reconcile`]: one computer's container, brought to what is wanted
 //! * [`watch`]: the task that does all this
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
-//! * [`env`], [`listening`]: what its programs find, and where they listen
+//! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
 //! * [`load`], [`room`]: what each of them uses, and what the host has left
 //! * [`probe`]: a container that is only tried out
 //! * [`adopt`]: a container without a computer becomes one again
@@ -38,5 +38,6 @@ pub mod seam;
 pub mod seats;
 pub mod spec;
 pub mod terminal;
+pub mod variables;
 pub mod wanted;
 pub mod watch;

@@ -203,7 +203,7 @@ fn size(fields: &mut Fields, name: &'static str, given: Option<i64>) -> Option<u
 fn variables(fields: &mut Fields, given: BTreeMap<String, String>) -> Vec<String> {
     let all: usize = given.iter().map(|(k, v)| k.len() + v.len()).sum();
     let fits =
-        |(name, value): (&String, &String)| super::env::is_name(name) && !value.contains('\0');
+        |(name, value): (&String, &String)| super::variables::is_name(name) && !value.contains('\0');
     if all > LONGEST || !given.iter().all(fits) {
         fields.push(
             "env",

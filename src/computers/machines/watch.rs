@@ -518,23 +518,27 @@ impl Watch {
             .await?;
         self.orphans(&by_computer, &known).await?;
         let mut differ = Vec::new();
+        let mut whole = true;
         for (id, billed) in &known {
             let listed = by_computer.get(id);
             let runs = listed.is_some_and(|c| c.life == Life::Running);
-            // What is being worked on is looked at there.
+            let lies = runs && !first && self.may_lie(listed).await?;
+            // What is being worked on is looked at there. Until that has told of an end, not all was seen to run: that
+            // end would be dated to this look.
             if !first && self.busy.lock().contains(id) {
+                whole &= !lies && (runs || !billed);
                 continue;
             }
-            if first || runs != *billed || (runs && self.may_lie(listed).await?) {
+            if first || runs != *billed || lies {
                 differ.push(*id);
             }
         }
-        let mut whole = true;
         let mut tasks = JoinSet::new();
         for id in differ {
             let (kit, turns) = (kit.clone(), self.turns.clone());
             let (busy, free) = (self.busy.clone(), self.free.clone());
             if !busy.lock().insert(id) {
+                whole = false;
                 continue;
             }
             tasks.spawn(async move {

@@ -155,6 +155,12 @@ impl Fake {
         self.tell("die", &id);
     }
 
+    /// An engine says that something happened, though nothing did.
+    pub fn whispers(&self, computer: &str) {
+        let id = self.of(computer).unwrap().id;
+        self.tell("start", &id);
+    }
+
     fn tell(&self, action: &str, id: &str) {
         tell(&self.shared, action, id);
     }
