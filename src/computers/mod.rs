@@ -23,6 +23,7 @@ pub mod notices;
 pub mod repair;
 pub mod rows;
 pub mod simulation;
+mod sort;
 pub mod types;
 mod view;
 
