@@ -12,6 +12,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
+use crate::ids::WorkspaceId;
 use crate::store::{Failure, Fault, StoreError};
 
 /// The result of everything that can be refused.
@@ -37,6 +38,22 @@ struct Inner {
     internal: Option<String>,
     /// What of the storage failed, where it was that.
     fault: Option<Fault>,
+    /// Which limit stood in the way, where it was that.
+    refusal: Option<Refusal>,
+}
+
+/// A limit that refused something, for the list of refusals.
+#[derive(Debug, Clone)]
+pub struct Refusal {
+    /// None where nothing of a workspace was asked for.
+    pub workspace: Option<WorkspaceId>,
+    /// `max_computers`, `max_computer_size`, `budget`, ...
+    pub limit: String,
+    /// Whose limit it is: tenant, workspace or project.
+    pub scope: String,
+    pub max: Value,
+    /// What there was, or what was asked for.
+    pub current: Value,
 }
 
 /// The text for a slug, an external id or a domain that is taken; clients look for it.
@@ -54,6 +71,7 @@ impl Error {
             retry_after: None,
             internal: None,
             fault: None,
+            refusal: None,
         }))
     }
 
@@ -209,6 +227,37 @@ impl Error {
         let mut e = Self::new(status, "FAULT_INJECTED", message);
         (e.0.code, e.0.retry_after) = (code, retry_after);
         e
+    }
+
+    /// Says that a limit was in the way, by what the details say of it.
+    pub fn refused_in(mut self, workspace: Option<WorkspaceId>) -> Self {
+        let told = |name: &str| self.0.details.get(name).cloned().unwrap_or_default();
+        let text = |name: &str| told(name).as_str().unwrap_or_default().to_owned();
+        self.0.refusal = Some(Refusal {
+            workspace,
+            limit: text("limit"),
+            scope: text("scope"),
+            max: told("max"),
+            current: told("current"),
+        });
+        self
+    }
+
+    /// Says which limit was in the way.
+    pub fn refused_by(mut self, refusal: Refusal) -> Self {
+        self.0.refusal = Some(refusal);
+        self
+    }
+
+    /// The limit that was in the way.
+    pub fn refusal(&self) -> Option<&Refusal> {
+        self.0.refusal.as_ref()
+    }
+
+    /// It was only a rehearsal: nothing was refused to anybody.
+    pub fn rehearsed(mut self) -> Self {
+        self.0.refusal = None;
+        self
     }
 
     /// Replaces the machine-readable details.

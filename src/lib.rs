@@ -11,9 +11,10 @@
 //! | emulator | `dev` | a clock that can be driven, scenarios, snapshots, faults, what an application used |
 //! | export | `export` | a workspace as one file, out of one installation and into another |
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
+//! | share links | `share_links` | what a customer sees of a workspace without a key |
 //! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `tenants`, `time_zones`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `refusals`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -54,7 +55,9 @@ mod limits;
 mod outbox;
 mod previews;
 mod projects;
+mod refusals;
 mod rules;
+mod share_links;
 mod store;
 mod tenants;
 mod time_zones;

@@ -10,7 +10,7 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
-use crate::error::{Error, Fields, Result};
+use crate::error::{Error, Fields, Refusal, Result};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::rules::config::{ConfigFile, Limits};
 use crate::rules::size::Size;
@@ -66,9 +66,18 @@ pub fn check(
     let settings = &workspace.settings;
     let tenant = tenant(tx, file, workspace.view.tenant_id)?;
     let mut fields = Fields::default();
-    for (cap, whose) in [
-        (settings.max_computer_size, "workspace"),
-        (tenant.limits.max_computer_size, "organization"),
+    let mut refusal = None;
+    let refused =
+        |limit: &str, scope: &str, max: serde_json::Value, current: serde_json::Value| Refusal {
+            workspace: Some(workspace.view.id),
+            limit: limit.to_owned(),
+            scope: scope.to_owned(),
+            max,
+            current,
+        };
+    for (cap, whose, scope) in [
+        (settings.max_computer_size, "workspace", "workspace"),
+        (tenant.limits.max_computer_size, "organization", "tenant"),
     ] {
         if let Some((cap, size)) =
             cap.and_then(|cap| Some((cap, growth.sizes.iter().max().filter(|s| **s > cap)?)))
@@ -77,6 +86,9 @@ pub fn check(
                 "size",
                 format!("{size} is larger than the {whose}'s max_computer_size {cap}"),
             );
+            refusal.get_or_insert_with(|| {
+                refused("max_computer_size", scope, json!(cap), json!(size))
+            });
         }
     }
     let allowed = &settings.allowed_template_types;
@@ -90,8 +102,19 @@ pub fn check(
             "template_type",
             format!("{template} is not allowed in this workspace; allowed are {list}"),
         );
+        refusal.get_or_insert_with(|| {
+            refused(
+                "allowed_template_types",
+                "workspace",
+                json!(allowed),
+                json!(template),
+            )
+        });
     }
-    fields.finish()?;
+    fields.finish().map_err(|e| match refusal {
+        Some(refusal) => e.refused_by(refusal),
+        None => e,
+    })?;
 
     if let Some(project) = growth.starts_in {
         check_start(tx, workspace.view.tenant_id, workspace.view.id, project)?;
@@ -112,10 +135,12 @@ pub fn check(
                 current,
                 "workspace settings",
             ),
-        ));
+        )
+        .refused_in(Some(workspace.view.id)));
     }
     if let Some(max) = exceeded(tenant.limits.max_computers, tenant.computers, growth.tenant) {
-        return Err(ceiling("max_computers", "computer", max, tenant.computers));
+        let error = ceiling("max_computers", "computer", max, tenant.computers);
+        return Err(error.refused_in(Some(workspace.view.id)));
     }
     Ok(())
 }
@@ -164,7 +189,8 @@ pub fn check_start(
             used,
             "budget",
         ),
-    ))
+    )
+    .refused_in(Some(workspace)))
 }
 
 /// Whether the organization may have one more workspace.
@@ -265,6 +291,7 @@ fn ceiling(limit: &str, what: &str, max: i64, current: i64) -> Error {
         ),
         details(limit, "tenant", max, current, "server configuration"),
     )
+    .refused_in(None)
 }
 
 fn details(limit: &str, scope: &str, max: i64, current: i64, source: &str) -> serde_json::Value {

@@ -45,6 +45,14 @@ impl Caller {
         }
     }
 
+    /// The same, with the key as it has become since.
+    pub fn with_key(&self, key: Key) -> Self {
+        Caller {
+            key: Arc::new(key),
+            ..self.clone()
+        }
+    }
+
     /// The organization that everything is limited to.
     pub fn tenant_id(&self) -> TenantId {
         self.key.tenant_id

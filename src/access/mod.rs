@@ -2,6 +2,7 @@
 
 pub mod auth;
 pub mod caller;
+pub mod grip;
 pub mod key;
 pub mod links;
 pub mod networks;

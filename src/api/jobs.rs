@@ -21,6 +21,7 @@ use crate::export::undo::{interrupted, undo};
 use crate::http::idempotency;
 use crate::outbox::webhooks::queue;
 use crate::projects::unfinished::Unfinished;
+use crate::refusals;
 use crate::store::{WriteTx, give_back};
 use crate::usage::ledger::{rates, repair};
 use crate::usage::questions::low;
@@ -123,6 +124,14 @@ pub static JOBS: &[Job] = &[
         deletes: true,
         meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "refusals",
+        every_ms: 60_000,
+        batch: BATCH,
+        deletes: true,
+        meters: false,
+        run: |tx, _, limit| refusals::purge(tx, limit),
     },
     Job {
         name: "auto-stop-notices",

@@ -20,17 +20,18 @@ use crate::http::{
     schema_ref,
 };
 use crate::outbox::{events, webhooks};
+use crate::share_links::links;
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::table::TableQuery;
 use crate::usage::questions::types::Series;
 use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
-    verification, window,
+    verification, what_if, window,
 };
-use crate::usage::reports::{adjust, grant, ingest};
+use crate::usage::reports::{adjust, grant, ingest, past_usage};
 use crate::{
     actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
-    tenants, workspaces,
+    refusals, tenants, workspaces,
 };
 
 /// One endpoint.
@@ -353,6 +354,12 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
+        post("/workspaces/{id}/settings/what-if", what_if::what_if, "What other limits would have refused in the last 30 days").scope("workspaces:read").reach(Shared).body::<workspaces::UpdateSettings>().ok::<what_if::WhatIf>().heavy(Yes),
+        get("/workspaces/{id}/share-links", links::list, "Links by which a customer sees the workspace without a key").scope("tenant:admin").reach(Tenant).paged().list::<links::ShareLink>(),
+        post("/workspaces/{id}/share-links", links::make, "Make a link by which a customer sees usage, statements and domain").scope("tenant:admin").reach(Tenant).body::<links::MakeLink>().created::<links::MadeLink>(),
+        delete("/workspaces/{id}/share-links/{lid}", links::revoke, "Revoke a share link").scope("tenant:admin").reach(Tenant).ok::<links::RevokedLink>(),
+        get("/workspaces/{id}/refusals", refusals::of_workspace, "What limits refused in a workspace, newest first").scope("workspaces:read").reach(Shared).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
+        get("/refusals", refusals::of_organization, "What limits refused in the organization, newest first").scope("workspaces:read").reach(Tenant).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
@@ -411,6 +418,7 @@ pub fn table() -> Vec<Route> {
         post("/admin/credits/grant", grant::grant, "Give an organization credits").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/admin/credits/refund", grant::refund, "Give an organization credits back").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/admin/credits/deduct", grant::deduct, "Take credits from an organization").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
+        post("/workspaces/{id}/history", past_usage::bring_in, "Bring in what ran before it was metered here, as JSON or CSV").reach(Operator).max_body(past_usage::MAX_BODY).query::<past_usage::HistoryQuery>().query::<DryRunQuery>().takes::<past_usage::History>(past_usage::TAKEN).ok::<past_usage::BroughtIn>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the bill ---
@@ -516,11 +524,17 @@ pub fn table() -> Vec<Route> {
 /// What there is besides where a container engine runs computers.
 #[rustfmt::skip]
 pub fn machines() -> Vec<Route> {
-    use computers::machines::{exec, files, logs};
+    use computers::machines::{exec, files, logs, terminal};
     vec![
         post("/computers/{id}/exec", exec::exec, "Run a command and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
         post("/computers/{id}/exec/python", exec::python, "Run Python and wait for it").scope("computers:exec").body::<exec::Exec>().ok::<exec::Ran>().long(),
         post("/computers/{id}/commands", exec::commands, "Run a command with input and a directory, and wait for it").scope("computers:exec").body::<exec::Command>().ok::<exec::Ran>().long(),
+        get("/computers/{id}/exec/stream", terminal::stream, "A terminal, or a program with its streams, as a WebSocket").scope("computers:exec").query::<terminal::StreamQuery>().long(),
+        get("/computers/{id}/terminal", terminal::list, "Terminals that are open").scope("computers:exec").ok::<terminal::TerminalList>(),
+        post("/computers/{id}/terminal", terminal::open, "Prepare a terminal, which begins when its WebSocket is opened").scope("computers:exec").body::<terminal::Open>().ok::<terminal::Terminal>(),
+        delete("/computers/{id}/terminal/{sid}", terminal::end, "Close a terminal").scope("computers:exec").body::<NoBody>().ok::<terminal::Ended>(),
+        post("/computers/{id}/pty/{sid}/resize", terminal::resize, "Change the size of a terminal").scope("computers:exec").body::<terminal::Resize>().ok::<terminal::Terminal>(),
+        get("/computers/{id}/tunnel/{port}", previews::tunnel, "Bytes to a port and back, as a WebSocket").scope("computers:exec").long(),
         get("/computers/{id}/files", files::list, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::FileList>(),
         delete("/computers/{id}/files", files::delete, "Delete a file, or a directory with all below it").scope("computers:files").body::<files::Change>().ok::<files::Done>(),
         get("/computers/{id}/files/readdir", files::readdir, "List a directory").scope("computers:files").query::<files::PathQuery>().ok::<files::Directory>(),
@@ -537,9 +551,20 @@ pub fn machines() -> Vec<Route> {
     ]
 }
 
-/// By which addresses machines are reached.
+/// By which addresses machines are reached, and what their programs find.
+#[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
+    use computers::machines::env;
+    use previews::ports;
     vec![
+        get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
+        post("/computers/{id}/ports", ports::create, "Say who may look at a port").scope("computers:write").body::<ports::SetPort>().created::<ports::Port>(),
+        patch("/computers/{id}/ports/{port}", ports::update, "Change who may look at a port").scope("computers:write").body::<ports::SetPort>().ok::<ports::Port>(),
+        delete("/computers/{id}/ports/{port}", ports::delete, "Let a port be as visible as the computer").scope("computers:write").body::<NoBody>().ok::<ports::Unset>(),
+        get("/computers/{id}/env", env::list, "Variables that its programs find").scope("computers:exec").ok::<env::VariableList>(),
+        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<env::Variable>(),
+        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<env::Variable>(),
+        delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
         get(
             "/computers/{id}/urls",
             previews::addresses,

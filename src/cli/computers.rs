@@ -10,6 +10,7 @@ use ureq::http::Method;
 use super::Failure;
 use super::output::text;
 use super::service::{PATIENCE, Service, given, with_query};
+use super::shell;
 use crate::rules::config::ClientArgs;
 
 /// `workspaced computers`
@@ -62,6 +63,8 @@ pub(super) enum ComputersCommand {
         #[arg(last = true, required = true)]
         command: Vec<String>,
     },
+    /// Open a terminal in a computer; ends with the exit code of its shell
+    Shell(One),
     /// Show what a computer's own program wrote last
     Logs {
         #[command(flatten)]
@@ -136,6 +139,11 @@ pub(super) fn run(command: ComputersCommand) -> Result<(), Failure> {
             timeout,
             command,
         } => exec(one, timeout, &command),
+        ComputersCommand::Shell(one) => {
+            let service = Service::new(one.client)?;
+            let id = service.computer(&one.computer)?;
+            shell::run(&service, &id)
+        }
         ComputersCommand::Logs { one, lines } => {
             let service = Service::new(one.client)?;
             let id = service.computer(&one.computer)?;

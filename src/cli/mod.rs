@@ -20,6 +20,7 @@ mod open;
 mod output;
 mod seed;
 mod service;
+mod shell;
 mod statements;
 mod welcome;
 

@@ -209,6 +209,18 @@ impl Service {
         Ok(format!("{}{path}", self.base))
     }
 
+    /// The address of a WebSocket, and the header that opens it.
+    pub(super) fn socket(&self, path: &str) -> (String, String) {
+        let base = match self.base.strip_prefix("https://") {
+            Some(rest) => format!("wss://{rest}"),
+            None => format!("ws://{}", self.base.trim_start_matches("http://")),
+        };
+        (
+            format!("{base}{BASE}{path}"),
+            format!("Bearer {}", self.key),
+        )
+    }
+
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {
         self.send(Method::GET, path, None)
     }

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::activity::Activity;
 use super::auto_stop::AutoStop;
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
 use super::lifecycle::{Change, catch_up_for_a_turn, record, restart_idle_time, save, settled};
@@ -178,7 +179,7 @@ fn store_change(
     before: &Record,
     mut after: Record,
 ) -> Result<Record> {
-    restart_idle_time(tx, fleet, &mut after);
+    restart_idle_time(tx, fleet, &mut after, Activity::Change)?;
     attribution::changes(
         tx,
         after.id.0,
@@ -234,7 +235,7 @@ pub async fn resize(
                     size,
                     ..before.clone()
                 };
-                restart_idle_time(tx, &fleet, &mut after);
+                restart_idle_time(tx, &fleet, &mut after, Activity::Change)?;
                 Change {
                     kind: "computer.resized",
                     at: tx.now(),
@@ -329,7 +330,7 @@ fn put_into(
         external_project_id: project.external_project_id.clone(),
         ..before.clone()
     };
-    restart_idle_time(tx, fleet, &mut after);
+    restart_idle_time(tx, fleet, &mut after, Activity::Change)?;
     Change {
         kind: "computer.moved",
         at: tx.now(),

@@ -10,6 +10,7 @@ use axum::response::Response;
 use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
+use super::activity::{self, Activity};
 use super::machines::wanted::{self, Desired};
 use super::{Moved, Record, changed, find};
 use crate::access::caller::Caller;
@@ -91,7 +92,10 @@ impl Change<'_> {
         }
         if after.driver == DrivenBy::Docker {
             match before {
-                None => wanted::ask(tx, &after, Desired::Running, false)?,
+                None => {
+                    activity::note(tx, after.tenant_id, after.id, Activity::Start)?;
+                    wanted::ask(tx, &after, Desired::Running, false)?;
+                }
                 Some(_) if after.status == Status::Destroyed => {
                     wanted::ask(tx, &after, Desired::Gone, false)?;
                 }
@@ -134,6 +138,7 @@ impl Change<'_> {
             Wish::Size => wanted::look(tx, after.id)?,
             Wish::Run { restart } => {
                 fleet.engine.ready()?;
+                activity::note(tx, after.tenant_id, after.id, Activity::Start)?;
                 wanted::ask(tx, &after, Desired::Running, restart)?;
             }
             Wish::Stop => wanted::ask(tx, &after, Desired::Stopped, false)?,
@@ -212,18 +217,27 @@ pub(super) fn due(fleet: &Fleet, computer: &Record, at: Timestamp) -> Option<Tim
 }
 
 /// An activity: the idle time of a running computer starts again.
-pub(super) fn restart_idle_time(tx: &WriteTx<'_>, fleet: &Fleet, computer: &mut Record) {
+pub(super) fn restart_idle_time(
+    tx: &WriteTx<'_>,
+    fleet: &Fleet,
+    computer: &mut Record,
+    by: Activity,
+) -> Result<()> {
     if computer.status == Status::Running && computer.driver != DrivenBy::External {
         computer.due_at = due(fleet, computer, tx.now());
     }
+    if computer.driver == DrivenBy::Docker {
+        activity::note(tx, computer.tenant_id, computer.id, by)?;
+    }
+    Ok(())
 }
 
 /// Somebody works in it.
-pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
+pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, by: Activity) -> Result<()> {
     let Some(mut computer) = super::load(tx, id)? else {
         return Ok(());
     };
-    restart_idle_time(tx, fleet, &mut computer);
+    restart_idle_time(tx, fleet, &mut computer, by)?;
     tx.run(
         "UPDATE computers SET due_at = ?1 WHERE id = ?2",
         (computer.due_at, id),
@@ -438,6 +452,8 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
         DrivenBy::Docker => c.status == Status::Running,
     };
     match step {
+        // Not written down yet, and in time.
+        Some((_, before)) if moves(&before) && stays_awake(tx, fleet, &before)? => {}
         Some((status, before)) if moves(&before) => {
             let status = match before.driver {
                 DrivenBy::Docker => status,
@@ -462,6 +478,27 @@ fn step(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, at: Timestamp) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether something keeps a computer awake that an engine runs and that is about to stop for being idle: what
+/// happened in it by now counts, also where its row does not know of it yet.
+fn stays_awake(tx: &WriteTx<'_>, fleet: &Fleet, computer: &Record) -> Result<bool> {
+    if computer.driver != DrivenBy::Docker {
+        return Ok(false);
+    }
+    let Some((at, by)) = fleet.engine.last_activity(computer.id, tx.now()) else {
+        return Ok(false);
+    };
+    let Some(due) = due(fleet, computer, at).filter(|due| *due > tx.now()) else {
+        return Ok(false);
+    };
+    activity::note(tx, computer.tenant_id, computer.id, by)?;
+    tx.run(
+        "UPDATE computers SET due_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
+        (due, computer.id, computer.tenant_id),
+    )?;
+    tx.changed(topics::AGENDA);
+    Ok(true)
 }
 
 /// Brings the row of a computer that is reported about to what its events say holds now.
@@ -680,7 +717,7 @@ fn perform(
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
             let mut touched = before;
-            restart_idle_time(tx, fleet, &mut touched);
+            restart_idle_time(tx, fleet, &mut touched, Activity::Start)?;
             save(tx, &touched)?;
             return Ok(message);
         }

@@ -4,8 +4,9 @@
 //! * [`create`]: creating and cloning, with the resolution of workspace and project
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
+//! * [`past`]: those that ran before they were known here
 //! * [`repair`]: after a clock that was ahead
-//! * [`auto_stop`], [`notices`]: the idle auto-stop, word of it, and its postponement
+//! * [`auto_stop`], [`notices`], [`activity`]: the idle auto-stop, word of it, and what postpones it
 //! * [`simulation`]: how the simulated life of computers goes
 //! * [`machines`]: those that a container engine runs
 //!
@@ -13,6 +14,7 @@
 //! written by [`lifecycle::Change`], in one transaction; else only where they come from elsewhere, whole: an
 //! import, and a container that is adopted.
 
+pub mod activity;
 pub mod auto_stop;
 pub mod change;
 pub mod create;
@@ -20,6 +22,7 @@ pub mod handlers;
 pub mod lifecycle;
 pub mod machines;
 pub mod notices;
+pub mod past;
 pub mod repair;
 pub mod rows;
 pub mod simulation;

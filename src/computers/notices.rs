@@ -9,6 +9,7 @@ use axum::response::Response;
 use rusqlite::OptionalExtension;
 use serde_json::json;
 
+use super::activity::Activity;
 use super::auto_stop::AutoStop;
 use super::lifecycle::{refused, restart_idle_time, settled};
 use super::rows::load;
@@ -161,7 +162,7 @@ pub async fn keep_alive(
                     (id, computer.tenant_id, tx.now()),
                 )?;
             } else {
-                restart_idle_time(tx, &fleet, &mut computer);
+                restart_idle_time(tx, &fleet, &mut computer, Activity::KeepAlive)?;
                 tx.run(
                     "UPDATE computers SET due_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
                     (computer.due_at, id, computer.tenant_id),

@@ -68,6 +68,10 @@ pub struct Record {
     pub fault: Option<String>,
     /// Since when.
     pub fault_since: Option<Timestamp>,
+    /// When something last kept it awake, where an engine runs it.
+    pub active_at: Option<Timestamp>,
+    /// What that was.
+    pub active_by: Option<String>,
 }
 
 columns! { Record {
@@ -99,6 +103,8 @@ columns! { Record {
     held_to: ["m.held_to"],
     fault: ["m.fault"],
     fault_since: ["m.fault_since"],
+    active_at: ["a.at"],
+    active_by: ["a.by"],
 } }
 
 impl Record {
@@ -111,7 +117,8 @@ impl Record {
 pub static SELECT: LazyLock<String> = LazyLock::new(|| {
     format!(
         "SELECT {} FROM computers c JOIN workspaces w ON w.id = c.workspace_id
-         LEFT JOIN machines m ON m.computer_id = c.id",
+         LEFT JOIN machines m ON m.computer_id = c.id
+         LEFT JOIN computer_activity a ON a.computer_id = m.computer_id",
         Record::COLUMNS.join(", ")
     )
 });

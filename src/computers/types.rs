@@ -5,6 +5,7 @@ use std::hash::{DefaultHasher, Hash};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
+use super::activity::LastActivity;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::http::{Param, Versioned};
@@ -122,6 +123,10 @@ pub struct Computer {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     pub fault_since: Option<Timestamp>,
+    /// What last kept it awake, where an engine runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub last_activity: Option<LastActivity>,
 }
 
 /// A computer at both levels, since one client reads the object and another its `data`.

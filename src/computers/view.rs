@@ -1,5 +1,6 @@
 //! A row as the API shows it.
 
+use super::activity::LastActivity;
 use super::rows::{Record, load};
 use super::simulation::Fleet;
 use super::types::Computer;
@@ -61,6 +62,10 @@ impl Record {
             disk_limit: docker.then_some("advisory"),
             fault: self.fault,
             fault_since: self.fault_since,
+            last_activity: self
+                .active_at
+                .zip(self.active_by)
+                .map(|(at, by)| LastActivity { at, by }),
         }
     }
 }

@@ -15,11 +15,13 @@ mod paced;
 mod paging;
 pub(crate) mod params;
 mod places;
+mod refusals;
 mod repeats;
 mod room;
 mod schemas;
 mod server;
 mod spool;
+pub mod websocket;
 
 pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
 pub use cells::cell;
@@ -31,7 +33,8 @@ pub use names::{Checks, Ignored, Known, NamedIn, Recorder, Treatment, Used, chec
 pub use paging::{List, Page, PageMeta, PageQuery, linked};
 pub(crate) use params::words;
 pub use params::{
-    AnyId, DeletedQuery, DryRunQuery, FromText, NamedId, Param, Params, PathId, PathIds, Within,
+    AnyId, DeletedQuery, DryRunQuery, FromText, NamedId, Param, Params, PathId, PathIds, PathWord,
+    Within,
 };
 pub use places::Guest;
 pub use repeats::Repeats;

@@ -20,6 +20,7 @@ use super::body::{MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
 use super::etag::{Precondition, Seen};
 use super::idempotency::{self, Idempotency, Raw, Reply};
+use super::refusals::{Asked, By};
 use super::repeats::{Begun, Repeats, ToItsEnd, Wired};
 use super::room::Room;
 use super::spool::{Source, not_kept};
@@ -51,6 +52,8 @@ pub struct Mutation<T> {
     repeat: Option<Repeat>,
     /// The memory that a large body needs until the change is made.
     held: Option<Held>,
+    /// What is asked for, in the list of refusals.
+    request: Asked,
 }
 
 struct Repeat {
@@ -104,6 +107,7 @@ where
             Some(_) => None,
         };
         let body = parse_body(&parts, &bytes);
+        let request = Asked::of(&parts);
         Ok(Mutation {
             store: kit.store,
             caller,
@@ -113,6 +117,7 @@ where
             precondition,
             repeat,
             held,
+            request,
         })
     }
 }
@@ -129,6 +134,25 @@ impl<T: Send + 'static> Mutation<T> {
         R: Serialize + Send + 'static,
         F: FnOnce(&WriteTx<'_>, &Caller, Result<T>) -> Result<Reply<R>> + Send + 'static,
     {
+        let store = self.store.clone();
+        let by = By::of(&self.caller, self.request.clone());
+        let done = self.run_once(f).await;
+        if let Err(error) = &done
+            && let Some(refused) = by.refused(error)
+        {
+            // The refusal stands, whatever becomes of its record.
+            if let Err(e) = store.write(move |tx| refused.record(tx)).await {
+                tracing::warn!(error = e.message(), "a refusal was not written down");
+            }
+        }
+        done
+    }
+
+    async fn run_once<R, F>(self, f: F) -> Result<Response>
+    where
+        R: Serialize + Send + 'static,
+        F: FnOnce(&WriteTx<'_>, &Caller, Result<T>) -> Result<Reply<R>> + Send + 'static,
+    {
         let Mutation {
             store,
             caller,
@@ -138,6 +162,7 @@ impl<T: Send + 'static> Mutation<T> {
             precondition,
             repeat,
             held,
+            request,
         } = self;
         // Who looks at versions is told the new one.
         let after: Arc<OnceLock<Seen>> = Arc::default();
@@ -204,7 +229,14 @@ impl<T: Send + 'static> Mutation<T> {
         };
         let f = move |tx: &WriteTx<'_>| {
             idempotency::once(tx, &caller, &key, || {
-                tx.nested_as(savepoint, || f(tx, &caller, body))
+                let done = tx.nested_as(savepoint, || f(tx, &caller, body));
+                // The answer is kept, and so is that it was a refusal.
+                if let Err(error) = &done
+                    && let Some(refused) = By::of(&caller, request).refused(error)
+                {
+                    refused.record(tx)?;
+                }
+                done
             })
         };
         let reply = store.write_as(savepoint, f).await?;
@@ -242,6 +274,7 @@ impl<T: Send + 'static> Mutation<T> {
             precondition,
             repeat,
             held,
+            request,
         } = self;
         let mut body = body.and_then(prepare);
         let answered = match (&body, &idempotency) {
@@ -268,6 +301,7 @@ impl<T: Send + 'static> Mutation<T> {
                 precondition,
                 repeat,
                 held,
+                request,
             }),
         }
     }
@@ -284,6 +318,7 @@ impl Mutation<Source> {
         let precondition = Precondition::of(&mut parts).await?;
         let (limit, patience) = bounds(&parts, kit);
         let source = kit.room.receive_source(&parts, body, limit, patience);
+        let request = Asked::of(&parts);
         let mut source = source.await?;
         let hashed = tokio::task::spawn_blocking(move || {
             let key = idempotency::from_headers(&parts, || hash(&mut source))?;
@@ -299,6 +334,7 @@ impl Mutation<Source> {
             precondition,
             repeat: None,
             held: None,
+            request,
         })
     }
 
@@ -313,6 +349,7 @@ impl Mutation<Source> {
             precondition: self.precondition,
             repeat: self.repeat,
             held: self.held,
+            request: self.request,
         };
         (self.body, rest)
     }

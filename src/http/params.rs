@@ -68,6 +68,23 @@ impl<A: From<Uuid> + Send, B: From<Uuid> + Send, S: Send + Sync> FromRequestPart
     }
 }
 
+/// The id in a path and the word after it, or 400 `INVALID_ID`.
+pub struct PathWord<T>(pub T, pub String);
+
+impl<T: From<Uuid> + Send, S: Send + Sync> FromRequestParts<S> for PathWord<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self> {
+        let invalid = || Error::bad_request("INVALID_ID", "the id in the path is not a UUID");
+        let Path((id, word)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|_| invalid())?;
+        parse_uuid(&id)
+            .map(|id| PathWord(T::from(id), word))
+            .ok_or_else(invalid)
+    }
+}
+
 /// The query string as `T`; a failure is held until [`Params::get`].
 ///
 /// Fields of `T` are [`Param`]s, or optional texts where any text will do. A parameter that is given twice is refused, since it would
@@ -378,7 +395,7 @@ impl DryRunQuery {
     /// What `f` returns; 422.
     pub fn run<T>(&self, tx: &WriteTx<'_>, f: impl FnOnce() -> Result<T>) -> Result<T> {
         match self.dry_run.get("dry_run")? {
-            Some(true) => tx.rehearsed(f),
+            Some(true) => tx.rehearsed(f).map_err(Error::rehearsed),
             _ => f(),
         }
     }

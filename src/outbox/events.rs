@@ -6,19 +6,17 @@
 //! it has seen. A reader that does not keep up is cut, and resumes like any other.
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::header::{ACCEPT, AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE};
+use axum::http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderName};
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
 use http_body_util::channel::{Channel, Sender};
 use parking_lot::Mutex;
-use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
@@ -28,9 +26,8 @@ use uuid::Uuid;
 
 use crate::access::auth::Auth;
 use crate::access::caller::Caller;
-use crate::access::key::Key;
+use crate::access::grip::Grip;
 use crate::access::scopes::covers;
-use crate::access::session;
 use crate::clock::Timestamp;
 use crate::computers;
 use crate::db::Store;
@@ -253,17 +250,13 @@ struct View {
     types: Globs,
     /// Only what happens to this computer.
     computer: Option<ComputerId>,
-    /// The session whose end is the end of the stream too.
-    session: Option<[u8; 32]>,
-    /// From where it is read.
-    ip: Option<IpAddr>,
-    /// A secret that was replaced opens nothing from then on.
-    until: Option<Timestamp>,
+    /// What it was opened with, whose end is the end of the stream too.
+    grip: Grip,
 }
 
 /// What is in the log behind an event.
 struct Found {
-    /// The key or the session is no longer valid.
+    /// What it was opened with opens nothing any more.
     over: bool,
     last: i64,
     more: bool,
@@ -273,7 +266,7 @@ struct Found {
 impl View {
     fn read(&self, tx: &Tx<'_>, last: i64) -> Result<Found> {
         let mut found = Found {
-            over: !self.holds(tx)?,
+            over: self.grip.holds(tx)?.is_none(),
             last,
             more: false,
             events: Vec::new(),
@@ -314,23 +307,6 @@ impl View {
         }
         found.more = seen == BATCH;
         Ok(found)
-    }
-
-    /// Whether key and session still open anything.
-    fn holds(&self, tx: &Tx<'_>) -> Result<bool> {
-        if let Some(token) = &self.session {
-            let found = session::find(tx, token)?;
-            return Ok(found.is_some_and(|(key, _)| key.check_address(self.ip).is_ok()));
-        }
-        if self.until.is_some_and(|until| until <= tx.now()) {
-            return Ok(false);
-        }
-        let sql = "SELECT k.*, t.slug AS tenant_slug FROM api_keys k JOIN tenants t ON t.id = k.tenant_id
-            WHERE k.id = ?1 AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ?2)";
-        let found = tx
-            .row(sql, (self.key, tx.now()), Key::from_row)
-            .optional()?;
-        Ok(found.is_some_and(|key| key.check_address(self.ip).is_ok()))
     }
 
     /// The event as this key may see it.
@@ -407,16 +383,8 @@ pub async fn stream(
     headers: HeaderMap,
     query: Params<StreamQuery>,
 ) -> Result<Response> {
-    open(
-        store,
-        streams,
-        caller,
-        token(&auth, &headers),
-        &headers,
-        query.get()?,
-        None,
-    )
-    .await
+    let grip = Grip::of(&auth, &caller, &headers);
+    open(store, streams, caller, grip, &headers, query.get()?, None).await
 }
 
 /// `GET /computers/{id}/events`: the compute events behind its usage; its live events for who asks for a
@@ -448,11 +416,12 @@ pub async fn of_computer(
     store
         .read(move |tx| computers::find(tx, &asking, id).map(drop))
         .await?;
+    let grip = Grip::of(&auth, &caller, &headers);
     open(
         store,
         streams,
         caller,
-        token(&auth, &headers),
+        grip,
         &headers,
         query.get()?,
         Some(id),
@@ -460,20 +429,11 @@ pub async fn of_computer(
     .await
 }
 
-/// The session that the stream lasts as long as, where it is not a key's.
-fn token(auth: &Auth, headers: &HeaderMap) -> Option<[u8; 32]> {
-    if headers.contains_key(AUTHORIZATION) {
-        return None;
-    }
-    let token = auth.cookies.token(headers);
-    token.map(|token| session::token_hash(&token))
-}
-
 async fn open(
     store: Store,
     streams: Arc<Streams>,
     caller: Caller,
-    session: Option<[u8; 32]>,
+    grip: Grip,
     headers: &HeaderMap,
     query: StreamQuery,
     computer: Option<ComputerId>,
@@ -505,9 +465,7 @@ async fn open(
         scopes: caller.key().scopes.clone(),
         types,
         computer,
-        session,
-        ip: caller.ip(),
-        until: caller.key().expires_at.filter(|_| caller.key().replaced),
+        grip,
     });
     let end = store
         .read(|tx| {

@@ -1,7 +1,7 @@
 //! The addresses of a computer, and links that open what is not public.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::{HeaderMap, LOCATION, SET_COOKIE};
 use axum::http::{HeaderValue, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
+use super::said;
 use super::target::{DEFAULT_PORT, LOCAL};
 use crate::access::caller::Caller;
 use crate::access::session::FORWARDED_PROTO;
@@ -20,7 +21,7 @@ use crate::computers::machines::inside;
 use crate::computers::{self, Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, PathId, Reply};
+use crate::http::{Mutation, PathId, PathWord, Reply};
 use crate::ids::ComputerId;
 use crate::rules::config::Config;
 
@@ -71,7 +72,8 @@ pub struct Link {
     expires_at: Timestamp,
 }
 
-fn url(config: &Config, computer: &Record, port: u16) -> String {
+/// By which a port is reached.
+pub fn url(config: &Config, computer: &Record, port: u16) -> String {
     let given = computer.domain.as_deref();
     let public = config.public_url.as_ref();
     // Behind a proxy with a name, by the domain that holds for it; else on this machine, where browsers know the way.
@@ -115,13 +117,16 @@ pub async fn address(
     State(store): State<Store>,
     State(fleet): State<Fleet>,
     caller: Caller,
-    Path((id, port)): Path<(ComputerId, String)>,
+    PathWord(id, port): PathWord<ComputerId>,
 ) -> Result<Json<Address>> {
     let (_, computer) = inside::machine(&store, caller, id).await?;
-    let port = port.parse().ok().filter(|port| *port > 0);
-    let port: u16 =
-        port.ok_or_else(|| Error::field("port", "must be a whole number from 1 to 65535"))?;
-    Ok(Json(of(&fleet.config, &computer, port)))
+    let port = said::in_path(&port)?;
+    let mut found = of(&fleet.config, &computer, port);
+    let given = store.read(move |tx| said::visibility(tx, id, port));
+    if let Some(given) = given.await? {
+        found.visibility = given;
+    }
+    Ok(Json(found))
 }
 
 /// `POST /computers/{id}/preview-links`

@@ -8,7 +8,10 @@ pub mod ask;
 mod links;
 mod pages;
 mod pass;
+pub mod ports;
+mod said;
 mod target;
+mod tunnel;
 mod used;
 
 use std::collections::HashMap;
@@ -23,6 +26,7 @@ use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 
 pub use links::{Address, AddressList, Link, LinkRequest, address, addresses, link};
+pub use tunnel::tunnel;
 
 use crate::access::auth::Auth;
 use crate::access::throttle::{ClientIp, Throttle};

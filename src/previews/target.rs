@@ -2,6 +2,7 @@
 
 use rusqlite::OptionalExtension;
 
+use super::said;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::computers;
@@ -135,6 +136,7 @@ fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result
         return Ok(None);
     };
     let holds = local || found.domain.as_deref() == Some(domain);
+    let given = said::visibility(tx, found.id, port)?;
     Ok(
         (holds && found.driver == DrivenBy::Docker).then_some(Target {
             id: found.id,
@@ -142,7 +144,7 @@ fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result
             workspace: found.workspace_id,
             user: found.external_user_id,
             status: found.status,
-            visibility: found.visibility,
+            visibility: given.unwrap_or(found.visibility),
             engine_ref: found.engine_ref,
             port,
         }),

@@ -22,6 +22,9 @@ pub struct Used(Mutex<HashMap<ComputerId, Stopwatch>>);
 impl Used {
     /// The computer is in use now.
     pub async fn note(&self, store: &Store, fleet: &Fleet, id: ComputerId) {
+        fleet
+            .engine
+            .happened(id, store.now(), inside::Activity::Visit);
         {
             let mut noted = self.0.lock();
             if noted.len() > MOST {
@@ -35,7 +38,7 @@ impl Used {
             }
             noted.insert(id, Stopwatch::start());
         }
-        if let Err(e) = inside::active(store, fleet, id).await {
+        if let Err(e) = inside::active(store, fleet, id, inside::Activity::Visit).await {
             tracing::warn!(computer = %id, error = e.message(), "a computer in use was not noted as such");
         }
     }

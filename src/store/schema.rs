@@ -19,6 +19,7 @@ pub(super) const STEPS: &[&str] = &[
     FEWER_TREES,
     PAST,
     BILLS,
+    INSIDE,
 ];
 
 /// Version 2: the meter, filled from the events that are there.
@@ -55,6 +56,9 @@ const PAST: &str = include_str!("upgrade_8.sql");
 
 /// Version 9: statements, budgets, and what else goes out to customers.
 const BILLS: &str = include_str!("upgrade_9.sql");
+
+/// Version 10: work in machines.
+const INSIDE: &str = include_str!("upgrade_10.sql");
 
 /// The version of [`SCHEMA`].
 pub const VERSION: i64 = STEPS.len() as i64 + 1;

@@ -204,8 +204,11 @@ pub fn apply_settings(
     Ok(record)
 }
 
-/// The settings after the request, or every field that is wrong with it.
-pub(super) fn merge_settings(
+/// The settings after the request.
+///
+/// # Errors
+/// 422 with every field that is wrong with it.
+pub fn merge_settings(
     catalog: &Catalog,
     old: Settings,
     input: UpdateSettings,

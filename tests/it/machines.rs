@@ -2,6 +2,7 @@
 
 mod fake;
 mod previews;
+mod terminal;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -37,7 +38,9 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         runtime: None,
         on_boot: OnBoot::Restore,
         allow_unlimited: false,
+        terminal_idle: Duration::from_secs(60),
         look_every: Duration::from_millis(30),
+        sample_every: Duration::from_millis(30),
         images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
     }
 }
@@ -600,6 +603,104 @@ fn an_idle_machine_stops_and_is_billed_until_then() {
 }
 
 #[test]
+fn what_a_computer_uses_is_measured_and_keeps_it_awake() {
+    let h = House::new();
+    h.ready();
+    let body = json!({ "name": "busy", "size": "small", "auto_stop_seconds": 60 });
+    let made = h.s.post("/computers", body).expect(201);
+    let id = made["id"].as_str().unwrap();
+    h.becomes(id, "running");
+    let name = format!("ws-{id}");
+    let uses = |cpu_s: f64, memory_mb: u64| {
+        h.fake.inside(|i| {
+            let used = &mut i.containers.get_mut(&name).unwrap().used;
+            *used = ((cpu_s * 1e9) as u64, memory_mb << 20);
+        });
+    };
+    let sampled = || {
+        let looks = h.fake.inside(|i| i.count("stats"));
+        h.until("two samples", || {
+            (h.fake.inside(|i| i.count("stats")) > looks + 2).then_some(())
+        });
+    };
+    uses(1.0, 100);
+    sampled();
+    // Half a CPU for ten seconds.
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    uses(6.0, 200);
+    sampled();
+    let metrics = h.s.get(&format!("/computers/{id}/metrics")).expect(200);
+    assert_eq!(metrics["source"], "engine");
+    let present = &metrics["present"];
+    assert_eq!(
+        (
+            &present["memory_mb"],
+            &present["processes"],
+            &present["received_bytes"]
+        ),
+        (&json!(200), &json!(3), &json!(5))
+    );
+    let measured = |metrics: &Value| {
+        let points = metrics["series"].as_array().unwrap();
+        points
+            .iter()
+            .map(|p| p["cpu_percent"].as_f64().unwrap())
+            .fold(0.0, f64::max)
+    };
+    assert!((measured(&metrics) - 50.0).abs() < 0.1, "{metrics}");
+    assert_eq!(h.show(id)["last_activity"]["by"], "cpu");
+    // Busy all the time, it does not stop.
+    for n in 1..=8_u32 {
+        h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+        uses(6.0 + f64::from(n), 200);
+        sampled();
+        h.s.run_due();
+        assert_eq!(h.show(id)["status"], "running", "{n}");
+    }
+    // Looking at it is no activity.
+    let stops = h.show(id)["auto_stop_at"].clone();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(20));
+    sampled();
+    for path in ["", "/metrics", "/ports", "/urls", "/logs", "/auto-stop"] {
+        h.s.get(&format!("/computers/{id}{path}"));
+    }
+    assert_eq!(h.show(id)["auto_stop_at"], stops);
+    h.s.advance(60);
+    h.becomes(id, "stopped");
+    let s = Service::new();
+    let simulated = s.running(&s.default_workspace, "small");
+    let metrics = s
+        .get(&format!("/computers/{simulated}/metrics"))
+        .expect(200);
+    assert_eq!(
+        (&metrics["source"], metrics.get("present")),
+        (&json!("size"), None)
+    );
+}
+
+#[test]
+fn an_activity_that_is_not_written_down_yet_counts_when_it_is_to_stop() {
+    let h = House::new();
+    h.ready();
+    let body = json!({ "name": "short", "auto_stop_seconds": 20 });
+    let made = h.s.post("/computers", body).expect(201);
+    let id = made["id"].as_str().unwrap();
+    h.becomes(id, "running");
+    let exec = || {
+        let path = format!("/computers/{id}/exec");
+        h.s.post(&path, json!({ "command": "true" })).expect(200);
+    };
+    exec();
+    // Too soon after the one before to be written.
+    h.s.clock.set(h.s.app.store.now().plus_seconds(9));
+    exec();
+    h.s.advance(15);
+    assert_eq!(h.show(id)["status"], "running");
+    h.s.advance(20);
+    h.becomes(id, "stopped");
+}
+
+#[test]
 fn containers_of_nobody_are_left_alone_and_those_of_the_deleted_go() {
     let mut h = House::new();
     let id = h.computer();
@@ -668,7 +769,11 @@ fn work_in_a_computer_needs_a_machine_that_runs_and_a_key_that_may() {
     h.act(&id, "stop");
     h.becomes(&id, "stopped");
     for route in workspaced::testing::routes::machines() {
-        let path = |id: &str| route.path.replace("{id}", id);
+        let none = "7a1f0000-0000-4000-8000-00000000beef";
+        let path = |id: &str| {
+            let path = route.path.replace("{id}", id).replace("{port}", "3000");
+            path.replace("{sid}", none)
+        };
         let call = |key: &str, path: &str| {
             let body = (route.method != "GET").then(|| {
                 json!({ "command": "true", "code": "1", "path": "/home/x", "from": "/a", "to": "/b", "content": "" })

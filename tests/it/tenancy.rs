@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 27] = [
+const OWNED: [&str; 29] = [
     "workspaces",
     "projects",
     "computers",
@@ -33,6 +33,8 @@ const OWNED: [&str; 27] = [
     "webhook_deliveries",
     "machines",
     "preview_links",
+    "refusals",
+    "share_links",
 ];
 
 /// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
@@ -265,6 +267,21 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "billing/handlers.rs",
         "WHERE {place}",
         "the place begins with the tenant",
+    ),
+    (
+        "refusals.rs",
+        "WHERE {place}",
+        "the place begins with the tenant, or names the workspace",
+    ),
+    (
+        "share_links/links.rs",
+        "WHERE {place}",
+        "the place names workspace and tenant",
+    ),
+    (
+        "refusals.rs",
+        "DELETE FROM refusals",
+        "what is too old goes, whoever's it is",
     ),
     (
         "outbox/webhooks/handlers.rs",

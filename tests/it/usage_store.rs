@@ -311,12 +311,13 @@ fn schema_of(conn: &Connection) -> Vec<String> {
 }
 
 /// Released schemas, and what each of them did not have yet.
-const RELEASED: [(i64, &str); 5] = [
+const RELEASED: [(i64, &str); 6] = [
     (1, include_str!("../fixtures/schema-v1.sql")), // the meter
     (4, include_str!("../fixtures/schema-v4.sql")), // webhooks
     (6, include_str!("../fixtures/schema-v6.sql")), // the search index by number
     (7, include_str!("../fixtures/schema-v7.sql")), // what held in the past
     (8, include_str!("../fixtures/schema-v8.sql")), // statements and budgets
+    (9, include_str!("../fixtures/schema-v9.sql")), // work in machines
 ];
 
 /// A file of an older version with everything that `from` has and that version had a table for.
@@ -400,7 +401,7 @@ fn an_upgraded_file_equals_a_fresh_one_and_its_meter_is_filled() {
         let now: i64 = upgraded
             .query_row("PRAGMA user_version", [], |row| row.get(0))
             .unwrap();
-        assert_eq!((now, VERSION), (9, 9));
+        assert_eq!((now, VERSION), (10, 10));
         let sound: String = upgraded
             .query_row("PRAGMA integrity_check", [], |row| row.get(0))
             .unwrap();

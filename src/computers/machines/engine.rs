@@ -1,12 +1,14 @@
 //! Docker's API over a unix socket, which Podman speaks too: the one file that knows the crate.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::time::Duration;
 
+use axum::http::{Request, StatusCode};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
-use bollard::exec::{StartExecOptions, StartExecResults};
+use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
     ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum,
     ContainerSummaryStateEnum, ContainerUpdateBody, ExecConfig, HostConfig, HostConfigLogConfig,
@@ -19,9 +21,14 @@ use bollard::query_parameters::{
     StopContainerOptions, TopOptions,
 };
 use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::StreamExt;
-use tokio::io::AsyncWriteExt;
+use futures_util::{Stream, StreamExt};
+use http_body_util::BodyExt;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio_util::io::ReaderStream;
 
 use super::seam::{
     About, Answer, Engine, Fault, Life, Limits, Listed, Output, Program, Running, Seen, Spec, Usage,
@@ -39,6 +46,7 @@ const DROPPED: [&str; 3] = ["NET_RAW", "MKNOD", "AUDIT_WRITE"];
 
 /// An engine at a socket.
 pub struct DockerApi {
+    socket: PathBuf,
     docker: Docker,
     podman: bool,
 }
@@ -66,6 +74,7 @@ pub async fn connect(socket: &Path) -> Result<(DockerApi, About), Fault> {
     let docker = Docker::connect_with_unix(&text, TIMEOUT_S, API_DEFAULT_VERSION).map_err(fault)?;
     let docker = docker.negotiate_version().await.map_err(fault)?;
     let mut api = DockerApi {
+        socket: socket.to_owned(),
         docker,
         podman: false,
     };
@@ -144,6 +153,87 @@ impl DockerApi {
     }
 }
 
+impl DockerApi {
+    /// Starts a program in a terminal. The crate takes the bytes of a terminal for the frames of what is none, as
+    /// soon as one of them is small enough, and then waits for as much as a program in a computer likes.
+    async fn attach(
+        &self,
+        id: &str,
+    ) -> Result<
+        (
+            impl Stream<Item = Result<Output, Fault>> + use<>,
+            impl AsyncWrite + Send + Unpin + use<>,
+        ),
+        Fault,
+    > {
+        let silent = |e: &dyn std::fmt::Display| {
+            Fault::Silent(format!("the container engine broke off: {e}"))
+        };
+        let stream = UnixStream::connect(&self.socket)
+            .await
+            .map_err(|e| silent(&e))?;
+        let (mut sender, connection) = http1::handshake::<_, String>(TokioIo::new(stream))
+            .await
+            .map_err(|e| silent(&e))?;
+        tokio::spawn(connection.with_upgrades());
+        let version = self.docker.client_version();
+        let request = Request::post(format!("/v{version}/exec/{id}/start"))
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .header("connection", "Upgrade")
+            .header("upgrade", "tcp")
+            .body(r#"{"Detach":false,"Tty":true}"#.to_owned())
+            .map_err(|e| silent(&e))?;
+        let mut answer = sender.send_request(request).await.map_err(|e| silent(&e))?;
+        if answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+            let status = answer.status();
+            let text = answer.into_body().collect().await.map_err(|e| silent(&e))?;
+            let text = String::from_utf8_lossy(&text.to_bytes()).into_owned();
+            return Err(Fault::Refused(format!("{} ({status})", text.trim())));
+        }
+        let switched = hyper::upgrade::on(&mut answer).await;
+        let switched = TokioIo::new(switched.map_err(|e| silent(&e))?);
+        let (read, write) = tokio::io::split(switched);
+        let pieces = ReaderStream::new(read).map(|piece| match piece {
+            Ok(bytes) => Ok(Output::Out(bytes.into())),
+            Err(e) => Err(Fault::Silent(format!(
+                "the container engine broke off: {e}"
+            ))),
+        });
+        Ok((pieces, write))
+    }
+}
+
+/// Carries what is typed to a program; its end is the end of its input.
+async fn feed(mut typed: mpsc::Receiver<Vec<u8>>, mut pipe: impl AsyncWrite + Unpin) {
+    while let Some(bytes) = typed.recv().await {
+        if pipe.write_all(&bytes).await.is_err() || pipe.flush().await.is_err() {
+            break;
+        }
+    }
+    let _ = pipe.shutdown().await;
+}
+
+/// Tells what a program says, and how it ended.
+async fn tell(
+    docker: Docker,
+    id: String,
+    mut pieces: Pin<Box<dyn Stream<Item = Result<Output, Fault>> + Send>>,
+    out: mpsc::Sender<Output>,
+) {
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.unwrap_or_else(Output::Lost);
+        if out.send(piece).await.is_err() {
+            return;
+        }
+    }
+    let end = match docker.inspect_exec(&id).await.map_err(fault) {
+        Ok(exec) => Output::Exit(exec.exit_code.unwrap_or(-1)),
+        Err(e) => Output::Lost(e),
+    };
+    let _ = out.send(end).await;
+}
+
 /// Bytes of a stream, as what they are.
 fn output(log: LogOutput) -> Output {
     match log {
@@ -180,6 +270,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         entrypoint: given.as_ref().map(|_| Vec::new()),
         cmd: given,
         user: spec.user.clone(),
+        env: Some(spec.env.clone()),
         labels: Some(spec.labels.clone().into_iter().collect()),
         host_config: Some(HostConfig {
             nano_cpus: Some(limits.nano_cpus),
@@ -497,6 +588,7 @@ impl Engine for DockerApi {
                 cmd: Some(program.command),
                 env: Some(program.env),
                 working_dir: program.dir,
+                tty: Some(program.terminal),
                 ..ExecConfig::default()
             };
             let id = self
@@ -505,46 +597,41 @@ impl Engine for DockerApi {
                 .await
                 .map_err(fault)?
                 .id;
-            let options = StartExecOptions::default();
-            let started = self.docker.start_exec(&id, Some(options)).await;
-            let StartExecResults::Attached {
-                output: mut lines,
-                input: mut pipe,
-            } = started.map_err(fault)?
-            else {
-                return Err(Fault::Refused("the program runs unattended".into()));
-            };
             let (out, read) = mpsc::channel(WAITING);
-            let (write, mut typed) = mpsc::channel::<Vec<u8>>(WAITING);
-            tokio::spawn(async move {
-                while let Some(bytes) = typed.recv().await {
-                    if pipe.write_all(&bytes).await.is_err() {
-                        break;
-                    }
-                }
-                let _ = pipe.shutdown().await;
-            });
-            let docker = self.docker.clone();
-            tokio::spawn(async move {
-                while let Some(piece) = lines.next().await {
-                    let piece = match piece {
-                        Ok(log) => output(log),
-                        Err(e) => Output::Lost(fault(e)),
-                    };
-                    if out.send(piece).await.is_err() {
-                        return;
-                    }
-                }
-                let end = match docker.inspect_exec(&id).await.map_err(fault) {
-                    Ok(exec) => Output::Exit(exec.exit_code.unwrap_or(-1)),
-                    Err(e) => Output::Lost(e),
+            let (write, typed) = mpsc::channel::<Vec<u8>>(WAITING);
+            if program.terminal {
+                let (lines, pipe) = self.attach(&id).await?;
+                tokio::spawn(feed(typed, pipe));
+                tokio::spawn(tell(self.docker.clone(), id.clone(), Box::pin(lines), out));
+            } else {
+                let options = StartExecOptions::default();
+                let started = self.docker.start_exec(&id, Some(options)).await;
+                let StartExecResults::Attached {
+                    output: lines,
+                    input: pipe,
+                } = started.map_err(fault)?
+                else {
+                    return Err(Fault::Refused("the program runs unattended".into()));
                 };
-                let _ = out.send(end).await;
-            });
+                let lines = lines.map(|line| line.map(output).map_err(fault));
+                tokio::spawn(feed(typed, pipe));
+                tokio::spawn(tell(self.docker.clone(), id.clone(), Box::pin(lines), out));
+            }
             Ok(Running {
+                id,
                 output: read,
                 input: program.input.then_some(write),
             })
+        })
+    }
+
+    fn resize<'a>(&'a self, program: &'a str, columns: u16, rows: u16) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let size = ResizeExecOptions {
+                height: rows,
+                width: columns,
+            };
+            self.docker.resize_exec(program, size).await.map_err(fault)
         })
     }
 

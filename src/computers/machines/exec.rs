@@ -7,7 +7,7 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::inside::{self, Said};
+use super::inside::{self, Activity, Said};
 use super::seam::Program;
 use crate::computers::Fleet;
 use crate::db::Store;
@@ -142,7 +142,7 @@ async fn run(
         checked("command", input.command, input.timeout)?
     };
     let note = Some(("computer.exec", text.clone()));
-    let inside = inside::enter(store, fleet, caller, id, note).await?;
+    let inside = inside::enter(store, fleet, caller, id, note, Activity::Command).await?;
     let command: &[&str] = if python {
         &["python3", "-c", &text]
     } else {
@@ -150,6 +150,7 @@ async fn run(
     };
     let program = Program {
         command: timed(seconds, command),
+        env: inside.env.clone(),
         ..Program::default()
     };
     let said = inside.run(program, &[], patience(seconds)).await?;
@@ -195,11 +196,12 @@ pub async fn commands(
         return Err(Error::field("cwd", "should be a path"));
     }
     let note = Some(("computer.exec", text.clone()));
-    let inside = inside::enter(&store, &fleet, caller, id, note).await?;
+    let inside = inside::enter(&store, &fleet, caller, id, note, Activity::Command).await?;
     let stdin = input.stdin.unwrap_or_default();
     let program = Program {
         command: timed(seconds, &["/bin/sh", "-lc", &text]),
         dir: input.cwd,
+        env: inside.env.clone(),
         input: !stdin.is_empty(),
         ..Program::default()
     };

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
-use super::inside::{self, Inside, Said};
+use super::inside::{self, Activity, Inside, Said};
 use super::seam::{Output, Program};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
@@ -274,7 +274,7 @@ async fn listed(
     let given = query.get()?.path.unwrap_or_else(|| "/home".into());
     let path = path(&mut fields, "path", Some(given));
     fields.finish()?;
-    let inside = inside::enter(store, fleet, caller, id, None).await?;
+    let inside = inside::enter(store, fleet, caller, id, None, Activity::Files).await?;
     let said = inside.script(LIST, &[&path]).await?;
     Ok(Directory {
         entries: rows(&String::from_utf8_lossy(&said.out)),
@@ -322,7 +322,7 @@ pub async fn download(
     let mut fields = Fields::default();
     let path = path(&mut fields, "path", query.get()?.path);
     fields.finish()?;
-    let inside = inside::enter(&store, &fleet, caller, id, None).await?;
+    let inside = inside::enter(&store, &fleet, caller, id, None, Activity::Files).await?;
     inside.script(READ, &[&path]).await?;
     let program = Program {
         command: script(r#"exec cat "$1""#, &[&path]),
@@ -382,7 +382,7 @@ async fn change(
         "computer.files",
         format!("{}: {}", deed.message, deed.arguments.join(" ")),
     ));
-    let inside = inside::enter(store, fleet, caller, id, note).await?;
+    let inside = inside::enter(store, fleet, caller, id, note, Activity::Files).await?;
     let arguments: Vec<&str> = deed.arguments.iter().map(String::as_str).collect();
     inside.script(deed.script, &arguments).await?;
     Ok(Json(done(deed.message, path)))
@@ -459,7 +459,7 @@ pub async fn stat(
     let mut fields = Fields::default();
     let path = path(&mut fields, "path", input?.path);
     fields.finish()?;
-    let inside = inside::enter(&store, &fleet, caller, id, None).await?;
+    let inside = inside::enter(&store, &fleet, caller, id, None, Activity::Files).await?;
     let said = inside.script(STAT, &[&path]).await?;
     let text = String::from_utf8_lossy(&said.out).into_owned();
     let (first, target) = text.split_once('\n').unwrap_or((&text, ""));
@@ -506,7 +506,7 @@ pub async fn write(
     };
     fields.finish()?;
     let note = Some(("computer.files", format!("written: {path}")));
-    let inside = inside::enter(&store, &fleet, caller, id, note).await?;
+    let inside = inside::enter(&store, &fleet, caller, id, note, Activity::Files).await?;
     let pieces: Vec<_> = bytes
         .chunks(64 << 10)
         .map(|piece| Ok(piece.to_vec()))
@@ -619,7 +619,8 @@ pub async fn upload(
                     return Err(Error::field("path", "must come before file"));
                 };
                 let note = Some(("computer.files", format!("uploaded: {path}")));
-                let inside = inside::enter(&store, &fleet, caller, id, note).await?;
+                let inside =
+                    inside::enter(&store, &fleet, caller, id, note, Activity::Files).await?;
                 let pieces = part.map(|piece| piece.map(|bytes| bytes.to_vec()).map_err(broken));
                 take(&inside, &path, Box::pin(pieces)).await?;
                 return Ok(Json(done("uploaded", path)));

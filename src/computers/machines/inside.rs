@@ -6,12 +6,16 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::env;
 use super::reconcile::{LOOK, bounded};
 use super::seam::{Engine, Fault, Output, Program, Running};
 use super::spec;
 use crate::access::caller::Caller;
+use crate::access::grip::Grip;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Stopwatch;
+use crate::computers::activity;
+pub use crate::computers::activity::Activity;
 use crate::computers::lifecycle::touch;
 use crate::computers::{self, Fleet, Record};
 use crate::db::Store;
@@ -24,6 +28,8 @@ use crate::rules::status::Status;
 pub const KEPT: usize = 1 << 20;
 /// Characters of a command in the audit log.
 const NOTED: usize = 200;
+/// An activity is written down this often at most, milliseconds.
+const NOTED_MS: i64 = 30_000;
 /// While a program runs, its computer is not idle.
 const BUSY: Duration = Duration::from_secs(30);
 /// The engine may take this longer than a program, whose time it does not watch.
@@ -31,11 +37,16 @@ const SLACK: Duration = Duration::from_secs(10);
 
 /// A computer that runs, and a turn in it.
 pub struct Inside {
+    /// What programs find in their environment.
+    pub env: Vec<String>,
+
     pub store: Store,
     pub fleet: Fleet,
     pub engine: Arc<dyn Engine>,
     pub id: ComputerId,
     pub name: String,
+    computer: Record,
+    by: Activity,
     _turn: OwnedSemaphorePermit,
 }
 
@@ -57,6 +68,26 @@ fn gone(e: &Fault) -> Error {
             "TARGET_NOT_RUNNING",
             format!("the computer does not take it now: {}", other.text()),
         ),
+    }
+}
+
+/// Who has a connection into a computer open, and by what.
+pub struct Hold {
+    pub grip: Grip,
+    pub caller: Caller,
+}
+
+impl Hold {
+    /// Whether whoever opened it still reaches the computer, and may work in it.
+    pub async fn lasts(&self, store: &Store, id: ComputerId) -> bool {
+        let (grip, caller) = (self.grip.clone(), self.caller.clone());
+        let found = store.read(move |tx| {
+            let key = grip.holds(tx)?;
+            let caller = key.map(|key| caller.with_key(key));
+            Ok::<_, Error>(caller.is_some_and(|c| computers::find(tx, &c, id).is_ok()))
+        });
+        // A store that is too busy now is no reason to throw somebody out.
+        found.await.unwrap_or(true)
     }
 }
 
@@ -87,6 +118,23 @@ pub fn is_machine(computer: &Record) -> Result<()> {
     )))
 }
 
+/// # Errors
+/// 409 where it does not run.
+pub fn runs(computer: &Record) -> Result<()> {
+    match computer.status {
+        Status::Running => Ok(()),
+        Status::Provisioning | Status::Starting => Err(Error::conflict(
+            "COMPUTER_STARTING",
+            "computer is still starting; try again when it runs",
+        )),
+        status => Err(Error::conflict(
+            "TARGET_NOT_RUNNING",
+            format!("computer is {status}; start it first"),
+        )
+        .with_details(json!({ "status": status }))),
+    }
+}
+
 /// Goes inside a running computer. What is `noted` goes to the audit log.
 ///
 /// # Errors
@@ -97,27 +145,16 @@ pub async fn enter(
     caller: Caller,
     id: ComputerId,
     noted: Option<(&'static str, String)>,
+    by: Activity,
 ) -> Result<Inside> {
     let (caller, computer) = machine(store, caller, id).await?;
-    match computer.status {
-        Status::Running => {}
-        Status::Provisioning | Status::Starting => {
-            return Err(Error::conflict(
-                "COMPUTER_STARTING",
-                "computer is still starting; try again when it runs",
-            ));
-        }
-        status => {
-            return Err(Error::conflict(
-                "TARGET_NOT_RUNNING",
-                format!("computer is {status}; start it first"),
-            )
-            .with_details(json!({ "status": status })));
-        }
-    }
+    runs(&computer)?;
     let engine = fleet.engine.ready()?;
     let turn = fleet.engine.turn(id)?;
     let inside = Inside {
+        env: store.read(move |tx| env::of(tx, id)).await?,
+        by,
+        computer,
         store: store.clone(),
         fleet: fleet.clone(),
         engine,
@@ -125,26 +162,8 @@ pub async fn enter(
         name: spec::name(id),
         _turn: turn,
     };
-    if let Some((kind, what)) = noted {
-        let what: String = what.chars().take(NOTED).collect();
-        store
-            .write(move |tx| {
-                audit::record(
-                    tx,
-                    &Entry {
-                        actor: Actor::Key(&caller),
-                        tenant_id: computer.tenant_id,
-                        workspace_id: Some(computer.workspace_id),
-                        kind,
-                        resource: id.0,
-                        before: None::<&()>,
-                        after: Some(&json!({ "name": computer.name, "what": what })),
-                    },
-                )
-            })
-            .await?;
-    }
-    inside.active().await?;
+    inside.note(&caller, noted).await?;
+    inside.active(by).await?;
     Ok(inside)
 }
 
@@ -155,8 +174,36 @@ impl Inside {
         format!("{:x}-{number:x}", self.store.now().0)
     }
 
-    async fn active(&self) -> Result<()> {
-        active(&self.store, &self.fleet, self.id).await
+    /// Writes to the audit log what is done here.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn note(&self, caller: &Caller, noted: Option<(&'static str, String)>) -> Result<()> {
+        let Some((kind, what)) = noted else {
+            return Ok(());
+        };
+        let what: String = what.chars().take(NOTED).collect();
+        let (caller, computer) = (caller.clone(), self.computer.clone());
+        self.store
+            .write(move |tx| {
+                audit::record(
+                    tx,
+                    &Entry {
+                        actor: Actor::Key(&caller),
+                        tenant_id: computer.tenant_id,
+                        workspace_id: Some(computer.workspace_id),
+                        kind,
+                        resource: computer.id.0,
+                        before: None::<&()>,
+                        after: Some(&json!({ "name": computer.name, "what": what })),
+                    },
+                )
+            })
+            .await
+    }
+
+    pub async fn active(&self, by: Activity) -> Result<()> {
+        active(&self.store, &self.fleet, self.id, by).await
     }
 
     /// Begins a program.
@@ -193,7 +240,7 @@ impl Inside {
         loop {
             tokio::select! {
                 () = &mut end => break,
-                _ = busy.tick() => self.active().await?,
+                _ = busy.tick() => self.active(self.by).await?,
                 piece = running.output.recv() => match piece {
                     Some(Output::Out(bytes)) => said.truncated |= keep(&mut said.out, &bytes),
                     Some(Output::Err(bytes)) => said.truncated |= keep(&mut said.err, &bytes),
@@ -215,20 +262,23 @@ impl Inside {
 ///
 /// # Errors
 /// When the store fails.
-pub async fn active(store: &Store, fleet: &Fleet, id: ComputerId) -> Result<()> {
+pub async fn active(store: &Store, fleet: &Fleet, id: ComputerId, by: Activity) -> Result<()> {
+    fleet.engine.happened(id, store.now(), by);
     let stale = store
         .read(move |tx| {
             let Some(c) = computers::load(tx, id)? else {
                 return Ok::<_, Error>(false);
             };
+            let noted = activity::is_fresh(tx, id, by, NOTED_MS)?;
+            // Written down now and then, and always in time: at most half of what is left goes by before.
             let whole = c.auto_stop_seconds * 1000;
-            let fresh = tx.now().0 + whole - whole.min(30_000);
-            Ok(c.due_at.is_some_and(|due| due.0 <= fresh))
+            let fresh = tx.now().0 + whole - (whole / 2).min(NOTED_MS);
+            Ok(!noted || c.due_at.is_some_and(|due| due.0 <= fresh))
         })
         .await?;
     if stale {
         let fleet = fleet.clone();
-        store.write(move |tx| touch(tx, &fleet, id)).await?;
+        store.write(move |tx| touch(tx, &fleet, id, by)).await?;
     }
     Ok(())
 }

@@ -7,7 +7,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::load::Loads;
 use super::seam::{About, Engine};
+use super::seats::Seats;
+use crate::clock::Timestamp;
+use crate::computers::activity::Activity;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;
 
@@ -27,6 +31,24 @@ pub struct Link {
     /// Turns inside computers.
     turns: Mutex<HashMap<ComputerId, Arc<Semaphore>>>,
     next: AtomicU64,
+    /// Terminals that are open.
+    pub seats: Arc<Seats>,
+    /// What computers use.
+    pub loads: Loads,
+    /// What last happened in each, also what is not written down yet.
+    active: Mutex<HashMap<ComputerId, (Timestamp, Activity)>>,
+    pub standing: Mutex<Standing>,
+}
+
+/// How the work with the engine goes.
+#[derive(Clone, Debug, Default)]
+pub struct Standing {
+    /// When all containers were last looked at, and all of it went well.
+    pub looked_at: Option<Timestamp>,
+    /// Containers of ours that belong to no computer.
+    pub orphans: usize,
+    /// What the engine could not do when it was tried out at the start.
+    pub broken: Option<String>,
 }
 
 /// Programs that run in one computer at the same time: an engine keeps processes of its own for each.
@@ -38,6 +60,10 @@ impl Default for Link {
             state: Mutex::new(State::None),
             turns: Mutex::default(),
             next: AtomicU64::new(0),
+            seats: Arc::default(),
+            loads: Loads::default(),
+            active: Mutex::default(),
+            standing: Mutex::default(),
         }
     }
 }
@@ -73,6 +99,33 @@ impl Link {
                 1,
             )
         })
+    }
+
+    /// Something happened in a computer.
+    pub fn happened(&self, id: ComputerId, at: Timestamp, by: Activity) {
+        let mut active = self.active.lock();
+        let last = active.entry(id).or_insert((at, by));
+        if at >= last.0 {
+            *last = (at, by);
+        }
+    }
+
+    /// What last happened in a computer, as far as this process knows: what is open in it happens now.
+    pub fn last_activity(&self, id: ComputerId, now: Timestamp) -> Option<(Timestamp, Activity)> {
+        if self.seats.of(id, now).iter().any(|seat| seat.is_taken()) {
+            return Some((now, Activity::Terminal));
+        }
+        let turns = self.turns.lock().get(&id).cloned();
+        if turns.is_some_and(|turns| turns.available_permits() < TURNS) {
+            return Some((now, Activity::Command));
+        }
+        self.active.lock().get(&id).copied()
+    }
+
+    /// Forgets all computers but these.
+    pub fn keep(&self, there: impl Fn(&ComputerId) -> bool) {
+        self.loads.keep(&there);
+        self.active.lock().retain(|id, _| there(id));
     }
 
     /// The engine.

@@ -8,7 +8,9 @@
 //! * [`facts`]: what the engine saw, on its way into the history that is billed
 //! * [`reconcile`]: one computer's container, brought to what is wanted
 //! * [`watch`]: the task that does all this
-//! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer
+//! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
+//! * [`env`], [`listening`]: what its programs find, and where they listen
+//! * [`load`]: what each of them uses
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -18,14 +20,19 @@
 
 pub mod adopt;
 pub mod engine;
+pub mod env;
 pub mod exec;
 pub mod facts;
 pub mod files;
 pub mod inside;
 pub mod link;
+pub mod listening;
+pub mod load;
 pub mod logs;
 pub mod reconcile;
 pub mod seam;
+pub mod seats;
 pub mod spec;
+pub mod terminal;
 pub mod wanted;
 pub mod watch;

@@ -112,6 +112,8 @@ pub struct Spec {
     pub image: String,
     /// Instead of what the image says; empty: what the image says.
     pub command: Vec<String>,
+    /// `NAME=value`.
+    pub env: Vec<String>,
     pub labels: BTreeMap<String, String>,
     pub limits: Limits,
     /// File handles of a process.
@@ -135,6 +137,8 @@ pub struct Program {
     pub env: Vec<String>,
     /// Something is sent to it.
     pub input: bool,
+    /// It is in a terminal: both streams are one.
+    pub terminal: bool,
 }
 
 /// What comes from a program.
@@ -150,6 +154,8 @@ pub enum Output {
 
 /// A program that runs: what it says, and what is said to it. Dropping the sender ends its input.
 pub struct Running {
+    /// The engine's name of it.
+    pub id: String,
     pub output: mpsc::Receiver<Output>,
     pub input: Option<mpsc::Sender<Vec<u8>>>,
 }
@@ -196,6 +202,8 @@ pub trait Engine: Send + Sync {
     fn has_image<'a>(&'a self, image: &'a str) -> Answer<'a, bool>;
     /// Runs a program in a running container.
     fn exec<'a>(&'a self, name: &'a str, program: Program) -> Answer<'a, Running>;
+    /// Another size of a program's terminal.
+    fn resize<'a>(&'a self, program: &'a str, columns: u16, rows: u16) -> Answer<'a, ()>;
     /// The last lines that the container's own program has written; with `follow` also what comes.
     fn logs<'a>(
         &'a self,

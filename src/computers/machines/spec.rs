@@ -70,7 +70,13 @@ pub fn network_of(fleet: &Fleet, c: &Record) -> Option<String> {
 ///
 /// # Errors
 /// When its template has no image any more.
-pub fn of(fleet: &Fleet, about: &About, install: &str, c: &Record) -> Result<Spec> {
+pub fn of(
+    fleet: &Fleet,
+    about: &About,
+    install: &str,
+    c: &Record,
+    env: Vec<String>,
+) -> Result<Spec> {
     let engine = fleet.config.engine.as_ref();
     let engine = engine.ok_or_else(|| Error::internal("no engine is configured"))?;
     let image = engine.images.get(&c.template_type).ok_or_else(|| {
@@ -98,6 +104,7 @@ pub fn of(fleet: &Fleet, about: &About, install: &str, c: &Record) -> Result<Spe
         host_name: c.slug.clone(),
         image: image.image.clone(),
         command: image.command.clone(),
+        env,
         labels: labels
             .map(|(k, v)| (k.to_owned(), v))
             .into_iter()

@@ -202,10 +202,12 @@ pub fn removed(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
         "UPDATE machines SET engine_ref = NULL, held_to = NULL WHERE computer_id = ?1",
         [id],
     )?;
-    tx.run(
-        "DELETE FROM machines WHERE computer_id = ?1 AND desired = 'gone'",
-        [id],
-    )?;
+    let sql = "DELETE FROM machines WHERE computer_id = ?1 AND desired = 'gone'";
+    if tx.run(sql, [id])? > 0 {
+        tx.run("DELETE FROM computer_env WHERE computer_id = ?1", [id])?;
+        tx.run("DELETE FROM computer_ports WHERE computer_id = ?1", [id])?;
+        tx.run("DELETE FROM computer_activity WHERE computer_id = ?1", [id])?;
+    }
     Ok(())
 }
 
@@ -224,6 +226,40 @@ pub fn all(tx: &Tx<'_>) -> Result<Vec<Wanted>> {
     let mut statement = tx.prepare_cached(&sql)?;
     let found = statement.query_map([], |row| Wanted::from_columns(&mut Columns::new(row)))?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Those that run, as far as their rows say.
+pub fn running(tx: &Tx<'_>) -> Result<Vec<ComputerId>> {
+    let sql = "SELECT m.computer_id FROM machines m JOIN computers c ON c.id = m.computer_id
+         WHERE c.status = 'running' AND c.deleted_at IS NULL";
+    let mut statement = tx.prepare_cached(sql)?;
+    let found = statement.query_map([], |row| row.get(0))?;
+    Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// How many machines there are, and how many of them are not what they should be.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Tally {
+    pub all: i64,
+    /// Something was asked for that is not done.
+    pub pending: i64,
+    /// Something is wrong, in words.
+    pub faults: i64,
+    /// When all of them were last seen to run that should.
+    pub heartbeat: Option<Timestamp>,
+}
+
+/// How many there are.
+pub fn tally(tx: &Tx<'_>) -> Result<Tally> {
+    let sql = "SELECT count(*), coalesce(sum(op > done_op), 0), coalesce(sum(fault IS NOT NULL), 0) FROM machines";
+    let (all, pending, faults) =
+        tx.row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    Ok(Tally {
+        all,
+        pending,
+        faults,
+        heartbeat: last_seen(tx)?.map(|seen| seen.at),
+    })
 }
 
 /// The status to show for a computer that by its events is in `held`: what it is on its way to.

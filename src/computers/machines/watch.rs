@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::StreamExt;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::engine;
 use super::facts::Circumstances;
+use super::inside::{Activity, active};
 use super::link::State;
+use super::load::BUSY_PERCENT;
 use super::reconcile::{Kit, LOOK, Trouble, bounded, bring, is_dead};
 use super::seam::{About, Engine, Fault, Life, Listed};
 use super::spec;
@@ -35,8 +38,12 @@ const AGAIN: Duration = Duration::from_secs(2);
 /// Between two looks at what is to be done, should nobody have announced it.
 const ROUND: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(10);
+/// Between two looks at what computers use.
+const SAMPLE: Duration = Duration::from_secs(15);
 /// Computers that are worked on at the same time.
 const AT_ONCE: usize = 4;
+/// How long whoever has a terminal open is waited for when the service stops.
+const LEAVE: Duration = Duration::from_secs(5);
 /// Events before the last look that are asked for again, seconds.
 const OVERLAP: i64 = 5;
 
@@ -51,7 +58,7 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
     ));
     loop {
         let why = tokio::select! {
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             why = serve(&store, &fleet, &settings) => why,
         };
         if why != said {
@@ -70,10 +77,11 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
             );
         }
         tokio::select! {
-            _ = stop.changed() => return,
+            _ = stop.changed() => break,
             () = tokio::time::sleep(AGAIN) => {}
         }
     }
+    fleet.engine.seats.close(LEAVE).await;
 }
 
 /// Finds the engine.
@@ -231,6 +239,7 @@ fn answering_since(socket: &Path, now: Timestamp) -> Option<Timestamp> {
 /// What goes on beside the loop.
 enum Task {
     Look(Result<(), Trouble>),
+    Sampled(Result<(), Trouble>),
     Brought,
 }
 
@@ -302,7 +311,11 @@ impl Watch {
         look.tick().await;
         let mut round = tokio::time::interval(ROUND);
         round.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut looking = false;
+        let sampled = self.kit.fleet.config.engine.as_ref();
+        let sampled = sampled.map_or(SAMPLE, |engine| engine.sample_every);
+        let mut sample = tokio::time::interval(sampled);
+        sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut looking, mut sampling) = (false, false);
         let mut events = self.events().await;
         loop {
             if let Err(e) = self.begin_what_is_due(&mut tasks).await {
@@ -333,8 +346,19 @@ impl Watch {
                     let watch = self.clone();
                     tasks.spawn(async move { Task::Look(watch.look_at_all(false).await) });
                 }
+                _ = sample.tick(), if !sampling => {
+                    sampling = true;
+                    let watch = self.clone();
+                    tasks.spawn(async move { Task::Sampled(watch.sample().await) });
+                }
                 Some(ended) = tasks.join_next() => {
                     match ended {
+                        Ok(Task::Sampled(done)) => {
+                            sampling = false;
+                            if let Err(e) = done {
+                                return trouble(&e);
+                            }
+                        }
                         Ok(Task::Look(Ok(()))) => looking = false,
                         Ok(Task::Look(Err(e))) => return trouble(&e),
                         Ok(Task::Brought) => {}
@@ -387,6 +411,33 @@ impl Watch {
                 free.notify_one();
                 Task::Brought
             });
+        }
+        Ok(())
+    }
+
+    /// Looks at what every computer uses that runs; one that is busy is not idle.
+    async fn sample(&self) -> Result<(), Trouble> {
+        let kit = &self.kit;
+        let running = kit.store.read(wanted::running).await?;
+        let there: HashSet<ComputerId> = running.iter().copied().collect();
+        kit.fleet.engine.keep(|id| there.contains(id));
+        let looks = futures_util::stream::iter(running).map(|id| async move {
+            let found = bounded(LOOK, kit.engine.usage(&spec::name(id))).await;
+            (id, kit.store.now(), found)
+        });
+        let mut looks = std::pin::pin!(looks.buffer_unordered(AT_ONCE));
+        while let Some((id, at, found)) = looks.next().await {
+            match found {
+                Ok(usage) => {
+                    let percent = kit.fleet.engine.loads.take(id, at, usage);
+                    if percent.is_some_and(|percent| percent >= BUSY_PERCENT) {
+                        active(&kit.store, &kit.fleet, id, Activity::Cpu).await?;
+                    }
+                }
+                Err(e @ Fault::Silent(_)) => return Err(e.into()),
+                // It has just ended.
+                Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -470,6 +521,7 @@ impl Watch {
             let mut known = kit.known.lock();
             known.seen_at = at.max(known.seen_at);
             known.rebooted = false;
+            kit.fleet.engine.standing.lock().looked_at = Some(at);
         }
         Ok(())
     }
@@ -493,6 +545,7 @@ impl Watch {
         listed: &HashMap<ComputerId, &Listed>,
         known: &HashMap<ComputerId, bool>,
     ) -> Result<(), Trouble> {
+        let mut nobodys = 0;
         for (id, container) in listed.iter().filter(|(id, _)| !known.contains_key(id)) {
             let (id, name) = (*id, container.name.clone());
             let deleted = self
@@ -510,6 +563,7 @@ impl Watch {
                     Ok::<_, Error>(deleted > 0)
                 })
                 .await?;
+            nobodys += usize::from(!deleted);
             if !deleted && self.orphans.lock().insert(name.clone()) {
                 tracing::warn!(
                     container = name,
@@ -517,6 +571,7 @@ impl Watch {
                 );
             }
         }
+        self.kit.fleet.engine.standing.lock().orphans = nobodys;
         Ok(())
     }
 }

@@ -34,6 +34,18 @@ pub const EVENTS: &[(&str, &str)] = &[
         "workspace.preview_domain_checked",
         "A check of a workspace's preview domain had another result than before",
     ),
+    (
+        "workspace.history_added",
+        "Usage from before it was metered here was brought in",
+    ),
+    (
+        "workspace.share_link_created",
+        "A link was made by which a customer sees a workspace without a key",
+    ),
+    (
+        "workspace.share_link_revoked",
+        "Such a link does not open any more",
+    ),
     ("project.created", "A project was created"),
     ("project.updated", "A field of a project changed"),
     ("project.moved", "A project went to another workspace"),
@@ -53,6 +65,19 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("computer.created", "A computer was created and provisions"),
     ("computer.exec", "A command was run in a computer"),
     ("computer.files", "A file in a computer was changed"),
+    (
+        "computer.terminal_opened",
+        "Somebody has a terminal in a computer, or a program with its streams",
+    ),
+    ("computer.terminal_closed", "It is closed again"),
+    (
+        "computer.env_changed",
+        "A variable of a computer's environment was set or unset",
+    ),
+    (
+        "computer.port_changed",
+        "It was said who may look at a port of a computer",
+    ),
     (
         "computer.preview_link_created",
         "A link was made that opens a computer that is not public",

@@ -23,6 +23,8 @@ use bootstrap::too_simple;
 
 /// How often all containers are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often it is looked at what computers use.
+const SAMPLE_EVERY: Duration = Duration::from_secs(15);
 /// The usual places, in the order in which they are tried.
 const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
 
@@ -137,8 +139,12 @@ pub struct EngineSettings {
     pub runtime: Option<String>,
     pub on_boot: OnBoot,
     pub allow_unlimited: bool,
+    /// A terminal in which nothing is typed and nothing said for so long is closed.
+    pub terminal_idle: Duration,
     /// How often all containers are looked at: what a loss of power can hide at most.
     pub look_every: Duration,
+    /// How often it is looked at what they use.
+    pub sample_every: Duration,
     /// Images by template.
     pub images: BTreeMap<String, Image>,
 }
@@ -317,7 +323,11 @@ impl ServeArgs {
             runtime: file.engine.runtime.clone(),
             on_boot: file.engine.on_boot,
             allow_unlimited: file.engine.allow_unlimited,
+            terminal_idle: Duration::from_secs(u64::from(
+                file.engine.terminal_idle_seconds.unwrap_or(1800),
+            )),
             look_every: LOOK_EVERY,
+            sample_every: SAMPLE_EVERY,
             images,
         }))
     }

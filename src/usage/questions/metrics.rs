@@ -1,7 +1,5 @@
 //! `GET /computers/{id}/metrics`: one computer over time.
 
-use std::sync::Arc;
-
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
@@ -9,12 +7,13 @@ use utoipa::{IntoParams, ToSchema};
 
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, HOUR_MS, Timestamp};
-use crate::computers;
+use crate::computers::machines::load::Present;
+use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::error::Result;
 use crate::http::{Param, Params, PathId, words};
 use crate::ids::ComputerId;
-use crate::rules::catalog::Catalog;
+use crate::rules::driven_by::DrivenBy;
 use crate::usage::ledger::intervals;
 use crate::usage::meter::floor;
 use crate::usage::meter::units::Amount;
@@ -53,6 +52,12 @@ pub struct Metrics {
     as_of: String,
     total_credits_used: i64,
     total_compute_ms: i64,
+    /// `engine`: measured since this server started; `size`: nothing measures inside.
+    source: &'static str,
+    /// What it uses at present, where a container engine runs it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    present: Option<Present>,
     series: Vec<Point>,
 }
 
@@ -61,9 +66,10 @@ pub struct Metrics {
 pub struct Point {
     /// Its aligned start.
     ts: Timestamp,
-    /// Nothing measures inside the machine: 0.
+    /// Percent of one virtual CPU, as a container engine counts it; 0 where nothing measures.
     cpu_percent: f64,
-    /// Memory of its size, MB, where it ran at the end of the bucket; else 0.
+    /// Memory in use, MB, on average, where a container engine runs it; else that of its size where it ran at the
+    /// end of the bucket, or 0.
     memory_mb: i64,
     /// Whole credits of this computer, in all places it was in.
     credits_used: i64,
@@ -74,14 +80,16 @@ pub struct Point {
 /// `GET /computers/{id}/metrics`
 pub async fn computer_metrics(
     State(store): State<Store>,
-    State(catalog): State<Arc<Catalog>>,
+    State(fleet): State<Fleet>,
     caller: Caller,
     PathId(id): PathId<ComputerId>,
     query: Params<MetricsQuery>,
 ) -> Result<Json<Metrics>> {
     let store = store.clone();
     let metrics = store.read(move |tx| {
-        computers::find(tx, &caller, id)?;
+        let computer = computers::find(tx, &caller, id)?;
+        let measured = computer.driver == DrivenBy::Docker;
+        let (catalog, loads) = (&fleet.catalog, &fleet.engine.loads);
         let window = query.get()?.window.get("window")?;
         let window = window.unwrap_or(MetricsWindow::Hour);
         let (granularity, length, bucket) = match window {
@@ -112,23 +120,34 @@ pub async fn computer_metrics(
             Ok(())
         })?;
         let shown: Vec<_> = read.windows(2).map(|r| r[0].until(&r[1])).collect();
+        let used = |start: i64, of_size: i64| match measured {
+            false => (0.0, of_size),
+            true => loads
+                .between(id, start, start + bucket)
+                .map_or((0.0, 0), |average| (average.cpu_percent, average.memory_mb)),
+        };
         let series = edges
             .iter()
             .zip(&shown)
             .zip(&memory[1..])
-            .map(|((ts, shown), memory_mb)| Point {
-                ts: Timestamp(*ts),
-                cpu_percent: 0.0,
-                memory_mb: *memory_mb,
-                credits_used: shown.credits_used,
-                credits_micros: shown.credits_micros,
-                compute_ms: shown.compute_ms,
+            .map(|((ts, shown), of_size)| {
+                let (cpu_percent, memory_mb) = used(*ts, *of_size);
+                Point {
+                    ts: Timestamp(*ts),
+                    cpu_percent,
+                    memory_mb,
+                    credits_used: shown.credits_used,
+                    credits_micros: shown.credits_micros,
+                    compute_ms: shown.compute_ms,
+                }
             });
         Ok(Metrics {
             computer_id: id,
             window: window.as_str(),
             granularity,
             as_of: tx.now().rfc3339_ms(),
+            source: if measured { "engine" } else { "size" },
+            present: loads.present(id, tx.now()).filter(|_| measured),
             series: series.collect(),
             total_credits_used: shown.iter().map(|s| s.credits_used).sum(),
             total_compute_ms: shown.iter().map(|s| s.compute_ms).sum(),

@@ -3,6 +3,7 @@
 //! * [`window`], [`series`], [`breakdown`], [`csv`]: `GET /workspaces/{id}/usage`
 //! * [`explain`], [`sessions`], [`metrics`], [`events`]: single computers
 //! * [`rollup`], [`organization`], [`credits`]: the organization
+//! * [`what_if`]: what other limits would have refused
 //! * [`verification`]: the proof on demand
 //! * [`table`]: what they have in common as tables
 
@@ -20,4 +21,5 @@ pub mod sessions;
 pub mod table;
 pub mod types;
 pub mod verification;
+pub mod what_if;
 pub mod window;

@@ -12,6 +12,8 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::any;
 use axum::{Json, Router};
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
@@ -37,6 +39,8 @@ pub struct Container {
     pub alive: bool,
     pub networks: BTreeSet<String>,
     pub memory: i64,
+    /// Nanoseconds of CPU that it has used, and bytes of memory that it does use.
+    pub used: (u64, u64),
 }
 
 /// What the engine has, does and pretends.
@@ -54,7 +58,18 @@ pub struct Inside {
     pub podman: bool,
     /// What was done, in order.
     pub calls: Vec<String>,
+    /// Programs in containers: they run on the machine of the test.
+    pub programs: BTreeMap<String, Ran>,
     next: u64,
+}
+
+/// A program in a container.
+#[derive(Clone, Debug, Default)]
+pub struct Ran {
+    pub body: Value,
+    pub exit_code: Option<i64>,
+    /// Columns and rows.
+    pub extent: Option<(u16, u16)>,
 }
 
 impl Inside {
@@ -186,6 +201,7 @@ fn verb(method: &Method, parts: &[&str]) -> String {
         ("DELETE", ["containers", _]) => "remove".into(),
         (_, ["containers", _, "json"]) => "inspect".into(),
         (_, ["containers", _, verb]) => (*verb).into(),
+        (_, ["exec", _, verb]) => format!("exec {verb}"),
         ("DELETE", [kind, _]) => format!("remove {kind}"),
         (_, ["networks", "create"]) => "create network".into(),
         (_, ["networks", _, verb]) => (*verb).into(),
@@ -200,9 +216,9 @@ async fn answer(
     request: Request,
 ) -> Response {
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let body = axum::body::to_bytes(request.into_body(), 1 << 20)
-        .await
-        .unwrap();
+    let (mut parts, body) = request.into_parts();
+    let switch = parts.extensions.remove::<OnUpgrade>();
+    let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = path.trim_start_matches('/');
     let path = path
@@ -232,11 +248,94 @@ async fn answer(
         });
         return Body::from_stream(tokio_util::io::ReaderStream::new(read)).into_response();
     }
+    if verb == "exec start" {
+        return run_program(&shared, parts[1], switch);
+    }
     let (response, event) = act(&shared, &verb, &parts, &query, &body);
     if let Some((action, id)) = event {
         tell(&shared, action, &id);
     }
     response
+}
+
+/// Runs a program on this machine, with its streams as an engine sends them.
+fn run_program(shared: &Shared, id: &str, switch: Option<OnUpgrade>) -> Response {
+    let Some(ran) = shared.inside.lock().programs.get(id).cloned() else {
+        return refused(404, "no such exec");
+    };
+    let list = |name: &str| -> Vec<String> {
+        let all = ran.body[name].as_array().into_iter().flatten();
+        all.map(|v| v.as_str().unwrap().to_owned()).collect()
+    };
+    let (command, tty) = (list("Cmd"), ran.body["Tty"] == true);
+    let mut program = tokio::process::Command::new(&command[0]);
+    program
+        .args(&command[1..])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .process_group(0);
+    for variable in list("Env") {
+        let (name, value) = variable.split_once('=').unwrap();
+        program.env(name, value);
+    }
+    if let Some(dir) = ran.body["WorkingDir"].as_str().filter(|d| !d.is_empty()) {
+        program.current_dir(dir);
+    }
+    let Ok(mut child) = program.spawn() else {
+        return refused(500, "no such program");
+    };
+    let (shared, id) = (shared.clone(), id.to_owned());
+    tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let connection = TokioIo::new(switch.unwrap().await.unwrap());
+        let (mut typed, mut pipe) = tokio::io::split(connection);
+        let mut stdin = child.stdin.take().unwrap();
+        let input = tokio::spawn(async move {
+            let _ = tokio::io::copy(&mut typed, &mut stdin).await;
+        });
+        let (send, mut pieces) = tokio::sync::mpsc::channel::<(u8, Vec<u8>)>(4);
+        let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
+        let second = send.clone();
+        tokio::spawn(async move {
+            let mut piece = vec![0; 4096];
+            while let Ok(n @ 1..) = out.read(&mut piece).await {
+                let _ = send.send((1, piece[..n].to_vec())).await;
+            }
+        });
+        tokio::spawn(async move {
+            let mut piece = vec![0; 4096];
+            while let Ok(n @ 1..) = err.read(&mut piece).await {
+                let _ = second.send((2, piece[..n].to_vec())).await;
+            }
+        });
+        while let Some((kind, bytes)) = pieces.recv().await {
+            let length = u32::try_from(bytes.len()).unwrap().to_be_bytes();
+            let mut frame = vec![kind, 0, 0, 0];
+            frame.extend(length);
+            let head: &[u8] = if tty { &[] } else { &frame };
+            if pipe.write_all(head).await.is_err() || pipe.write_all(&bytes).await.is_err() {
+                break;
+            }
+            let _ = pipe.flush().await;
+        }
+        let status = child.wait().await.unwrap();
+        let code = std::os::unix::process::ExitStatusExt::signal(&status).map_or_else(
+            || i64::from(status.code().unwrap_or(-1)),
+            |signal| 128 + i64::from(signal),
+        );
+        if let Some(ran) = shared.inside.lock().programs.get_mut(&id) {
+            ran.exit_code = Some(code);
+        }
+        let _ = pipe.shutdown().await;
+        input.abort();
+    });
+    Response::builder()
+        .status(101)
+        .header("connection", "Upgrade")
+        .header("upgrade", "tcp")
+        .body(Body::empty())
+        .unwrap()
 }
 
 type Event = Option<(&'static str, String)>;
@@ -328,6 +427,18 @@ fn act(
             }
             return done(StatusCode::OK);
         }
+        ("exec json", [_, id, _]) => {
+            let code = inside.programs.get(*id).and_then(|ran| ran.exit_code);
+            let body = json!({ "ID": id, "Running": code.is_none(), "ExitCode": code.unwrap_or(0), "Pid": 1 });
+            return (Json(body).into_response(), None);
+        }
+        ("exec resize", [_, id, _]) => {
+            let size = |name: &str| query[name].parse::<u16>().unwrap();
+            if let Some(ran) = inside.programs.get_mut(*id) {
+                ran.extent = Some((size("w"), size("h")));
+            }
+            return done(StatusCode::OK);
+        }
         ("remove volumes", [_, name]) => {
             return match inside.volumes.remove(*name) {
                 true => done(StatusCode::NO_CONTENT),
@@ -357,6 +468,7 @@ fn act(
                 alive: false,
                 networks: [host["NetworkMode"].as_str().unwrap().to_owned()].into(),
                 memory: host["Memory"].as_i64().unwrap(),
+                used: (0, 0),
                 body: body.clone(),
             };
             inside.containers.insert(name, container);
@@ -377,6 +489,20 @@ fn act(
         return (refused(404, "no such container"), None);
     };
     let podman = inside.podman;
+    if verb == "exec" {
+        if inside.containers[&name].state != "running" {
+            return (refused(409, "the container is not running"), None);
+        }
+        inside.next += 1;
+        let id = format!("e{}", inside.next);
+        let ran = Ran {
+            body: body.clone(),
+            ..Ran::default()
+        };
+        inside.programs.insert(id.clone(), ran);
+        let made = (StatusCode::CREATED, Json(json!({ "Id": id })));
+        return (made.into_response(), None);
+    }
     let c = inside.containers.get_mut(&name).unwrap();
     let id = c.id.clone();
     match verb {
@@ -388,6 +514,12 @@ fn act(
                 .collect();
             let body = json!({ "Id": c.id, "Name": format!("/{name}"), "State": state_of(c),
                 "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
+            (Json(body).into_response(), None)
+        }
+        "stats" => {
+            let body = json!({ "cpu_stats": { "cpu_usage": { "total_usage": c.used.0 } },
+                "memory_stats": { "usage": c.used.1 + (1 << 20), "limit": c.memory, "stats": { "inactive_file": 1 << 20 } },
+                "pids_stats": { "current": 3 }, "networks": { "eth0": { "rx_bytes": 5, "tx_bytes": 6 } } });
             (Json(body).into_response(), None)
         }
         "top" if c.alive => (
