@@ -26,6 +26,7 @@ pub mod past;
 pub mod repair;
 pub mod rows;
 pub mod simulation;
+mod sort;
 pub mod types;
 mod view;
 
