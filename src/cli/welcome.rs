@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::access::key::DEV_KEY;
 use crate::rules::config::ServeArgs;
 use crate::rules::hosted::BASE;
-use crate::rules::listen::Bound;
+use crate::rules::listen::{Bound, Listen};
 use crate::rules::public_url::PublicUrl;
 
 /// Where things are, for the person who started it.
@@ -36,7 +36,7 @@ impl Welcome {
         let pages = admin.map_or_else(|| api.clone(), Bound::usable_url);
         let open = args.listen.iter().chain(&args.admin_listen);
         let covered = !args.trusted_proxies.is_empty() || public.is_some_and(PublicUrl::is_https);
-        if !covered && !open.clone().all(super::Listen::is_loopback) {
+        if !covered && !open.clone().all(Listen::is_loopback) {
             let at = open.filter(|at| !at.is_loopback()).map(ToString::to_string);
             tracing::warn!(
                 listen = at.collect::<Vec<_>>().join(", "),

@@ -18,6 +18,7 @@ use super::copies;
 use super::failure::{Failure, StoreError};
 use super::open;
 use super::schema::{APPLICATION_ID, VERSION, create};
+use super::tx::Tx;
 use crate::clock::Timestamp;
 
 /// Faults of one kind that are listed at most.
@@ -271,11 +272,11 @@ fn objects(conn: &Connection) -> rusqlite::Result<BTreeSet<String>> {
 pub fn read_file<T, E: Failure>(
     path: &Path,
     now: Timestamp,
-    f: impl FnOnce(&super::Tx<'_>) -> Result<T, E>,
+    f: impl FnOnce(&Tx<'_>) -> Result<T, E>,
 ) -> Result<T, E> {
     let conn = open::reader(path)?;
     conn.execute_batch("BEGIN")?;
-    f(&super::Tx::new(&conn, now))
+    f(&Tx::new(&conn, now))
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -9,15 +9,13 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use super::failure::StoreError;
-use super::open;
+use super::open::{self, INCREMENTAL};
 use super::tx::WriteTx;
 
 /// Free pages that are always kept: what comes next has a place (4 MiB).
 const KEEP: i64 = 1024;
 /// Of so many pages one may be free.
 const SHARE: i64 = 4;
-/// `PRAGMA auto_vacuum` where pages can be given back one by one.
-pub(super) const INCREMENTAL: i64 = 2;
 
 fn number(conn: &Connection, pragma: &str) -> rusqlite::Result<i64> {
     conn.query_row(&format!("PRAGMA {pragma}"), [], |row| row.get(0))

@@ -68,7 +68,7 @@ pub(crate) use id_source::IdSource;
 pub use open::{OpenError, OpenErrorKind, is_abandoned, lock_data_dir, readable};
 pub use restore::{Restored, restore};
 pub(crate) use schema::create;
-pub use schema::{SCHEMA, VERSION, is_older};
+pub use schema::{SCHEMA, VERSION};
 pub use signals::{Signals, Topic};
 pub(crate) use tx::Savepoint;
 pub use tx::{Tx, WriteTx};
@@ -416,6 +416,18 @@ impl<E: Failure> Store<E> {
         let _ = self.0.writer.send(writer::Message::Stop);
         writer.map(JoinHandle::join);
     }
+}
+
+/// Whether the file has an older schema than [`VERSION`].
+///
+/// # Errors
+/// When it cannot be read.
+pub fn is_older(path: &Path) -> Result<bool, OpenError> {
+    let flags =
+        rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let version = Connection::open_with_flags(path, flags)
+        .and_then(|conn| conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)));
+    Ok(version.map_err(|e| about(e.into(), path))? < VERSION)
 }
 
 /// About this database, and with what to do where it is damaged. A small one is looked through

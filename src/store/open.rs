@@ -16,6 +16,9 @@ use scheduled_thread_pool::ScheduledThreadPool;
 
 use super::failure::StoreError;
 
+/// `PRAGMA auto_vacuum` where pages can be given back one by one.
+pub(super) const INCREMENTAL: i64 = 2;
+
 /// Why a database could not be opened; the text is for the person who started the program.
 #[derive(Debug)]
 pub struct OpenError {
@@ -276,7 +279,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     conn.pragma_update(None, "cell_size_check", true)?;
     glance(&conn)?;
     // Of a file that is made now; another one learns it when it is written anew.
-    conn.pragma_update(None, "auto_vacuum", super::compact::INCREMENTAL)?;
+    conn.pragma_update(None, "auto_vacuum", INCREMENTAL)?;
     let mode: String = conn.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         return Err(OpenError::new(format!(

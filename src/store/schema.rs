@@ -1,10 +1,6 @@
 //! The schema: its text, its version, and the steps up to it.
 
-use std::path::Path;
-
 use rusqlite::Connection;
-
-use super::open::OpenError;
 
 /// The whole current schema.
 pub const SCHEMA: &str = include_str!("../../schema.sql");
@@ -65,18 +61,6 @@ pub const VERSION: i64 = STEPS.len() as i64 + 1;
 
 /// Marks a file as ours ("wksp"), so that another program's database is not touched.
 pub(super) const APPLICATION_ID: i64 = 0x776b_7370;
-
-/// Whether the file has an older schema than [`VERSION`].
-///
-/// # Errors
-/// When it cannot be read.
-pub fn is_older(path: &Path) -> Result<bool, OpenError> {
-    let flags =
-        rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE | rusqlite::OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let version = Connection::open_with_flags(path, flags)
-        .and_then(|conn| conn.query_row("PRAGMA user_version", [], |row| row.get::<_, i64>(0)));
-    Ok(version.map_err(|e| super::about(e.into(), path))? < VERSION)
-}
 
 /// Makes an empty database of [`VERSION`].
 pub(crate) fn create(conn: &Connection) -> rusqlite::Result<()> {

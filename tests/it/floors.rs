@@ -60,7 +60,15 @@ fn paths(code: &str) -> Vec<Vec<String>> {
             leaves(tree.1.trim(), &[], &mut found);
         }
     }
-    for (at, _) in code.match_indices("crate::") {
+    let anywhere = code
+        .match_indices("crate::")
+        .chain(code.match_indices("super::"));
+    for (at, _) in anywhere {
+        // Not the second half of `super::super::`, nor what only ends in such a word.
+        let before = code[..at].chars().next_back();
+        if before.is_some_and(|c| c == ':' || c == '_' || c.is_ascii_alphanumeric()) {
+            continue;
+        }
         let rest = &code[at..];
         let end = rest
             .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_' || c == ':'))
