@@ -408,6 +408,13 @@ impl Error {
         error
     }
 
+    /// 507: a disk other than the database's has no space to spare.
+    pub fn no_space(message: impl Into<String>) -> Self {
+        let mut full = Error::new(StatusCode::INSUFFICIENT_STORAGE, "STORAGE_FULL", message);
+        full.0.retry_after = Some(30);
+        full
+    }
+
     /// 507: no space left.
     fn storage_full() -> Self {
         let mut full = Error::new(

@@ -19,6 +19,20 @@ impl Object {
         Object::from(Map::new())
     }
 
+    /// Whether it says `true` under a name.
+    pub fn is_true(&self, name: &str) -> bool {
+        let map: Map<String, Value> = serde_json::from_str(self.text()).unwrap_or_default();
+        map.get(name) == Some(&Value::Bool(true))
+    }
+
+    /// The same with another value under a name.
+    #[must_use]
+    pub fn with(&self, name: &str, value: Value) -> Self {
+        let mut map: Map<String, Value> = serde_json::from_str(self.text()).unwrap_or_default();
+        map.insert(name.to_owned(), value);
+        Object::from(map)
+    }
+
     /// The text, as stored.
     pub fn text(&self) -> &str {
         self.0.get()

@@ -114,8 +114,9 @@ pub mod testing {
         };
     }
     pub mod machines {
+        pub use crate::computers::machines::host::Host;
         pub use crate::computers::machines::watch::run;
-        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot};
+        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot, Reserve};
     }
     pub mod store {
         pub use crate::backups::restore;

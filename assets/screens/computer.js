@@ -71,6 +71,7 @@ export async function show(context, id) {
       drawHead();
       usage.reload();
       events.reload();
+      machine?.reload(computer);
     } catch (e) {
       if (e.status !== 404 || signal.aborted) return;
       toast(`Computer ${computer.name} was deleted.`, "bad");
@@ -79,12 +80,18 @@ export async function show(context, id) {
   }
 
   drawHead();
+  // Only computers of an engine have a machine to look into.
+  const machine =
+    computer.driver === "docker"
+      ? (await import("./machine.js")).machinePanels(context, computer)
+      : null;
   const usage = usagePanel(context, get);
   const events = eventsPanel(context, get);
   fill(
     main,
     headPlace,
     h("div", { class: "columns" }, panel("About", {}, about), usage.element),
+    ...(machine?.elements ?? []),
     events.element,
   );
   const later = debounce(() => {

@@ -13,8 +13,10 @@ use axum::extract::State;
 use serde::Serialize;
 use tokio::sync::Mutex;
 
+use super::engine;
 use crate::backups::{self, Backups};
 use crate::clock::Stopwatch;
+use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::store::Fault;
@@ -112,6 +114,7 @@ pub struct Ready {
 pub async fn ready(
     State(store): State<Store>,
     State(backups): State<Backups>,
+    State(fleet): State<Fleet>,
     State(health): State<Arc<Readiness>>,
 ) -> Result<Json<Ready>> {
     let ready = |warnings| {
@@ -126,13 +129,13 @@ pub async fn ready(
     let mut wrote = health.wrote.lock().await;
     let fresh = wrote.as_ref().is_some_and(|at| at.micros() < FRESH_US);
     if fresh && store.signals().health.fault().is_none() {
-        return Ok(ready(warnings(&store, &backups).await));
+        return Ok(ready(warnings(&store, &backups, &fleet).await));
     }
     *wrote = None;
     match tokio::time::timeout(PATIENCE, store.probe()).await {
         Ok(Ok(())) => {
             *wrote = Some(Stopwatch::start());
-            Ok(ready(warnings(&store, &backups).await))
+            Ok(ready(warnings(&store, &backups, &fleet).await))
         }
         Ok(Err(e)) => Err(e),
         Err(_) => Err(Error::unavailable(
@@ -142,12 +145,13 @@ pub async fn ready(
     }
 }
 
-async fn warnings(store: &Store, backups: &Backups) -> Vec<String> {
+async fn warnings(store: &Store, backups: &Backups, fleet: &Fleet) -> Vec<String> {
     let standing = backups::standing(backups).await.unwrap_or_default();
     store
         .clock()
         .fault()
         .into_iter()
         .chain(standing.warning)
+        .chain(engine::warnings(store, fleet).await)
         .collect()
 }

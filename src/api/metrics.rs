@@ -18,8 +18,10 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
+use super::engine::{self, EngineView};
 use crate::backups::{self, Backups};
-use crate::clock::Stopwatch;
+use crate::clock::{Stopwatch, Timestamp};
+use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::outbox::events::Streams;
@@ -149,11 +151,17 @@ impl Metrics {
         streams: &Streams,
         outbox: &Outbox,
         backups: &Backups,
+        fleet: &Fleet,
     ) -> Result<String> {
         let mut read = registry();
         self::computers(&mut read, store).await?;
         for gauge in gauges(store, streams, outbox, backups).await? {
             gauge.register(&mut read);
+        }
+        if let Some(engine) = engine::view(store, fleet).await? {
+            for gauge in of_engine(&engine, store.now()) {
+                gauge.register(&mut read);
+            }
         }
         let mut text = String::new();
         encode_registry(&mut text, &self.counted.lock()).map_err(Error::internal)?;
@@ -210,6 +218,50 @@ impl Number {
             }
         }
     }
+}
+
+/// A line for each number about the container engine, where one runs computers.
+fn of_engine(engine: &EngineView, now: Timestamp) -> Vec<Number> {
+    use Reading::{Count, Seconds};
+    let age = |at: Option<Timestamp>| at.map_or(-1.0, |at| (now.0 - at.0) as f64 / 1e3);
+    let count = |n: usize| Count(i64::try_from(n).unwrap_or(i64::MAX));
+    vec![
+        Number(
+            "engine_up",
+            "1 while the container engine answers and runs a container",
+            Count((engine.state == "up").into()),
+        ),
+        Number(
+            "machines_pending",
+            "Machines of which something was asked that is not done",
+            Count(engine.pending),
+        ),
+        Number(
+            "machines_faults",
+            "Machines with which something is wrong",
+            Count(engine.faults),
+        ),
+        Number(
+            "machines_orphans",
+            "Containers of this installation that belong to no computer",
+            count(engine.orphans),
+        ),
+        Number(
+            "machines_look_age",
+            "Time since all containers were last looked at; -1 = never",
+            Seconds(age(engine.looked_at)),
+        ),
+        Number(
+            "machines_heartbeat_age",
+            "Time since all machines were last seen to run that should, which a loss of power does not bill; -1 = never",
+            Seconds(age(engine.seen_at)),
+        ),
+        Number(
+            "machines_terminals",
+            "Terminals that are open",
+            count(engine.terminals),
+        ),
+    ]
 }
 
 /// A line for each number that is looked up when it is asked for.

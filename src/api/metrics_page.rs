@@ -53,7 +53,13 @@ async fn operator(
 
 async fn reply(app: &App) -> Response {
     let metrics: Arc<Metrics> = app.metrics.clone();
-    let text = metrics.text(&app.store, &app.streams, &app.outbox, &app.backups);
+    let text = metrics.text(
+        &app.store,
+        &app.streams,
+        &app.outbox,
+        &app.backups,
+        &app.fleet,
+    );
     match text.await {
         Ok(text) => ([(CONTENT_TYPE, KIND)], text).into_response(),
         Err(e) => e.into_response(),

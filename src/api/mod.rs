@@ -3,6 +3,7 @@
 pub mod app;
 mod attention;
 pub mod edge;
+mod engine;
 mod forms;
 pub mod health;
 pub mod jobs;

@@ -10,6 +10,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 use uuid::Uuid;
 
+use super::engine::{self, EngineView};
 use crate::access::caller::Caller;
 use crate::api::app::App;
 use crate::api::attention::{self, LongRunning, Month, Setup, WebhookProblem};
@@ -53,6 +54,8 @@ pub struct System {
     faults: Option<usize>,
     database: Database,
     counts: Counts,
+    /// The container engine that runs computers; null where they are simulated.
+    engine: Option<EngineView>,
     /// What it was started with, by flag.
     flags: Vec<Flag>,
 }
@@ -226,6 +229,7 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             readers: app.config.readers,
         },
         counts,
+        engine: engine::view(&app.store, &app.fleet).await?,
         flags: flags(&app.config),
     }))
 }

@@ -11,6 +11,8 @@ use uuid::Uuid;
 
 use super::{Failure, installation_now};
 use crate::clock::{DAY_MS, Timestamp, built};
+use crate::computers::machines::host::Host;
+use crate::computers::machines::room;
 use crate::domains::{Dns, RecordStatus};
 use crate::rules::config::{ConfigFile, DataArgs, EngineArgs, ImageConfig};
 use crate::store;
@@ -319,6 +321,19 @@ fn machines(report: &mut Report, args: &DoctorArgs) {
         };
         let text = format!("limits {}; disk is advisory; {spaces}", holds.join(", "));
         report.say(verdict, "limits", text);
+        let host = Host::here(about.data.as_deref(), Some(about.cpus));
+        let mb = |mb: Option<i64>| mb.map_or_else(|| "unknown".to_owned(), |mb| format!("{mb} MB"));
+        let text = format!(
+            "{} of memory available, {} of disk left for containers; {} and {} MB are kept for the host",
+            mb(host.available_mb),
+            mb(host.disk_left_mb),
+            file.engine.reserve.memory_mb,
+            file.engine.reserve.disk_mb
+        );
+        let short = host.available_mb.is_some_and(|mb| mb < i64::try_from(file.engine.reserve.memory_mb).unwrap_or(i64::MAX))
+            || room::disk_is_low(&host, file.engine.reserve.disk_mb).is_some();
+        let verdict = if short { Verdict::Warning } else { Verdict::Fine };
+        report.say(verdict, "room", text);
         for (template, image) in file.images {
             let image = match image {
                 ImageConfig::Name(name) => name,

@@ -12,7 +12,7 @@ use super::activity::Activity;
 use super::auto_stop::AutoStop;
 use super::create::{auto_stop as check_auto_stop, one_of, parse_size, project_in};
 use super::lifecycle::{Change, catch_up_for_a_turn, record, restart_idle_time, save, settled};
-use super::rows::SELECT;
+use super::rows::{SELECT, WAKES};
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::audit::Actor;
@@ -55,6 +55,9 @@ pub struct Update {
     /// New id of the caller's for its project; null clears it
     #[schema(value_type = Option<String>, min_length = 1, max_length = 255)]
     pub external_project_id: Patch<String>,
+    /// A visit to one of its preview addresses starts it when it is stopped; kept as `settings.wake_on_request`
+    #[schema(nullable = false)]
+    pub wake_on_request: Option<bool>,
     /// Only the workspace that it is in; moving is `POST /computers/{id}/move`
     pub workspace_id: Option<WorkspaceId>,
 }
@@ -158,6 +161,9 @@ fn updated(caller: &Caller, mut c: Record, input: Update) -> Result<Record> {
         .metadata
         .apply(Some(c.metadata))
         .unwrap_or_else(Object::empty);
+    if let Some(wakes) = input.wake_on_request {
+        c.settings = c.settings.with(WAKES, wakes.into());
+    }
     c.external_user_id = input.external_user_id.apply(c.external_user_id);
     c.external_project_id = input.external_project_id.apply(c.external_project_id);
     c.auto_stop_seconds = input.auto_stop_seconds.unwrap_or(c.auto_stop_seconds);

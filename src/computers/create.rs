@@ -7,6 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::lifecycle::{Change, apps_text};
+use super::machines::room;
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::access::scopes::covers;
@@ -216,7 +217,7 @@ pub fn create_computer(
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     if driver == DrivenBy::Docker {
-        fleet.engine.ready()?;
+        room::check(tx, fleet, size, None)?;
     }
     let new = New {
         workspace_id: workspace.view.id,
@@ -607,7 +608,7 @@ fn clone_computer(
     };
     limits::check(tx, &fleet.config.file, &workspace, &growth)?;
     if original.driver == DrivenBy::Docker {
-        fleet.engine.ready()?;
+        room::check(tx, fleet, size, None)?;
     }
     let new = New {
         workspace_id: original.workspace_id,

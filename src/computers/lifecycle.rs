@@ -11,6 +11,7 @@ use rusqlite::{OptionalExtension, named_params};
 use serde_json::json;
 
 use super::activity::{self, Activity};
+use super::machines::room;
 use super::machines::wanted::{self, Desired};
 use super::{Moved, Record, changed, find};
 use crate::access::caller::Caller;
@@ -137,7 +138,11 @@ impl Change<'_> {
         match wish {
             Wish::Size => wanted::look(tx, after.id)?,
             Wish::Run { restart } => {
-                fleet.engine.ready()?;
+                if restart {
+                    fleet.engine.ready()?;
+                } else {
+                    room::check(tx, fleet, after.size, Some(after.id))?;
+                }
                 activity::note(tx, after.tenant_id, after.id, Activity::Start)?;
                 wanted::ask(tx, &after, Desired::Running, restart)?;
             }
@@ -249,7 +254,7 @@ pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, by: Activit
 /// Updates the columns of a computer's row that may change.
 pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
     let sql = "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
-             status = :status, visibility = :visibility, metadata = :metadata, external_user_id = :user,
+             status = :status, visibility = :visibility, metadata = :metadata, settings = :settings, external_user_id = :user,
              external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
              updated_at = :updated, started_at = :started, stopped_at = :stopped, deleted_at = :deleted
          WHERE id = :id AND tenant_id = :tenant";
@@ -257,7 +262,7 @@ pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
         sql,
         named_params! {
             ":workspace": c.workspace_id, ":project": c.project_id, ":name": c.name, ":size": c.size,
-            ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":user": c.external_user_id,
+            ":status": c.status, ":visibility": c.visibility, ":metadata": c.metadata, ":settings": c.settings, ":user": c.external_user_id,
             ":external_project": c.external_project_id, ":auto_stop": c.auto_stop_seconds, ":due": c.due_at,
             ":updated": c.updated_at, ":started": c.started_at, ":stopped": c.stopped_at,
             ":deleted": (c.status == Status::Destroyed).then_some(c.updated_at),
@@ -766,6 +771,21 @@ fn go(
         actor,
     }
     .apply(tx, fleet, Some(before), after)
+}
+
+/// Starts a computer that was stopped, since somebody visits it.
+///
+/// # Errors
+/// What refuses a start: a budget, the host, the engine.
+pub fn wake(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
+    match super::load(tx, id)? {
+        Some(before) if before.status == Status::Stopped && before.driver == DrivenBy::Docker => {
+            limits::check_start(tx, before.tenant_id, before.workspace_id, before.project_id)?;
+            go(tx, fleet, Actor::System, &before, Status::Starting)?;
+            activity::note(tx, before.tenant_id, id, Activity::Visit)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Stops a computer that runs, and that this server can stop, by nobody's request.

@@ -15,6 +15,9 @@ use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{Columns, Tx, columns};
 
+/// The setting by which a visit starts it.
+pub const WAKES: &str = "wake_on_request";
+
 /// A live computer as the store has it.
 #[derive(Debug, Clone)]
 pub struct Record {

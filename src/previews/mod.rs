@@ -31,6 +31,7 @@ pub use tunnel::tunnel;
 use crate::access::auth::Auth;
 use crate::access::throttle::{ClientIp, Throttle};
 use crate::computers::Fleet;
+use crate::computers::lifecycle::wake;
 use crate::computers::machines::reconcile::{LOOK, bounded};
 use crate::computers::machines::seam::Engine;
 use crate::computers::machines::spec;
@@ -109,6 +110,14 @@ impl Previews {
             && let Some(welcome) = self.admit(&target, &mut request, ip).await?
         {
             return Ok(welcome);
+        }
+        if target.status == Status::Stopped && target.wakes {
+            let (fleet, id) = (self.fleet.clone(), target.id);
+            let woken = self.store.write(move |tx| wake(tx, &fleet, id)).await;
+            return Err(match woken {
+                Ok(()) => Page::wakes(),
+                Err(e) => Page::failed(&e),
+            });
         }
         if target.status != Status::Running {
             return Err(Page::not_running(&target));

@@ -16,6 +16,8 @@ pub struct Page {
     title: &'static str,
     text: String,
     retry: Option<u32>,
+    /// It is loaded again by itself.
+    again: bool,
 }
 
 impl Page {
@@ -25,6 +27,7 @@ impl Page {
             title,
             text: text.into(),
             retry: None,
+            again: false,
         }
     }
 
@@ -42,12 +45,22 @@ impl Page {
     pub fn not_running(target: &Target) -> Page {
         let starting = matches!(target.status, Status::Provisioning | Status::Starting);
         let text = if starting {
-            "This computer is starting. Try again in a moment."
+            "This computer is starting. This page loads again in a moment."
         } else {
             "This computer does not run. Start it, then load this page again."
         };
         let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, "Not running", text);
         page.retry = Some(if starting { 2 } else { 30 });
+        page.again = starting;
+        page
+    }
+
+    /// It was stopped, and is started since somebody asks for it.
+    pub fn wakes() -> Page {
+        let text = "This computer is starting. This page loads again in a moment.";
+        let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, "Starting", text);
+        page.retry = Some(2);
+        page.again = true;
         page
     }
 
@@ -89,7 +102,12 @@ impl IntoResponse for Page {
     fn into_response(self) -> Response {
         let html = format!(
             "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" \
-             content=\"width=device-width\"><title>{}</title><h1>{}</h1><p>{}</p></html>\n",
+             content=\"width=device-width\">{}<title>{}</title><h1>{}</h1><p>{}</p></html>\n",
+            if self.again {
+                "<meta http-equiv=\"refresh\" content=\"2\">"
+            } else {
+                ""
+            },
             self.title,
             self.title,
             escaped(&self.text)

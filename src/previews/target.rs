@@ -6,6 +6,7 @@ use super::said;
 use crate::access::key::Key;
 use crate::access::scopes::covers;
 use crate::computers;
+use crate::computers::rows::WAKES;
 use crate::db::Store;
 use crate::domains;
 use crate::error::Result;
@@ -38,6 +39,8 @@ pub struct Target {
     pub status: Status,
     pub visibility: String,
     pub engine_ref: Option<String>,
+    /// A visit starts it.
+    pub wakes: bool,
     pub port: u16,
 }
 
@@ -145,6 +148,7 @@ fn find(tx: &Tx<'_>, slug: &str, port: u16, domain: &str, local: bool) -> Result
             user: found.external_user_id,
             status: found.status,
             visibility: given.unwrap_or(found.visibility),
+            wakes: found.settings.is_true(WAKES),
             engine_ref: found.engine_ref,
             port,
         }),

@@ -43,6 +43,12 @@ def test_every_metric_is_one_of_the_service_with_the_labels_that_are_asked_for(t
         text = eventually(metrics, "a running computer in the metrics")
         served = httpx.get(f"{server.url}/assets/monitoring/alerts.yml")
         assert served.text == (MONITORING / "alerts.yml").read_text(), "the binary has them"
+    # Those of machines are there where a container engine is to run computers, whether or not there is one.
+    (tmp_path / "engine.toml").write_text('[images]\nmiosa-desktop = "localhost/none:1"\n')
+    flags = ("--driver", "docker", "--config", tmp_path / "engine.toml", "--engine-socket", f"unix://{tmp_path}/none.sock")
+    with Server(tmp_path / "engine", *flags) as server:
+        headers = {"Authorization": f"Bearer {server.first_key}"}
+        text += httpx.get(f"{server.url}/metrics", headers=headers).text
     labels: dict[str, set[str]] = {}
     for name, inside in re.findall(r"^(workspaced_\w+)(?:\{(.*?)\})? ", text, re.MULTILINE):
         labels.setdefault(name, set()).update(re.findall(r"(\w+)=", inside))

@@ -7,14 +7,16 @@ mod terminal;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use axum::body::Body;
+use axum::http::Request;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use workspaced::testing::machines::{EngineSettings, Image, Network, OnBoot, run};
+use workspaced::testing::machines::{EngineSettings, Host, Image, Network, OnBoot, Reserve, run};
 use workspaced::testing::{Config, verify};
 
-use crate::harness::{Service, runtime};
+use crate::harness::{Answer, Service, runtime};
 use fake::Fake;
 
 /// A service with an engine, and the task between them.
@@ -39,6 +41,8 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         on_boot: OnBoot::Restore,
         allow_unlimited: false,
         terminal_idle: Duration::from_secs(60),
+        probe: false,
+        reserve: Reserve::default(),
         look_every: Duration::from_millis(30),
         sample_every: Duration::from_millis(30),
         images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
@@ -59,6 +63,8 @@ impl House {
             ..Config::default()
         };
         let s = Service::with(config);
+        // Whatever the machine of the test has left.
+        *s.app.fleet.engine.pretended.lock() = Some(Host::default());
         let fake = Fake::start(&dir, &s.clock);
         let mut house = House {
             s,
@@ -154,6 +160,14 @@ impl House {
             (self.fake.inside(|inside| inside.count("list")) > lists + 2).then_some(())
         });
     }
+}
+
+/// What is not of the API.
+fn plain(h: &House, path: &str) -> Answer {
+    let request = Request::builder()
+        .uri(path)
+        .header("authorization", format!("Bearer {}", h.s.key));
+    h.s.send(request.body(Body::empty()).unwrap())
 }
 
 /// Lets everything else go on for a while.
@@ -486,6 +500,33 @@ fn a_container_that_is_said_to_run_and_does_not_is_made_anew() {
 }
 
 #[test]
+fn an_end_that_is_being_found_out_is_not_dated_to_a_look_in_between() {
+    let mut h = House::new();
+    h.fake.inside(|i| i.podman = true);
+    h.restart();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(40));
+    h.looked();
+    let name = format!("ws-{id}");
+    let inspected = h.fake.inside(|i| {
+        i.containers.get_mut(&name).unwrap().alive = false;
+        i.count("inspect")
+    });
+    // Somebody is on it before a look is, and takes a while to be certain.
+    h.fake.whispers(&id);
+    h.until("somebody to be on it", || {
+        (h.fake.inside(|i| i.count("inspect")) > inspected).then_some(())
+    });
+    h.s.clock.set(h.s.app.store.now().plus_seconds(30));
+    h.until("another container", || {
+        let container = h.fake.of(&id)?;
+        (container.id == "c2" && container.state == "running").then_some(())
+    });
+    h.becomes(&id, "running");
+    assert_eq!(h.billed(), 40);
+}
+
+#[test]
 fn a_container_that_somebody_removed_is_a_fault() {
     let h = House::new();
     let id = h.computer();
@@ -698,6 +739,167 @@ fn an_activity_that_is_not_written_down_yet_counts_when_it_is_to_stop() {
     assert_eq!(h.show(id)["status"], "running");
     h.s.advance(20);
     h.becomes(id, "stopped");
+}
+
+#[test]
+fn nothing_is_started_that_would_take_what_is_kept_for_the_host() {
+    let h = House::with(|engine| {
+        engine.reserve = Reserve {
+            memory_mb: 1000,
+            disk_mb: 2000,
+            memory_ratio: 1.0,
+            cpu_ratio: 1.75,
+        };
+    });
+    let host = |available_mb, disk_left_mb| {
+        *h.s.app.fleet.engine.pretended.lock() = Some(Host {
+            memory_mb: Some(40_000),
+            available_mb: Some(available_mb),
+            disk_mb: Some(20_000),
+            disk_left_mb: Some(disk_left_mb),
+            cpus: Some(4),
+        });
+    };
+    host(10_000, 10_000);
+    let id = h.computer();
+    let create = |size: &str| {
+        let body = json!({ "name": "x", "size": size });
+        let dry = h.s.post("/computers?dry_run=true", body.clone());
+        let real = h.s.post("/computers", body);
+        assert_eq!(dry.status, real.status, "{}", dry.text);
+        real
+    };
+    // 4 GB are promised; 16 more are allowed, then virtual CPUs are the next to run out.
+    assert_eq!(create("large").status, 201);
+    let text = create("xl").refused(503, "HOST_FULL");
+    assert!(text.contains("memory_ratio"), "{text}");
+    assert_eq!(create("medium").status, 201);
+    let refused = create("small");
+    let text = refused.refused(503, "HOST_FULL");
+    assert!(text.contains("virtual CPUs"), "{text}");
+    assert_eq!(refused.json()["error"]["details"]["resource"], "cpu");
+    h.act(&id, "stop");
+    h.becomes(&id, "stopped");
+    host(1_100, 10_000);
+    let start = |id: &str| h.s.post(&format!("/computers/{id}/start"), json!({}));
+    let text = start(&id).refused(503, "HOST_FULL");
+    assert!(text.contains("1000 MB are kept"), "{text}");
+    assert_eq!(h.show(&id)["status"], "stopped");
+    host(10_000, 1_900);
+    let text = start(&id).refused(507, "STORAGE_FULL");
+    assert!(text.contains("1900 MB left"), "{text}");
+    let ready = plain(&h, "/readyz");
+    assert_eq!(ready.status, 200);
+    assert!(ready.text.contains("disk of containers"), "{}", ready.text);
+    // A clone is a new one, a restart is not.
+    host(100, 100);
+    let running = h.s.get("/computers?status=running").expect(200)["data"][0]["id"].clone();
+    let running = running.as_str().unwrap();
+    h.s.post(&format!("/computers/{running}/clone"), json!({}))
+        .refused(507, "STORAGE_FULL");
+    h.act(running, "restart");
+    host(10_000, 10_000);
+    start(&id).expect(200);
+}
+
+#[test]
+fn an_engine_that_cannot_run_a_container_is_one_sentence() {
+    let mut h = House::with(|engine| engine.probe = true);
+    h.sleep();
+    h.fake.inside(|i| {
+        let fault = (
+            500,
+            "crun: setrlimit RLIMIT_NOFILE: Operation not permitted".into(),
+            1,
+        );
+        i.fails.insert("start".into(), fault);
+    });
+    h.wake();
+    let refused = h.until("the probe", || {
+        let body = json!({ "name": "x" });
+        let answer = h.s.post("/computers?dry_run=true", body);
+        answer.text.contains("setrlimit").then_some(answer)
+    });
+    let text = refused.refused(503, "ENGINE_UNAVAILABLE");
+    assert!(
+        text.contains("cannot run a container of template miosa-desktop"),
+        "{text}"
+    );
+    let ready = plain(&h, "/readyz");
+    assert_eq!(ready.status, 200);
+    assert!(ready.text.contains("engine is broken"), "{}", ready.text);
+    let system = h.s.get("/system").expect(200);
+    assert_eq!(system["engine"]["state"], "broken");
+    assert_eq!(
+        h.fake.inside(|i| (i.containers.len(), i.volumes.len())),
+        (0, 0)
+    );
+    // It is mended, which is found at the next start at the latest.
+    h.restart();
+    h.ready();
+    h.until("a probe that works", || {
+        (h.s.get("/system").expect(200)["engine"]["state"] == "up").then_some(())
+    });
+    h.computer();
+}
+
+#[test]
+fn whoever_runs_it_sees_how_the_engine_is() {
+    let mut h = House::new();
+    let id = h.computer();
+    h.looked();
+    let system = h.s.get("/system").expect(200);
+    let engine = &system["engine"];
+    assert_eq!(
+        (
+            &engine["state"],
+            &engine["name"],
+            &engine["machines"],
+            &engine["pending"],
+            &engine["faults"]
+        ),
+        (
+            &json!("up"),
+            &json!("Docker 1.2.3"),
+            &json!(1),
+            &json!(0),
+            &json!(0)
+        )
+    );
+    assert_eq!(
+        engine["limits"],
+        json!(["memory", "cpu", "processes", "system calls"])
+    );
+    assert!(engine["looked_at"].is_string() && engine["seen_at"].is_string());
+    let number = |h: &House, name: &str| -> f64 {
+        let metrics = plain(h, "/metrics");
+        let line = metrics
+            .text
+            .lines()
+            .find(|line| line.split(' ').next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("{name}: {}", metrics.text));
+        line.split(' ').next_back().unwrap().parse().unwrap()
+    };
+    assert_eq!(number(&h, "workspaced_engine_up"), 1.0);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(5));
+    h.fake.ends(&id, 3, false);
+    h.becomes(&id, "error");
+    assert_eq!(number(&h, "workspaced_machines_faults"), 1.0);
+    assert_eq!(number(&h, "workspaced_machines_pending"), 0.0);
+    h.fake.die();
+    h.until("the loss to be noticed", || {
+        (number(&h, "workspaced_engine_up") == 0.0).then_some(())
+    });
+    h.s.clock.set(h.s.app.store.now().plus_seconds(100));
+    assert!(number(&h, "workspaced_machines_look_age_seconds") >= 100.0);
+    let ready = plain(&h, "/readyz");
+    assert_eq!(ready.status, 200);
+    assert!(
+        ready.text.contains("the container engine is down"),
+        "{}",
+        ready.text
+    );
+    assert!(Service::new().get("/system").expect(200)["engine"].is_null());
 }
 
 #[test]

@@ -293,6 +293,8 @@ fn body(spec: &Spec) -> ContainerCreateBody {
             runtime: spec.runtime.clone(),
             cap_drop: Some(DROPPED.map(String::from).into()),
             security_opt: Some(vec!["no-new-privileges".into()]),
+            // Should memory run out all the same, the host's own programs are not the first to go.
+            oom_score_adj: Some(500),
             readonly_rootfs: Some(spec.read_only),
             privileged: Some(false),
             log_config: Some(HostConfigLogConfig {
@@ -351,6 +353,7 @@ impl Engine for DockerApi {
                 limits_pids: info.pids_limit.unwrap_or(false),
                 seccomp: has("seccomp"),
                 user_namespaces: has("userns") || has("rootless"),
+                data: info.docker_root_dir.map(PathBuf::from),
                 runtimes: info.runtimes.unwrap_or_default().into_keys().collect(),
             })
         })

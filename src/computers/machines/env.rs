@@ -10,9 +10,9 @@ use serde_json::json;
 use utoipa::ToSchema;
 
 use super::inside;
+use super::variables::{Variable, all, is_name};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
-use crate::clock::Timestamp;
 use crate::computers::{self, Record};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
@@ -24,15 +24,6 @@ use crate::store::{Tx, WriteTx};
 const MOST: i64 = 100;
 /// Bytes of a value.
 const LONGEST: usize = 32 << 10;
-
-/// A variable.
-#[derive(Serialize, ToSchema)]
-pub struct Variable {
-    name: String,
-    value: String,
-    computer_id: ComputerId,
-    updated_at: Timestamp,
-}
 
 /// The variables of a computer.
 #[derive(Serialize, ToSchema)]
@@ -58,37 +49,6 @@ pub struct Unset {
     success: bool,
     name: String,
     computer_id: ComputerId,
-}
-
-/// Whether a variable may be called so.
-pub fn is_name(name: &str) -> bool {
-    let mut bytes = name.bytes();
-    name.len() <= 255
-        && bytes
-            .next()
-            .is_some_and(|b| b.is_ascii_alphabetic() || b == b'_')
-        && bytes.all(|b| b.is_ascii_alphanumeric() || b == b'_')
-}
-
-fn all(tx: &Tx<'_>, id: ComputerId) -> Result<Vec<Variable>> {
-    let sql =
-        "SELECT name, value, updated_at FROM computer_env WHERE computer_id = ?1 ORDER BY name";
-    let mut statement = tx.prepare_cached(sql)?;
-    let found = statement.query_map([id], |row| {
-        Ok(Variable {
-            name: row.get(0)?,
-            value: row.get(1)?,
-            computer_id: id,
-            updated_at: row.get(2)?,
-        })
-    })?;
-    Ok(found.collect::<Result<_, _>>()?)
-}
-
-/// As programs are given them.
-pub fn of(tx: &Tx<'_>, id: ComputerId) -> Result<Vec<String>> {
-    let all = all(tx, id)?.into_iter();
-    Ok(all.map(|v| format!("{}={}", v.name, v.value)).collect())
 }
 
 /// `GET /computers/{id}/env`
@@ -244,24 +204,4 @@ pub async fn delete(
             }))
         })
         .await
-}
-
-#[cfg(test)]
-mod tests {
-    use super::is_name;
-
-    #[test]
-    fn names_of_variables() {
-        for (name, good) in [
-            ("A", true),
-            ("_a1", true),
-            ("", false),
-            ("1A", false),
-            ("A-B", false),
-            ("A=B", false),
-            ("ä", false),
-        ] {
-            assert_eq!(is_name(name), good, "{name}");
-        }
-    }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::env;
 use super::reconcile::{LOOK, bounded};
 use super::seam::{Engine, Fault, Output, Program, Running};
 use super::spec;
+use super::variables;
 use crate::access::caller::Caller;
 use crate::access::grip::Grip;
 use crate::audit::{self, Actor, Entry};
@@ -152,7 +152,7 @@ pub async fn enter(
     let engine = fleet.engine.ready()?;
     let turn = fleet.engine.turn(id)?;
     let inside = Inside {
-        env: store.read(move |tx| env::of(tx, id)).await?,
+        env: store.read(move |tx| variables::of(tx, id)).await?,
         by,
         computer,
         store: store.clone(),

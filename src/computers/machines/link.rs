@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::host::Host;
 use super::load::Loads;
 use super::seam::{About, Engine};
 use super::seats::Seats;
@@ -38,6 +39,8 @@ pub struct Link {
     /// What last happened in each, also what is not written down yet.
     active: Mutex<HashMap<ComputerId, (Timestamp, Activity)>>,
     pub standing: Mutex<Standing>,
+    /// What a test says that the host has.
+    pub pretended: Mutex<Option<Host>>,
 }
 
 /// How the work with the engine goes.
@@ -64,6 +67,7 @@ impl Default for Link {
             loads: Loads::default(),
             active: Mutex::default(),
             standing: Mutex::default(),
+            pretended: Mutex::default(),
         }
     }
 }
@@ -120,6 +124,17 @@ impl Link {
             return Some((now, Activity::Command));
         }
         self.active.lock().get(&id).copied()
+    }
+
+    /// The host as it is now.
+    pub fn host(&self) -> Host {
+        if let Some(host) = *self.pretended.lock() {
+            return host;
+        }
+        match self.state() {
+            State::Up(_, about) => Host::here(about.data.as_deref(), Some(about.cpus)),
+            _ => Host::here(None, None),
+        }
     }
 
     /// Forgets all computers but these.

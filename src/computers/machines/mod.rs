@@ -9,8 +9,9 @@
 //! * [`reconcile`]: one computer's container, brought to what is wanted
 //! * [`watch`]: the task that does all this
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
-//! * [`env`], [`listening`]: what its programs find, and where they listen
-//! * [`load`]: what each of them uses
+//! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
+//! * [`load`], [`room`]: what each of them uses, and what the host has left
+//! * [`probe`]: a container that is only tried out
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -24,15 +25,19 @@ pub mod env;
 pub mod exec;
 pub mod facts;
 pub mod files;
+pub mod host;
 pub mod inside;
 pub mod link;
 pub mod listening;
 pub mod load;
 pub mod logs;
+pub mod probe;
 pub mod reconcile;
+pub mod room;
 pub mod seam;
 pub mod seats;
 pub mod spec;
 pub mod terminal;
+pub mod variables;
 pub mod wanted;
 pub mod watch;

@@ -9,10 +9,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use rusqlite::OptionalExtension;
 
-use super::env;
 use super::facts::{self, Circumstances, Observation, judge, started_for};
 use super::seam::{About, Answer, Engine, Fault, Life, Seen};
 use super::spec;
+use super::variables;
 use super::wanted::{self, Desired, Wanted};
 use crate::audit::Actor;
 use crate::computers::{self, Fleet, Record, lifecycle};
@@ -336,7 +336,7 @@ async fn write(
 /// Makes the container of a computer.
 async fn make(kit: &Kit, c: &Record) -> Result<(), Trouble> {
     let id = c.id;
-    let env = kit.store.read(move |tx| env::of(tx, id)).await?;
+    let env = kit.store.read(move |tx| variables::of(tx, id)).await?;
     let spec = match spec::of(&kit.fleet, &kit.about, &kit.install, c, env) {
         Ok(spec) => spec,
         Err(e) => return Err(Fault::Refused(e.message().to_owned()).into()),

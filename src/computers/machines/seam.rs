@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::pin::Pin;
 
 use tokio::sync::mpsc;
@@ -51,6 +52,8 @@ pub struct About {
     pub seccomp: bool,
     pub user_namespaces: bool,
     pub runtimes: Vec<String>,
+    /// Where its containers lie on this machine.
+    pub data: Option<PathBuf>,
 }
 
 /// Where a container is in its life.

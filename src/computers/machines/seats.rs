@@ -119,6 +119,12 @@ impl Seats {
         here
     }
 
+    /// How many are taken.
+    pub fn count(&self) -> usize {
+        let all = self.all.lock();
+        all.values().filter(|seat| seat.is_taken()).count()
+    }
+
     /// A seat at a computer.
     ///
     /// # Errors

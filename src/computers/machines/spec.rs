@@ -23,6 +23,9 @@ pub const TEMPLATE: &str = "dev.workspaced.template";
 /// The size it was made with.
 pub const SIZE: &str = "dev.workspaced.size";
 
+/// Instead of these: a container that is only tried out.
+pub const PROBE: &str = "dev.workspaced.probe";
+
 /// Processes and threads for each virtual CPU.
 const PROCESSES: i64 = 512;
 /// File handles of a process, and processes of a user: less than what an engine may grant, whose own limits
@@ -60,6 +63,22 @@ pub fn limits(fleet: &Fleet, about: &About, size: Size) -> Limits {
     }
 }
 
+/// More than its own hard limit a process without CAP_SYS_RESOURCE cannot grant.
+fn own(resource: Resource) -> i64 {
+    let most = getrlimit(resource).maximum.unwrap_or(HANDLES).min(HANDLES);
+    i64::try_from(most).unwrap_or(1024)
+}
+
+/// File handles of a process.
+pub fn files() -> i64 {
+    own(Resource::Nofile)
+}
+
+/// Processes of a user, on the whole host.
+pub fn user_processes() -> i64 {
+    own(Resource::Nproc)
+}
+
 /// The network that a computer belongs into; `None`: none.
 pub fn network_of(fleet: &Fleet, c: &Record) -> Option<String> {
     let engine = fleet.config.engine.as_ref()?;
@@ -88,11 +107,6 @@ pub fn of(
             ),
         )
     })?;
-    // More than its own hard limit a process without CAP_SYS_RESOURCE cannot grant.
-    let own = |resource| {
-        let most = getrlimit(resource).maximum.unwrap_or(HANDLES).min(HANDLES);
-        i64::try_from(most).unwrap_or(1024)
-    };
     let labels = [
         (INSTALL, install.to_owned()),
         (COMPUTER, c.id.0.to_string()),
@@ -110,8 +124,8 @@ pub fn of(
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
         limits: limits(fleet, about, c.size),
-        files: own(Resource::Nofile),
-        user_processes: own(Resource::Nproc),
+        files: files(),
+        user_processes: user_processes(),
         network: network_of(fleet, c),
         runtime: engine.runtime.clone(),
         volume: (volume(c.id), image.home.clone()),

@@ -202,8 +202,9 @@ fn size(fields: &mut Fields, name: &'static str, given: Option<i64>) -> Option<u
 /// Variables of an environment, `NAME=value`.
 fn variables(fields: &mut Fields, given: BTreeMap<String, String>) -> Vec<String> {
     let all: usize = given.iter().map(|(k, v)| k.len() + v.len()).sum();
-    let fits =
-        |(name, value): (&String, &String)| super::env::is_name(name) && !value.contains('\0');
+    let fits = |(name, value): (&String, &String)| {
+        super::variables::is_name(name) && !value.contains('\0')
+    };
     if all > LONGEST || !given.iter().all(fits) {
         fields.push(
             "env",
@@ -752,10 +753,10 @@ impl Attended {
                 self.closing = true;
                 self.close_if_done();
             }
-            Some(Ok(Frame::Resize { rows, cols })) => {
-                if (1..=1000).contains(&rows) && (1..=1000).contains(&cols) {
-                    self.taken.seat.extent.send_replace((cols, rows));
-                }
+            Some(Ok(Frame::Resize { rows, cols }))
+                if (1..=1000).contains(&rows) && (1..=1000).contains(&cols) =>
+            {
+                self.taken.seat.extent.send_replace((cols, rows));
             }
             Some(Ok(Frame::Signal { signal })) => {
                 let name = signal.trim_start_matches("SIG").to_ascii_uppercase();

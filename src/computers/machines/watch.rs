@@ -18,6 +18,7 @@ use super::facts::Circumstances;
 use super::inside::{Activity, active};
 use super::link::State;
 use super::load::BUSY_PERCENT;
+use super::probe::probe;
 use super::reconcile::{Kit, LOOK, Trouble, bounded, bring, is_dead};
 use super::seam::{About, Engine, Fault, Life, Listed};
 use super::spec;
@@ -40,6 +41,8 @@ const ROUND: Duration = Duration::from_secs(1);
 const CONNECT: Duration = Duration::from_secs(10);
 /// Between two looks at what computers use.
 const SAMPLE: Duration = Duration::from_secs(15);
+/// Until a container is tried out again, where that did not work.
+const TRY_AGAIN: Duration = Duration::from_secs(30);
 /// Computers that are worked on at the same time.
 const AT_ONCE: usize = 4;
 /// How long whoever has a terminal open is waited for when the service stops.
@@ -67,6 +70,10 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
                 "no container engine; what is asked for is done when it is there"
             );
             said.clone_from(&why);
+        }
+        {
+            let mut standing = fleet.engine.standing.lock();
+            standing.broken = None;
         }
         fleet.engine.set(State::Down(why));
         if let Err(e) = overdue(&store, &fleet).await {
@@ -240,6 +247,7 @@ fn answering_since(socket: &Path, now: Timestamp) -> Option<Timestamp> {
 enum Task {
     Look(Result<(), Trouble>),
     Sampled(Result<(), Trouble>),
+    Tried(Result<bool, Trouble>),
     Brought,
 }
 
@@ -315,7 +323,10 @@ impl Watch {
         let sampled = sampled.map_or(SAMPLE, |engine| engine.sample_every);
         let mut sample = tokio::time::interval(sampled);
         sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut looking, mut sampling) = (false, false);
+        let mut try_out = tokio::time::interval(TRY_AGAIN);
+        try_out.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let (mut looking, mut sampling, mut trying) = (false, false, false);
+        let mut sound = false;
         let mut events = self.events().await;
         loop {
             if let Err(e) = self.begin_what_is_due(&mut tasks).await {
@@ -351,8 +362,20 @@ impl Watch {
                     let watch = self.clone();
                     tasks.spawn(async move { Task::Sampled(watch.sample().await) });
                 }
+                _ = try_out.tick(), if !sound && !trying => {
+                    trying = true;
+                    let watch = self.clone();
+                    tasks.spawn(async move { Task::Tried(watch.try_out().await) });
+                }
                 Some(ended) = tasks.join_next() => {
                     match ended {
+                        Ok(Task::Tried(done)) => {
+                            trying = false;
+                            match done {
+                                Ok(found) => sound = found,
+                                Err(e) => return trouble(&e),
+                            }
+                        }
                         Ok(Task::Sampled(done)) => {
                             sampling = false;
                             if let Err(e) = done {
@@ -413,6 +436,25 @@ impl Watch {
             });
         }
         Ok(())
+    }
+
+    /// Tries a container out, until one works: whether it does.
+    async fn try_out(&self) -> Result<bool, Trouble> {
+        let kit = &self.kit;
+        let Some(settings) = kit.fleet.config.engine.as_ref().filter(|e| e.probe) else {
+            return Ok(true);
+        };
+        let engine = kit.engine.as_ref();
+        let broken = probe(engine, &kit.fleet, settings, &kit.about, &kit.install).await?;
+        if let Some(why) = &broken {
+            tracing::error!(
+                why,
+                "the container engine was found, and does not do what it has to; nothing is created or started"
+            );
+        }
+        let sound = broken.is_none();
+        kit.fleet.engine.standing.lock().broken = broken;
+        Ok(sound)
     }
 
     /// Looks at what every computer uses that runs; one that is busy is not idle.
@@ -476,23 +518,27 @@ impl Watch {
             .await?;
         self.orphans(&by_computer, &known).await?;
         let mut differ = Vec::new();
+        let mut whole = true;
         for (id, billed) in &known {
             let listed = by_computer.get(id);
             let runs = listed.is_some_and(|c| c.life == Life::Running);
-            // What is being worked on is looked at there.
+            let lies = runs && !first && self.may_lie(listed).await?;
+            // What is being worked on is looked at there. Until that has told of an end, not all was seen to run: that
+            // end would be dated to this look.
             if !first && self.busy.lock().contains(id) {
+                whole &= !lies && (runs || !billed);
                 continue;
             }
-            if first || runs != *billed || (runs && self.may_lie(listed).await?) {
+            if first || runs != *billed || lies {
                 differ.push(*id);
             }
         }
-        let mut whole = true;
         let mut tasks = JoinSet::new();
         for id in differ {
             let (kit, turns) = (kit.clone(), self.turns.clone());
             let (busy, free) = (self.busy.clone(), self.free.clone());
             if !busy.lock().insert(id) {
+                whole = false;
                 continue;
             }
             tasks.spawn(async move {

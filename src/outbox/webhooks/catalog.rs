@@ -94,6 +94,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A running computer stops by itself in five minutes, unless it is used or kept alive",
     ),
     (
+        "computer.kept_alive",
+        "Somebody put off the automatic stop of a computer",
+    ),
+    (
         "computer.stop_due",
         "A computer that an agent runs has been idle for as long as it may: the agent is to stop it",
     ),

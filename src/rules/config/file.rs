@@ -108,6 +108,33 @@ pub struct EngineConfig {
     pub allow_unlimited: bool,
     /// Seconds after which a terminal is closed in which nothing is typed and nothing said; 1800 if left out.
     pub terminal_idle_seconds: Option<u32>,
+    pub reserve: Reserve,
+}
+
+/// What is left to the host: nothing is created or started that would take of it.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Reserve {
+    /// MB of memory that stay available, besides what the computers that run may still take.
+    pub memory_mb: u64,
+    /// MB of disk where containers lie; at least 5 % of it in any case.
+    pub disk_mb: u64,
+    /// How much memory may be promised to all that run, in times of what the host has; 0: as much as there is at
+    /// present, whatever was promised.
+    pub memory_ratio: f64,
+    /// Virtual CPUs that may be promised to all that run, for each CPU of the host; 0: any number.
+    pub cpu_ratio: f64,
+}
+
+impl Default for Reserve {
+    fn default() -> Self {
+        Reserve {
+            memory_mb: 512,
+            disk_mb: 2048,
+            memory_ratio: 0.0,
+            cpu_ratio: 0.0,
+        }
+    }
 }
 
 /// What computers reach.

@@ -145,6 +145,10 @@ pub struct EngineSettings {
     pub look_every: Duration,
     /// How often it is looked at what they use.
     pub sample_every: Duration,
+    /// A container is tried out when the engine has been found.
+    pub probe: bool,
+    /// What is left to the host.
+    pub reserve: Reserve,
     /// Images by template.
     pub images: BTreeMap<String, Image>,
 }
@@ -328,6 +332,8 @@ impl ServeArgs {
             )),
             look_every: LOOK_EVERY,
             sample_every: SAMPLE_EVERY,
+            probe: true,
+            reserve: file.engine.reserve,
             images,
         }))
     }

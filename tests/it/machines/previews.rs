@@ -210,6 +210,61 @@ fn what_is_not_public_is_opened_by_a_key_that_reaches_it_or_by_a_link() {
 }
 
 #[test]
+fn a_visit_starts_a_computer_that_says_so_and_no_other() {
+    let h = House::new();
+    let (sleeper, waker, port) = (h.computer(), h.computer(), program());
+    let path = format!("/computers/{waker}");
+    let set =
+        h.s.patch(&path, json!({ "wake_on_request": true }))
+            .expect(200);
+    assert_eq!(set["settings"]["wake_on_request"], true);
+    for id in [&sleeper, &waker] {
+        h.act(id, "stop");
+        h.becomes(id, "stopped");
+    }
+    let starts = |id: &str| {
+        let host = format!("{port}-{}.sandbox.localhost", slug(&h, id));
+        visit(&h, &host, "/", &[])
+    };
+    let answer = starts(&sleeper);
+    assert_eq!(answer.status, 503);
+    assert!(!answer.text.contains("refresh"));
+    assert_eq!(h.show(&sleeper)["status"], "stopped");
+    // What refuses a start refuses this one.
+    let full = workspaced::testing::machines::Host {
+        available_mb: Some(1),
+        ..Default::default()
+    };
+    let link = &h.s.app.fleet.engine;
+    let empty = link.pretended.lock().replace(full);
+    let answer = starts(&waker);
+    assert!(answer.text.contains("memory left"), "{}", answer.text);
+    assert_eq!(h.show(&waker)["status"], "stopped");
+    *link.pretended.lock() = empty;
+    // Who may not look does not start it.
+    h.s.patch(&path, json!({ "visibility": "tenant" }))
+        .expect(200);
+    assert_eq!(starts(&waker).status, 401);
+    assert_eq!(h.show(&waker)["status"], "stopped");
+    h.s.patch(&path, json!({ "visibility": "public" }))
+        .expect(200);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(1));
+    let answer = starts(&waker);
+    assert_eq!(
+        (answer.status.as_u16(), &answer.headers["retry-after"]),
+        (503, &"2".parse().unwrap())
+    );
+    assert!(
+        answer.text.contains("http-equiv=\"refresh\""),
+        "{}",
+        answer.text
+    );
+    let shown = h.becomes(&waker, "running");
+    assert_eq!(shown["last_activity"]["by"], "visit");
+    assert_eq!(starts(&waker).status, 418);
+}
+
+#[test]
 fn two_organizations_have_no_host_name_in_common() {
     let h = House::new();
     let (other, _) = h.s.other_tenant("other");

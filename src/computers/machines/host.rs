@@ -1,0 +1,37 @@
+//! The machine that computers run on.
+
+use std::path::Path;
+
+/// A host as it is now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Host {
+    pub memory_mb: Option<i64>,
+    /// What programs could still have without others being thrown out.
+    pub available_mb: Option<i64>,
+    /// Where containers lie.
+    pub disk_mb: Option<i64>,
+    pub disk_left_mb: Option<i64>,
+    pub cpus: Option<i64>,
+}
+
+impl Host {
+    /// This machine, whose containers lie below `data`.
+    pub fn here(data: Option<&Path>, cpus: Option<i64>) -> Host {
+        let memory = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+        let kb = |name: &str| {
+            let line = memory.lines().find_map(|line| line.strip_prefix(name))?;
+            let kb: i64 = line.split_whitespace().next()?.parse().ok()?;
+            Some(kb >> 10)
+        };
+        let disk = data.and_then(|data| rustix::fs::statvfs(data).ok());
+        let disk = disk.as_ref();
+        let mb = |blocks: u64, size: u64| i64::try_from(blocks.saturating_mul(size) >> 20).ok();
+        Host {
+            memory_mb: kb("MemTotal:"),
+            available_mb: kb("MemAvailable:"),
+            disk_mb: disk.and_then(|fs| mb(fs.f_blocks, fs.f_frsize)),
+            disk_left_mb: disk.and_then(|fs| mb(fs.f_bavail, fs.f_frsize)),
+            cpus,
+        }
+    }
+}
