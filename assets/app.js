@@ -151,7 +151,8 @@ async function route() {
     reroute: route,
   };
   try {
-    const screen = await found[1]();
+    // A file that was lost on the way is asked for once more.
+    const screen = await found[1]().catch(found[1]);
     if (mine.signal.aborted) return;
     await screen.show(context, ...(path.match(found[0]) ?? []).slice(1));
   } catch (e) {

@@ -31,6 +31,17 @@ const SHOWN = 8;
 /** @param {number} micros */
 export const inCredits = (micros) => number(Math.floor(micros / 1e6));
 
+const two = new Intl.NumberFormat(navigator.language || "en", {
+  minimumFractionDigits: 2,
+  maximumFractionDigits: 2,
+});
+/**
+ * Credits with two decimals below each other, and all of them in the tooltip.
+ * @param {number} micros
+ */
+const even = (micros) =>
+  h("span", { title: `${credits(micros)} credits` }, two.format(Math.floor(micros / 1e4) / 100));
+
 /**
  * A read that answers null where there is none.
  * @param {Promise<any>} asked
@@ -437,7 +448,7 @@ function statement(s, signal, close) {
           num: true,
           cell: (l) => (l.compute_ms ? decimals(l.compute_hours) : none()),
         },
-        { label: "Credits", num: true, cell: (l) => credits(l.credits_micros) },
+        { label: "Credits", num: true, cell: (l) => even(l.credits_micros) },
         paid && { label: "Amount", num: true, cell: (l) => money(l.amount, s.currency) },
       ],
       s.lines,
@@ -448,7 +459,7 @@ function statement(s, signal, close) {
       { class: "sums" },
       facts([
         ["Hours", decimals(s.compute_hours)],
-        ["Credits", h("b", null, credits(s.credits_micros))],
+        ["Credits", h("b", null, even(s.credits_micros))],
         paid && ["Net", money(s.net, s.currency)],
         paid && s.tax !== null && ["Tax", money(s.tax, s.currency)],
         paid && ["Total", h("b", null, money(s.total, s.currency))],

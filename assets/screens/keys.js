@@ -6,6 +6,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, session } from "../lib/api.js";
 import {
+  button,
   empty,
   head,
   menu,
@@ -127,12 +128,21 @@ const keysTable = (rows, mine, done) =>
         label: "Actions",
         end: true,
         cell: (k) =>
-          menu(`Actions for ${k.name}`, [
-            ["Rename…", () => rename(k, done)],
-            ["Rotate…", () => rotate(k, mine, done)],
-            [k.status === "active" ? "Disable" : "Enable", () => toggle(k, done)],
-            ["Revoke…", () => revoke(k, mine, done), "danger"],
-          ]),
+          h(
+            "span",
+            { class: "row-actions" },
+            button("Rotate", () => rotate(k, mine, done), {
+              kind: "small",
+              "aria-label": `Rotate ${k.name}`,
+              dataset: { key: `rotate-${k.id}` },
+            }),
+            menu(`Actions for ${k.name}`, [
+              ["Rename…", () => rename(k, done)],
+              ["Rotate…", () => rotate(k, mine, done)],
+              [k.status === "active" ? "Disable" : "Enable", () => toggle(k, done)],
+              ["Revoke…", () => revoke(k, mine, done), "danger"],
+            ]),
+          ),
       },
     ],
     rows,
