@@ -4,7 +4,7 @@
 /** @import { Action } from "./lib/ui.js" */
 /** @import { Session } from "./lib/api.js" */
 /** @import { Section } from "./lib/shortcuts.js" */
-import { byId, h, fill, icon } from "./lib/dom.js";
+import { byId, debounce, h, fill, find, icon } from "./lib/dom.js";
 import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
@@ -106,7 +106,7 @@ function setQuery(changes) {
     else query.set(name, value);
   }
   const text = query.toString();
-  history.replaceState(null, "", `#${path}${text ? `?${text}` : ""}`);
+  history.replaceState(history.state, "", `#${path}${text ? `?${text}` : ""}`);
 }
 
 function closeDialogs() {
@@ -159,11 +159,47 @@ async function route() {
   }
   // Which screen is there, once it is: for tests, and for whoever reads the elements.
   main.dataset.path = path;
-  window.scrollTo(0, 0);
+  // On the way back it is where it was left; what is drawn later may have to come first.
+  scrollBack(history.state?.y ?? 0, mine.signal);
   // A screen reader hears of the new screen; the first one it hears of anyway.
   if (!firstScreen && !main.contains(document.activeElement)) main.focus({ preventScroll: true });
   firstScreen = false;
+  // A link may ask for the dialog of a screen that makes something.
+  if (query.has("new")) {
+    setQuery({ new: null });
+    find("[data-new]", main)?.click();
+  }
 }
+
+/**
+ * Scrolls to where it was, as soon as there is enough to scroll, unless somebody scrolls first.
+ * @param {number} y
+ * @param {AbortSignal} left
+ */
+function scrollBack(y, left) {
+  const end = performance.now() + 3000;
+  const stop = new AbortController();
+  const { signal } = stop;
+  for (const kind of ["wheel", "touchstart", "keydown", "pointerdown"])
+    window.addEventListener(kind, () => stop.abort(), { signal, passive: true });
+  function step() {
+    if (signal.aborted || left.aborted) return;
+    window.scrollTo(0, y);
+    if (Math.abs(window.scrollY - y) < 2 || performance.now() > end) stop.abort();
+    else requestAnimationFrame(step);
+  }
+  step();
+}
+// Each entry of the history knows how far down it was.
+history.scrollRestoration = "manual";
+window.addEventListener(
+  "scroll",
+  debounce(() => {
+    if (main.dataset.path === address().path)
+      history.replaceState({ ...history.state, y: Math.round(window.scrollY) }, "");
+  }, 100),
+  { passive: true },
+);
 
 /** @param {string} text */
 function title(text) {

@@ -76,6 +76,8 @@ ids! {
     WebhookId;
     /// One message to a webhook.
     DeliveryId;
+    /// A share link (the row, not the secret).
+    ShareLinkId;
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@
 //! | emulator | `dev` | a clock that can be driven, scenarios, snapshots, faults, what an application used |
 //! | export | `export` | a workspace as one file, out of one installation and into another |
 //! | outbox | `outbox` | what happened, told to others: live streams and webhooks |
+//! | share links | `share_links` | what a customer sees of a workspace without a key |
 //! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
 //! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `refusals`, `tenants`, `time_zones`, `workspaces` | one resource each |
@@ -56,6 +57,7 @@ mod previews;
 mod projects;
 mod refusals;
 mod rules;
+mod share_links;
 mod store;
 mod tenants;
 mod time_zones;

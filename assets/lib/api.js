@@ -37,6 +37,9 @@ export class ApiError extends Error {
     this.fields = body?.errors ?? {};
     this.details = body?.error?.details ?? {};
     this.existing = body?.error?.existing ?? null;
+    // What it is by now can be changed by whoever has seen it.
+    if (status === 412 && this.existing && this.details.etag)
+      tags.set(this.existing, this.details.etag);
     this.retryAfter = retryAfter;
   }
 }

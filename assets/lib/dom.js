@@ -35,6 +35,37 @@ function build(element, props, children) {
   return element;
 }
 
+// Words that are written from right to left, with what stands between them.
+const RTL =
+  "\\u0590-\\u08ff\\ufb1d-\\ufdff\\ufe70-\\ufeff\\u{10800}-\\u{10fff}\\u{1e800}-\\u{1efff}";
+const RUNS = new RegExp(`[${RTL}]+(?:[^\\p{L}]+[${RTL}]+)*`, "gu");
+const STARTS = new RegExp(`^[^\\p{L}]*[${RTL}]`, "u");
+/** Whose text is only text. */
+const PLAIN = ["OPTION", "TITLE", "TEXTAREA"];
+
+/**
+ * Text of somebody who writes from right to left stays where it stands, and turns around nothing beside it.
+ * @param {string} text
+ * @returns {(string | Node)[]}
+ */
+function isolated(text) {
+  const bdi = (/** @type {string} */ part) => {
+    const element = document.createElement("bdi");
+    element.append(part);
+    return element;
+  };
+  if (STARTS.test(text)) return [bdi(text)];
+  /** @type {(string | Node)[]} */
+  const parts = [];
+  let from = 0;
+  for (const { 0: run, index } of text.matchAll(RUNS)) {
+    parts.push(text.slice(from, index), bdi(run));
+    from = index + run.length;
+  }
+  parts.push(text.slice(from));
+  return parts;
+}
+
 /**
  * @param {Element} element
  * @param {Child[]} children
@@ -43,7 +74,10 @@ function append(element, children) {
   for (const child of children) {
     if (child === null || child === undefined || child === false) continue;
     if (Array.isArray(child)) append(element, child);
-    else element.append(child instanceof Node ? child : String(child));
+    else if (child instanceof Node) element.append(child);
+    else if (element instanceof HTMLElement && !PLAIN.includes(element.tagName))
+      element.append(...isolated(String(child)));
+    else element.append(String(child));
   }
 }
 

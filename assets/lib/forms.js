@@ -4,7 +4,8 @@
 /** @import { Child, Props } from "./dom.js" */
 /** @import { Choice } from "./combo.js" */
 import { h, fill, find, icon, uid } from "./dom.js";
-import { errorBox, copyable } from "./ui.js";
+import { api } from "./api.js";
+import { errorBox, copyable, toast, toastError } from "./ui.js";
 import { combo } from "./combo.js";
 
 /**
@@ -20,10 +21,12 @@ import { combo } from "./combo.js";
  * @property {Child} [help]
  * @property {string[]} [also] other names by which the API may refuse it
  * @property {[value: string, text: string][]} [options]
+ * @property {{ title: string, options: [value: string, text: string, hint?: string][] }[]} [more] options that are opened when wanted
  * @property {(text: string) => Promise<Choice[]>} [load]
  * @property {string} [text] of what is picked already
  * @property {string} [placeholder]
  * @property {string} [list] the id of a datalist
+ * @property {string} [autocomplete] what a password manager knows it as
  * @property {number} [min]
  * @property {number} [max]
  * @property {number} [rows]
@@ -36,18 +39,21 @@ import { combo } from "./combo.js";
  * @property {HTMLElement} problem
  * @property {HTMLElement | null} input
  * @property {() => any} value throws where it is not what its kind asks for
+ * @property {(value: any) => void} set
  */
 
 /**
  * What a form does; `submit` gets the values by name.
  * @typedef {object} FormOptions
  * @property {string} label
- * @property {(values: any) => unknown} submit
+ * @property {(values: any, seen?: any) => unknown} submit
  * @property {string} [kind]
  * @property {Child} [before]
  * @property {Child} [after]
  * @property {() => void} [cancel]
  * @property {boolean} [edits] `submit` gets only what was changed
+ * @property {any} [seen] what is edited, as it was read; `submit` gets it, and the newest where somebody else was quicker
+ * @property {(seen: any) => any} [of] where the fields are in it
  */
 
 /**
@@ -128,6 +134,10 @@ function pickField(spec, { id, help, problem, common }) {
     problem,
     input,
     value: () => (input.value.trim() === "" ? null : (picked ?? input.value.trim())),
+    set: (value) => {
+      picked = value;
+      input.value = value ?? "";
+    },
     element: h("div", { class: "field" }, label, input, list, help, problem),
   };
 }
@@ -139,23 +149,48 @@ function pickField(spec, { id, help, problem, common }) {
  */
 function checksField(spec, { help, problem }) {
   const set = new Set(spec.value ?? []);
-  const boxes = (spec.options ?? []).map(([value, text]) => ({
-    text,
-    input: h("input", { type: "checkbox", name: spec.name, value, checked: set.has(value) }),
-  }));
+  /** @param {[value: string, text: string, hint?: string][]} options */
+  const make = (options) =>
+    options.map(([value, text, hint]) => ({
+      text,
+      hint,
+      input: h("input", { type: "checkbox", name: spec.name, value, checked: set.has(value) }),
+    }));
+  const few = make(spec.options ?? []);
+  const more = (spec.more ?? []).map(({ title, options }) => ({ title, boxes: make(options) }));
+  const boxes = [...few, ...more.flatMap((group) => group.boxes)];
+  /** @param {typeof boxes} some */
+  const list = (some) =>
+    h(
+      "div",
+      { class: "checks" },
+      some.map(({ input, text, hint }) =>
+        h(
+          "div",
+          { class: hint ? "hinted" : null },
+          h("label", { class: "check" }, input, h("span", null, text)),
+          hint && h("p", { class: "hint" }, hint),
+        ),
+      ),
+    );
   return {
     spec,
     problem,
     input: boxes[0]?.input ?? null,
     value: () => boxes.filter(({ input }) => input.checked).map(({ input }) => input.value),
+    set: (value) => boxes.forEach(({ input }) => (input.checked = value.includes(input.value))),
     element: h(
       "fieldset",
       { class: "field" },
       h("legend", null, spec.label),
-      h(
-        "div",
-        { class: "checks" },
-        boxes.map(({ input, text }) => h("label", { class: "check" }, input, text)),
+      list(few),
+      more.map(({ title, boxes: some }) =>
+        h(
+          "details",
+          { open: some.some(({ input }) => input.checked) },
+          h("summary", null, title),
+          list(some),
+        ),
       ),
       help,
       problem,
@@ -177,11 +212,16 @@ function inputOf(spec, common) {
   }
   if (spec.kind === "textarea" || spec.kind === "json") {
     const code = spec.kind === "json" ? { spellcheck: "false", class: "mono" } : {};
-    return h("textarea", { ...common, rows: spec.rows ?? 3, ...code }, spec.value ?? "");
+    return h(
+      "textarea",
+      { dir: "auto", ...common, rows: spec.rows ?? 3, ...code },
+      spec.value ?? "",
+    );
   }
   return h("input", {
     type: spec.kind ?? "text",
-    autocomplete: "off",
+    dir: spec.kind ? null : "auto",
+    autocomplete: spec.autocomplete ?? "off",
     spellcheck: "false",
     autocapitalize: "off",
     min: spec.min,
@@ -207,6 +247,9 @@ function plainField(spec, { id, help, problem, common }) {
     problem,
     input,
     element: h("div", { class: "field" }, label, input, help, problem),
+    set: (value) => {
+      input.value = spec.kind === "json" ? JSON.stringify(value, null, 2) : String(value ?? "");
+    },
     value: () => {
       const text = input.value.trim();
       if (spec.kind === "json") return text === "" ? {} : JSON.parse(text);
@@ -225,10 +268,21 @@ function plainField(spec, { id, help, problem, common }) {
  */
 export function form(
   specs,
-  { label, submit, kind = "primary", before, after, cancel, edits = false },
+  {
+    label,
+    submit,
+    kind = "primary",
+    before,
+    after,
+    cancel,
+    edits = false,
+    seen,
+    of = (one) => one,
+  },
 ) {
   const fields = specs.map(field);
-  const atFirst = edits ? fields.map((f) => JSON.stringify(f.value())) : [];
+  const text = (/** @type {Field} */ f) => JSON.stringify(f.value());
+  const atFirst = edits ? fields.map(text) : [];
   const general = h("div", { class: "general" });
   const send = h("button", { type: "submit", class: `button ${kind}` }, label);
   const element = h(
@@ -247,6 +301,46 @@ export function form(
   );
   /** @param {any} error */
   const show = (error) => showRefusal(fields, general, error);
+  /**
+   * Somebody else was quicker. What only they have changed is taken over; what both have is to be chosen.
+   * @param {any} newest
+   */
+  function merge(newest) {
+    seen = newest;
+    const now = of(newest);
+    /** @type {Child[]} */
+    const lines = [];
+    for (const [n, f] of fields.entries()) {
+      const { name, label } = f.spec;
+      if (!(name in now) || sameAs(now[name], atFirst[n])) continue;
+      const theirs = now[name];
+      const mine = text(f) !== atFirst[n];
+      atFirst[n] = JSON.stringify(theirs);
+      const what = [h("b", null, label), " is now ", h("q", null, asText(theirs))];
+      if (!mine) {
+        f.set(theirs);
+        lines.push(h("li", null, what));
+      } else {
+        const take = h("button", { type: "button", class: "button small" }, "Take theirs");
+        const line = h("li", null, what, "; yours is in the field. ", take);
+        take.addEventListener("click", () => {
+          f.set(theirs);
+          fill(line, what);
+          f.input?.focus();
+        });
+        lines.push(line);
+      }
+    }
+    const title = lines.length
+      ? "Somebody else changed this meanwhile. Nothing was saved yet: look, then save again."
+      : "Somebody else changed this meanwhile, but none of these fields. Save again.";
+    const list = lines.length > 0 && h("ul", { class: "merge" }, lines);
+    fill(
+      general,
+      h("div", { class: "problem", role: "alert" }, icon("warn"), h("div", null, title, list)),
+    );
+    find("button", general)?.focus();
+  }
   element.addEventListener("submit", async (event) => {
     event.preventDefault();
     fill(general);
@@ -267,9 +361,10 @@ export function form(
     send.disabled = true;
     element.setAttribute("aria-busy", "true");
     try {
-      await submit(values);
+      await submit(values, seen);
     } catch (e) {
       if (e.name === "AbortError") return;
+      if (e.status === 412 && e.existing && edits) return merge(e.existing);
       if (e.status === undefined) console.error(e);
       show({ fields: {}, ...e, message: e.message, requestId: e.requestId });
     } finally {
@@ -280,6 +375,24 @@ export function form(
   /** @param {string} name */
   const get = (name) => fields.find((f) => f.spec.name === name);
   return { element, fields, show, get };
+}
+
+/**
+ * Whether a value of the API is what a field had.
+ * @param {any} value
+ * @param {string} field as JSON
+ */
+const sameAs = (value, field) =>
+  JSON.stringify(value) === field || ((value ?? "") === "" && field === "null");
+
+/** @param {any} value */
+function asText(value) {
+  if (value === null || value === "" || value?.length === 0) return "nothing";
+  return Array.isArray(value)
+    ? value.join(", ")
+    : typeof value === "object"
+      ? JSON.stringify(value)
+      : String(value);
 }
 
 /**
@@ -322,7 +435,7 @@ export const filled = (values) =>
  * A form in a dialog; closes when `submit` succeeds, unless that answers true.
  * @param {string} title
  * @param {FieldSpec[]} specs
- * @param {Omit<FormOptions, "submit"> & { submit: (values: any, box: HTMLDialogElement) => unknown }} options
+ * @param {Omit<FormOptions, "submit"> & { submit: (values: any, box: HTMLDialogElement, seen?: any) => unknown }} options
  */
 export function formDialog(title, specs, options) {
   /** @type {HTMLDialogElement} */
@@ -330,14 +443,42 @@ export function formDialog(title, specs, options) {
   const made = form(specs, {
     ...options,
     cancel: () => box.close(),
-    submit: async (values) => {
-      const keep = await options.submit(values, box);
+    submit: async (values, seen) => {
+      const keep = await options.submit(values, box, seen);
       if (keep !== true) box.close();
     },
   });
   box = dialog(title, made.element);
   made.fields.find((f) => f.input && !f.spec.disabled)?.input?.focus();
   return { ...made, box };
+}
+
+/**
+ * A form over what is there, read anew: only what was changed is sent, and only to what was seen.
+ * @param {string} title
+ * @param {string} path in the API
+ * @param {(one: any) => FieldSpec[]} fields
+ * @param {(changed: any) => unknown} done
+ * @param {string} [label]
+ */
+export async function editDialog(title, path, fields, done, label = "Save") {
+  try {
+    const read = await api.get(path);
+    const of = (/** @type {any} */ one) => one.data ?? one;
+    return formDialog(title, fields(of(read)), {
+      label,
+      edits: true,
+      seen: read,
+      of,
+      submit: async (values, _, seen) => {
+        const changed = Object.keys(values).length ? await api.patch(path, values, { seen }) : read;
+        toast("Saved.");
+        done(of(changed));
+      },
+    });
+  } catch (e) {
+    toastError(e);
+  }
 }
 
 /**

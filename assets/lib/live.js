@@ -1,7 +1,10 @@
 // @ts-check
-// What happens, as it happens: one event stream for the page, over fetch (which can carry the header
-// that a cookie needs, and says why it failed). While it is down, everything is asked for again
-// every 10 seconds; while the tab is hidden, nothing is.
+// What happens, as it happens: one event stream for all tabs of the browser, over fetch (which can carry
+// the header that a cookie needs, and says why it failed). A browser opens six connections to a server,
+// and a seventh tab with a stream of its own would wait for ever: the tab that holds the lock listens and
+// tells the others. Where there are no locks (plain HTTP to another machine) each listens for itself.
+// While the stream is down, everything is asked for again every 10 seconds; while the tab is hidden,
+// nothing is.
 
 import { s, h, fill } from "./dom.js";
 import { fullTime } from "./format.js";
@@ -33,6 +36,57 @@ let retry;
 /** @type {HTMLElement | null} */
 let dot = null;
 
+const NAME = `workspaced ${new URL(".", document.baseURI).pathname}`;
+/** @type {BroadcastChannel | null} */
+const others = navigator.locks && window.BroadcastChannel ? new BroadcastChannel(NAME) : null;
+let leading = false;
+let release = () => {};
+/** @type {AbortController | null} */
+let waiting = null;
+
+/**
+ * What the leading tab tells the others; `ask` is asked by them.
+ * @typedef {{ ask?: true, state?: State, id?: string | null, event?: LiveEvent, heard?: true, poll?: true }} Word
+ */
+/** @param {Word} word */
+const pass = (word) => {
+  if (leading) others?.postMessage(word);
+};
+others?.addEventListener("message", ({ data: word }) => {
+  if (word.ask) return pass({ state, id: lastId });
+  if (!wanted || leading || document.hidden) return;
+  if (word.id) lastId = word.id;
+  heard();
+  if (word.state && word.state !== state) become(word.state);
+  if (word.event) tell(word.event);
+  if (word.poll) tell(null);
+});
+
+/** Listens, as soon as no other tab does. */
+function join() {
+  if (!others) return void connect();
+  waiting = new AbortController();
+  others.postMessage({ ask: true });
+  const lead = () => {
+    leading = true;
+    connect();
+    return new Promise((/** @type {(end: void) => void} */ end) => {
+      release = end;
+    });
+  };
+  navigator.locks.request(NAME, { signal: waiting.signal }, lead).catch(() => {});
+}
+
+/** Leaves it to another tab. */
+function leave() {
+  waiting?.abort();
+  clearTimeout(retry);
+  controller?.abort();
+  controller = null;
+  leading = false;
+  release();
+}
+
 /**
  * Calls `f(event)` for events whose type matches, and `f(null)` when anything may have changed.
  * @param {RegExp} pattern
@@ -53,10 +107,12 @@ function tell(event) {
 /** @param {State} next */
 function become(next) {
   state = next;
+  pass({ state });
   clearInterval(poll);
-  if (next === "polling") {
+  if (next === "polling" && (leading || !others)) {
     poll = window.setInterval(() => {
       heard();
+      pass({ poll: true });
       tell(null);
     }, POLL_MS);
   }
@@ -97,13 +153,12 @@ export function start() {
   if (wanted) return;
   wanted = true;
   lastId = null;
-  connect();
+  join();
 }
 
 export function stop() {
   wanted = false;
-  clearTimeout(retry);
-  controller?.abort();
+  leave();
   become("off");
 }
 
@@ -159,9 +214,11 @@ function frame(text) {
     else if (line.startsWith("data: ")) data += line.slice(6);
   }
   heard();
-  if (!data) return;
+  if (!data) return pass({ heard: true });
   try {
-    tell(JSON.parse(data));
+    const event = JSON.parse(data);
+    pass({ event, id: lastId });
+    tell(event);
   } catch {
     /* not an event of ours */
   }
@@ -170,12 +227,10 @@ function frame(text) {
 document.addEventListener("visibilitychange", () => {
   if (!wanted) return;
   if (document.hidden) {
-    clearTimeout(retry);
-    controller?.abort();
-    controller = null;
+    leave();
     become("paused");
   } else {
-    connect();
+    join();
     tell(null);
   }
 });

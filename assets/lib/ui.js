@@ -235,6 +235,31 @@ export const newButton = (label, make) =>
 /** Stands where there is no value. */
 export const none = () => h("span", { class: "none" }, "–");
 
+/**
+ * What somebody wrote, of which a long one is shown in part until all of it is asked for.
+ * @param {string} text
+ */
+export function longText(text) {
+  const whole = h("p", { class: "words" }, text);
+  if (text.length < 240 && text.split("\n").length < 4) return whole;
+  whole.classList.add("short");
+  const more = h(
+    "button",
+    {
+      type: "button",
+      class: "link",
+      "aria-expanded": "false",
+      onclick: () => {
+        const short = whole.classList.toggle("short");
+        more.setAttribute("aria-expanded", String(!short));
+        fill(more, short ? "Show all" : "Show less");
+      },
+    },
+    "Show all",
+  );
+  return h("div", null, whole, more);
+}
+
 /** @param {string} text */
 export const tag = (text) => h("span", { class: "tag" }, text);
 
@@ -387,20 +412,29 @@ export function capBar(used, max, what = "computers") {
       `${number(used)} of ${number(max)}`,
       used > max && h("span", { class: "over" }, ` ${number(used - max)} over`),
     ),
-    s(
-      "svg",
-      {
-        class: `bar ${level}`,
-        viewBox: "0 0 100 6",
-        preserveAspectRatio: "none",
-        role: "img",
-        "aria-label": `${used} of ${max} ${what}`,
-      },
-      s("rect", { class: "bar-back", width: 100, height: 6 }),
-      s("rect", { class: "bar-fill", width: Math.min(100, share * 100), height: 6 }),
-    ),
+    meterBar(share, level, `${used} of ${max} ${what}`),
   );
 }
+
+/**
+ * A bar that is filled to a share.
+ * @param {number} share
+ * @param {"fine" | "near" | "full"} level
+ * @param {string} label
+ */
+export const meterBar = (share, level, label) =>
+  s(
+    "svg",
+    {
+      class: `bar ${level}`,
+      viewBox: "0 0 100 6",
+      preserveAspectRatio: "none",
+      role: "img",
+      "aria-label": label,
+    },
+    s("rect", { class: "bar-back", width: 100, height: 6 }),
+    s("rect", { class: "bar-fill", width: Math.max(0, Math.min(100, share * 100)), height: 6 }),
+  );
 
 /**
  * Names and values.
@@ -524,20 +558,25 @@ export function table(caption, columns, rows, { sort, onsort, rowKey = idOf } = 
   });
   /** @param {Row} row */
   const cells = (row) =>
-    drawn.map((column, i) =>
-      h(
+    drawn.map((column, i) => {
+      const cell = h(
         i === 0 ? "th" : "td",
         { scope: i === 0 ? "row" : null, class: look(column), "data-label": column.label },
         column.cell(row),
-      ),
-    );
+      );
+      // What is cut off is whole in the tooltip.
+      for (const part of cell.querySelectorAll("a, code, b, .name"))
+        if ((part.textContent ?? "").length > 24 && !part.hasAttribute("title"))
+          part.setAttribute("title", part.textContent ?? "");
+      return cell;
+    });
   const body = rows.map((row) => h("tr", { dataset: { row: rowKey(row) } }, cells(row)));
   return h(
     "div",
     { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     h(
       "table",
-      null,
+      { class: drawn.length > 6 ? "many" : null },
       h("caption", { class: "sr" }, caption),
       h("thead", null, h("tr", null, heads)),
       h("tbody", null, body),

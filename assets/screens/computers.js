@@ -26,7 +26,7 @@ import { ago, duration, now, number } from "../lib/format.js";
 import { cell, nameOf } from "../lib/cells.js";
 import { sparkline } from "../lib/chart.js";
 import { findWorkspaces } from "../lib/combo.js";
-import { confirmDialog, filled, formDialog } from "../lib/forms.js";
+import { confirmDialog, editDialog, filled, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
 const SIZE = 25;
@@ -391,10 +391,11 @@ async function act(c, verb, done) {
  * @param {any} c
  * @param {(after: any) => void} done
  */
-const edit = (c, done) =>
-  formDialog(
-    `Edit ${c.name}`,
-    [
+const edit = ({ id, name }, done) =>
+  editDialog(
+    `Edit ${name}`,
+    `/computers/${id}`,
+    (c) => [
       { name: "name", label: "Name", required: true, value: c.name },
       {
         name: "auto_stop_seconds",
@@ -425,14 +426,7 @@ const edit = (c, done) =>
         value: JSON.stringify(c.metadata, null, 2),
       },
     ],
-    {
-      label: "Save",
-      edits: true,
-      submit: async (values) => {
-        done(await api.patch(`/computers/${c.id}`, values, { seen: c }));
-        toast("Saved.");
-      },
-    },
+    done,
   );
 
 /**

@@ -94,8 +94,10 @@ const domainForm = (d, path, done) =>
     ],
     {
       label: d.preview_domain ? "Change" : "Set domain",
-      submit: async (values) => {
-        await api.put(path, values, { seen: d });
+      edits: true,
+      seen: d,
+      submit: async (values, seen) => {
+        if (values.preview_domain !== undefined) await api.put(path, values, { seen });
         toast("The domain was set. Add the records, then check.");
         done();
       },

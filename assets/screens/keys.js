@@ -19,7 +19,7 @@ import {
   toastError,
 } from "../lib/ui.js";
 import { ago, now, time } from "../lib/format.js";
-import { confirmDialog, filled, formDialog, secretDialog } from "../lib/forms.js";
+import { confirmDialog, editDialog, filled, formDialog, secretDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 import { nameOf } from "../lib/cells.js";
 import { workspaceField } from "./computers.js";
@@ -187,17 +187,12 @@ const create = (done) =>
  * @param {any} key
  * @param {() => void} done
  */
-const rename = (key, done) =>
-  formDialog(
-    `Rename ${key.name}`,
-    [{ name: "name", label: "Name", required: true, value: key.name }],
-    {
-      label: "Save",
-      submit: async (values) => {
-        await api.patch(`/api-keys/${key.id}`, values, { seen: key });
-        done();
-      },
-    },
+const rename = ({ id, name }, done) =>
+  editDialog(
+    `Rename ${name}`,
+    `/api-keys/${id}`,
+    (key) => [{ name: "name", label: "Name", required: true, value: key.name }],
+    done,
   );
 
 /**

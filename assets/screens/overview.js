@@ -5,88 +5,118 @@
 /** @import { Child } from "../lib/dom.js" */
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, query } from "../lib/api.js";
-import { capBar, empty, head, panel, resource, shared, status, table } from "../lib/ui.js";
+import { capBar, empty, head, meterBar, panel, resource, shared, table } from "../lib/ui.js";
 import {
-  ago,
   count,
   credits,
+  dateFormat,
   decimals,
   LOCAL_ZONE,
   now,
   number,
-  time,
   zone,
 } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { activityFeed } from "./activity.js";
+import { attention, checklist, itemsOf, placeOf } from "./attention.js";
+import { nameOf } from "../lib/cells.js";
 import { listen } from "../lib/live.js";
 
 /** @typedef {{ signal?: AbortSignal }} Options */
 
 /** @param {Context} context */
-export async function show({ main, signal, title, who, covers, go }) {
+export async function show({ main, signal, title, who, covers, go, reroute }) {
   title("Overview");
   if (who.key.workspace_id) return go(`/workspaces/${who.key.workspace_id}`);
+  const overview = shared((o) => api.get("/overview", o));
+  const first = await overview({ signal });
   const places = {
+    attention: h("div"),
+    setup: h("div"),
     tiles: h("div"),
     usage: h("div"),
     near: h("div"),
     top: h("div"),
-    domains: h("div"),
+    budgets: h("div"),
     activity: h("div"),
   };
   const mayAudit = covers("audit:read");
+  // Where nothing has ever run, there is nothing to show but how to begin.
+  const fresh = !first.setup.computers;
   fill(
     main,
     head("Overview", {
       sub: h("p", null, "Organization ", h("strong", null, who.key.tenant_slug)),
     }),
-    places.tiles,
-    panel("Last 30 days", { note: "All workspaces" }, places.usage),
-    columns(places, mayAudit),
+    places.attention,
+    places.setup,
+    !fresh && [
+      places.tiles,
+      panel("Last 30 days", { note: "All workspaces" }, places.usage),
+      columns(places, mayAudit),
+    ],
   );
 
   const midnight = new Date(now());
   midnight.setHours(0, 0, 0, 0);
   const today = `${midnight.toISOString().slice(0, 19)}Z`;
-  const overview = shared((o) => api.get("/overview", o));
+  const budgets = shared((o) => api.get("/budgets", o));
   const series = shared((o) => api.get(`/usage/series${query(lastMonth())}`, o));
-  /**
-   * @param {Options} o
-   * @param {string} [from]
-   */
-  const summary = (o, from) => api.get(`/usage/summary${query({ period_start: from })}`, o);
+  /** @param {Options} o */
+  const sinceMidnight = (o) => api.get(`/usage/summary${query({ period_start: today })}`, o);
 
-  const reloadUsage = resource(
-    places.usage,
-    series,
-    (usage) => barChart(usage, { metric: METRICS.credits }),
-    { signal, lines: 8 },
+  const reloadAttention = resource(
+    places.attention,
+    (o) => Promise.all([overview(o), budgets(o), warnings(o)]),
+    ([o, b, w]) =>
+      attention(itemsOf(o, b.data, w, { who, covers, done: () => reloadAttention() }), fresh),
+    { signal, lines: 2 },
   );
-  const reloadTop = resource(places.top, series, (found) => ranks(found.top_workspaces), {
-    signal,
-    lines: 5,
-  });
-  const reloadTiles = resource(
-    places.tiles,
-    (o) => Promise.all([overview(o), summary(o, today), summary(o)]),
-    ([o, day, month]) => tiles(o, day, month),
-    { signal, lines: 3 },
-  );
-  const reloads = [
-    reloadTiles,
-    resource(places.near, overview, nearLimit, { signal }),
-    resource(places.domains, overview, (o) => domainProblems(o.domain_problems), { signal }),
-  ];
-  if (mayAudit) reloads.push(resource(places.activity, latest, feed, { signal, lines: 6 }));
+  const budgetsPanel = (/** @type {any} */ b) =>
+    b.data.length > 0 && panel("Budgets", {}, budgetsTable(b.data));
+  const drawSetup = (/** @type {any} */ o) => checklist(o.setup, { who, covers, fresh });
+  const reloads = [reloadAttention, resource(places.setup, overview, drawSetup, { signal })];
+  let reloadUsage = () => {},
+    reloadTop = () => {};
+  if (!fresh) {
+    reloadUsage = resource(
+      places.usage,
+      series,
+      (usage) => barChart(usage, { metric: METRICS.credits }),
+      { signal, lines: 8 },
+    );
+    reloadTop = resource(places.top, series, (found) => ranks(found.top_workspaces), {
+      signal,
+      lines: 5,
+    });
+    reloads.push(
+      resource(
+        places.tiles,
+        (o) => Promise.all([overview(o), sinceMidnight(o), budgets(o)]),
+        ([o, day, b]) => tiles(o, day, b.data),
+        { signal, lines: 3 },
+      ),
+      resource(places.near, overview, nearLimit, { signal }),
+      resource(places.budgets, budgets, budgetsPanel, { signal, lines: 0 }),
+    );
+    if (mayAudit) reloads.push(resource(places.activity, latest, feed, { signal, lines: 6 }));
+  }
 
   const later = debounce(() => {
     if (!signal.aborted) reloads.forEach((reload) => reload());
   }, 600);
-  listen(/./, later, signal);
+  listen(
+    /./,
+    (event) => {
+      // The first computer changes what the screen is.
+      if (fresh && event?.type === "computer.created") reroute();
+      else later();
+    },
+    signal,
+  );
   const timer = setInterval(() => {
     if (document.hidden) return;
-    reloadTiles();
+    reloads.forEach((reload) => reload());
     reloadTop();
     // While somebody looks at a bar it stays where it is.
     if (!places.usage.querySelector(".tip:not([hidden])")) reloadUsage();
@@ -95,7 +125,7 @@ export async function show({ main, signal, title, who, covers, go }) {
 }
 
 /**
- * @param {Record<"near" | "top" | "domains" | "activity", HTMLElement>} places
+ * @param {Record<"near" | "top" | "budgets" | "activity", HTMLElement>} places
  * @param {boolean} mayAudit
  */
 function columns(places, mayAudit) {
@@ -107,12 +137,12 @@ function columns(places, mayAudit) {
       "div",
       { class: "column" },
       panel("Most expensive workspaces", { note: "30 days" }, places.top),
-      panel("Preview domains with problems", {}, places.domains),
+      panel("Near a limit", { note: "75 % of the cap or more" }, places.near),
     ),
     h(
       "div",
       { class: "column" },
-      panel("Near a limit", { note: "75 % of the cap or more" }, places.near),
+      places.budgets,
       mayAudit && panel("Latest activity", { actions: [all] }, places.activity),
     ),
   );
@@ -132,6 +162,17 @@ const feed = (log) =>
   log.data.length ? activityFeed(log.data) : empty("Nothing has happened yet");
 
 /**
+ * What is wrong with the installation itself: its clock, its backups, its disk.
+ * @param {Options} o
+ * @returns {Promise<string[]>}
+ */
+async function warnings(o) {
+  const response = await fetch("readyz", { signal: o.signal, cache: "no-store" });
+  const said = await response.json().catch(() => ({}));
+  return response.ok ? (said.warnings ?? []) : [said.message ?? `not ready: ${response.status}`];
+}
+
+/**
  * @param {string} label
  * @param {Child} value
  * @param {Child} note
@@ -149,18 +190,23 @@ const tile = (label, value, note, href) =>
 /**
  * @param {any} o the overview
  * @param {any} today usage since midnight
- * @param {any} month usage of this month
+ * @param {any[]} budgets
  */
-function tiles(o, today, month) {
+function tiles(o, today, budgets) {
   const by = o.computers.by_status;
   const running = by.running ?? 0;
   const moving = (by.provisioning ?? 0) + (by.starting ?? 0) + (by.stopping ?? 0);
+  const rate = o.burn_rate_credits_per_hour;
   const others = [
     `of ${count(o.computers.total, "computer")}`,
+    running > 0 && `${number(rate)} credits an hour`,
     moving > 0 && `${moving} in transition`,
     by.error > 0 && `${by.error} in error`,
   ].filter(Boolean);
-  const rate = o.burn_rate_credits_per_hour;
+  const { month } = o;
+  const last = new Date(Date.parse(month.end) - 1);
+  const until = dateFormat({ day: "numeric", month: "short" }, month.time_zone).format(last);
+  const whole = budgets.find((b) => b.scope === "organization");
   return h(
     "div",
     { class: "tiles" },
@@ -171,19 +217,57 @@ function tiles(o, today, month) {
       `${decimals(today.compute_ms / 36e5)} compute hours`,
       "#/workspaces",
     ),
+    tile("Credits this month", inCredits(month.used_micros), against(month), "#/workspaces"),
     tile(
-      "Credits this month",
-      number(month.total_credits),
-      ["since ", time(month.period_start)],
-      "#/workspaces",
+      "Forecast for the month",
+      inCredits(month.forecast_micros),
+      `until ${until}, at ${inCredits(month.burn_micros_per_day)} a day`,
     ),
-    tile(
-      "Burn rate",
-      [number(rate), h("small", null, " / h")],
-      running ? `${number(rate * 24)} a day at this rate` : "nothing runs",
-    ),
-    tile("Workspaces", number(o.workspaces), count(o.projects, "project"), "#/workspaces"),
+    whole &&
+      tile(
+        "Budget",
+        [number(whole.used_percent), h("small", null, " %")],
+        [budgetBar(whole), budgetNote(whole)],
+      ),
   );
+}
+
+/**
+ * Micro-credits as whole credits, cut off as the API cuts them off.
+ * @param {number} micros
+ */
+const inCredits = (micros) => number(Math.floor(micros / 1e6));
+
+/**
+ * The month so far against the same days of the month before.
+ * @param {any} month
+ */
+function against({ start, used_micros: used, previous_micros: before, time_zone: tz }) {
+  const name = dateFormat({ month: "long" }, tz).format(new Date(Date.parse(start) - 1));
+  if (!before) return `nothing in the same days of ${name}`;
+  const change = Math.round(((used - before) / before) * 100);
+  // A beginning is no growth.
+  if (change > 300) return `${inCredits(before)} in the same days of ${name}`;
+  const sign = change > 0 ? "+" : change < 0 ? "−" : "±";
+  return `${sign}${number(Math.abs(change))} % against the same days of ${name}`;
+}
+
+/** @param {any} b a budget */
+export function budgetBar(b) {
+  const share = b.credits ? b.used_micros / 1e6 / b.credits : 1;
+  const level = share >= 1 ? "full" : b.used_up_at ? "near" : "fine";
+  return meterBar(share, level, `${b.used_percent} % of the budget`);
+}
+
+/** @param {any} b a budget */
+export function budgetNote(b) {
+  const day = (/** @type {string} */ date) =>
+    dateFormat({ day: "numeric", month: "short" }, "UTC").format(new Date(`${date}T12:00:00Z`));
+  const used = `${inCredits(b.used_micros)} of ${number(b.credits)} credits`;
+  if (b.exceeded) return `${used}; used up${b.refusing ? ", nothing can be started" : ""}`;
+  return b.used_up_on
+    ? `${used}; used up on ${day(b.used_up_on)}`
+    : `${used}; enough until the end`;
 }
 
 /** @param {any[]} rows */
@@ -244,27 +328,32 @@ function nearLimit({ ceilings, near_limit }) {
  */
 const linked = (href, text) => (href ? h("a", { class: "row-link", href }, text) : text);
 
+/** @param {any} b a budget */
+const ownerOf = (b) =>
+  b.scope === "organization"
+    ? "The organization"
+    : h(
+        "a",
+        { class: "row-link", href: placeOf(b.scope, b.owner_id) },
+        nameOf(b.scope, b.owner_id),
+      );
+
+/** @type {Record<string, string>} */
+const PER = { day: "a day", week: "a week", month: "a month" };
 /** @param {any[]} rows */
-function domainProblems(rows) {
-  if (!rows.length) return empty("Every preview domain works", "Or none has been set.");
-  /** @type {Record<string, (id: string) => string>} */
-  const places = {
-    workspace: (id) => `#/workspaces/${id}/domain`,
-    project: (id) => `#/projects/${id}`,
-  };
+function budgetsTable(rows) {
   return table(
-    "Preview domains with problems",
+    "Budgets",
     [
-      { label: "Domain", cell: (d) => linked(places[d.scope]?.(d.owner_id), d.domain) },
+      { label: "Of", cell: (b) => [ownerOf(b), " ", h("span", { class: "hint" }, PER[b.period])] },
       {
-        label: "Status",
-        cell: (d) => [
-          status(d.last_error ? "error" : d.dns_status),
-          d.last_error && h("p", { class: "hint" }, d.last_error),
-        ],
+        label: "Used",
+        cell: (b) =>
+          h("div", { class: "stack" }, budgetBar(b), h("span", { class: "hint" }, budgetNote(b))),
       },
-      { label: "Checked", cell: (d) => ago(d.checked_at) },
+      { label: "Forecast", num: true, cell: (b) => inCredits(b.forecast_micros) },
     ],
     rows,
+    { rowKey: (b) => b.owner_id },
   );
 }

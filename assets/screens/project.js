@@ -4,9 +4,9 @@
 /** @import { Context } from "../app.js" */
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
-import { button, copyable, head, menu, tag, toast } from "../lib/ui.js";
+import { button, copyable, head, longText, menu, tag, toast } from "../lib/ui.js";
 import { ago, count } from "../lib/format.js";
-import { confirmDialog, formDialog } from "../lib/forms.js";
+import { confirmDialog, editDialog, formDialog } from "../lib/forms.js";
 import { computersPanel, workspaceField } from "./computers.js";
 import { domainPanel } from "./domain.js";
 
@@ -58,43 +58,31 @@ const about = (project) => [
     copyable(project.id, { label: "Copy the ID" }),
     h("span", null, "Created ", ago(project.created_at)),
   ),
-  project.description && h("p", null, project.description),
+  project.description && longText(project.description),
 ];
 
 /**
  * @param {any} project
  * @param {() => void} done
  */
-const edit = (project, done) =>
-  formDialog(
-    `Edit ${project.name}`,
-    [
-      { name: "name", label: "Name", required: true, value: project.name },
-      { name: "slug", label: "Slug", required: true, value: project.slug },
-      { name: "external_project_id", label: "External ID", value: project.external_project_id },
-      {
-        name: "description",
-        label: "Description",
-        kind: "textarea",
-        value: project.description,
-      },
+const edit = ({ id, name }, done) =>
+  editDialog(
+    `Edit ${name}`,
+    `/projects/${id}`,
+    (p) => [
+      { name: "name", label: "Name", required: true, value: p.name },
+      { name: "slug", label: "Slug", required: true, value: p.slug },
+      { name: "external_project_id", label: "External ID", value: p.external_project_id },
+      { name: "description", label: "Description", kind: "textarea", value: p.description },
       {
         name: "metadata",
         label: "Metadata",
         kind: "json",
         rows: 4,
-        value: JSON.stringify(project.metadata, null, 2),
+        value: JSON.stringify(p.metadata, null, 2),
       },
     ],
-    {
-      label: "Save",
-      edits: true,
-      submit: async (values) => {
-        await api.patch(`/projects/${project.id}`, values, { seen: project });
-        toast("Saved.");
-        done();
-      },
-    },
+    done,
   );
 
 /**

@@ -58,8 +58,10 @@ export async function settingsPanels(place, { id, signal, refresh }) {
     const made = form(fieldsOf(reply.settings, sizes.data, templates.data), {
       label: "Save settings",
       edits: true,
-      submit: async (values) => {
-        const saved = await api.put(`/workspaces/${id}/settings`, values, { seen: reply });
+      seen: reply,
+      of: (one) => one.settings,
+      submit: async (values, seen) => {
+        const saved = await api.put(`/workspaces/${id}/settings`, values, { seen });
         toast("Settings were saved.");
         draw(saved);
         refresh();

@@ -15,11 +15,33 @@ import { copyable } from "../lib/ui.js";
  * @param {(found: Session) => void} context.done
  */
 export function show({ main, who, note, done }) {
+  // Password managers keep a key under the name of an account; here that is the server's own.
+  const account = h("input", {
+    class: "sr",
+    type: "text",
+    name: "username",
+    autocomplete: "username",
+    value: location.host,
+    readonly: true,
+    tabindex: -1,
+    "aria-hidden": "true",
+  });
   const made = form(
-    [{ name: "key", label: "API key", kind: "password", required: true, placeholder: "msk_…" }],
+    [
+      {
+        name: "password",
+        also: ["key"],
+        label: "API key",
+        kind: "password",
+        required: true,
+        placeholder: "msk_…",
+        autocomplete: "current-password",
+      },
+    ],
     {
       label: "Sign in",
-      submit: async ({ key }) => {
+      before: account,
+      submit: async ({ password: key }) => {
         if (!key) throw { message: "", fields: { key: ["can't be blank"] }, status: 0 };
         done(await session.signIn(key));
       },
@@ -53,7 +75,7 @@ export function show({ main, who, note, done }) {
       end(who.version),
     ),
   );
-  (dev ? find("button", dev) : made.get("key")?.input)?.focus();
+  (dev ? find("button", dev) : made.get("password")?.input)?.focus();
 }
 
 /**

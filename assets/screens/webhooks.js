@@ -5,7 +5,7 @@
 /** @import { FieldSpec } from "../lib/forms.js" */
 /** @import { Action } from "../lib/ui.js" */
 import { h, fill, debounce } from "../lib/dom.js";
-import { api } from "../lib/api.js";
+import { api, once } from "../lib/api.js";
 import {
   button,
   empty,
@@ -20,7 +20,7 @@ import {
   toastError,
 } from "../lib/ui.js";
 import { ago, count } from "../lib/format.js";
-import { confirmDialog, filled, formDialog, secretDialog } from "../lib/forms.js";
+import { confirmDialog, editDialog, filled, formDialog, secretDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
 /** @type {[glob: string, name: string][]} */
@@ -35,16 +35,20 @@ const GROUPS = [
   ["webhook.*", "Webhooks"],
 ];
 
+/** @returns {Promise<{ type: string, description: string }[]>} */
+const eventTypes = async () => (await once("/webhooks/events")).data;
+
 /**
- * The fields of a webhook; groups of events are ticked, single ones are written down.
+ * The fields of a webhook: groups of events, and below them each of its own.
+ * @param {{ type: string, description: string }[]} types
  * @param {any} [hook]
  * @returns {FieldSpec[]}
  */
-const fields = (hook = {}) => {
-  const grouped = GROUPS.map(([glob]) => glob);
+const fields = (types, hook = {}) => {
   /** @type {string[]} */
   const events = hook.events ?? [];
-  const reference = h("a", { href: "docs", target: "_blank" }, "API reference");
+  const known = [...GROUPS.map(([glob]) => glob), ...types.map(({ type }) => type)];
+  const rare = events.filter((one) => !known.includes(one));
   return [
     {
       name: "url",
@@ -61,19 +65,17 @@ const fields = (hook = {}) => {
       help: hook.id ? null : "The host of the URL, if left out.",
     },
     {
-      name: "groups",
-      also: ["events"],
+      name: "events",
       label: "Events",
       kind: "checks",
-      options: GROUPS,
-      value: events.filter((e) => grouped.includes(e)),
-    },
-    {
-      name: "single",
-      label: "Single events",
-      value: events.filter((e) => !grouped.includes(e)).join(", "),
-      placeholder: "computer.running, computer.stopped",
-      help: ["Separated by commas; the ", reference, " tells how to list them all."],
+      options: [...GROUPS, ...rare.map((one) => /** @type {[string, string]} */ ([one, one]))],
+      more: [
+        {
+          title: `Single events (${types.length})`,
+          options: types.map(({ type, description }) => [type, type, description]),
+        },
+      ],
+      value: events,
     },
     {
       name: "retry_count",
@@ -87,15 +89,6 @@ const fields = (hook = {}) => {
   ];
 };
 
-/**
- * What the API gets of the values of the form.
- * @param {any} values
- */
-function body({ groups, single, ...rest }) {
-  const named = (single ?? "").split(",").map((/** @type {string} */ one) => one.trim());
-  return { ...filled(rest), events: [...groups, ...named.filter(Boolean)] };
-}
-
 /** @param {any} made */
 const showSecret = (made) =>
   secretDialog(
@@ -106,11 +99,11 @@ const showSecret = (made) =>
   );
 
 /** @param {(hook: any) => void} done */
-export const create = (done) =>
-  formDialog("New webhook", fields(), {
+export const create = async (done) =>
+  formDialog("New webhook", fields(await eventTypes()), {
     label: "Create webhook",
     submit: async (values, box) => {
-      const made = (await api.post("/webhooks", body(values))).data;
+      const made = (await api.post("/webhooks", filled(values))).data;
       box.close();
       await showSecret(made);
       done(made);
@@ -181,15 +174,10 @@ function disable(hook, done) {
  * @param {any} hook
  * @param {() => void} done
  */
-const edit = (hook, done) =>
-  formDialog(`Edit ${hook.name}`, fields(hook), {
-    label: "Save",
-    submit: async (values) => {
-      await api.patch(`/webhooks/${hook.id}`, body(values), { seen: hook });
-      toast("Saved.");
-      done();
-    },
-  });
+const edit = async ({ id, name }, done) => {
+  const types = await eventTypes();
+  editDialog(`Edit ${name}`, `/webhooks/${id}`, (hook) => fields(types, hook), done);
+};
 
 /**
  * @param {any} hook

@@ -9,6 +9,7 @@ import {
   capBar,
   copyable,
   head,
+  longText,
   menu,
   menuClosed,
   panel,
@@ -18,7 +19,7 @@ import {
   toast,
 } from "../lib/ui.js";
 import { ago, count, number } from "../lib/format.js";
-import { confirmDialog, formDialog } from "../lib/forms.js";
+import { confirmDialog, editDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 import { activityList } from "./activity.js";
 import { computersPanel } from "./computers.js";
@@ -132,7 +133,7 @@ function about(workspace, stats, cap) {
       external && h("span", null, "External ID ", h("code", null, external)),
       h("span", { class: "roomy" }, copyable(id, { label: "Copy the ID" })),
     ),
-    description && h("p", null, description),
+    description && longText(description),
     h(
       "div",
       { class: "strip" },
@@ -171,49 +172,32 @@ const tabs = (workspace, current) =>
  * @param {any} workspace
  * @param {() => void} changed
  */
-function edit(workspace, changed) {
-  formDialog(
-    `Edit ${workspace.name}`,
-    [
-      { name: "name", label: "Name", required: true, value: workspace.name },
+const edit = ({ id, name }, changed) =>
+  editDialog(
+    `Edit ${name}`,
+    `/workspaces/${id}`,
+    (w) => [
+      { name: "name", label: "Name", required: true, value: w.name },
       {
         name: "slug",
         label: "Slug",
         required: true,
-        value: workspace.slug,
+        value: w.slug,
         help: "Links and clients may use it: change it with care.",
       },
-      {
-        name: "external_workspace_id",
-        label: "External ID",
-        value: workspace.external_workspace_id,
-      },
-      {
-        name: "description",
-        label: "Description",
-        kind: "textarea",
-        value: workspace.description,
-      },
+      { name: "external_workspace_id", label: "External ID", value: w.external_workspace_id },
+      { name: "description", label: "Description", kind: "textarea", value: w.description },
       {
         name: "metadata",
         label: "Metadata",
         kind: "json",
         rows: 4,
-        value: JSON.stringify(workspace.metadata, null, 2),
+        value: JSON.stringify(w.metadata, null, 2),
         help: "A JSON object, at most 16 KiB.",
       },
     ],
-    {
-      label: "Save",
-      edits: true,
-      submit: async (values) => {
-        await api.patch(`/workspaces/${workspace.id}`, values, { seen: workspace });
-        toast("Saved.");
-        changed();
-      },
-    },
+    changed,
   );
-}
 
 /**
  * Asks what would go, then whether it shall.

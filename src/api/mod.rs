@@ -1,6 +1,7 @@
 //! The assembly: what the parts are, which route leads where, and what every request passes.
 
 pub mod app;
+mod attention;
 pub mod edge;
 mod engine;
 mod forms;

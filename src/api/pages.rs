@@ -32,6 +32,7 @@ use crate::error::Error;
 use crate::previews;
 use crate::rules::config::Config;
 use crate::rules::public_url::PublicUrl;
+use crate::share_links::visit;
 
 #[derive(RustEmbed)]
 #[folder = "assets"]
@@ -71,6 +72,8 @@ pub fn router() -> Router<App> {
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
         .route("/domains/ask", get(previews::ask::ask))
+        .route("/share/{token}", get(visit::show))
+        .route("/share/{token}/statements/{number}", get(visit::statement))
         .route("/openapi.json", get(openapi_json))
         .route("/docs", get(|headers: HeaderMap| async move { asset("docs.html", &headers) }))
         .route(

@@ -20,6 +20,7 @@ use crate::http::{
     schema_ref,
 };
 use crate::outbox::{events, webhooks};
+use crate::share_links::links;
 use crate::usage::ledger::verify::Verification;
 use crate::usage::questions::table::TableQuery;
 use crate::usage::questions::types::Series;
@@ -354,6 +355,9 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
         get("/workspaces/{id}/usage/explain", explain::explain, "The intervals and events behind one bucket").scope("usage:read").reach(Shared).query::<explain::ExplainQuery>().query::<DeletedQuery>().ok::<explain::Explanation>().heavy(Yes),
         post("/workspaces/{id}/settings/what-if", what_if::what_if, "What other limits would have refused in the last 30 days").scope("workspaces:read").reach(Shared).body::<workspaces::UpdateSettings>().ok::<what_if::WhatIf>().heavy(Yes),
+        get("/workspaces/{id}/share-links", links::list, "Links by which a customer sees the workspace without a key").scope("tenant:admin").reach(Tenant).paged().list::<links::ShareLink>(),
+        post("/workspaces/{id}/share-links", links::make, "Make a link by which a customer sees usage, statements and domain").scope("tenant:admin").reach(Tenant).body::<links::MakeLink>().created::<links::MadeLink>(),
+        delete("/workspaces/{id}/share-links/{lid}", links::revoke, "Revoke a share link").scope("tenant:admin").reach(Tenant).ok::<links::RevokedLink>(),
         get("/workspaces/{id}/refusals", refusals::of_workspace, "What limits refused in a workspace, newest first").scope("workspaces:read").reach(Shared).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/refusals", refusals::of_organization, "What limits refused in the organization, newest first").scope("workspaces:read").reach(Tenant).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
@@ -549,7 +553,7 @@ pub fn machines() -> Vec<Route> {
 /// By which addresses machines are reached, and what their programs find.
 #[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
-    use computers::machines::env;
+    use computers::machines::{env, variables};
     use previews::ports;
     vec![
         get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
@@ -557,8 +561,8 @@ pub fn addresses() -> Vec<Route> {
         patch("/computers/{id}/ports/{port}", ports::update, "Change who may look at a port").scope("computers:write").body::<ports::SetPort>().ok::<ports::Port>(),
         delete("/computers/{id}/ports/{port}", ports::delete, "Let a port be as visible as the computer").scope("computers:write").body::<NoBody>().ok::<ports::Unset>(),
         get("/computers/{id}/env", env::list, "Variables that its programs find").scope("computers:exec").ok::<env::VariableList>(),
-        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<env::Variable>(),
-        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<env::Variable>(),
+        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<variables::Variable>(),
+        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<variables::Variable>(),
         delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
         get(
             "/computers/{id}/urls",

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::engine::{self, EngineView};
 use crate::access::caller::Caller;
 use crate::api::app::App;
+use crate::api::attention::{self, LongRunning, Month, Setup, WebhookProblem};
 use crate::clock::{Mode, Timestamp};
 use crate::error::Result;
 use crate::ids::WorkspaceId;
@@ -170,6 +171,15 @@ pub struct Overview {
     near_limit: Vec<NearLimit>,
     /// Preview domains whose DNS does not lead here, longest known first.
     domain_problems: Vec<DomainProblem>,
+    /// Computers that have been running for two days or more without an idle auto-stop: those that run the longest,
+    /// the dearest of them first.
+    long_running: Vec<LongRunning>,
+    /// How many of them there are.
+    long_running_total: i64,
+    /// Webhooks that do not deliver.
+    webhook_problems: Vec<WebhookProblem>,
+    month: Month,
+    setup: Setup,
 }
 
 /// Live computers by status; statuses without any are left out.
@@ -260,6 +270,7 @@ fn read(tx: &Tx<'_>, app: &App, caller: &Caller) -> Result<Overview> {
             })
         })?
         .collect::<Result<_, _>>()?;
+    let (long_running, long_running_total) = attention::long_running(tx, caller)?;
     Ok(Overview {
         as_of: tx.now(),
         workspaces: used("max_workspaces"),
@@ -281,6 +292,11 @@ fn read(tx: &Tx<'_>, app: &App, caller: &Caller) -> Result<Overview> {
             .collect(),
         near_limit,
         domain_problems,
+        long_running,
+        long_running_total,
+        webhook_problems: attention::webhook_problems(tx, caller)?,
+        month: attention::month(tx, tenant)?,
+        setup: attention::setup(tx, tenant, app.config.backups.is_some())?,
     })
 }
 

@@ -150,6 +150,24 @@ impl Statement {
             .optional()?)
     }
 
+    /// Those of a workspace, the last month first.
+    pub fn newest(
+        tx: &Tx<'_>,
+        tenant: TenantId,
+        workspace: WorkspaceId,
+        limit: usize,
+    ) -> Result<Vec<Statement>> {
+        let sql = format!(
+            "SELECT {} FROM statements WHERE workspace_id = ?1 AND tenant_id = ?2 ORDER BY period DESC LIMIT ?3",
+            Statement::selected()
+        );
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        Ok(tx
+            .prepare_cached(&sql)?
+            .query_map((workspace, tenant, limit), Statement::from_row)?
+            .collect::<Result<_, _>>()?)
+    }
+
     /// Of a workspace and month.
     pub fn about(
         tx: &Tx<'_>,

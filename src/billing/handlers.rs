@@ -354,7 +354,6 @@ pub async fn show(
         ))
     });
     let (statement, lines, format, paper) = read.await?;
-    let name = |kind: &str| format!("statement-{}-{}.{kind}", statement.number, statement.period);
     match format {
         Format::Json => {
             // A statement never changes.
@@ -368,26 +367,43 @@ pub async fn show(
             let text = format!("{}{}", csv::HEADER, csv::rows(&statement, &lines));
             file(
                 "text/csv; charset=utf-8",
-                Some(name("csv")),
+                Some(file_name_of(&statement, "csv")),
                 Body::from(text),
             )
         }
-        Format::Html => {
-            let text = html::page(&Sheet::new(&statement, &lines), paper);
-            let mut page = file("text/html; charset=utf-8", None, Body::from(text))?;
-            let headers = page.headers_mut();
-            headers.insert(
-                CONTENT_SECURITY_POLICY,
-                HeaderValue::from_static(html::policy()),
-            );
-            headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-            Ok(page)
-        }
-        Format::Pdf => {
-            let bytes = pdf::document(&Sheet::new(&statement, &lines), paper)?;
-            file("application/pdf", Some(name("pdf")), Body::from(bytes))
-        }
+        Format::Html => as_page(&Sheet::new(&statement, &lines), paper),
+        Format::Pdf => as_pdf(&statement, &Sheet::new(&statement, &lines), paper),
     }
+}
+
+/// A statement as a page for print.
+///
+/// # Errors
+/// None that can be foreseen.
+pub fn as_page(sheet: &Sheet, paper: Paper) -> Result<Response> {
+    let text = html::page(sheet, paper);
+    let mut page = file("text/html; charset=utf-8", None, Body::from(text))?;
+    let headers = page.headers_mut();
+    headers.insert(
+        CONTENT_SECURITY_POLICY,
+        HeaderValue::from_static(html::policy()),
+    );
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Ok(page)
+}
+
+/// A statement as PDF.
+///
+/// # Errors
+/// Where it cannot be drawn.
+pub fn as_pdf(statement: &Statement, sheet: &Sheet, paper: Paper) -> Result<Response> {
+    let bytes = pdf::document(sheet, paper)?;
+    let name = file_name_of(statement, "pdf");
+    file("application/pdf", Some(name), Body::from(bytes))
+}
+
+fn file_name_of(statement: &Statement, kind: &str) -> String {
+    format!("statement-{}-{}.{kind}", statement.number, statement.period)
 }
 
 fn file(kind: &'static str, name: Option<String>, body: Body) -> Result<Response> {

@@ -47,7 +47,7 @@ pub fn policy() -> &'static str {
 }
 
 /// Text as HTML shows it.
-fn text(text: &str) -> String {
+pub fn text(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -10,7 +10,7 @@ pub mod check;
 mod claims;
 mod dns;
 pub mod handlers;
-mod owner;
+pub mod owner;
 mod rows;
 mod status;
 

@@ -65,6 +65,25 @@ impl Level {
     }
 }
 
+/// The domain of a workspace, for who has found it.
+///
+/// # Errors
+/// The store's.
+pub fn of_workspace(
+    tx: &Tx<'_>,
+    config: &Config,
+    tenant: TenantId,
+    id: WorkspaceId,
+) -> Result<DomainStatus> {
+    let owner = Owner {
+        scope: Scope::Workspace,
+        id: id.0,
+        tenant,
+        workspace: Some(id),
+    };
+    owner.status(tx, config)
+}
+
 impl Owner {
     /// What is known of the level's own domain.
     pub fn own(&self, tx: &Tx<'_>) -> Result<Option<Own>> {

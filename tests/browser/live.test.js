@@ -92,9 +92,12 @@ test("a screen reader hears of it", async () => {
 });
 
 test("without the stream the page asks every ten seconds", async () => {
-  const third = await browser.context.newPage();
+  // In a browser of its own: here another tab would tell it.
+  const other = await startBrowser();
+  other.only(service.origin);
+  const third = await other.page();
   await third.route("**/events/stream*", (route) => route.abort());
-  await third.goto(`${service.origin}/admin#/workspaces/${id}/computers`);
+  await signIn(third, service.origin, `#/workspaces/${id}/computers`);
   await third.locator(".live[data-state=polling]").waitFor();
   await statusIn(third).waitFor();
   await service.call("PATCH", `/computers/${computer.id}`, { name: "reception" });
@@ -102,7 +105,7 @@ test("without the stream the page asks every ten seconds", async () => {
   // And goes back to the stream when that works again.
   await third.unroute("**/events/stream*");
   await third.locator(".live[data-state=live]").waitFor({ timeout: 60_000 });
-  await third.close();
+  await other.stop();
 });
 
 test("a hidden tab asks for nothing, and catches up when it is seen again", async () => {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use workspaced::testing::Config;
 
-use crate::harness::{Answer, Service, redact};
+use crate::harness::{Answer, Service, at, redact};
+use crate::usage::{external, report, service_at};
 
 const HOST: &str = "box.test:8400";
 
@@ -762,4 +763,78 @@ fn workspaces_in_another_order() {
     assert_eq!(names("-created_at&q=default"), ["default"]);
     let list = s.get("/workspaces?sort=created_at&limit=1").expect(200);
     assert_eq!(list["total"], 4);
+}
+
+#[test]
+fn the_overview_says_what_somebody_should_look_at_and_how_the_month_goes() {
+    let s = service_at("2026-05-03T00:00:00Z");
+    let empty = s.get("/overview").expect(200);
+    assert_eq!(
+        empty["setup"],
+        json!({ "workspaces": false, "limits": false, "computers": false, "keys": false, "backups": false })
+    );
+    let w = s.workspace("Clinic");
+    let forgotten = external(&s, &w, "small");
+    report(&s, &forgotten, &["2026-05-03T00:00:00Z"]);
+    s.patch(
+        &format!("/computers/{forgotten}"),
+        json!({ "auto_stop_seconds": 0 }),
+    )
+    .expect(200);
+    let looked_after = external(&s, &w, "small");
+    s.patch(
+        &format!("/computers/{looked_after}"),
+        json!({ "auto_stop_seconds": 86_400 }),
+    )
+    .expect(200);
+    let (other, theirs) = s.other_tenant("other");
+    let body = json!({ "name": "x", "workspace_id": theirs, "auto_stop_seconds": 0 });
+    s.call_as(&other, axum::http::Method::POST, "/computers", Some(body))
+        .expect(201);
+    s.travel_to(at("2026-05-04T23:59:59Z"));
+    let early = s.get("/overview").expect(200);
+    assert_eq!(early["long_running"], json!([]), "not for two days yet");
+
+    s.travel_to(at("2026-06-04T00:00:00Z"));
+    let found = s.get("/overview").expect(200);
+    assert_eq!(found["long_running_total"], 1);
+    let row = &found["long_running"][0];
+    assert_eq!(
+        (
+            &row["computer_id"],
+            &row["workspace_name"],
+            &row["started_at"]
+        ),
+        (
+            &json!(forgotten),
+            &json!("Clinic"),
+            &json!("2026-05-03T00:00:00Z")
+        )
+    );
+    // 30 credits an hour, for 32 days.
+    assert_eq!(row["credits_micros"], 32 * 720_000_000_i64);
+    assert_eq!(
+        found["month"],
+        json!({
+            "start": "2026-06-01T00:00:00Z", "end": "2026-07-01T00:00:00Z", "time_zone": "UTC",
+            "used_micros": 3 * 720_000_000_i64,
+            // Of the first three days of May the machine ran one.
+            "previous_micros": 720_000_000_i64,
+            "burn_micros_per_day": 720_000_000_i64,
+            "forecast_micros": 30 * 720_000_000_i64,
+        })
+    );
+    assert_eq!(
+        found["setup"],
+        json!({ "workspaces": true, "limits": false, "computers": true, "keys": false, "backups": false })
+    );
+    // A key that may read numbers only does not learn of computers by it.
+    let body = json!({ "name": "numbers", "scopes": ["usage:read"] });
+    let key = s.post("/api-keys", body).expect(201)["data"]["key"].clone();
+    let key = key.as_str().unwrap();
+    let seen = s
+        .call_as(key, axum::http::Method::GET, "/overview", None)
+        .expect(200);
+    assert_eq!(seen["long_running"], json!([]));
+    assert_eq!(seen["setup"]["keys"], true);
 }

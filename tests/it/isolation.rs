@@ -415,6 +415,7 @@ fn request(
         .path
         .replace("{id}", &some_id(world, dice, &kind))
         .replace("{did}", &some_id(world, dice, "deliveries"))
+        .replace("{lid}", &some_id(world, dice, "deliveries"))
         .replace("{name}", "small")
         .replace("{number}", "1");
     let query: Vec<String> = PARAMETERS

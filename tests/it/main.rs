@@ -42,6 +42,7 @@ mod published;
 mod refusals;
 mod repeats;
 mod restrictions;
+mod share_links;
 mod statements;
 mod store;
 mod surface;

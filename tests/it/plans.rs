@@ -149,7 +149,11 @@ fn no_endpoint_reads_a_whole_table() {
             _ => &s.tenant_id,
         };
         let delivery = told("")["data"][0]["id"].as_str().unwrap().to_owned();
-        let path = route.path.replace("{id}", id).replace("{did}", &delivery);
+        let path = route
+            .path
+            .replace("{id}", id)
+            .replace("{did}", &delivery)
+            .replace("{lid}", &delivery);
         s.get(&path.replace("{name}", "local").replace("{number}", "1"));
     }
     let sorts = ["name", "created_at", "updated_at", "computer_count"];

@@ -27,6 +27,7 @@ fn concrete(s: &Service, route: &Route, ids: &Ids) -> String {
         .path
         .replace("{id}", id)
         .replace("{did}", &ids.delivery)
+        .replace("{lid}", &ids.delivery)
         .replace("{name}", "nothing")
         .replace("{number}", "1")
 }
@@ -82,6 +83,7 @@ fn every_endpoint_asks_for_a_key_first() {
                 .path
                 .replace("{id}", "nonsense")
                 .replace("{did}", "nonsense")
+                .replace("{lid}", "nonsense")
                 .replace("{name}", "x")
                 .replace("{number}", "x"),
         ] {
@@ -195,7 +197,11 @@ fn every_endpoint_with_an_id_checks_it() {
     let s = Service::new();
     for route in table().iter().filter(|r| r.access.by_id) {
         let with = |id: &str| {
-            let path = route.path.replace("{id}", id).replace("{did}", id);
+            let path = route
+                .path
+                .replace("{id}", id)
+                .replace("{did}", id)
+                .replace("{lid}", id);
             call(&s, &s.key, route, &path)
         };
         if route.path != "/platform/tenants/{id}/switch" {

@@ -274,6 +274,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "the place begins with the tenant, or names the workspace",
     ),
     (
+        "share_links/links.rs",
+        "WHERE {place}",
+        "the place names workspace and tenant",
+    ),
+    (
         "refusals.rs",
         "DELETE FROM refusals",
         "what is too old goes, whoever's it is",

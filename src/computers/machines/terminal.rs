@@ -202,8 +202,9 @@ fn size(fields: &mut Fields, name: &'static str, given: Option<i64>) -> Option<u
 /// Variables of an environment, `NAME=value`.
 fn variables(fields: &mut Fields, given: BTreeMap<String, String>) -> Vec<String> {
     let all: usize = given.iter().map(|(k, v)| k.len() + v.len()).sum();
-    let fits =
-        |(name, value): (&String, &String)| super::variables::is_name(name) && !value.contains('\0');
+    let fits = |(name, value): (&String, &String)| {
+        super::variables::is_name(name) && !value.contains('\0')
+    };
     if all > LONGEST || !given.iter().all(fits) {
         fields.push(
             "env",

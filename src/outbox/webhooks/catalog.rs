@@ -34,6 +34,14 @@ pub const EVENTS: &[(&str, &str)] = &[
         "workspace.preview_domain_checked",
         "A check of a workspace's preview domain had another result than before",
     ),
+    (
+        "workspace.share_link_created",
+        "A link was made by which a customer sees a workspace without a key",
+    ),
+    (
+        "workspace.share_link_revoked",
+        "Such a link does not open any more",
+    ),
     ("project.created", "A project was created"),
     ("project.updated", "A field of a project changed"),
     ("project.moved", "A project went to another workspace"),

@@ -1,6 +1,7 @@
 //! The configuration file.
 
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +27,71 @@ pub struct ConfigFile {
     pub limits: Limits,
     /// Ceilings of one tenant, by its slug; what is not given there comes from `limits`.
     pub tenants: BTreeMap<String, TenantConfig>,
+    /// Whose pages customers see.
+    pub brand: Brand,
+}
+
+/// `[brand]`: whose pages customers see under share links.
+#[derive(Deserialize, Clone, Debug, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct Brand {
+    /// Instead of the organization's name.
+    pub name: Option<String>,
+    /// Such as `#0a7d5a`.
+    pub color: Option<String>,
+    /// A file beside this one: SVG, PNG, JPEG or WebP.
+    pub logo: Option<PathBuf>,
+    /// The logo as it stands in a page.
+    #[serde(skip)]
+    pub image: Option<String>,
+}
+
+/// Bytes of a logo: it is in every page.
+const MAX_LOGO: usize = 64 << 10;
+
+impl Brand {
+    fn load(&mut self, beside: &Path) -> Result<(), String> {
+        let hex = |color: &str| {
+            color.strip_prefix('#').is_some_and(|digits| {
+                digits.len() == 6 && digits.bytes().all(|b| b.is_ascii_hexdigit())
+            })
+        };
+        if let Some(color) = self.color.as_ref().filter(|color| !hex(color)) {
+            return Err(format!(
+                "brand.color {color:?}: allowed are six hexadecimal digits, such as #0a7d5a"
+            ));
+        }
+        let Some(logo) = &self.logo else {
+            return Ok(());
+        };
+        let kind = match logo.extension().and_then(|ext| ext.to_str()) {
+            Some("svg") => "image/svg+xml",
+            Some("png") => "image/png",
+            Some("jpg" | "jpeg") => "image/jpeg",
+            Some("webp") => "image/webp",
+            _ => {
+                return Err(format!(
+                    "brand.logo {}: allowed are files that end in .svg, .png, .jpg or .webp",
+                    logo.display()
+                ));
+            }
+        };
+        let path = beside.parent().unwrap_or(Path::new(".")).join(logo);
+        let bytes =
+            std::fs::read(&path).map_err(|e| format!("brand.logo {}: {e}", path.display()))?;
+        if bytes.len() > MAX_LOGO {
+            return Err(format!(
+                "brand.logo {}: has {} bytes; allowed are {MAX_LOGO}, since it is in every page",
+                path.display(),
+                bytes.len()
+            ));
+        }
+        self.image = Some(format!(
+            "data:{kind};base64,{}",
+            data_encoding::BASE64.encode(&bytes)
+        ));
+        Ok(())
+    }
 }
 
 /// `[engine]`
@@ -234,7 +300,12 @@ impl ConfigFile {
     pub fn load(path: &std::path::Path) -> Result<Self, String> {
         let text = std::fs::read_to_string(path)
             .map_err(|e| format!("--config {}: {e}", path.display()))?;
-        Self::parse(&text).map_err(|e| format!("--config {}: {e}", path.display()))
+        let mut file =
+            Self::parse(&text).map_err(|e| format!("--config {}: {e}", path.display()))?;
+        file.brand
+            .load(path)
+            .map_err(|e| format!("--config {}: {e}", path.display()))?;
+        Ok(file)
     }
 
     /// [`ConfigFile::load`] from text.

@@ -139,12 +139,12 @@ pub struct EngineSettings {
     pub runtime: Option<String>,
     pub on_boot: OnBoot,
     pub allow_unlimited: bool,
+    /// A terminal in which nothing is typed and nothing said for so long is closed.
+    pub terminal_idle: Duration,
     /// How often all containers are looked at: what a loss of power can hide at most.
     pub look_every: Duration,
     /// How often it is looked at what they use.
     pub sample_every: Duration,
-    /// A terminal in which nothing is typed and nothing said for so long is closed.
-    pub terminal_idle: Duration,
     /// A container is tried out when the engine has been found.
     pub probe: bool,
     /// What is left to the host.
@@ -327,11 +327,11 @@ impl ServeArgs {
             runtime: file.engine.runtime.clone(),
             on_boot: file.engine.on_boot,
             allow_unlimited: file.engine.allow_unlimited,
-            look_every: LOOK_EVERY,
-            sample_every: SAMPLE_EVERY,
             terminal_idle: Duration::from_secs(u64::from(
                 file.engine.terminal_idle_seconds.unwrap_or(1800),
             )),
+            look_every: LOOK_EVERY,
+            sample_every: SAMPLE_EVERY,
             probe: true,
             reserve: file.engine.reserve,
             images,

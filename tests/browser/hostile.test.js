@@ -1,0 +1,232 @@
+import assert from "node:assert/strict";
+import { after, before, test } from "node:test";
+import { signIn, startBrowser } from "./lib/browser.js";
+import { startService } from "./lib/service.js";
+
+// What customers write, at its longest and its strangest.
+const LONG = "W".repeat(120);
+const RTL = "مركز الشفاء الطبي (٣)";
+const EMOJI = `👩‍⚕️🏥 ${"🦷".repeat(50)}`;
+const UNBROKEN = "m".repeat(2000);
+const SLUG = "s".repeat(60);
+const LABEL = "d".repeat(60);
+const DOMAIN = `${LABEL}.${LABEL}.${"e".repeat(40)}.example`;
+const METADATA = { ["k".repeat(60)]: "v".repeat(900), note: UNBROKEN.slice(0, 900) };
+
+let service, browser, page, screens;
+before(async () => {
+  service = await startService("--dev", "--provision-ms", "0");
+  browser = await startBrowser();
+  browser.only(service.origin);
+  page = await browser.page();
+  const made = [];
+  for (const [i, name] of [LONG, RTL, EMOJI].entries()) {
+    const w = await service.post("/workspaces", {
+      name,
+      slug: `${SLUG}${i}`,
+      external_workspace_id: `${"x".repeat(100)}${i}`,
+      description: i === 1 ? `${RTL} ${RTL}`.repeat(20) : UNBROKEN,
+      metadata: METADATA,
+    });
+    const c = await service.post("/computers", {
+      name,
+      workspace_id: w.id,
+      project_slug: `${SLUG}${i}`,
+      project_name: name,
+      metadata: METADATA,
+      external_user_id: "u".repeat(100),
+      auto_stop_seconds: 0,
+    });
+    made.push({ w: w.id, c: c.id, p: c.project_id });
+    await service.call("PATCH", `/projects/${c.project_id}`, {
+      description: UNBROKEN,
+      external_project_id: "p".repeat(100),
+      metadata: METADATA,
+    });
+    await service.put(`/workspaces/${w.id}/preview-domain`, { preview_domain: `w${i}.${DOMAIN}` });
+    await service.put(`/workspaces/${w.id}/settings`, { max_computers: 1 });
+    await service.put(`/workspaces/${w.id}/budget`, { credits: 1, period: "month" });
+    await service.put(`/projects/${c.project_id}/preview-domain`, {
+      preview_domain: `p${i}.${DOMAIN}`,
+    });
+    await service.post("/api-keys", { name, workspace_id: w.id });
+    await service.post("/webhooks", {
+      url: `https://example.com/${"h".repeat(800)}`,
+      name: name.slice(0, 100),
+      events: ["computer.*", "workspace.*", "project.*", "api_key.*"],
+      enabled: false,
+    });
+  }
+  const hook = (await service.get("/webhooks")).data[0].id;
+  screens = [
+    "/",
+    "/workspaces",
+    "/computers",
+    "/projects",
+    "/keys",
+    "/webhooks",
+    `/webhooks/${hook}`,
+    "/activity",
+    "/system",
+    ...made.flatMap(({ w, c, p }) => [
+      `/workspaces/${w}/usage?group_by=computer&table=1`,
+      `/workspaces/${w}/computers`,
+      `/workspaces/${w}/projects`,
+      `/workspaces/${w}/domain`,
+      `/workspaces/${w}/settings`,
+      `/workspaces/${w}/activity`,
+      `/computers/${c}`,
+      `/projects/${p}`,
+    ]),
+  ];
+  await signIn(page, service.origin);
+});
+after(async () => {
+  await browser?.stop();
+  await service?.stop();
+});
+
+async function open(hash) {
+  await page.goto(`${service.origin}/admin#${hash}`);
+  await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
+  await page.waitForFunction(
+    () => !document.querySelector("main [aria-busy=true], main .skeleton"),
+  );
+}
+
+/** What is wider than the window, and what can be pressed only after scrolling sideways. */
+const outside = () =>
+  page.evaluate(() => {
+    const found = [];
+    const over = document.documentElement.scrollWidth - innerWidth;
+    if (over > 0) {
+      const wide = [...document.querySelectorAll("main *")].filter(
+        (e) => e.getBoundingClientRect().right > innerWidth + 1,
+      );
+      found.push(`${over} px too wide: ${wide.at(-1)?.outerHTML.slice(0, 120)}`);
+    }
+    const place = document.querySelector("dialog[open]") ?? document.querySelector("main");
+    for (const e of place.querySelectorAll("button, input, select, a.button")) {
+      if (!e.checkVisibility() || e.closest(".twin, .sr, .tabs, [popover]")) continue;
+      if (e.classList.contains("sr")) continue;
+      const { left, right, width } = e.getBoundingClientRect();
+      if (width && (left < 0 || right > innerWidth + 1))
+        found.push(`out of reach (${left}–${right}): ${e.outerHTML.slice(0, 120)}`);
+    }
+    for (const row of document.querySelectorAll("main tbody tr"))
+      if (row.offsetHeight > 800)
+        found.push(`${row.offsetHeight} px high: ${row.textContent.slice(0, 60)}`);
+    // What lies over the next column.
+    for (const cell of document.querySelectorAll("main tbody :is(th, td)")) {
+      const { right } = cell.getBoundingClientRect();
+      for (const e of cell.querySelectorAll(
+        "*:not(svg, svg *, [popover], [popover] *, .sr, bdi, a > .name)",
+      ))
+        if (e.checkVisibility() && e.getBoundingClientRect().right > right + 1)
+          found.push(`over the next column: ${e.outerHTML.slice(0, 120)}`);
+    }
+    return found;
+  });
+
+// 320 is also what 1280 pixels are at 400 %.
+for (const width of [1280, 390, 320]) {
+  test(`${width} pixels wide no text of anybody breaks a screen`, async () => {
+    await page.setViewportSize({ width, height: 800 });
+    const found = [];
+    for (const hash of screens) {
+      await open(hash);
+      found.push(...(await outside()).map((what) => `${hash}: ${what}`));
+    }
+    assert.deepEqual(found, []);
+  });
+}
+
+test("nor a dialog", async () => {
+  const [{ id }] = (await service.get(`/workspaces?q=${LONG}`)).data;
+  for (const width of [1280, 320]) {
+    await page.setViewportSize({ width, height: 800 });
+    await open(`/workspaces/${id}/settings`);
+    await page.getByRole("button", { name: "Edit", exact: true }).click();
+    await page.getByRole("dialog").waitFor();
+    assert.deepEqual(await outside(), [], `edit at ${width}`);
+    await page.keyboard.press("Escape");
+    await page.getByRole("button", { name: "More" }).first().click();
+    await page.getByRole("button", { name: "Delete workspace" }).click();
+    await page.getByRole("dialog").waitFor();
+    assert.deepEqual(await outside(), [], `delete at ${width}`);
+    await page.keyboard.press("Escape");
+  }
+  await page.setViewportSize({ width: 1280, height: 800 });
+});
+
+test("a long description is shown in part, and whole when it is asked for", async () => {
+  const [{ id }] = (await service.get(`/workspaces?q=${LONG}`)).data;
+  await open(`/workspaces/${id}/settings`);
+  const words = page.locator(".words");
+  const height = async () => (await words.boundingBox()).height;
+  assert.ok((await height()) < 80, `${await height()}`);
+  await page.getByRole("button", { name: "Show all" }).click();
+  assert.ok((await height()) > 200, `${await height()}`);
+  assert.equal(await words.textContent(), UNBROKEN);
+});
+
+test("names from right to left turn around nothing beside them", async () => {
+  await open("/workspaces");
+  const name = page.getByRole("link", { name: RTL });
+  assert.equal(await name.locator("bdi").count(), 1);
+  const [{ id }] = (await service.get(`/workspaces?q=${encodeURIComponent("الشفاء")}`)).data;
+  await open(`/workspaces/${id}/settings`);
+  await page.getByRole("button", { name: "Edit", exact: true }).click();
+  const title = page.getByRole("dialog").getByRole("heading");
+  // "Edit " stays before it: the name is a part of its own.
+  assert.equal(await title.locator("bdi").textContent(), RTL.replace(/ \(.*/, " (٣"));
+  assert.equal(await page.getByLabel("Name", { exact: true }).getAttribute("dir"), "auto");
+  await page.keyboard.press("Escape");
+  const refused = await service
+    .post("/workspaces", { name: "Clinic \u202Ecilbup" })
+    .catch((e) => e.reply);
+  assert.match(refused.errors.name[0], /invisible character U\+202E/);
+});
+
+test("on the way back a list is where it was left", async () => {
+  for (let i = 0; i < 22; i++) await service.post("/workspaces", { name: `Practice ${i}` });
+  await page.setViewportSize({ width: 1280, height: 500 });
+  await open("/workspaces");
+  await page.getByRole("link", { name: "Practice 20" }).scrollIntoViewIfNeeded();
+  const y = await page.evaluate(() => scrollY);
+  assert.ok(y > 200, `${y}`);
+  await page.waitForFunction(() => history.state?.y > 200);
+  await page.getByRole("link", { name: "Practice 20" }).click();
+  await page.getByRole("heading", { name: "Practice 20" }).waitFor();
+  assert.equal(await page.evaluate(() => scrollY), 0);
+  await page.goBack();
+  await page.getByRole("link", { name: "Practice 20" }).waitFor();
+  await page.waitForFunction((was) => Math.abs(scrollY - was) < 3, y);
+});
+
+test("password managers understand the form", async () => {
+  const other = await startBrowser();
+  try {
+    const asked = await other.page();
+    await asked.goto(`${service.origin}/admin`);
+    const form = asked.locator("form");
+    const key = form.getByLabel("API key");
+    assert.deepEqual(await key.evaluate((e) => [e.type, e.name, e.autocomplete]), [
+      "password",
+      "password",
+      "current-password",
+    ]);
+    assert.deepEqual(
+      await form.locator("[name=username]").evaluate((e) => [e.autocomplete, e.value]),
+      ["username", new URL(service.origin).host],
+    );
+    await key.fill("msk_u_dev");
+    await key.press("Enter");
+    await asked.locator("body.signed-in").waitFor();
+  } finally {
+    await other.stop();
+  }
+});
+
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));
