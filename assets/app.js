@@ -34,7 +34,7 @@ const SCREENS = [
   [/^\/$/, () => import("./screens/overview.js"), "overview"],
   [/^\/workspaces$/, () => import("./screens/workspaces.js"), "workspaces"],
   [
-    /^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|computers|projects|domain|settings|activity))?$/,
+    /^\/workspaces\/([0-9a-f-]{36})(?:\/(usage|bill|computers|projects|domain|settings|activity))?$/,
     () => import("./screens/workspace.js"),
     "workspaces",
   ],
@@ -42,6 +42,7 @@ const SCREENS = [
   [/^\/computers\/([0-9a-f-]{36})$/, () => import("./screens/computer.js"), "computers"],
   [/^\/projects$/, () => import("./screens/projects.js"), "projects"],
   [/^\/projects\/([0-9a-f-]{36})$/, () => import("./screens/project.js"), "projects"],
+  [/^\/billing$/, () => import("./screens/billing.js"), "billing"],
   [/^\/keys$/, () => import("./screens/keys.js"), "keys"],
   [/^\/webhooks$/, () => import("./screens/webhooks.js"), "webhooks"],
   [/^\/webhooks\/([0-9a-f-]{36})$/, () => import("./screens/webhook.js"), "webhooks"],
@@ -54,6 +55,7 @@ const NAV = [
   ["workspaces", "Workspaces", "#/workspaces", "w", "workspaces:read"],
   ["computers", "Computers", "#/computers", "c", "computers:read"],
   ["projects", "Projects", "#/projects", "p", "projects:read"],
+  ["billing", "Billing", "#/billing", "b", "tenant:admin"],
   ["keys", "API keys", "#/keys", "k", "keys:admin"],
   ["webhooks", "Webhooks", "#/webhooks", "h", "webhooks:read"],
   ["activity", "Activity", "#/activity", "a", "audit:read"],
@@ -207,11 +209,20 @@ function title(text) {
   if (text && !firstScreen) say(text);
 }
 
+/** Sections that a phone has room for; the others are behind "More". */
+const ON_A_PHONE = 5;
+
 /** @param {string} [current] */
 function drawNav(current) {
+  const mine = NAV.filter(may);
+  const rest = mine.slice(ON_A_PHONE);
+  const more = menu(
+    "More sections",
+    rest.map(([, name, href]) => [name, () => (location.hash = href.slice(1))]),
+  );
   fill(
     byId("nav"),
-    NAV.filter(may).map(([id, name, href, letter]) =>
+    mine.map(([id, name, href, letter]) =>
       h(
         "a",
         { href, "aria-current": id === current ? "page" : null, title: `${name} (g ${letter})` },
@@ -219,6 +230,8 @@ function drawNav(current) {
         h("span", null, name),
       ),
     ),
+    rest.length > 0 &&
+      h("div", { class: `nav-more ${rest.some(([id]) => id === current) ? "current" : ""}` }, more),
   );
 }
 

@@ -190,6 +190,17 @@ export const session = {
   signOut: () => json("DELETE", "admin/session"),
 };
 
+/**
+ * What is wrong with the installation itself: its clock, its backups, its disk.
+ * @param {{ signal?: AbortSignal }} o
+ * @returns {Promise<string[]>}
+ */
+export async function readiness(o) {
+  const response = await fetch("readyz", { signal: o.signal, cache: "no-store" });
+  const said = await response.json().catch(() => ({}));
+  return response.ok ? (said.warnings ?? []) : [said.message ?? `not ready: ${response.status}`];
+}
+
 /** The emulator's own routes, which exist with --dev or --clock virtual only. */
 export const dev = {
   clearFaults: () => json("DELETE", "_dev/faults", { body: {} }),

@@ -26,7 +26,7 @@ import {
  * @property {boolean} partial
  */
 /** @typedef {{ key: string, name: string, series: Bucket[], total_credits_used: number }} Group */
-/** @typedef {Group & { total: number }} Part */
+/** @typedef {Group & { total: number, hue?: number }} Part */
 /** @typedef {{ series: Bucket[], granularity: "hour" | "day", time_zone: string }} Usage */
 /** @typedef {Usage & { total_credits_used: number, total_compute_hours: number }} WholeUsage */
 /**
@@ -230,7 +230,7 @@ function drawBars(frame, series, parts, metric, hatchId) {
     const values = g.series.map(metric.of);
     const layer = s("path", {
       class: "bars",
-      "data-series": n,
+      "data-series": g.hue ?? n,
       d: barsPath(frame, values, bases),
     });
     bases = bases.map((base, i) => base + values[i]);
@@ -334,7 +334,7 @@ function tipOf({ series, time_zone: zone }, i, parts, metric) {
           h(
             "li",
             null,
-            h("span", { class: "key", "data-series": n }),
+            h("span", { class: "key", "data-series": g.hue ?? n }),
             h("span", null, g.name || g.key),
             h("b", null, `${decimals(v)} · ${Math.round((v / total) * 100)} %`),
           ),
@@ -351,11 +351,34 @@ function tipOf({ series, time_zone: zone }, i, parts, metric) {
   ];
 }
 
+/** @param {{ key?: string | null, name?: string | null }} part */
+const keyOf = (part) => String(part.key ?? part.name ?? "–");
+
 /**
+ * What some of the parts come to.
+ * @param {Usage} usage
+ * @param {Part[]} parts
+ * @returns {Usage}
+ */
+const onlyThose = (usage, parts) => ({
+  ...usage,
+  series: usage.series.map((b, i) => ({ ...b, ...sumOf(parts.map((g) => g.series[i])), ts: b.ts })),
+});
+
+/**
+ * The parts with their sums; a click on one shows it alone, further ones are added.
  * @param {Part[]} parts
  * @param {Metric} metric
+ * @param {string[]} only
+ * @param {((only: string[]) => void) | undefined} ononly
  */
-function legendOf(parts, metric) {
+function legendOf(parts, metric, only, ononly) {
+  /** @param {Part} g */
+  function toggle(g) {
+    const key = keyOf(g);
+    const next = only.includes(key) ? only.filter((one) => one !== key) : [...only, key];
+    ononly?.(next.length === parts.length ? [] : next);
+  }
   /** @param {Part} g */
   const total = (g) =>
     amount(g.total < 100 ? g.total : g.series.reduce((sum, b) => sum + metric.whole(b), 0));
@@ -366,9 +389,23 @@ function legendOf(parts, metric) {
       h(
         "li",
         null,
-        h("span", { class: "key", "data-series": n }),
-        h("span", { class: "legend-name" }, g.name || g.key || "–"),
-        h("b", null, total(g)),
+        h(
+          "button",
+          {
+            type: "button",
+            class: "part",
+            "aria-pressed": String(only.includes(keyOf(g))),
+            title: only.includes(keyOf(g)) ? "Without it" : "Only this",
+            dataset: {
+              key: `part-${keyOf(g)}`,
+              off: only.length > 0 && !only.includes(keyOf(g)) ? "1" : "0",
+            },
+            onclick: () => toggle(g),
+          },
+          h("span", { class: "key", "data-series": g.hue ?? n }),
+          h("span", { class: "legend-name" }, g.name || g.key || "–"),
+          h("b", null, total(g)),
+        ),
       ),
     ),
   );
@@ -384,10 +421,16 @@ function legendOf(parts, metric) {
  * @param {(bucket: Bucket) => void} [how.onpick]
  * @param {(first: Bucket, after: Bucket | null) => void} [how.onrange]
  * @param {string | null} [how.picked]
+ * @param {string[]} [how.only] keys of the parts that are shown; all, if there is none
+ * @param {(only: string[]) => void} [how.ononly]
  */
-export function barChart(usage, { metric, groups, onpick, onrange, picked }) {
+export function barChart(usage, { metric, groups, onpick, onrange, picked, only = [], ononly }) {
+  const all = groups ? topGroups(groups, metric).map((g, hue) => ({ ...g, hue })) : null;
+  const some = all?.filter((g) => only.includes(keyOf(g))) ?? [];
+  // Only some of the parts: the bars are what those come to.
+  const parts = some.length ? some : all;
+  if (some.length) usage = onlyThose(usage, some);
   const { series, granularity, time_zone: zone } = usage;
-  const parts = groups ? topGroups(groups, metric) : null;
   const hatchId = uid("h"),
     title = `${metric.name} per ${granularity}`;
   const end = Math.max(0, series.length - 1);
@@ -539,7 +582,7 @@ export function barChart(usage, { metric, groups, onpick, onrange, picked }) {
     { class: "chart" },
     h("figcaption", null, h("h3", null, title), h("p", { class: "hint" }, summary(usage, metric))),
     stage,
-    parts && legendOf(parts, metric),
+    all && legendOf(all, metric, only, ononly),
     max === 0 && h("p", { class: "chart-none" }, "Nothing ran in this period."),
   );
 }

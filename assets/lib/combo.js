@@ -6,7 +6,7 @@
 import { h, fill, uid, debounce } from "./dom.js";
 import { api, query } from "./api.js";
 
-/** @typedef {{ value: string, text: string, hint?: string }} Choice */
+/** @typedef {{ value: string, text: string, hint?: string, act?: () => unknown }} Choice */
 
 /**
  * `load(text)` answers `[{ value, text, hint }]`; `onpick(choice)` is called when one is chosen.

@@ -160,6 +160,7 @@ const PATHS = {
   workspaces: "M12 3l9 5-9 5-9-5zM3 12.500l9 5 9-5M3 17l9 5 9-5",
   computers: "M3 4h18v12H3zM8 20h8M12 16v4",
   projects: "M3 6h6l2 2.500h10V19H3z",
+  billing: "M6 3h12v18l-3-2-3 2-3-2-3 2zM9 8h6M9 12h6",
   keys: "M15 8a4.500 4.500 0 1 1-3.600 7.200L9 17.500H6.500V20H3v-3l6.700-6.700A4.500 4.500 0 0 1 15 8zM16 11.500h.01",
   webhooks: "M12 3v9M8.500 8.500L12 12l3.500-3.500M5 12v5a3 3 0 0 0 3 3h8a3 3 0 0 0 3-3v-5",
   activity: "M3 12h4l3-8 4 16 3-8h4",

@@ -146,6 +146,47 @@ export function duration(ms) {
   return `${sec} s`;
 }
 
+/** @type {Record<string, number>} */
+const SPANS = { s: 1, m: 60, h: 3600, d: 86400, w: 604800 };
+/**
+ * Seconds of what somebody wrote: "2 h", "1 d 12 h", "90 min", "1.5h", "7200", "never".
+ * @param {string} text
+ */
+export function spanOf(text) {
+  const given = text.trim().toLowerCase();
+  if (given === "never" || given === "0") return 0;
+  if (/^\d+$/.test(given)) return Number(given);
+  if (!/^(\d+([.,]\d+)?\s*[a-z]+\s*)+$/.test(given)) throw new Error("not a length of time");
+  let sum = 0;
+  for (const [, n, word] of given.matchAll(/(\d+(?:[.,]\d+)?)\s*([a-z]+)/g)) {
+    const known = /^(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?)$/.test(word);
+    if (!known) throw new Error("not a unit of time");
+    sum += Number(n.replace(",", ".")) * SPANS[word[0]];
+  }
+  return Math.round(sum);
+}
+/**
+ * Seconds as somebody would write them, exactly.
+ * @param {number | null | undefined} seconds
+ */
+export function spanText(seconds) {
+  if (seconds === null || seconds === undefined) return "";
+  if (seconds === 0) return "never";
+  let left = seconds;
+  const parts = [];
+  for (const [unit, size] of /** @type {[string, number][]} */ ([
+    ["d", 86400],
+    ["h", 3600],
+    ["min", 60],
+    ["s", 1],
+  ])) {
+    const n = Math.floor(left / size);
+    if (n) parts.push(`${n} ${unit}`);
+    left -= n * size;
+  }
+  return parts.join(" ");
+}
+
 const whole = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 0 });
 const decimal = new Intl.NumberFormat(LOCALE, { maximumFractionDigits: 2 });
 const exact = new Intl.NumberFormat(LOCALE, { minimumFractionDigits: 2, maximumFractionDigits: 6 });

@@ -7,9 +7,10 @@ import { h, fill, find, icon, uid } from "./dom.js";
 import { api } from "./api.js";
 import { errorBox, copyable, toast, toastError } from "./ui.js";
 import { combo } from "./combo.js";
+import { spanOf, spanText } from "./format.js";
 
 /**
- * What a field is. Kinds: text (default), password, number, textarea, select, pick (a choice that is
+ * What a field is. Kinds: text (default), password, number, duration (of seconds), textarea, select, pick (a choice that is
  * searched for with `load`), checks, datetime-local, json.
  * @typedef {object} FieldSpec
  * @property {string} name
@@ -218,8 +219,9 @@ function inputOf(spec, common) {
       spec.value ?? "",
     );
   }
+  const given = spec.kind === "duration" ? spanText(spec.value) : (spec.value ?? "");
   return h("input", {
-    type: spec.kind ?? "text",
+    type: spec.kind === "duration" ? "text" : (spec.kind ?? "text"),
     dir: spec.kind ? null : "auto",
     autocomplete: spec.autocomplete ?? "off",
     spellcheck: "false",
@@ -229,7 +231,7 @@ function inputOf(spec, common) {
     placeholder: spec.placeholder,
     list: spec.list,
     ...common,
-    value: spec.value ?? "",
+    value: given,
   });
 }
 
@@ -248,13 +250,19 @@ function plainField(spec, { id, help, problem, common }) {
     input,
     element: h("div", { class: "field" }, label, input, help, problem),
     set: (value) => {
-      input.value = spec.kind === "json" ? JSON.stringify(value, null, 2) : String(value ?? "");
+      input.value =
+        spec.kind === "json"
+          ? JSON.stringify(value, null, 2)
+          : spec.kind === "duration"
+            ? spanText(value)
+            : String(value ?? "");
     },
     value: () => {
       const text = input.value.trim();
       if (spec.kind === "json") return text === "" ? {} : JSON.parse(text);
       if (text === "") return null;
       if (spec.kind === "number") return Number(text);
+      if (spec.kind === "duration") return spanOf(text);
       if (spec.kind === "datetime-local") return new Date(text).toISOString().slice(0, 19) + "Z";
       return text;
     },
@@ -355,7 +363,11 @@ export function form(
         const value = f.value();
         if (!edits || JSON.stringify(value) !== atFirst[n]) values[f.spec.name] = value;
       } catch {
-        return show({ message: "", fields: { [f.spec.name]: ["is not a JSON object"] } });
+        const what =
+          f.spec.kind === "duration"
+            ? "must be a length of time such as 30 min, 2 h or 1 d, or never"
+            : "is not a JSON object";
+        return show({ message: "", fields: { [f.spec.name]: [what] } });
       }
     }
     send.disabled = true;
@@ -374,7 +386,12 @@ export function form(
   });
   /** @param {string} name */
   const get = (name) => fields.find((f) => f.spec.name === name);
-  return { element, fields, show, get };
+  /** What was changed so far. */
+  const changed = () =>
+    Object.fromEntries(
+      fields.filter((f, n) => text(f) !== atFirst[n]).map((f) => [f.spec.name, f.value()]),
+    );
+  return { element, fields, show, get, changed };
 }
 
 /**

@@ -123,7 +123,7 @@ export function showShortcuts() {
       "dl",
       { class: "keys" },
       sections.map(([, name, , letter]) => row(`g ${letter}`, name)),
-      row("Ctrl+K", "Jump to a workspace"),
+      row("Ctrl+K", "Find anything, or do it"),
       row("/", "Search"),
       row("j k", "Next row, previous row"),
       row("Enter o", "Open the row"),

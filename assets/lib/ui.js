@@ -3,6 +3,7 @@
 
 /** @import { Child, Props } from "./dom.js" */
 import { byId, h, s, fill, find, icon, uid } from "./dom.js";
+import { api } from "./api.js";
 import { fullTime, number } from "./format.js";
 
 // ---------------------------------------------------------------------------------------------
@@ -337,6 +338,35 @@ export function copyable(text, { label = "Copy", code = true } = {}) {
 }
 
 /**
+ * A link that a program may use with its key; in this page the request needs its header.
+ * @param {string} text
+ * @param {string} path in the API
+ * @param {string} download the name of the file
+ * @param {AbortSignal} signal
+ */
+export function downloadLink(text, path, download, signal) {
+  /** @param {Event} event */
+  async function onclick(event) {
+    event.preventDefault();
+    try {
+      const response = await api.raw(path, { signal });
+      if (!response.ok) {
+        const said = await response.json().catch(() => null);
+        throw new Error(said?.message ?? `The server answered ${response.status}.`);
+      }
+      const link = h("a", { href: URL.createObjectURL(await response.blob()), download });
+      document.body.append(link);
+      link.click();
+      link.remove();
+      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+    } catch (e) {
+      toastError(e);
+    }
+  }
+  return h("a", { class: "button small", href: `api/v1${path}`, download, onclick }, text);
+}
+
+/**
  * Copies; also where the page came over plain HTTP and there is no clipboard object.
  * @param {string} text
  * @param {Element} [near]
@@ -494,10 +524,10 @@ export function menu(label, items, { text, ico = "more" } = {}) {
   list.addEventListener("toggle", (e) => {
     if (e.newState !== "open") return;
     const at = open.getBoundingClientRect();
-    list.style.setProperty(
-      "top",
-      `${Math.min(at.bottom + 4, innerHeight - list.offsetHeight - 8)}px`,
-    );
+    // Below the button, or above it where there is no room.
+    const high = list.offsetHeight;
+    const top = at.bottom + high + 12 <= innerHeight ? at.bottom + 4 : at.top - high - 4;
+    list.style.setProperty("top", `${Math.max(8, top)}px`);
     list.style.setProperty(
       "left",
       `${Math.max(8, Math.min(at.right - list.offsetWidth, innerWidth - list.offsetWidth - 8))}px`,
@@ -518,6 +548,7 @@ export function menu(label, items, { text, ico = "more" } = {}) {
  * @property {boolean} [num] a number: to the right
  * @property {boolean} [end] to the right as well
  * @property {string} [sort] the name that the API knows the order by
+ * @property {boolean} [down] the most comes first when it is sorted by
  * @property {string} [hide] "wide" where there is no room for it on a phone
  */
 
@@ -527,9 +558,9 @@ export function menu(label, items, { text, ico = "more" } = {}) {
  * @param {string} caption
  * @param {(Column<Row> | false | undefined)[]} columns
  * @param {Row[]} rows
- * @param {{ sort?: string, onsort?: (sort: string) => void, rowKey?: (row: Row) => string | number }} [how]
+ * @param {{ sort?: string, onsort?: (sort: string) => void, rowKey?: (row: Row) => string | number, picks?: Picks }} [how]
  */
-export function table(caption, columns, rows, { sort, onsort, rowKey = idOf } = {}) {
+export function table(caption, columns, rows, { sort, onsort, rowKey = idOf, picks } = {}) {
   const drawn = columns.filter((column) => column !== false && column !== undefined);
   /** @param {Column<Row>} column */
   const look = (column) => `${column.num || column.end ? "num" : ""} ${column.hide ?? ""}`;
@@ -538,7 +569,13 @@ export function table(caption, columns, rows, { sort, onsort, rowKey = idOf } = 
     if (!column.sort || !onsort) return h("th", props, column.label);
     const up = sort === column.sort,
       down = sort === `-${column.sort}`;
-    const next = up ? `-${column.sort}` : column.sort;
+    const next = column.down
+      ? down
+        ? column.sort
+        : `-${column.sort}`
+      : up
+        ? `-${column.sort}`
+        : column.sort;
     const order = h(
       "button",
       {
@@ -570,18 +607,90 @@ export function table(caption, columns, rows, { sort, onsort, rowKey = idOf } = 
           part.setAttribute("title", part.textContent ?? "");
       return cell;
     });
-  const body = rows.map((row) => h("tr", { dataset: { row: rowKey(row) } }, cells(row)));
+  const boxes = picks && pickBoxes(rows, rowKey, picks);
+  const body = rows.map((row, n) =>
+    h(
+      "tr",
+      { dataset: { row: rowKey(row) } },
+      boxes && h("td", { class: "pick" }, boxes.each[n]),
+      cells(row),
+    ),
+  );
   return h(
     "div",
     { class: "scroll", tabindex: 0, role: "group", "aria-label": caption },
     h(
       "table",
-      { class: drawn.length > 6 ? "many" : null },
+      { class: drawn.length > 7 ? "many" : null },
       h("caption", { class: "sr" }, caption),
-      h("thead", null, h("tr", null, heads)),
+      h(
+        "thead",
+        null,
+        h("tr", null, boxes && h("th", { scope: "col", class: "pick" }, boxes.all), heads),
+      ),
       h("tbody", null, body),
     ),
   );
+}
+
+/**
+ * What is chosen of a table: keys of rows, and what is called when that changes.
+ * @typedef {{ chosen: Set<string | number>, changed: () => void, nameOf: (row: any) => string }} Picks
+ */
+
+/**
+ * Boxes to choose rows by: one a row, one for all; with Shift all in between.
+ * @param {any[]} rows
+ * @param {(row: any) => string | number} rowKey
+ * @param {Picks} picks
+ */
+function pickBoxes(rows, rowKey, { chosen, changed, nameOf }) {
+  let last = -1;
+  const keys = rows.map(rowKey);
+  const all = h("input", { type: "checkbox", "aria-label": "Choose all", dataset: { key: "all" } });
+  function show() {
+    const some = keys.filter((key) => chosen.has(key)).length;
+    all.checked = some > 0 && some === keys.length;
+    all.indeterminate = some > 0 && some < keys.length;
+    each.forEach((box, n) => (box.checked = chosen.has(keys[n])));
+  }
+  /**
+   * @param {number[]} which
+   * @param {boolean} on
+   */
+  function set(which, on) {
+    for (const n of which) {
+      if (on) chosen.add(keys[n]);
+      else chosen.delete(keys[n]);
+    }
+    show();
+    changed();
+  }
+  const each = rows.map((row, n) =>
+    h("input", {
+      type: "checkbox",
+      "aria-label": `Choose ${nameOf(row)}`,
+      title: "With Shift: all in between",
+      dataset: { key: `pick-${keys[n]}` },
+      onclick: (/** @type {MouseEvent} */ event) => {
+        const from = event.shiftKey && last >= 0 ? last : n;
+        const [a, b] = [Math.min(from, n), Math.max(from, n)];
+        last = n;
+        set(
+          Array.from({ length: b - a + 1 }, (_, i) => a + i),
+          each[n].checked,
+        );
+      },
+    }),
+  );
+  all.addEventListener("click", () =>
+    set(
+      keys.map((_, n) => n),
+      all.checked,
+    ),
+  );
+  show();
+  return { each, all };
 }
 
 /** @param {any} row */

@@ -4,10 +4,10 @@
 /** @import { Context } from "../app.js" */
 /** @import { Child } from "../lib/dom.js" */
 import { h, fill, debounce, icon } from "../lib/dom.js";
-import { api, query as queryString } from "../lib/api.js";
+import { api, once, query as queryString } from "../lib/api.js";
 import { button, empty, facts, head, resource, shortIdOf, table } from "../lib/ui.js";
 import { ago, time } from "../lib/format.js";
-import { nameOf } from "../lib/cells.js";
+import { cell, nameOf } from "../lib/cells.js";
 import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
@@ -58,13 +58,30 @@ export function what(type) {
   return words[0].toUpperCase() + words.slice(1);
 }
 
+/**
+ * People know their keys by name; who may not list keys sees how they begin.
+ * @param {string} id
+ * @param {Child} first
+ * @param {string} [title]
+ */
+const keyName = (id, first, title) =>
+  cell(
+    `key/${id}`,
+    () => once(`/api-keys/${id}`),
+    (key) => h("span", { title }, key.data.name),
+    { first, kind: "actor" },
+  );
+
 /** @param {any} row */
 function target(row) {
   const { before, after } = row.metadata;
   const named = after?.name ?? before?.name ?? after?.domain;
   const place = PLACES[row.resource_type];
   const gone = /\.(deleted|revoked)$/.test(row.type);
-  if (!place || gone) return named ?? shortIdOf(row.resource_id);
+  if (row.resource_type === "api_key" && !named)
+    return keyName(row.resource_id, shortIdOf(row.resource_id));
+  if (!place || gone)
+    return named ? h("span", { class: "name" }, named) : shortIdOf(row.resource_id);
   return h(
     "a",
     { class: "row-link", href: `#/${place}/${row.resource_id}` },
@@ -76,7 +93,8 @@ function target(row) {
 export function actor(row) {
   if (row.actor_type === "system") return h("span", { class: "actor" }, "the service");
   if (row.actor_type === "operator") return h("span", { class: "actor" }, "the command line");
-  return h("code", null, `${row.actor_label ?? "key"}…`);
+  const label = `${row.actor_label ?? "key"}…`;
+  return keyName(row.actor_id, h("code", null, label), label);
 }
 
 /**
@@ -185,7 +203,7 @@ function feedEntry(row) {
 function changedCell(row) {
   const few = changes(row).slice(0, 4);
   const texts = few.map(([k, b, a]) => `${k}: ${shown(b)} → ${shown(a)}`.slice(0, 60));
-  return h("span", { class: "hint" }, texts.join(", ") || "–");
+  return h("p", { class: "hint" }, texts.join(", ") || "–");
 }
 
 /** @param {any} row */
@@ -277,9 +295,23 @@ export function activityList(place, { filters, signal }) {
 }
 
 /** @param {Context} context */
-export async function show({ main, signal, title, query, setQuery, reroute }) {
+export async function show({ main, signal, title, query, setQuery, reroute, covers }) {
   title("Activity");
   const type = query.get("type") ?? "";
+  const actor = query.get("actor_id") ?? "";
+  const keys = covers("keys:admin") ? (await once("/api-keys?page=1&page_size=100")).data : [];
+  const who = h(
+    "select",
+    { "aria-label": "Who", dataset: { key: "who" } },
+    h("option", { value: "" }, "Everybody"),
+    keys.map((/** @type {any} */ k) =>
+      h("option", { value: k.id, selected: k.id === actor }, k.name),
+    ),
+  );
+  who.addEventListener("change", () => {
+    setQuery({ actor_id: who.value });
+    reroute();
+  });
   const place = h("div");
   const pick = h(
     "select",
@@ -294,9 +326,9 @@ export async function show({ main, signal, title, query, setQuery, reroute }) {
     main,
     head("Activity", {
       sub: "Who changed what. The log is only ever added to.",
-      actions: [pick],
+      actions: [keys.length > 0 && who, pick],
     }),
     h("div", { class: "panel" }, place),
   );
-  activityList(place, { filters: { type }, signal });
+  activityList(place, { filters: { type, actor_id: actor }, signal });
 }

@@ -27,7 +27,7 @@ const SHOWN = 6;
 
 /** @type {Record<string, (id: string) => string>} */
 const PLACES = {
-  organization: () => "#/",
+  organization: () => "#/billing",
   workspace: (id) => `#/workspaces/${id}`,
   project: (id) => `#/projects/${id}`,
 };
@@ -150,7 +150,7 @@ const moreItem = (more) => ({
   id: "more",
   ico: "computers",
   level: "warn",
-  what: open("#/computers?status=running&sort=-age", `${count(more, "more computer")}`),
+  what: open("#/computers?status=running&sort=started_at", `${count(more, "more computer")}`),
   why: "also run for two days or more without auto-stop",
 });
 
@@ -171,7 +171,10 @@ function budgetItem(b) {
     level: b.exceeded ? "bad" : "warn",
     what: open(placeOf(b.scope, b.owner_id), name),
     why,
-    action: toButton(placeOf(b.scope, b.owner_id), "Usage"),
+    action: toButton(
+      b.scope === "workspace" ? `#/workspaces/${b.owner_id}/bill` : placeOf(b.scope, b.owner_id),
+      "Why",
+    ),
   };
 }
 

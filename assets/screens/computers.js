@@ -3,8 +3,8 @@
 
 /** @import { Context } from "../app.js" */
 /** @import { FieldSpec } from "../lib/forms.js" */
-/** @import { Action } from "../lib/ui.js" */
-import { h, fill, find, debounce } from "../lib/dom.js";
+/** @import { Action, Picks } from "../lib/ui.js" */
+import { h, fill, find, debounce, icon } from "../lib/dom.js";
 import { api, once, query as queryString } from "../lib/api.js";
 import {
   button,
@@ -15,6 +15,7 @@ import {
   none,
   pager,
   panel,
+  redraw,
   resource,
   say,
   status,
@@ -22,16 +23,19 @@ import {
   toast,
   toastError,
 } from "../lib/ui.js";
-import { ago, duration, now, number } from "../lib/format.js";
+import { ago, count, duration, fullTime, now, number } from "../lib/format.js";
 import { cell, nameOf } from "../lib/cells.js";
 import { sparkline } from "../lib/chart.js";
 import { findWorkspaces } from "../lib/combo.js";
 import { confirmDialog, editDialog, filled, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
+import { actOnMany } from "../lib/many.js";
 
 const SIZE = 25;
-const STATUSES = ["running", "stopped", "provisioning", "starting", "stopping", "error"];
-const MONTH_S = 2592000;
+/** @type {[value: string, text: string][]} */
+const STATUSES = ["running", "stopped", "provisioning", "starting", "stopping", "error"].map(
+  (one) => [one, one],
+);
 
 // ---------------------------------------------------------------------------------------------
 // The list
@@ -41,42 +45,122 @@ export async function show(context) {
   const { main, title, query } = context;
   title("Computers");
   const place = h("div");
-  fill(main, head("Computers", { sub: "In all workspaces, newest first." }), place);
+  fill(main, head("Computers", { sub: "In all workspaces." }), place);
   const filters = { workspace_id: query.get("workspace_id") ?? undefined };
   computersPanel(place, { ...context, filters, names: true });
 }
+
+/** @type {[value: string, text: string][]} */
+const SORTS = [
+  ["", "Newest first"],
+  ["created_at", "Oldest first"],
+  ["name", "By name"],
+  ["status", "By status"],
+  ["-size", "Largest first"],
+  ["started_at", "Running longest first"],
+  ["-credits", "Most expensive first"],
+  ["auto_stop_seconds", "Without auto-stop first"],
+];
 
 /**
  * The list of computers; `filters` go to the API, `names` says whose they are.
  * @param {HTMLElement} place
  * @param {Context & { filters: Record<string, string | undefined>, names?: boolean }} context
  */
-export function computersPanel(place, { filters, signal, query, setQuery, names = false }) {
-  const state = { status: query.get("status") ?? "", page: Number(query.get("page")) || 1 };
-  const inner = h("div");
-  const pick = statusSelect(state.status, (status) => change({ status, page: 1 }));
+export function computersPanel(place, { filters, signal, query, setQuery, covers, names = false }) {
+  const state = {
+    q: query.get("q") ?? "",
+    status: query.get("status") ?? "",
+    sort: query.get("sort") ?? "",
+    page: Number(query.get("page")) || 1,
+  };
+  const inner = h("div"),
+    many = h("div");
+  /** @type {any[]} */
+  let rows = [];
+  const chosen = new Set();
+  const picks = covers("computers:write")
+    ? { chosen, changed: drawMany, nameOf: (/** @type {any} */ c) => c.name }
+    : undefined;
+  const search = h("input", {
+    type: "search",
+    placeholder: "Name, slug or ID",
+    "aria-label": "Search computers",
+    title: "Search (/)",
+    value: state.q,
+  });
+  search.addEventListener(
+    "input",
+    debounce(() => change({ q: search.value.trim(), page: 1 }), 100),
+  );
+  const pick = choice("Status", state.status, [["", "Every status"], ...STATUSES], (status) =>
+    change({ status, page: 1 }),
+  );
+  const sorts = choice("Order", state.sort, SORTS, (sort) => change({ sort, page: 1 }));
   const add = newButton("New computer", () =>
     createComputer({ workspaceId: filters.workspace_id, done: () => reload() }),
   );
-  fill(place, panel("Computers", { actions: [pick, add] }, inner));
+  fill(
+    place,
+    panel(
+      "Computers",
+      { actions: [add] },
+      h(
+        "div",
+        { class: "filters" },
+        h("span", { class: "search" }, icon("search"), search),
+        pick,
+        sorts,
+      ),
+      many,
+      inner,
+    ),
+  );
   const list = () =>
-    queryString({ ...filters, status: state.status, page: state.page, page_size: SIZE });
+    queryString({
+      ...filters,
+      q: state.q,
+      status: state.status,
+      sort: state.sort,
+      page: state.page,
+      page_size: SIZE,
+    });
   const reload = resource(
     inner,
     (o) => api.get(`/computers${list()}`, o),
     ({ data, total }) => {
-      if (!total) return nothing(state.status);
+      rows = data;
+      // What is out of sight is not acted on.
+      for (const id of chosen)
+        if (!data.some((/** @type {any} */ c) => c.id === id)) chosen.delete(id);
+      drawMany();
+      if (!total) return nothing(state.q, state.status);
+      const how = {
+        sort: state.sort,
+        onsort: (/** @type {string} */ sort) => change({ sort, page: 1 }),
+        picks,
+      };
       return [
-        computersTable(data, { names, signal, done: () => reload() }),
+        computersTable(data, { names, signal, done: () => reload() }, how),
         pager(state.page, SIZE, total, (page) => change({ page })),
       ];
     },
     { signal, lines: 8 },
   );
+  function drawMany() {
+    const some = rows.filter((c) => chosen.has(c.id));
+    const clear = () => {
+      chosen.clear();
+      reload();
+    };
+    redraw(many, some.length > 0 && manyBar(some, () => reload(), clear));
+  }
   /** @param {Partial<typeof state>} next */
   function change(next) {
     Object.assign(state, next);
-    setQuery({ status: state.status, page: state.page > 1 ? state.page : null });
+    sorts.value = SORTS.some(([v]) => v === state.sort) ? state.sort : "";
+    const { q, status, sort } = state;
+    setQuery({ q, status, sort, page: state.page > 1 ? state.page : null });
     reload();
   }
   const later = debounce(() => {
@@ -96,15 +180,96 @@ export function computersPanel(place, { filters, signal, query, setQuery, names 
 }
 
 /**
- * @param {string} value
- * @param {(status: string) => void} onchange
+ * What can be done with those that are chosen.
+ * @param {any[]} some
+ * @param {() => void} done
+ * @param {() => void} clear
  */
-function statusSelect(value, onchange) {
+function manyBar(some, done, clear) {
+  const running = some.filter((c) => c.status === "running");
+  return h(
+    "div",
+    { class: "many-bar", role: "group", "aria-label": "Chosen computers" },
+    h("b", null, `${number(some.length)} chosen`),
+    h("span", { class: "hint" }, `${number(running.length)} running`),
+    button("Stop…", () => stopMany(some, done), { kind: "small", dataset: { key: "many-stop" } }),
+    button("Auto-stop…", () => autoStopMany(some, done), {
+      kind: "small",
+      dataset: { key: "many-auto" },
+    }),
+    button("Move…", () => moveMany(some, done), { kind: "small", dataset: { key: "many-move" } }),
+    button("Clear", clear, { kind: "small", dataset: { key: "many-clear" } }),
+  );
+}
+
+/**
+ * @param {any[]} some
+ * @param {() => void} done
+ */
+function stopMany(some, done) {
+  const list = some.filter((c) => c.status === "running" && c.driver !== "external");
+  const others = some.length - list.length;
+  const left =
+    others > 0 &&
+    ` ${count(others, "other")} ${others === 1 ? "does" : "do"} not run or ${others === 1 ? "is" : "are"} stopped by an agent, and ${others === 1 ? "is" : "are"} left as ${others === 1 ? "it is" : "they are"}.`;
+  actOnMany(`Stop ${count(list.length, "computer")}?`, list, {
+    text: h("p", null, "What runs in them ends, and from then on they cost nothing.", left),
+    label: `Stop ${count(list.length, "computer")}`,
+    kind: "danger",
+    past: "being stopped",
+    each: (c) => api.post(`/computers/${c.id}/stop`),
+    done,
+  });
+}
+
+/**
+ * @param {any[]} some
+ * @param {() => void} done
+ */
+const autoStopMany = (some, done) =>
+  actOnMany(`Auto-stop of ${count(some.length, "computer")}`, some, {
+    text: h("p", null, "They stop by themselves after so much idle time, each from now on:"),
+    label: "Set auto-stop",
+    past: "changed",
+    fields: [
+      {
+        name: "auto_stop_seconds",
+        label: "Idle auto-stop",
+        kind: "duration",
+        value: 7200,
+        required: true,
+        help: "Such as 30 min, 2 h or 1 d; never for none.",
+      },
+    ],
+    each: (c, values) => api.patch(`/computers/${c.id}`, values),
+    done,
+  });
+
+/**
+ * @param {any[]} some
+ * @param {() => void} done
+ */
+const moveMany = (some, done) =>
+  actOnMany(`Move ${count(some.length, "computer")}`, some, {
+    text: h("p", null, "Its limits apply to each; their usage is split at that second:"),
+    label: "Move",
+    past: "moved",
+    fields: [workspaceField({ name: "workspace_id", label: "To workspace", required: true })],
+    each: (c, values) => api.post(`/computers/${c.id}/move`, filled(values)),
+    done,
+  });
+
+/**
+ * @param {string} label
+ * @param {string} value
+ * @param {[value: string, text: string][]} options
+ * @param {(value: string) => void} onchange
+ */
+function choice(label, value, options, onchange) {
   const select = h(
     "select",
-    { "aria-label": "Status" },
-    h("option", { value: "" }, "Every status"),
-    STATUSES.map((one) => h("option", { value: one, selected: one === value }, one)),
+    { "aria-label": label },
+    options.map(([v, text]) => h("option", { value: v, selected: v === value }, text)),
   );
   select.addEventListener("change", () => onchange(select.value));
   return select;
@@ -121,56 +286,74 @@ function showStatus(list, { resource_id: id, after }) {
   say(`${after.name}: ${after.status}`);
 }
 
-/** @param {string} status */
-const nothing = (status) =>
-  status
-    ? empty(`No computer is ${status}`)
-    : empty(
-        "There is no computer yet",
-        "A computer is created inside a project, which is made on the way.",
-      );
+/**
+ * @param {string} q
+ * @param {string} status
+ */
+const nothing = (q, status) =>
+  q
+    ? empty(`Nothing matches “${q}”`, "Name, slug and ID are searched.")
+    : status
+      ? empty(`No computer is ${status}`)
+      : empty(
+          "There is no computer yet",
+          "A computer is created inside a project, which is made on the way.",
+        );
 
 /**
  * @param {any[]} rows
  * @param {{ names: boolean, signal: AbortSignal, done: () => void }} context
+ * @param {{ sort: string, onsort: (sort: string) => void, picks?: Picks }} how
  */
-const computersTable = (rows, { names, signal, done }) =>
+const computersTable = (rows, { names, signal, done }, how) =>
   table(
     "Computers",
     [
       {
         label: "Name",
+        sort: "name",
         cell: (c) =>
           h(
             "div",
             { class: "stack" },
             h("a", { class: "row-link", href: `#/computers/${c.id}` }, c.name),
-            h("code", { class: "hint" }, c.slug),
+            // A slug that is only the name says nothing.
+            c.slug !== c.name.toLowerCase() && h("code", { class: "hint" }, c.slug),
           ),
       },
       {
         label: "Status",
+        sort: "status",
         cell: (c) => h("span", { dataset: { statusOf: c.id } }, status(c.status)),
       },
       {
         label: "Size",
+        sort: "size",
+        down: true,
         cell: (c) => {
           const title = `${c.vcpus} vCPU, ${number(c.memory_mb / 1024)} GiB, ${c.disk_gb} GB`;
           return h("span", { title }, c.size);
         },
       },
-      { label: "Since", cell: sinceCell },
+      { label: "Since", sort: "started_at", cell: sinceCell },
       names && {
         label: "Workspace",
         hide: "wide",
         cell: (c) =>
           h("a", { href: `#/workspaces/${c.workspace_id}` }, nameOf("workspace", c.workspace_id)),
       },
-      { label: "Credits, 7 days", cell: (c) => weekCell(c, signal) },
-      { label: "Idle stop", hide: "wide", cell: idleCell },
+      {
+        label: "Credits, 7 days",
+        sort: "credits",
+        down: true,
+        num: true,
+        cell: (c) => weekCell(c, signal),
+      },
+      { label: "Idle stop", sort: "auto_stop_seconds", hide: "wide wider", cell: idleCell },
       { label: "Actions", end: true, cell: (c) => actionsCell(c, done) },
     ],
     rows,
+    how,
   );
 
 /**
@@ -180,9 +363,11 @@ const computersTable = (rows, { names, signal, done }) =>
 function sinceCell(c) {
   if (c.status === "running" && c.started_at) {
     const ran = duration(now() - Date.parse(c.started_at));
-    return h("span", { title: c.started_at }, `for ${ran}`);
+    return h("span", { class: "whole", title: c.started_at }, ran);
   }
-  return c.status === "stopped" && c.stopped_at ? ago(c.stopped_at) : none();
+  return c.status === "stopped" && c.stopped_at
+    ? h("span", { class: "whole" }, ago(c.stopped_at))
+    : none();
 }
 
 /**
@@ -200,7 +385,8 @@ const weekCell = (c, signal) =>
 /** @param {any} c */
 function idleCell(c) {
   if (!c.auto_stop_seconds) return "never";
-  return [duration(c.auto_stop_seconds * 1000), c.auto_stop_at && [" · ", ago(c.auto_stop_at)]];
+  const due = c.auto_stop_at && `Stops by itself at ${fullTime(c.auto_stop_at)}`;
+  return h("span", { class: "whole", title: due || null }, duration(c.auto_stop_seconds * 1000));
 }
 
 /**
@@ -310,11 +496,9 @@ function newFields({ workspaceId, sizes, templates, listId }) {
     },
     {
       name: "auto_stop_seconds",
-      label: "Idle auto-stop, seconds",
-      kind: "number",
-      min: 0,
-      max: MONTH_S,
-      help: "0 = never; the workspace's default if left out.",
+      label: "Idle auto-stop",
+      kind: "duration",
+      help: "Such as 30 min, 2 h or 1 d, or never; the workspace's default if left out.",
     },
   ];
 }
@@ -399,12 +583,10 @@ const edit = ({ id, name }, done) =>
       { name: "name", label: "Name", required: true, value: c.name },
       {
         name: "auto_stop_seconds",
-        label: "Idle auto-stop, seconds",
-        kind: "number",
-        min: 0,
-        max: MONTH_S,
+        label: "Idle auto-stop",
+        kind: "duration",
         value: c.auto_stop_seconds,
-        help: "0 = never.",
+        help: "Such as 30 min, 2 h or 1 d; never for none.",
       },
       {
         name: "visibility",

@@ -32,6 +32,8 @@ const SCOPES = [
   "projects:write",
   "computers:read",
   "computers:write",
+  "computers:exec",
+  "computers:files",
   "usage:read",
   "audit:read",
   "webhooks:read",
@@ -39,6 +41,29 @@ const SCOPES = [
   "keys:admin",
   "tenant:admin",
 ];
+const READ = ["workspaces", "projects", "computers", "usage", "audit", "webhooks"];
+/**
+ * What people call it: a role is a set of scopes.
+ * @type {Record<string, { name: string, help: string, scopes: string[] }>}
+ */
+const ROLES = {
+  read: {
+    name: "Read",
+    help: "Looks at everything but API keys, changes nothing.",
+    scopes: READ.map((area) => `${area}:read`),
+  },
+  operate: {
+    name: "Operate",
+    help: "Makes and runs workspaces, projects and computers: what an application needs.",
+    scopes: ["workspaces:write", "projects:write", "computers:write", "usage:read"],
+  },
+  bill: {
+    name: "Bill",
+    help: "Reads usage, statements and the names of what they belong to.",
+    scopes: ["workspaces:read", "projects:read", "usage:read"],
+  },
+  admin: { name: "Admin", help: "Everything that your own key may do.", scopes: ["*"] },
+};
 
 /** @param {Context} context */
 export async function show({ main, signal, title, query, setQuery, who }) {
@@ -90,7 +115,7 @@ const keysTable = (rows, mine, done) =>
         cell: (k) =>
           status(k.expires_at && Date.parse(k.expires_at) < now() ? "expired" : k.status),
       },
-      { label: "Scopes", cell: scopesCell },
+      { label: "Role", cell: scopesCell },
       { label: "Access to", hide: "wide", cell: accessCell },
       { label: "Last used", cell: (k) => (k.last_used_at ? ago(k.last_used_at) : "never") },
       {
@@ -135,8 +160,14 @@ const nameCell = (k, mine) =>
   );
 
 /** @param {any} k */
-const scopesCell = (k) =>
-  k.scopes.length ? h("span", { class: "tags" }, k.scopes.map(tag)) : "everything";
+function scopesCell(k) {
+  if (!k.scopes.length || k.scopes.includes("*")) return "Admin";
+  const sorted = (/** @type {string[]} */ scopes) => [...scopes].sort().join(" ");
+  const role = Object.values(ROLES).find(({ scopes }) => sorted(scopes) === sorted(k.scopes));
+  return role
+    ? h("span", { title: k.scopes.join(", ") }, role.name)
+    : h("span", { class: "tags" }, k.scopes.map(tag));
+}
 
 /** @param {any} k */
 function accessCell(k) {
@@ -151,11 +182,22 @@ function accessCell(k) {
 const fields = () => [
   { name: "name", label: "Name", required: true, help: "What it is for." },
   {
+    name: "role",
+    label: "Role",
+    kind: "select",
+    value: "custom",
+    options: [
+      ["custom", "Custom: the scopes ticked below"],
+      ...Object.entries(ROLES).map(
+        ([id, { name, help }]) => /** @type {[string, string]} */ ([id, `${name}: ${help}`]),
+      ),
+    ],
+  },
+  {
     name: "scopes",
     label: "Scopes",
     kind: "checks",
-    options: SCOPES.map((s) => [s, s]),
-    help: "None ticked: everything that your own key may do.",
+    options: SCOPES.map((scope) => [scope, scope]),
   },
   workspaceField({
     name: "workspace_id",
@@ -171,17 +213,31 @@ const fields = () => [
 ];
 
 /** @param {() => void} done */
-const create = (done) =>
-  formDialog("New API key", fields(), {
+function create(done) {
+  const made = formDialog("New API key", fields(), {
     label: "Create key",
-    submit: async (values, box) => {
-      const made = (await api.post("/api-keys", filled(values))).data;
+    submit: async ({ role, scopes, ...values }, box) => {
+      const chosen = role === "custom" ? scopes : ROLES[role].scopes;
+      // To the API nothing means everything; a person who ticks nothing means nothing.
+      if (!chosen.length) {
+        const none = "has none ticked; for everything choose the role Admin";
+        throw { message: "", fields: { scopes: [none] }, status: 0 };
+      }
+      const key = (await api.post("/api-keys", { ...filled(values), scopes: chosen })).data;
       box.close();
-      await secretDialog(`Key ${made.name}`, made.key);
+      await secretDialog(`Key ${key.name}`, key.key);
       done();
       return true;
     },
   });
+  const role = /** @type {HTMLSelectElement} */ (made.get("role")?.input);
+  const scopes = made.get("scopes");
+  // A role ticks its scopes; ticking is a choice of one's own.
+  role.addEventListener("change", () => {
+    if (role.value !== "custom") scopes?.set(ROLES[role.value].scopes);
+  });
+  scopes?.element.addEventListener("input", () => (role.value = "custom"));
+}
 
 /**
  * @param {any} key

@@ -4,8 +4,8 @@
 /** @import { Context } from "../app.js" */
 /** @import { Child } from "../lib/dom.js" */
 import { h, fill, debounce } from "../lib/dom.js";
-import { api, query } from "../lib/api.js";
-import { capBar, empty, head, meterBar, panel, resource, shared, table } from "../lib/ui.js";
+import { api, query, readiness } from "../lib/api.js";
+import { capBar, empty, head, panel, resource, shared, table } from "../lib/ui.js";
 import {
   count,
   credits,
@@ -19,6 +19,7 @@ import {
 import { barChart, METRICS } from "../lib/chart.js";
 import { activityFeed } from "./activity.js";
 import { attention, checklist, itemsOf, placeOf } from "./attention.js";
+import { budgetBar, budgetNote, inCredits } from "./bill.js";
 import { nameOf } from "../lib/cells.js";
 import { listen } from "../lib/live.js";
 
@@ -67,7 +68,7 @@ export async function show({ main, signal, title, who, covers, go, reroute }) {
 
   const reloadAttention = resource(
     places.attention,
-    (o) => Promise.all([overview(o), budgets(o), warnings(o)]),
+    (o) => Promise.all([overview(o), budgets(o), readiness(o)]),
     ([o, b, w]) =>
       attention(itemsOf(o, b.data, w, { who, covers, done: () => reloadAttention() }), fresh),
     { signal, lines: 2 },
@@ -162,17 +163,6 @@ const feed = (log) =>
   log.data.length ? activityFeed(log.data) : empty("Nothing has happened yet");
 
 /**
- * What is wrong with the installation itself: its clock, its backups, its disk.
- * @param {Options} o
- * @returns {Promise<string[]>}
- */
-async function warnings(o) {
-  const response = await fetch("readyz", { signal: o.signal, cache: "no-store" });
-  const said = await response.json().catch(() => ({}));
-  return response.ok ? (said.warnings ?? []) : [said.message ?? `not ready: ${response.status}`];
-}
-
-/**
  * @param {string} label
  * @param {Child} value
  * @param {Child} note
@@ -233,12 +223,6 @@ function tiles(o, today, budgets) {
 }
 
 /**
- * Micro-credits as whole credits, cut off as the API cuts them off.
- * @param {number} micros
- */
-const inCredits = (micros) => number(Math.floor(micros / 1e6));
-
-/**
  * The month so far against the same days of the month before.
  * @param {any} month
  */
@@ -250,24 +234,6 @@ function against({ start, used_micros: used, previous_micros: before, time_zone:
   if (change > 300) return `${inCredits(before)} in the same days of ${name}`;
   const sign = change > 0 ? "+" : change < 0 ? "−" : "±";
   return `${sign}${number(Math.abs(change))} % against the same days of ${name}`;
-}
-
-/** @param {any} b a budget */
-export function budgetBar(b) {
-  const share = b.credits ? b.used_micros / 1e6 / b.credits : 1;
-  const level = share >= 1 ? "full" : b.used_up_at ? "near" : "fine";
-  return meterBar(share, level, `${b.used_percent} % of the budget`);
-}
-
-/** @param {any} b a budget */
-export function budgetNote(b) {
-  const day = (/** @type {string} */ date) =>
-    dateFormat({ day: "numeric", month: "short" }, "UTC").format(new Date(`${date}T12:00:00Z`));
-  const used = `${inCredits(b.used_micros)} of ${number(b.credits)} credits`;
-  if (b.exceeded) return `${used}; used up${b.refusing ? ", nothing can be started" : ""}`;
-  return b.used_up_on
-    ? `${used}; used up on ${day(b.used_up_on)}`
-    : `${used}; enough until the end`;
 }
 
 /** @param {any[]} rows */

@@ -2,7 +2,7 @@
 // Limits and defaults of a workspace: what is set, what holds, and where it comes from.
 
 /** @import { FieldSpec } from "../lib/forms.js" */
-import { h, fill, icon } from "../lib/dom.js";
+import { h, debounce, fill, icon } from "../lib/dom.js";
 import { api, once } from "../lib/api.js";
 import { panel, table, toast } from "../lib/ui.js";
 import { count, duration, number } from "../lib/format.js";
@@ -26,7 +26,7 @@ const SOURCES = { workspace: "this workspace", organization: "organization", def
 function shown(name, value) {
   if (name === "allowed_template_types") return value.length ? value.join(", ") : "all";
   if (name === "default_auto_stop_seconds") {
-    return value ? `${number(value)} s (${duration(value * 1000)})` : "never";
+    return value ? duration(value * 1000) : "never";
   }
   return value === null ? "no limit" : String(value);
 }
@@ -67,9 +67,55 @@ export async function settingsPanels(place, { id, signal, refresh }) {
         refresh();
       },
     });
-    fill(edit, made.element);
+    const preview = h("div", { role: "status" });
+    fill(edit, made.element, preview);
+    const look = debounce(() => foresee(preview, id, made, reply, signal), 300);
+    made.element.addEventListener("input", look);
   }
   draw(first);
+}
+
+/**
+ * What would hold if it were saved like this: asked of the API, which changes nothing.
+ * @param {HTMLElement} place
+ * @param {string} id
+ * @param {{ changed: () => any }} made the form
+ * @param {any} now what holds
+ * @param {AbortSignal} signal
+ */
+async function foresee(place, id, made, now, signal) {
+  try {
+    const changed = made.changed();
+    if (!Object.keys(changed).length) return fill(place);
+    const then = (await api.put(`/workspaces/${id}/settings?dry_run=true`, changed, { signal }))
+      .effective;
+    const { over_limit: over, headroom_computers: room } = then;
+    const was = now.effective.headroom_computers;
+    const rooms = (/** @type {number | null} */ n) =>
+      n === null ? "any number of computers" : count(n, "computer");
+    return fill(
+      place,
+      over > 0
+        ? h(
+            "p",
+            { class: "warn-line" },
+            icon("warn"),
+            `Saved like this, ${count(over, "computer")} would be over the cap: they go on, but nothing more can be created or started beyond it.`,
+          )
+        : room !== was &&
+            h(
+              "p",
+              { class: "note hint" },
+              `Saved like this, ${rooms(room)} may still be created; now it is ${rooms(was)}.`,
+            ),
+    );
+  } catch (e) {
+    if (e.name === "AbortError") return;
+    fill(
+      place,
+      h("p", { class: "warn-line" }, icon("warn"), `This would be refused: ${e.message}`),
+    );
+  }
 }
 
 /** @param {any} effective */
@@ -143,11 +189,9 @@ function fieldsOf(settings, sizes, templates) {
     { ...of("default_computer_size"), kind: "select", options: named },
     {
       ...of("default_auto_stop_seconds"),
-      kind: "number",
-      min: 0,
-      max: 2592000,
+      kind: "duration",
       required: true,
-      help: "Seconds; 0 = never, 3600 = an hour, at most 30 days. For new computers.",
+      help: "Such as 30 min, 2 h or 1 d, at most 30 days; never for none. For new computers.",
     },
     {
       ...of("allowed_template_types"),

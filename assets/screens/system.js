@@ -2,14 +2,15 @@
 // The installation: version, database, health, backups, and whether the books are right.
 
 /** @import { Context } from "../app.js" */
-import { h, fill } from "../lib/dom.js";
-import { api } from "../lib/api.js";
+import { h, fill, icon } from "../lib/dom.js";
+import { api, readiness } from "../lib/api.js";
 import {
   button,
   empty,
   errorBox,
   facts,
   head,
+  none,
   panel,
   resource,
   shared,
@@ -29,12 +30,15 @@ export async function show({ main, signal, title }) {
   const about = h("div"),
     counts = h("div"),
     rates = h("div"),
+    flags = h("div"),
+    warnings = h("div"),
     backups = h("div"),
     make = h("span", { class: "actions" });
   const verification = verifyPanel(signal);
   fill(
     main,
     head("System"),
+    warnings,
     h(
       "div",
       { class: "columns" },
@@ -50,6 +54,7 @@ export async function show({ main, signal, title }) {
         { class: "column" },
         panel("Totals", { note: "In all organizations" }, counts),
         panel("Sizes and rates", {}, rates),
+        panel("Flags in effect", { id: "flags" }, flags),
       ),
     ),
   );
@@ -68,6 +73,8 @@ export async function show({ main, signal, title }) {
   const reloads = [
     resource(about, ask, aboutFacts, { signal, lines: 7 }),
     resource(counts, ask, (system) => countFacts(system.counts), { signal, lines: 7 }),
+    resource(flags, ask, flagFacts, { signal, lines: 7 }),
+    resource(warnings, ask, (system) => warningsOf(system.warnings), { signal, lines: 0 }),
     reloadBackups,
   ];
   resource(
@@ -87,15 +94,34 @@ export async function show({ main, signal, title }) {
  * @param {Options} o
  */
 async function load(o) {
-  const [system, health] = await Promise.all([
+  const [system, health, warnings] = await Promise.all([
     api.get("/system", o),
     fetch("health", { signal: o.signal, cache: "no-store" }).then(
       (response) => response.ok,
       () => false,
     ),
+    readiness(o),
   ]);
-  return { ...system, health };
+  return { ...system, health, warnings };
 }
+
+/**
+ * What somebody should look at: the clock, the backups, the disk.
+ * @param {string[]} list
+ */
+const warningsOf = (list) =>
+  list.map((text) =>
+    h("p", { class: "problem", role: "status" }, icon("warn"), h("span", null, text)),
+  );
+
+/** @param {any} system */
+const flagFacts = ({ flags }) =>
+  facts(
+    flags.map((/** @type {any} */ { name, value }) => [
+      name,
+      value === "none" ? none() : h("code", null, value),
+    ]),
+  );
 
 /** @type {Record<string, string>} */
 const CLOCKS = { system: "system time, ", frozen: "stands still, ", running: "set by hand, " };
@@ -120,6 +146,13 @@ const aboutFacts = ({ database, ...system }) =>
     ],
     ["Database", bytes(database.database_bytes)],
     ["Write-ahead log", bytes(database.wal_bytes)],
+    database.disk_free_bytes !== null && [
+      "Disk",
+      [
+        `${bytes(database.disk_free_bytes)} free`,
+        database.disk_free_bytes < 2 ** 30 && tag("nearly full"),
+      ],
+    ],
     ["Schema", `version ${database.schema_version}, SQLite ${database.sqlite_version}`],
     ["Connections", `${number(database.readers)} readers, one writer`],
   ]);

@@ -6,7 +6,7 @@
 /** @import { Child } from "../lib/dom.js" */
 import { h, fill, find, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
-import { button, empty, panel, resource, table, toastError } from "../lib/ui.js";
+import { button, downloadLink, empty, panel, resource, table } from "../lib/ui.js";
 import {
   credits,
   dateFormat,
@@ -31,6 +31,8 @@ const WINDOWS = [
   ["24h", "24 h"],
   ["7d", "7 d"],
   ["30d", "30 d"],
+  ["this_month", "This month"],
+  ["last_month", "Last month"],
   ["custom", "Custom"],
 ];
 /** @type {Choices} */
@@ -56,13 +58,15 @@ const GROUPS = [
 
 /** @param {URLSearchParams} query */
 const stateOf = (query) => ({
-  window: query.get("window") ?? "30d",
+  window: query.get("window") ?? (query.has("period") ? "period" : "30d"),
   granularity: query.get("granularity") ?? (query.get("window") === "24h" ? "hour" : "day"),
   group: query.get("group_by") ?? "",
   metric: query.get("metric") ?? "credits",
   tz: query.get("tz") ?? pageZone(),
   from: query.get("from"),
   to: query.get("to"),
+  period: query.get("period"),
+  only: query.get("only")?.split(",") ?? [],
   table: query.get("table") === "1",
   ts: query.get("ts"),
 });
@@ -70,7 +74,9 @@ const stateOf = (query) => ({
 
 /** @param {State} state */
 const forAddress = (state) => ({
-  window: state.window,
+  window: state.window === "period" ? null : state.window,
+  period: state.window === "period" ? state.period : null,
+  only: state.only.join(","),
   granularity: state.granularity,
   group_by: state.group,
   metric: state.metric === "credits" ? null : state.metric,
@@ -83,7 +89,8 @@ const forAddress = (state) => ({
 
 /** @param {State} state */
 const forApi = (state) => ({
-  window: state.window === "custom" ? null : state.window,
+  window: ["custom", "period"].includes(state.window) ? null : state.window,
+  period: state.window === "period" ? state.period : null,
   granularity: state.granularity,
   from: state.window === "custom" ? state.from : null,
   to: state.window === "custom" ? state.to : null,
@@ -123,6 +130,8 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
         next.from = instant(new Date(now() - 14 * 864e5));
       }
     }
+    if (next.group !== undefined) next.only = [];
+    if (next.window && next.window !== "period") next.period = null;
     Object.assign(state, next, { ts: null });
     keep();
     drawControls();
@@ -143,7 +152,7 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
   function drawControls() {
     const active = document.activeElement;
     const focus = active instanceof HTMLElement && active.dataset.key;
-    fill(controls, controlsOf(state, change, look));
+    fill(controls, controlsOf(state, workspace, change, look));
     fill(
       ways,
       button("Table", () => look({ table: !state.table }), {
@@ -151,7 +160,12 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
         "aria-pressed": String(state.table),
         dataset: { key: "table" },
       }),
-      csvLink(`${path}${queryString({ ...forApi(state), format: "csv" })}`, workspace, signal),
+      downloadLink(
+        "CSV",
+        `${path}${queryString({ ...forApi(state), format: "csv" })}`,
+        `usage-${workspace.slug}.csv`,
+        signal,
+      ),
       button("Print", () => print(), { kind: "small" }),
     );
     if (focus) find(`[data-key="${focus}"]`, place)?.focus();
@@ -168,6 +182,8 @@ export function usagePanels(place, { id, workspace, signal, query, setQuery }) {
       barChart(usage, {
         metric: METRICS[state.metric] ?? METRICS.credits,
         groups,
+        only: state.only,
+        ononly: (only) => look({ only }),
         picked: state.ts,
         onpick: (bucket) => explain(bucket.ts),
         onrange: zoom,
@@ -274,11 +290,15 @@ function scrollTo(section) {
 
 /**
  * @param {State} state
+ * @param {any} workspace
  * @param {(next: Partial<State>) => void} change
  * @param {(next: Partial<State>) => void} look
  */
-const controlsOf = (state, change, look) => [
+const controlsOf = (state, workspace, change, look) => [
   segmented("Period", "window", WINDOWS, state.window, (window) => change({ window })),
+  select("Month", monthsSince(workspace.created_at, state.period), state.period ?? "", (period) =>
+    change(period ? { window: "period", period } : { window: "30d" }),
+  ),
   state.window === "custom" &&
     h(
       "span",
@@ -293,6 +313,35 @@ const controlsOf = (state, change, look) => [
   select("Group", GROUPS, state.group, (group) => change({ group })),
   select("Time zone of the buckets", zones(), state.tz, (tz) => change({ tz })),
 ];
+
+/**
+ * The months that there has been something in, the newest first.
+ * @param {string} since
+ * @param {string | null} picked
+ * @returns {Choices}
+ */
+export function monthsSince(since, picked = null) {
+  const first = new Date(since).toISOString().slice(0, 7);
+  const at = new Date(now());
+  at.setUTCDate(1);
+  /** @type {Choices} */
+  const months = [["", "Month…"]];
+  for (let n = 0; n < 60; n++) {
+    const month = at.toISOString().slice(0, 7);
+    months.push([month, monthName(month)]);
+    if (month <= first) break;
+    at.setUTCMonth(at.getUTCMonth() - 1);
+  }
+  if (picked && !months.some(([month]) => month === picked))
+    months.push([picked, monthName(picked)]);
+  return months;
+}
+/**
+ * "October 2026" of 2026-10.
+ * @param {string} month
+ */
+export const monthName = (month) =>
+  dateFormat({ month: "long", year: "numeric" }, "UTC").format(new Date(`${month}-15T00:00:00Z`));
 
 /** @returns {Choices} */
 function zones() {
@@ -361,32 +410,6 @@ function localInput(iso) {
   const date = new Date(iso);
   const shifted = date.getTime() - date.getTimezoneOffset() * 60000;
   return new Date(shifted).toISOString().slice(0, 16);
-}
-
-/**
- * A link that a program may use with its key; in this page the request needs its header.
- * @param {string} path
- * @param {any} workspace
- * @param {AbortSignal} signal
- */
-function csvLink(path, workspace, signal) {
-  const download = `usage-${workspace.slug}.csv`;
-  /** @param {Event} event */
-  async function onclick(event) {
-    event.preventDefault();
-    try {
-      const response = await api.raw(path, { signal });
-      if (!response.ok) throw new Error(`The server answered ${response.status}.`);
-      const link = h("a", { href: URL.createObjectURL(await response.blob()), download });
-      document.body.append(link);
-      link.click();
-      link.remove();
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
-    } catch (e) {
-      toastError(e);
-    }
-  }
-  return h("a", { class: "button small", href: `api/v1${path}`, download, onclick }, "CSV");
 }
 
 // ---------------------------------------------------------------------------------------------

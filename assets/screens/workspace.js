@@ -22,6 +22,7 @@ import { ago, count, number } from "../lib/format.js";
 import { confirmDialog, editDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 import { activityList } from "./activity.js";
+import { billPanels } from "./bill.js";
 import { computersPanel } from "./computers.js";
 import { domainPanel } from "./domain.js";
 import { projectsPanel } from "./projects.js";
@@ -30,6 +31,7 @@ import { usagePanels } from "./usage.js";
 
 const TABS = [
   ["usage", "Usage"],
+  ["bill", "Bill"],
   ["computers", "Computers"],
   ["projects", "Projects"],
   ["domain", "Domain"],
@@ -100,6 +102,7 @@ export async function show(context, id, tab = "usage") {
 async function showTab(tab, body, inside) {
   const { workspace, id, signal } = inside;
   if (tab === "usage") usagePanels(body, inside);
+  else if (tab === "bill") billPanels(body, inside);
   else if (tab === "computers") computersPanel(body, { ...inside, filters: { workspace_id: id } });
   else if (tab === "projects") projectsPanel(body, { ...inside, workspaceId: id });
   else if (tab === "domain") {

@@ -29,6 +29,7 @@ const SORTS = [
   ["name", "By name"],
   ["-created_at", "Newest first"],
   ["-computer_count", "Most computers first"],
+  ["-credits", "Most expensive first"],
   ["-updated_at", "Last changed first"],
 ];
 
@@ -186,6 +187,9 @@ const columns = (signal) => [
   },
   {
     label: "Credits, 30 days",
+    sort: "credits",
+    down: true,
+    num: true,
     cell: (w) =>
       cell(
         `month/${w.id}`,

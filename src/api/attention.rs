@@ -89,20 +89,25 @@ pub fn long_running(tx: &Tx<'_>, caller: &Caller) -> Result<(Vec<LongRunning>, i
         return Ok((Vec::new(), 0));
     }
     let (tenant, now) = (caller.tenant_id(), tx.now());
-    let sql = "SELECT c.id, c.name, c.workspace_id, w.name AS workspace_name, c.size, c.driver, c.started_at,
-             count(*) OVER () AS total
+    let before = now.0 - FORGOTTEN_MS;
+    let sql = "SELECT count(*) FROM computers c
+         WHERE c.tenant_id = :tenant AND c.status = 'running' AND c.deleted_at IS NULL
+             AND c.created_at <= :before AND c.started_at <= :before AND c.auto_stop_seconds = 0";
+    let total = tx.row(
+        sql,
+        named_params! { ":tenant": tenant, ":before": before },
+        |row| row.get(0),
+    )?;
+    let sql = "SELECT c.id, c.name, c.workspace_id, w.name AS workspace_name, c.size, c.driver, c.started_at
          FROM computers c JOIN workspaces w ON w.id = c.workspace_id
          WHERE c.tenant_id = :tenant AND c.status = 'running' AND c.deleted_at IS NULL
              AND c.created_at <= :before AND c.started_at <= :before AND c.auto_stop_seconds = 0
          ORDER BY c.started_at, c.id LIMIT :rows";
-    let before = now.0 - FORGOTTEN_MS;
-    let mut total = 0;
     let mut rows = tx
         .prepare_cached(sql)?
         .query_map(
             named_params! { ":tenant": tenant, ":before": before, ":rows": ROWS },
             |row| {
-                total = row.get("total")?;
                 Ok(LongRunning {
                     computer_id: row.get("id")?,
                     name: row.get("name")?,
@@ -197,8 +202,9 @@ pub fn setup(tx: &Tx<'_>, tenant: TenantId, backups: bool) -> Result<Setup> {
              EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND is_default = 0 AND deleted_at IS NULL),
              EXISTS (SELECT 1 FROM workspaces WHERE tenant_id = ?1 AND deleted_at IS NULL
                  AND (max_computers IS NOT NULL OR max_computer_size IS NOT NULL)),
-             EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1),
-             (SELECT count(*) FROM (SELECT 1 FROM api_keys WHERE tenant_id = ?1 AND status <> 'revoked' LIMIT 2)) > 1";
+             EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND deleted_at IS NULL)
+                 OR EXISTS (SELECT 1 FROM metered_computers WHERE tenant_id = ?1),
+             EXISTS (SELECT 1 FROM api_keys WHERE tenant_id = ?1 AND status <> 'revoked' LIMIT 1 OFFSET 1)";
     Ok(tx.row(sql, [tenant], |row| {
         Ok(Setup {
             workspaces: row.get(0)?,

@@ -28,7 +28,7 @@ use crate::usage::questions::{
     credits, events as computer_events, explain, metrics, organization, rollup, series, sessions,
     verification, what_if, window,
 };
-use crate::usage::reports::{adjust, grant, ingest};
+use crate::usage::reports::{adjust, grant, ingest, past_usage};
 use crate::{
     actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
     refusals, tenants, workspaces,
@@ -418,6 +418,7 @@ pub fn table() -> Vec<Route> {
         post("/admin/credits/grant", grant::grant, "Give an organization credits").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/admin/credits/refund", grant::refund, "Give an organization credits back").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/admin/credits/deduct", grant::deduct, "Take credits from an organization").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
+        post("/workspaces/{id}/history", past_usage::bring_in, "Bring in what ran before it was metered here, as JSON or CSV").reach(Operator).max_body(past_usage::MAX_BODY).query::<past_usage::HistoryQuery>().query::<DryRunQuery>().takes::<past_usage::History>(past_usage::TAKEN).ok::<past_usage::BroughtIn>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the bill ---

@@ -19,6 +19,8 @@ use crate::error::Result;
 use crate::ids::WorkspaceId;
 use crate::limits;
 use crate::rules::catalog::Catalog;
+use crate::rules::config::Config;
+use crate::rules::public_url::PublicUrl;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
@@ -54,6 +56,77 @@ pub struct System {
     counts: Counts,
     /// The container engine that runs computers; null where they are simulated.
     engine: Option<EngineView>,
+    /// What it was started with, by flag.
+    flags: Vec<Flag>,
+}
+
+/// A flag in effect.
+#[derive(Serialize, ToSchema)]
+pub struct Flag {
+    /// As on the command line
+    name: &'static str,
+    value: String,
+}
+
+fn flags(config: &Config) -> Vec<Flag> {
+    let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
+    let path = |path: &Path| path.display().to_string();
+    let all = [
+        (
+            "--public-url",
+            or_none(config.public_url.as_ref().map(PublicUrl::base)),
+        ),
+        ("--base-domain", config.base_domain.clone()),
+        ("--proxy-host", config.proxy_host.clone()),
+        (
+            "--driver",
+            if config.engine.is_some() {
+                "docker"
+            } else {
+                "simulated"
+            }
+            .to_owned(),
+        ),
+        ("--strict", config.strict.to_string()),
+        (
+            "--rate-limit",
+            or_none(config.rate_limit.map(|n| n.to_string())),
+        ),
+        ("--max-connections", config.max_connections.to_string()),
+        (
+            "--request-timeout",
+            format!("{} s", config.request_timeout.as_secs()),
+        ),
+        (
+            "--trusted-proxies",
+            or_none(
+                Some(
+                    config
+                        .trusted_proxies
+                        .iter()
+                        .map(ToString::to_string)
+                        .collect::<Vec<_>>()
+                        .join(", "),
+                )
+                .filter(|text| !text.is_empty()),
+            ),
+        ),
+        (
+            "--audit-retention-days",
+            or_none(config.audit_retention_days.map(|n| n.to_string())),
+        ),
+        (
+            "--backup-dir",
+            or_none(config.backups.as_ref().map(|backups| path(&backups.dir))),
+        ),
+        (
+            "--statements-dir",
+            or_none(config.statements_dir.as_deref().map(path)),
+        ),
+    ];
+    all.into_iter()
+        .map(|(name, value)| Flag { name, value })
+        .collect()
 }
 
 /// The database file.
@@ -67,6 +140,8 @@ pub struct Database {
     database_bytes: u64,
     /// Size of the write-ahead log beside it.
     wal_bytes: u64,
+    /// What is free on its disk; null where that cannot be asked.
+    disk_free_bytes: Option<u64>,
     /// Connections that read; one more writes.
     readers: usize,
 }
@@ -148,10 +223,14 @@ pub async fn system(State(app): State<App>, _: Caller) -> Result<Json<System>> {
             sqlite_version: rusqlite::version(),
             database_bytes: file_size(path),
             wal_bytes: file_size(Path::new(&wal)),
+            disk_free_bytes: rustix::fs::statvfs(path)
+                .ok()
+                .map(|fs| fs.f_bavail.saturating_mul(fs.f_frsize)),
             readers: app.config.readers,
         },
         counts,
         engine: engine::view(&app.store, &app.fleet).await?,
+        flags: flags(&app.config),
     }))
 }
 

@@ -6,12 +6,13 @@ use axum::extract::State;
 use axum::response::Response;
 
 use super::rows::{SELECT, find};
+use super::sort::{self, Sorted};
 use super::types::{Computer, Filter};
 use crate::access::caller::Caller;
 use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor;
 use crate::http::{List, Look, Page, PageQuery, Params, PathId, Room, Seen, Single};
 use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::Tx;
@@ -97,11 +98,6 @@ pub async fn list_in_workspace(
     .await
 }
 
-const NEWEST: Order = Order {
-    columns: &["c.created_at", "c.id"],
-    descending: true,
-};
-
 /// The narrowest index that fits comes from the conditions that are really there.
 fn list_where(
     tx: &Tx<'_>,
@@ -112,6 +108,7 @@ fn list_where(
     page: Page,
 ) -> Result<List<Computer>> {
     let tenant = caller.tenant_id();
+    let order = sort::order(filter.sort.as_deref())?;
     let project = filter.project_id.get("project_id")?;
     if let Some(id) = project {
         projects::reach(tx, caller, id)?;
@@ -175,22 +172,38 @@ fn list_where(
     let total = tx
         .prepare_cached(&count)?
         .query_row(params.as_slice(), |row| row.get(0))?;
-    let after = page.after(NEWEST.columns.len())?;
+    let order = match order {
+        Sorted::By(order) => order,
+        Sorted::Credits { descending } => {
+            // There is no place behind a number that changes while one reads.
+            page.after(0)?;
+            let sql = format!("SELECT c.id FROM computers c WHERE {condition}");
+            let ids = tx
+                .prepare_cached(&sql)?
+                .query_map(params.as_slice(), |row| row.get(0))?
+                .collect::<Result<Vec<_>, _>>()?;
+            let ids = sort::by_credits(tx, ids, descending)?;
+            let each = page.of(&ids).iter();
+            let data = each.map(|id| Ok(find(tx, caller, *id)?.view(fleet)));
+            return Ok(page.list(data.collect::<Result<_>>()?, total));
+        }
+    };
+    let after = page.after(order.columns.len())?;
     if let Some(values) = &after {
-        condition += &format!(" AND {}", NEWEST.beyond());
+        condition += &format!(" AND {}", order.beyond());
         params.extend(cursor::named(values));
     }
     params.extend(page.params());
     let mut statement = tx.prepare_cached(&format!(
         "{} WHERE {condition} ORDER BY {} {}",
         *SELECT,
-        NEWEST.sql(),
+        order.sql(),
         Page::SQL
     ))?;
     let rows = statement.query_map(params.as_slice(), Record::from_row)?;
     let data: Vec<Computer> = rows
         .map(|row| row.map(|record| record.view(fleet)))
         .collect::<Result<_, _>>()?;
-    let next = page.next(tx, &NEWEST, "computers c", &data, |last| ("c.id", &last.id))?;
+    let next = page.next(tx, &order, "computers c", &data, |last| ("c.id", &last.id))?;
     Ok(page.linked(data, total, next))
 }

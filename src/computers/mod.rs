@@ -4,6 +4,7 @@
 //! * [`create`]: creating and cloning, with the resolution of workspace and project
 //! * [`lifecycle`]: start, stop, restart; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
+//! * [`past`]: those that ran before they were known here
 //! * [`repair`]: after a clock that was ahead
 //! * [`auto_stop`], [`notices`], [`activity`]: the idle auto-stop, word of it, and what postpones it
 //! * [`simulation`]: how the simulated life of computers goes
@@ -21,9 +22,11 @@ pub mod handlers;
 pub mod lifecycle;
 pub mod machines;
 pub mod notices;
+pub mod past;
 pub mod repair;
 pub mod rows;
 pub mod simulation;
+mod sort;
 pub mod types;
 mod view;
 

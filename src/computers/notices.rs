@@ -169,7 +169,20 @@ pub async fn keep_alive(
                 )?;
                 tx.changed(topics::AGENDA);
             }
-            Ok(Reply::ok(AutoStop::of(tx, &computer)?))
+            let kept = AutoStop::of(tx, &computer)?;
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::Key(caller),
+                    tenant_id: computer.tenant_id,
+                    workspace_id: Some(computer.workspace_id),
+                    kind: "computer.kept_alive",
+                    resource: id.0,
+                    before: audit::NONE,
+                    after: Some(&kept),
+                },
+            )?;
+            Ok(Reply::ok(kept))
         })
         .await
 }

@@ -178,6 +178,10 @@ pub struct Filter {
     pub external_user_id: Option<String>,
     /// Only those with this in name, slug or id; case does not matter
     pub q: Option<String>,
+    /// Order: name, status, size, created_at, started_at, auto_stop_seconds or credits (of the last seven days), with a
+    /// minus in front for the reverse; the newest first if left out
+    #[param(example = "-credits")]
+    pub sort: Option<String>,
 }
 
 impl Filter {

@@ -200,6 +200,14 @@ impl Page {
     /// The end of a statement, to go with [`Page::params`].
     pub const SQL: &str = "LIMIT :limit OFFSET :offset";
 
+    /// The part of rows that are all at hand.
+    pub fn of<'a, T>(&self, rows: &'a [T]) -> &'a [T] {
+        let from = usize::try_from(self.offset).unwrap_or(0).min(rows.len());
+        let rest = &rows[from..];
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        &rest[..limit.min(rest.len())]
+    }
+
     /// The values of [`Page::SQL`].
     pub fn params(&self) -> [(&'static str, &dyn ToSql); 2] {
         [(":limit", &self.limit), (":offset", &self.offset)]

@@ -36,9 +36,10 @@ fn list_where(
     tx: &Tx<'_>,
     tenant: TenantId,
     workspace: Option<WorkspaceId>,
-    external: Option<&str>,
+    filter: &Filter,
     page: Page,
 ) -> Result<List<Project>> {
+    let external = filter.external_project_id.as_deref();
     let mut condition = "p.tenant_id = :tenant AND p.deleted_at IS NULL
          AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = p.workspace_id)"
         .to_owned();
@@ -53,10 +54,19 @@ fn list_where(
         total =
             "SELECT project_count FROM workspaces WHERE id = :workspace AND tenant_id = :tenant";
     }
-    let count;
     if let Some(external) = &external {
         condition += " AND p.external_project_id = :external";
         params.push((":external", external));
+    }
+    let text = filter.q.as_deref().map(|q| q.trim().to_lowercase());
+    let text = text.filter(|text| !text.is_empty());
+    if let Some(text) = &text {
+        condition += " AND (instr(folded(p.name), :text) OR instr(p.slug, :text)
+             OR instr(lower(hex(p.id)), replace(:text, '-', '')))";
+        params.push((":text", text));
+    }
+    let count;
+    if external.is_some() || text.is_some() {
         count = format!("SELECT count(*) FROM projects p WHERE {condition}");
         total = &count;
     }
@@ -96,8 +106,7 @@ pub async fn list(
             workspaces::reach(tx, &caller, id)?;
         }
         let workspace = workspace.or(caller.only_workspace());
-        let external = filter.external_project_id.as_deref();
-        list_where(tx, caller.tenant_id(), workspace, external, page)
+        list_where(tx, caller.tenant_id(), workspace, &filter, page)
     })
     .await
 }
@@ -120,7 +129,7 @@ pub async fn list_in_workspace(
     };
     room.list(&store, caller.tenant_id(), page, move |tx, page| {
         workspaces::find(tx, &caller, id)?;
-        list_where(tx, caller.tenant_id(), Some(id), None, page)
+        list_where(tx, caller.tenant_id(), Some(id), &Filter::default(), page)
     })
     .await
 }

@@ -162,4 +162,6 @@ pub struct Filter {
     pub workspace_id: Param<WorkspaceId>,
     /// Only projects with this id of the caller's
     pub external_project_id: Option<String>,
+    /// Only those with this in name, slug or id; case does not matter
+    pub q: Option<String>,
 }

@@ -1,5 +1,6 @@
 //! The endpoints.
 
+use std::cmp::Reverse;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -13,6 +14,7 @@ use super::search::{self, Search};
 use super::types::*;
 use crate::access::caller::Caller;
 use crate::audit::Actor;
+use crate::clock::DAY_MS;
 use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
 use crate::db::{Store, topics};
@@ -29,6 +31,10 @@ use crate::rules::size::Size;
 use crate::rules::text;
 use crate::store::{Columns, Tx, WriteTx};
 use crate::usage::ledger::labels;
+use crate::usage::meter::reading::readings;
+
+/// Over how long credits are compared.
+const MONTH_MS: i64 = 30 * DAY_MS;
 
 /// `GET /workspaces`
 pub async fn list(
@@ -97,6 +103,19 @@ fn list_where(
         tx.prepare_cached(&format!("SELECT count(*) FROM {from} WHERE {condition}"))?
             .query_row(params.as_slice(), |row| row.get(0))?
     };
+    if order.credits {
+        // There is no place behind a number that changes while one reads.
+        page.after(0)?;
+        let sql = format!("SELECT w.id FROM {from} WHERE {condition}");
+        let ids = tx
+            .prepare_cached(&sql)?
+            .query_map(params.as_slice(), |row| row.get(0))?
+            .collect::<Result<Vec<_>, _>>()?;
+        let ids = by_credits(tx, ids, order.by.descending)?;
+        let each = page.of(&ids).iter();
+        let data = each.map(|id| Ok(find(tx, caller, *id)?.view));
+        return Ok(page.list(data.collect::<Result<_>>()?, total));
+    }
     let after = page.after(order.by.columns.len())?;
     if let Some(values) = &after {
         condition += &format!(" AND {}", order.beyond(values));
@@ -123,6 +142,22 @@ fn list_where(
         ("w.id", &last.id)
     })?;
     Ok(page.linked(data, total, next))
+}
+
+/// Workspaces by what they used in the last thirty days.
+fn by_credits(tx: &Tx<'_>, ids: Vec<WorkspaceId>, descending: bool) -> Result<Vec<WorkspaceId>> {
+    let now = tx.now().0;
+    let mut used = Vec::with_capacity(ids.len());
+    for id in ids {
+        let read = readings(tx, id, &[now - MONTH_MS, now])?;
+        used.push((read[0].until(&read[1]).credits_micros, id));
+    }
+    if descending {
+        used.sort_by_key(|(micros, id)| (Reverse(*micros), *id));
+    } else {
+        used.sort_unstable();
+    }
+    Ok(used.into_iter().map(|(_, id)| id).collect())
 }
 
 /// `POST /workspaces`

@@ -252,8 +252,8 @@ pub struct Filter {
     /// Only workspaces whose name, slug, external id or id contains this text
     #[param(max_length = 255)]
     pub q: Option<String>,
-    /// Order: name, created_at, updated_at or computer_count, with a minus in front for the reverse;
-    /// the default workspace first, then the oldest, if left out
+    /// Order: name, created_at, updated_at, computer_count or credits (of the last thirty days), with a minus in front for
+    /// the reverse; the default workspace first, then the oldest, if left out
     #[param(example = "-computer_count")]
     pub sort: Option<String>,
 }
@@ -264,6 +264,8 @@ pub(super) struct Sorted {
     pub by: Order,
     /// The default workspace, of which there is one, comes before all others.
     pub default_first: bool,
+    /// By what they used, which no column has.
+    pub credits: bool,
     /// No index has this order, but it has the default workspace and all others in it: two lists to merge.
     pub merged: bool,
 }
@@ -280,10 +282,11 @@ pub(super) fn order(sort: Option<&str>) -> Result<Sorted> {
         Some("created_at") => &["w.created_at", "w.id"],
         Some("updated_at") => &["w.updated_at", "w.id"],
         Some("computer_count") => &["w.computer_count", "w.id"],
+        Some("credits") => &[],
         Some(_) => {
             return Err(Error::field(
                 "sort",
-                "must be one of: name, created_at, updated_at, computer_count; with a minus in front for the reverse",
+                "must be one of: name, created_at, updated_at, computer_count, credits; with a minus in front for the reverse",
             ));
         }
     };
@@ -293,6 +296,7 @@ pub(super) fn order(sort: Option<&str>) -> Result<Sorted> {
             descending,
         },
         default_first: word.is_none(),
+        credits: word == Some("credits"),
         merged: word == Some("created_at"),
     })
 }

@@ -63,6 +63,7 @@ before(async () => {
     "/workspaces",
     "/computers",
     "/projects",
+    "/billing",
     "/keys",
     "/webhooks",
     `/webhooks/${hook}`,
@@ -70,6 +71,7 @@ before(async () => {
     "/system",
     ...made.flatMap(({ w, c, p }) => [
       `/workspaces/${w}/usage?group_by=computer&table=1`,
+      `/workspaces/${w}/bill`,
       `/workspaces/${w}/computers`,
       `/workspaces/${w}/projects`,
       `/workspaces/${w}/domain`,
@@ -108,13 +110,20 @@ const outside = () =>
     const place = document.querySelector("dialog[open]") ?? document.querySelector("main");
     for (const e of place.querySelectorAll("button, input, select, a.button")) {
       if (!e.checkVisibility() || e.closest(".twin, .sr, .tabs, [popover]")) continue;
-      if (e.classList.contains("sr")) continue;
+      if (e.classList.contains("sr") || (innerWidth < 641 && e.closest("thead"))) continue;
       const { left, right, width } = e.getBoundingClientRect();
       if (width && (left < 0 || right > innerWidth + 1))
         found.push(`out of reach (${left}–${right}): ${e.outerHTML.slice(0, 120)}`);
     }
+    for (const table of document.querySelectorAll("main .scroll:not(.twin, .twin *)"))
+      if (table.scrollWidth > table.clientWidth + 1)
+        found.push(
+          `a table ${table.scrollWidth - table.clientWidth} px too wide: ${table.ariaLabel}`,
+        );
     for (const row of document.querySelectorAll("main tbody tr"))
-      if (row.offsetHeight > 800)
+      if (row.scrollHeight > row.offsetHeight + 2)
+        found.push(`over the next row: ${row.textContent.slice(0, 60)}`);
+      else if (row.offsetHeight > 800)
         found.push(`${row.offsetHeight} px high: ${row.textContent.slice(0, 60)}`);
     // What lies over the next column.
     for (const cell of document.querySelectorAll("main tbody :is(th, td)")) {
@@ -150,7 +159,7 @@ test("nor a dialog", async () => {
     await page.getByRole("dialog").waitFor();
     assert.deepEqual(await outside(), [], `edit at ${width}`);
     await page.keyboard.press("Escape");
-    await page.getByRole("button", { name: "More" }).first().click();
+    await page.locator("main").getByRole("button", { name: "More" }).first().click();
     await page.getByRole("button", { name: "Delete workspace" }).click();
     await page.getByRole("dialog").waitFor();
     assert.deepEqual(await outside(), [], `delete at ${width}`);

@@ -21,6 +21,7 @@ before(async () => {
     "/workspaces",
     `/workspaces/${w}/usage`,
     `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`,
+    `/workspaces/${w}/bill`,
     `/workspaces/${w}/computers`,
     `/workspaces/${w}/projects`,
     `/workspaces/${w}/domain`,
@@ -29,6 +30,7 @@ before(async () => {
     "/computers",
     `/computers/${c.id}`,
     "/projects",
+    "/billing",
     "/keys",
     "/webhooks",
     "/activity",
@@ -160,6 +162,49 @@ for (const width of [360, 390, 820, 3840]) {
     await page.setViewportSize({ width: 1440, height: 900 });
   });
 }
+
+test("on a phone there are five destinations, and the others behind More", async () => {
+  await page.setViewportSize({ width: 390, height: 800 });
+  await open("/");
+  const nav = page.getByRole("navigation", { name: "Sections" });
+  assert.deepEqual(await nav.getByRole("link").allTextContents(), [
+    "Overview",
+    "Workspaces",
+    "Computers",
+    "Projects",
+    "Billing",
+  ]);
+  await nav.getByRole("button", { name: "More sections" }).click();
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole("button", { name: "API keys" }).click();
+  await page.locator('main[data-path="/keys"] h1').waitFor();
+  await page.setViewportSize({ width: 1440, height: 900 });
+});
+
+test("rows are 44 pixels high, numbers stand below each other, one button is primary", async () => {
+  for (const hash of ["/computers", "/workspaces", "/keys", "/billing", "/projects"]) {
+    await open(hash);
+    const heights = await page.evaluate(() =>
+      [...document.querySelectorAll("main tbody tr")].map((row) => row.offsetHeight),
+    );
+    assert.ok(
+      heights.every((height) => height >= 44 && height <= 56),
+      `${hash}: ${heights}`,
+    );
+    const align = await page.evaluate(() =>
+      [...document.querySelectorAll("main td.num")].map((td) => {
+        const style = getComputedStyle(td);
+        return `${style.textAlign} ${style.fontVariantNumeric}`;
+      }),
+    );
+    assert.deepEqual(
+      [...new Set(align)].filter((one) => one !== "right tabular-nums"),
+      [],
+      hash,
+    );
+    assert.ok((await page.locator("main .button.primary").count()) <= 1, `${hash}: primary`);
+  }
+});
 
 test("by keyboard only: sign in, find a workspace, read its usage, open a dialog and leave it", async () => {
   await page.getByRole("button", { name: "Sign out" }).click();

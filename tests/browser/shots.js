@@ -98,6 +98,8 @@ try {
     "domain-wrong": [`/workspaces/${made.workspaces[5].id}/domain`],
     settings: [`/workspaces/${w}/settings`],
     activity: [`/workspaces/${w}/activity`],
+    bill: [`/workspaces/${w}/bill`],
+    billing: ["/billing"],
     "all-computers": ["/computers"],
     computer: [`/computers/${c.id}`],
     "all-projects": ["/projects"],

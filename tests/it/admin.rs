@@ -838,3 +838,81 @@ fn the_overview_says_what_somebody_should_look_at_and_how_the_month_goes() {
     assert_eq!(seen["long_running"], json!([]));
     assert_eq!(seen["setup"]["keys"], true);
 }
+
+#[test]
+fn computers_and_workspaces_come_in_the_order_that_is_asked_for() {
+    let s = service_at("2026-05-03T00:00:00Z");
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let sizes = [(&a, "small", 2), (&a, "large", 1), (&b, "xs", 1)];
+    let ids = sizes.map(|(workspace, size, _)| external(&s, workspace, size));
+    s.travel_to(at("2026-05-04T00:00:00Z"));
+    for (id, (_, _, hours)) in ids.iter().zip(sizes) {
+        let stop = format!("2026-05-03T{hours:02}:00:00Z");
+        report(&s, id, &["2026-05-03T00:00:00Z", &stop]);
+    }
+    let order = |path: &str| -> Vec<String> {
+        let list = s.get(path).expect(200);
+        let rows = list["data"].as_array().unwrap().iter();
+        rows.map(|row| {
+            row["size"]
+                .as_str()
+                .or(row["name"].as_str())
+                .unwrap()
+                .to_owned()
+        })
+        .collect()
+    };
+    // 2 h of 30, 1 h of 120, 1 h of 15.
+    assert_eq!(order("/computers?sort=-credits"), ["large", "small", "xs"]);
+    assert_eq!(order("/computers?sort=credits"), ["xs", "small", "large"]);
+    assert_eq!(order("/computers?sort=size"), ["xs", "small", "large"]);
+    assert_eq!(order("/computers?sort=-size&limit=1"), ["large"]);
+    assert_eq!(order("/computers?sort=-credits&page=2&page_size=2"), ["xs"]);
+    assert_eq!(order("/computers?sort=name"), ["large", "small", "xs"]);
+    assert_eq!(order("/computers?sort=created_at").len(), 3);
+    assert_eq!(order("/computers?sort=status").len(), 3);
+    let path = format!("/workspaces/{a}/computers?sort=-credits");
+    assert_eq!(order(&path), ["large", "small"]);
+    assert_eq!(order("/workspaces?sort=-credits"), ["A", "B", "default"]);
+    assert_eq!(order("/workspaces?sort=-credits&limit=1&offset=1"), ["B"]);
+    s.get("/computers?sort=price").invalid(&["sort"]);
+    // A list in another order goes on where it was, too.
+    let mut seen = Vec::new();
+    let mut path = "/computers?sort=size&limit=1".to_owned();
+    for _ in 0..3 {
+        let answer = s.get(&path);
+        seen.push(answer.json()["data"][0]["size"].clone());
+        let link = answer
+            .headers
+            .get("link")
+            .map(|l| l.to_str().unwrap().to_owned());
+        let Some(link) = link else { break };
+        let query = link.trim_start_matches("<?").split('>').next().unwrap();
+        path = format!("/computers?{query}");
+    }
+    assert_eq!(seen, ["xs", "small", "large"]);
+    // Those that run come first, the longest of them before the others.
+    report(&s, &ids[2], &["2026-05-03T10:00:00Z"]);
+    report(&s, &ids[0], &["2026-05-03T09:00:00Z"]);
+    assert_eq!(
+        order("/computers?sort=started_at"),
+        ["small", "xs", "large"]
+    );
+    let (other, _) = s.other_tenant("other");
+    let theirs = s
+        .call_as(
+            &other,
+            axum::http::Method::GET,
+            "/computers?sort=-credits",
+            None,
+        )
+        .expect(200);
+    assert_eq!(theirs["total"], 0);
+    let body = json!({ "name": "Spring Campaign", "workspace_id": b });
+    s.post("/projects", body).expect(201);
+    let found = s.get("/projects?q=campaign").expect(200);
+    assert_eq!(
+        (&found["total"], &found["data"][0]["name"]),
+        (&json!(1), &json!("Spring Campaign"))
+    );
+}

@@ -888,6 +888,14 @@ fn an_auto_stop_is_announced_and_can_be_put_off() {
     let before = s.get(&format!("/computers/{id}")).expect(200);
     let kept = s.post(&alive, json!({})).expect(200);
     assert_eq!(kept["auto_stop_at"], "2026-05-20T11:11:00Z");
+    // Whoever put it off let it be billed on: the log has who.
+    let shown = s.get("/audit-log?type=computer.kept_alive").expect(200);
+    let entry = &shown["data"][0];
+    assert_eq!(entry["actor_type"], "api_key");
+    assert_eq!(
+        entry["metadata"]["after"]["auto_stop_at"],
+        "2026-05-20T11:11:00Z"
+    );
     let now = s.get(&format!("/computers/{id}")).expect(200);
     assert_eq!(now["auto_stop_at"], "2026-05-20T11:11:00Z");
     assert_eq!(

@@ -37,6 +37,7 @@ mod months;
 mod operations;
 mod overload;
 mod paging;
+mod past_usage;
 mod plans;
 mod published;
 mod refusals;

@@ -35,6 +35,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A check of a workspace's preview domain had another result than before",
     ),
     (
+        "workspace.history_added",
+        "Usage from before it was metered here was brought in",
+    ),
+    (
         "workspace.share_link_created",
         "A link was made by which a customer sees a workspace without a key",
     ),
@@ -88,6 +92,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     (
         "computer.stop_soon",
         "A running computer stops by itself in five minutes, unless it is used or kept alive",
+    ),
+    (
+        "computer.kept_alive",
+        "Somebody put off the automatic stop of a computer",
     ),
     (
         "computer.stop_due",

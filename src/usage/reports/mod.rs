@@ -1,6 +1,7 @@
-//! What comes in from outside: reports of agents, corrections, credits.
+//! What comes in from outside: reports of agents, corrections, credits, and what ran before it was metered here.
 
 pub mod adjust;
 pub mod grant;
 pub mod ingest;
+pub mod past_usage;
 pub mod report;
