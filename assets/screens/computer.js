@@ -265,6 +265,13 @@ function eventsPanel({ signal, query, setQuery }, get) {
   return { element: panel("Compute events", { note }, place), reload };
 }
 
+/**
+ * An engine's ids are long: container and nanosecond.
+ * @param {string} id
+ */
+const eventId = (id) =>
+  h("span", { class: "hint", title: id }, id.length > 40 ? ` ${id.slice(0, 20)}…` : ` ${id}`);
+
 /** @param {any[]} rows */
 const eventsTable = (rows) =>
   table(
@@ -272,7 +279,7 @@ const eventsTable = (rows) =>
     [
       {
         label: "Event",
-        cell: (e) => [h("code", null, e.type), e.id && h("span", { class: "hint" }, ` ${e.id}`)],
+        cell: (e) => [h("code", null, e.type), e.id && eventId(e.id)],
       },
       { label: "Status", cell: (e) => status(e.status) },
       { label: "Size", cell: (e) => e.size },

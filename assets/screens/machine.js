@@ -164,7 +164,8 @@ function terminal(id) {
   );
   /** @type {WebSocket | null} */
   let socket = null;
-  let text = "";
+  let text = "",
+    left = false;
   /** @param {string} more */
   function say(more) {
     // A line that is begun anew, a letter that is taken back.
@@ -182,7 +183,7 @@ function terminal(id) {
   const type = (data) => socket?.send(JSON.stringify({ type: "stdin", data }));
   const form = h(
     "form",
-    { class: "row" },
+    { class: "typed" },
     line,
     button("Ctrl+C", () => type("\u0003"), { kind: "small" }),
     button("Ctrl+D", () => type("\u0004"), { kind: "small" }),
@@ -206,6 +207,7 @@ function terminal(id) {
     const opened = new WebSocket(url);
     socket = opened;
     let over = "";
+    left = false;
     opened.onopen = () => line.focus();
     opened.onmessage = ({ data }) => {
       const frame = JSON.parse(data);
@@ -217,12 +219,13 @@ function terminal(id) {
       if (socket !== opened) return;
       socket = null;
       form.remove();
-      const why =
-        over || reason || (code === 1006 ? "It could not be opened: does the computer run?" : "");
+      const lost = code === 1006 && !left ? "The connection ended: does the computer run?" : "";
+      const why = over || reason || lost;
       say(`\n[${why || "closed"}]\n`);
     };
   }
   function close() {
+    left = true;
     socket?.close(1000);
   }
   const actions = [button("Open", open), button("Close", close)];

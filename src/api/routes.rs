@@ -554,7 +554,7 @@ pub fn machines() -> Vec<Route> {
 /// By which addresses machines are reached, and what their programs find.
 #[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
-    use computers::machines::env;
+    use computers::machines::{env, variables};
     use previews::ports;
     vec![
         get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
@@ -562,8 +562,8 @@ pub fn addresses() -> Vec<Route> {
         patch("/computers/{id}/ports/{port}", ports::update, "Change who may look at a port").scope("computers:write").body::<ports::SetPort>().ok::<ports::Port>(),
         delete("/computers/{id}/ports/{port}", ports::delete, "Let a port be as visible as the computer").scope("computers:write").body::<NoBody>().ok::<ports::Unset>(),
         get("/computers/{id}/env", env::list, "Variables that its programs find").scope("computers:exec").ok::<env::VariableList>(),
-        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<computers::machines::variables::Variable>(),
-        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<computers::machines::variables::Variable>(),
+        post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<variables::Variable>(),
+        patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<variables::Variable>(),
         delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
         get(
             "/computers/{id}/urls",
