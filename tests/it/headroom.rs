@@ -147,10 +147,15 @@ fn a_dry_run_answers_as_the_real_request_and_changes_nothing() {
     // What the real one would be refused, the rehearsal is refused.
     let before = everything(&s);
     let dry = s.post("/computers?dry_run=1", body.clone());
+    assert_eq!(everything(&s), before);
     let real = s.post("/computers", body);
     assert_eq!(
         dry.refused(422, "LIMIT_EXCEEDED"),
         real.refused(422, "LIMIT_EXCEEDED")
     );
-    assert_eq!(everything(&s), before);
+    // Of the real one stays that it was refused, and nothing else.
+    let mut after = everything(&s);
+    after.retain(|row| !row.starts_with("refusals"));
+    assert_eq!(after, before);
+    assert_eq!(s.count("SELECT sum(count) FROM refusals"), 1);
 }
