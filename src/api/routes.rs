@@ -327,7 +327,9 @@ pub fn capabilities() -> actions::Capabilities {
 /// Every endpoint below [`BASE`](crate::rules::hosted::BASE).
 #[rustfmt::skip]
 pub fn table() -> Vec<Route> {
-    use Heavy::{With, Yes};
+    use Heavy::{Asks, With, Yes};
+    /// What each of all rows used is added up for it.
+    const BY_CREDITS: Heavy = Asks("sort", &["credits", "-credits"]);
     use Reach::{Operator, Shared, Tenant};
     use compute::{CatalogReply, Pricing, Region, ComputeRegion, SizeRow, Template};
     use computers::auto_stop::AutoStop;
@@ -341,7 +343,7 @@ pub fn table() -> Vec<Route> {
     use workspaces::{Deleted, Stats, Workspace};
     vec![
         // --- workspaces (the API page) ---
-        get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().list::<Workspace>().tools(&["workspace.list"]),
+        get("/workspaces", workspaces::handlers::list, "List workspaces").scope("workspaces:read").paged().query::<workspaces::Filter>().list::<Workspace>().tools(&["workspace.list"]).heavy(BY_CREDITS),
         post("/workspaces", workspaces::handlers::create, "Create a workspace").scope("workspaces:write").reach(Tenant).body::<workspaces::Create>().created::<Workspace>().ok::<workspaces::Reused>().tools(&["workspace.create"]),
         get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").single::<Workspace>().tools(&["workspace.get"]),
         patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]).guarded(|_| workspaces::handlers::look()),
@@ -349,7 +351,7 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}/settings", workspaces::settings::settings, "Read limits and defaults").scope("workspaces:read").single::<SettingsReply>(),
         put("/workspaces/{id}/settings", workspaces::settings::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]).guarded(|app| workspaces::settings::look_at_settings(&app.fleet)),
         get("/workspaces/{id}/headroom", workspaces::settings::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::settings::Headroom>(),
-        get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]),
+        get("/workspaces/{id}/computers", computers::handlers::list_in_workspace, "List computers in a workspace").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["workspace.computers.list"]).heavy(BY_CREDITS),
         get("/workspaces/{id}/projects", projects::handlers::list_in_workspace, "List projects in a workspace").scope("projects:read").paged().list::<Project>().tools(&["workspace.projects.list"]),
         get("/workspaces/{id}/stats", workspaces::handlers::stats, "Computer counts and resource totals").exact().scope("workspaces:read").reach(Shared).ok::<Stats>().tools(&["workspace.stats"]),
         get("/workspaces/{id}/usage", series::workspace_series, "Credits and compute hours over time").scope("usage:read").reach(Shared).query::<window::PeriodQuery>().query::<series::SeriesQuery>().query::<DeletedQuery>().ok::<Series>().or_csv().tools(&["workspace.usage"]).heavy(With("group_by")),
@@ -384,7 +386,7 @@ pub fn table() -> Vec<Route> {
         get("/projects/{id}/preview-domain/verify", domains::handlers::project::verify, "Check DNS readiness").scope("projects:read").reach(Shared).single::<DomainStatus>(),
 
         // --- computers ---
-        get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["computer.list"]),
+        get("/computers", computers::handlers::list, "List computers").scope("computers:read").paged().query::<computers::Filter>().list::<Computer>().tools(&["computer.list"]).heavy(BY_CREDITS),
         post("/computers", computers::create::create, "Create a computer, and its workspace and project where named by slug").scope("computers:write").query::<DryRunQuery>().body::<computers::create::Create>().ignores(NOT_CREATED).created::<Computer>().tools(&["computer.create"]),
         get("/computers/{id}", computers::handlers::show, "Get a computer").scope("computers:read").single::<Computer>().tools(&["computer.get"]),
         patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]).guarded(|app| computers::handlers::look(&app.fleet)),

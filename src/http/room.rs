@@ -227,6 +227,8 @@ pub enum Heavy {
     Yes,
     /// Only with this parameter.
     With(&'static str),
+    /// Only where this parameter is one of these.
+    Asks(&'static str, &'static [&'static str]),
 }
 
 impl Heavy {
@@ -237,6 +239,8 @@ impl Heavy {
             Heavy::With(name) => {
                 form_urlencoded::parse(query.unwrap_or("").as_bytes()).any(|(key, _)| key == name)
             }
+            Heavy::Asks(name, words) => form_urlencoded::parse(query.unwrap_or("").as_bytes())
+                .any(|(key, value)| key == name && words.contains(&&*value)),
         }
     }
 }
