@@ -820,6 +820,15 @@ def modes(directory: Path) -> dict[str, str]:
     return {str(path.relative_to(directory)): oct(stat.S_IMODE(path.stat().st_mode)) for path in [directory, *directory.rglob("*")]}
 
 
+def back_up(http):
+    """A backup by hand, once the service is done with its own first one."""
+    deadline = time.monotonic() + 20
+    while (made := http.post("/system/backups")).status_code == 409 and time.monotonic() < deadline:
+        assert made.json()["code"] == "BACKUP_RUNNING", made.text
+        time.sleep(0.1)
+    assert made.status_code == 201, made.text
+
+
 def test_every_file_is_for_its_owner_only_whatever_the_umask(tmp_path):
     before = os.umask(0)
     try:
@@ -827,7 +836,8 @@ def test_every_file_is_for_its_owner_only_whatever_the_umask(tmp_path):
             json_type = {"content-type": "application/json"}
             made = http.post(f"{server.url}/_dev/snapshots", json={"name": "one"}, headers=json_type)
             assert made.status_code == 201, made.text
-            assert http.post("/system/backups").status_code == 201
+            # The service may be at its own first one.
+            back_up(http)
             for directory in (server.data_dir, tmp_path / "backups"):
                 for name, mode in modes(directory).items():
                     assert mode in ("0o600", "0o700"), (name, mode)
@@ -846,7 +856,7 @@ def test_what_a_killed_backup_left_behind_is_removed(tmp_path):
             time.sleep(0.01 + 0.02 * n)
             process.kill()
             process.wait()
-        assert http.post("/system/backups").status_code == 201
+        back_up(http)
         left = [p.name for p in backups.iterdir() if "partial" in p.name or p.name.endswith((".tmp", "-journal", "-wal"))]
         assert not left, left
 
