@@ -34,7 +34,7 @@ pub async fn probe(
     let Some((template, image)) = found else {
         let named: Vec<&str> = settings.images.values().map(|i| i.image.as_str()).collect();
         return Ok(Some(format!(
-            "{} has none of the images that are configured ({}): build or load them, such as workspaced images build base",
+            "{} has none of the images that are configured ({}): build or load them with the engine",
             about.name,
             named.join(", ")
         )));
