@@ -2,7 +2,8 @@
 //!
 //! * [`types`], [`rows`], [`handlers`]: what requests and replies show, look-ups, reading
 //! * [`create`]: creating and cloning, with the resolution of workspace and project
-//! * [`lifecycle`]: start, stop, restart; what falls due by itself
+//! * [`start_stop`]: start, stop, restart
+//! * [`lifecycle`]: how a change is written; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
 //! * [`past`]: those that ran before they were known here
 //! * [`repair`]: after a clock that was ahead
@@ -27,6 +28,7 @@ pub mod repair;
 pub mod rows;
 pub mod simulation;
 mod sort;
+pub mod start_stop;
 pub mod types;
 mod view;
 

@@ -348,7 +348,7 @@ async fn stop(store: &Store, fleet: &Fleet, budget: Budget) -> Result<()> {
             }
             let running = asked.running(tx)?;
             for id in &running {
-                computers::lifecycle::stop_by_system(tx, &fleet, *id)?;
+                computers::start_stop::stop_by_system(tx, &fleet, *id)?;
             }
             Ok::<_, Error>(running.len())
         });
