@@ -12,7 +12,7 @@ use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
 use crate::db::Store;
 use crate::error::{Fields, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor::Order;
 use crate::http::{List, Page, PageQuery, Param, Params, PathId};
 use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
 use crate::json;
@@ -125,12 +125,7 @@ fn read(
         columns: &["seq"],
         descending: true,
     };
-    let after = page.after(order.columns.len())?;
-    if let Some(values) = &after {
-        place += &format!(" AND {}", order.beyond());
-        params.extend(cursor::named(values));
-    }
-    params.extend(page.params());
+    page.narrow(&order, &mut place, &mut params)?;
     let sql = format!(
         "SELECT * FROM refusals WHERE {place} ORDER BY {} {}",
         order.sql(),

@@ -18,7 +18,7 @@ use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor::Order;
 use crate::http::{
     List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, Reply, Seen, Single,
 };
@@ -119,12 +119,7 @@ pub async fn list(
         let mut condition = condition.to_owned();
         let mut params: Vec<(&str, &dyn ToSql)> =
             vec![(":tenant", &params.0), (":workspace", &params.1)];
-        let after = page.after(order.columns.len())?;
-        if let Some(values) = &after {
-            condition += &format!(" AND {}", order.beyond());
-            params.extend(cursor::named(values));
-        }
-        params.extend(page.params());
+        page.narrow(&order, &mut condition, &mut params)?;
         let sql = format!(
             "SELECT * FROM api_keys WHERE {condition} ORDER BY {} {}",
             order.sql(),

@@ -26,7 +26,7 @@ use crate::access::caller::Caller;
 use crate::audit::Actor;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor::Order;
 use crate::http::{
     DeletedQuery, List, Mutation, Page, PageQuery, Param, Params, PathId, Reply, Room, not_kept,
     words,
@@ -250,12 +250,7 @@ fn listed(
         },
         descending: true,
     };
-    let after = page.after(order.columns.len())?;
-    if let Some(values) = &after {
-        place += &format!(" AND {}", order.beyond());
-        params.extend(cursor::named(values));
-    }
-    params.extend(page.params());
+    page.narrow(&order, &mut place, &mut params)?;
     let sql = format!(
         "SELECT {} FROM statements WHERE {place} ORDER BY {} {}",
         Statement::selected(),

@@ -12,7 +12,6 @@ use crate::access::caller::Caller;
 use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Result};
-use crate::http::cursor;
 use crate::http::{List, Look, Page, PageQuery, Params, PathId, Room, Seen, Single};
 use crate::ids::{ComputerId, WorkspaceId};
 use crate::store::Tx;
@@ -188,12 +187,7 @@ fn list_where(
             return Ok(page.list(data.collect::<Result<_>>()?, total));
         }
     };
-    let after = page.after(order.columns.len())?;
-    if let Some(values) = &after {
-        condition += &format!(" AND {}", order.beyond());
-        params.extend(cursor::named(values));
-    }
-    params.extend(page.params());
+    page.narrow(&order, &mut condition, &mut params)?;
     let mut statement = tx.prepare_cached(&format!(
         "{} WHERE {condition} ORDER BY {} {}",
         *SELECT,

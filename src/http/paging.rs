@@ -155,6 +155,27 @@ impl Page {
         }
     }
 
+    /// What a statement of the list with this order needs for the page: the condition for what comes behind the page
+    /// before, and the values of that and of [`Page::SQL`].
+    ///
+    /// # Errors
+    /// As [`Page::after`].
+    pub fn narrow<'a>(
+        &'a self,
+        order: &Order,
+        condition: &mut String,
+        params: &mut Vec<(&'static str, &'a dyn ToSql)>,
+    ) -> Result<()> {
+        self.after(order.columns.len())?;
+        if let Some(values) = self.after.as_deref() {
+            condition.push_str(" AND ");
+            condition.push_str(&order.beyond());
+            params.extend(cursor::named(values));
+        }
+        params.extend(self.params());
+        Ok(())
+    }
+
     /// Another part of the same list.
     pub fn part(&self, limit: i64, offset: i64) -> Page {
         Page {

@@ -8,17 +8,16 @@ use axum::response::{IntoResponse, Response};
 use axum_extra::extract::cookie::CookieJar;
 use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use super::said;
 use super::target::{DEFAULT_PORT, LOCAL};
 use crate::access::caller::Caller;
-use crate::access::session::FORWARDED_PROTO;
+use crate::access::session::{FORWARDED_PROTO, token_hash};
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::machines::inside;
-use crate::computers::{self, Fleet, Record};
+use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, PathId, PathWord, Reply};
@@ -137,8 +136,7 @@ pub async fn link(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let computer = computers::find(tx, caller, id)?;
-            inside::is_machine(&computer)?;
+            let computer = inside::find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let port = u16::try_from(input.port.unwrap_or(i64::from(DEFAULT_PORT)));
@@ -168,7 +166,7 @@ pub async fn link(
             let expires_at = tx.now().plus_seconds(ttl);
             tx.run(
                 "INSERT INTO preview_links (secret_hash, tenant_id, computer_id, expires_at) VALUES (?1, ?2, ?3, ?4)",
-                (hash(&token), computer.tenant_id, id, expires_at),
+                (token_hash(&token), computer.tenant_id, id, expires_at),
             )?;
             audit::record(
                 tx,
@@ -192,13 +190,9 @@ pub async fn link(
         .await
 }
 
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 /// Whether a link opens this computer.
 pub async fn opens(store: &Store, id: ComputerId, token: &str) -> Result<bool> {
-    let hash = hash(token);
+    let hash = token_hash(token);
     store
         .look_up(move |tx| {
             let sql = "SELECT EXISTS (SELECT 1 FROM preview_links

@@ -12,14 +12,14 @@ use super::said::{self, Said, in_path, number};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
 use crate::computers::machines::{inside, listening, spec};
-use crate::computers::{self, Fleet, Record};
+use crate::computers::{Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, NoBody, PathId, PathWord, Reply};
 use crate::ids::ComputerId;
 use crate::rules::config::Config;
 use crate::rules::status::Status;
-use crate::store::{Tx, WriteTx};
+use crate::store::WriteTx;
 
 /// Ports of a computer of which something is said.
 const MOST: i64 = 100;
@@ -60,6 +60,24 @@ pub struct SetPort {
     pub protocol: Option<String>,
     /// public, tenant or key; left out: as the computer
     pub visibility: Option<String>,
+}
+
+impl SetPort {
+    /// What is wrong with it, besides `fields`.
+    fn check(&self, mut fields: Fields) -> Result<()> {
+        for (name, given, allowed) in [
+            ("protocol", &self.protocol, &PROTOCOLS),
+            ("visibility", &self.visibility, &VISIBILITIES),
+        ] {
+            if given
+                .as_deref()
+                .is_some_and(|given| !allowed.contains(&given))
+            {
+                fields.push(name, format!("must be one of {}", allowed.join(", ")));
+            }
+        }
+        fields.finish()
+    }
 }
 
 /// It is as all others again.
@@ -115,18 +133,6 @@ pub async fn list(
     }))
 }
 
-fn machine(tx: &Tx<'_>, caller: &Caller, id: ComputerId) -> Result<Record> {
-    let computer = computers::find(tx, caller, id)?;
-    inside::is_machine(&computer)?;
-    Ok(computer)
-}
-
-fn one_of(fields: &mut Fields, name: &'static str, given: Option<&String>, allowed: &[&str]) {
-    if given.is_some_and(|given| !allowed.contains(&given.as_str())) {
-        fields.push(name, format!("must be one of {}", allowed.join(", ")));
-    }
-}
-
 fn noted(tx: &WriteTx<'_>, caller: &Caller, c: &Record, port: u16, what: &str) -> Result<()> {
     audit::record(
         tx,
@@ -150,7 +156,7 @@ fn set(
     port: u16,
     input: SetPort,
 ) -> Result<Port> {
-    let computer = machine(tx, caller, id)?;
+    let computer = inside::find(tx, caller, id)?;
     let mut known = said::all(tx, id)?;
     let before = known.remove(&port);
     if before.is_none() && i64::try_from(known.len()).unwrap_or(MOST) >= MOST {
@@ -194,18 +200,11 @@ pub async fn create(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            machine(tx, caller, id)?;
+            inside::find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let port = number(&mut fields, input.port);
-            one_of(&mut fields, "protocol", input.protocol.as_ref(), &PROTOCOLS);
-            one_of(
-                &mut fields,
-                "visibility",
-                input.visibility.as_ref(),
-                &VISIBILITIES,
-            );
-            fields.finish()?;
+            input.check(fields)?;
             Ok(Reply::created(set(tx, &fleet, caller, id, port, input)?))
         })
         .await
@@ -219,18 +218,11 @@ pub async fn update(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            machine(tx, caller, id)?;
+            inside::find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let port = number(&mut fields, port.parse().ok());
-            one_of(&mut fields, "protocol", input.protocol.as_ref(), &PROTOCOLS);
-            one_of(
-                &mut fields,
-                "visibility",
-                input.visibility.as_ref(),
-                &VISIBILITIES,
-            );
-            fields.finish()?;
+            input.check(fields)?;
             if !said::all(tx, id)?.contains_key(&port) {
                 return Err(Error::not_found("port"));
             }
@@ -246,7 +238,7 @@ pub async fn delete(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let computer = machine(tx, caller, id)?;
+            let computer = inside::find(tx, caller, id)?;
             input?;
             let port = in_path(&port)?;
             let sql = "DELETE FROM computer_ports WHERE computer_id = ?1 AND port = ?2";

@@ -7,16 +7,16 @@ use rusqlite::types::Value;
 use rusqlite::{OptionalExtension, Row, ToSql};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 use utoipa::ToSchema;
 
 use crate::access::caller::Caller;
+use crate::access::session::token_hash;
 use crate::audit::{self, Actor, Entry};
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor::Order;
 use crate::http::{
     FromText, List, Mutation, NoBody, Page, PageQuery, Params, PathId, PathIds, Reply, words,
 };
@@ -112,10 +112,6 @@ impl ShareLink {
     }
 }
 
-fn hash(token: &str) -> [u8; 32] {
-    Sha256::digest(token).into()
-}
-
 /// `POST /workspaces/{id}/share-links`
 pub async fn make(
     State(fleet): State<Fleet>,
@@ -192,7 +188,7 @@ fn insert(
         sql,
         (
             link.id,
-            hash(&token),
+            token_hash(&token),
             tenant,
             workspace,
             &link.label,
@@ -251,12 +247,7 @@ pub async fn list(
             columns: &["created_at", "id"],
             descending: true,
         };
-        let after = page.after(order.columns.len())?;
-        if let Some(values) = &after {
-            place += &format!(" AND {}", order.beyond());
-            params.extend(cursor::named(values));
-        }
-        params.extend(page.params());
+        page.narrow(&order, &mut place, &mut params)?;
         let sql = format!(
             "SELECT * FROM share_links WHERE {place} ORDER BY {} {}",
             order.sql(),
@@ -310,7 +301,7 @@ pub async fn revoke(
 /// The store's.
 pub fn opened_by(tx: &Tx<'_>, token: &str) -> Result<Option<(TenantId, ShareLink)>> {
     let sql = "SELECT * FROM share_links WHERE secret_hash = ?1 AND expires_at > ?2";
-    let found = tx.row(sql, (hash(token), tx.now()), |row| {
+    let found = tx.row(sql, (token_hash(token), tx.now()), |row| {
         Ok((row.get("tenant_id")?, ShareLink::from_row(row)?))
     });
     Ok(found.optional()?)

@@ -13,7 +13,7 @@ use super::inside;
 use super::variables::{Variable, all, is_name};
 use crate::access::caller::Caller;
 use crate::audit::{self, Actor, Entry};
-use crate::computers::{self, Record};
+use crate::computers::Record;
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, NoBody, PathId, PathWord, Reply};
@@ -58,16 +58,10 @@ pub async fn list(
     PathId(id): PathId<ComputerId>,
 ) -> Result<Json<VariableList>> {
     let found = store.read(move |tx| {
-        inside::is_machine(&computers::find(tx, &caller, id)?)?;
+        inside::find(tx, &caller, id)?;
         all(tx, id)
     });
     Ok(Json(VariableList { data: found.await? }))
-}
-
-fn machine(tx: &Tx<'_>, caller: &Caller, id: ComputerId) -> Result<Record> {
-    let computer = computers::find(tx, caller, id)?;
-    inside::is_machine(&computer)?;
-    Ok(computer)
 }
 
 /// The audit log has which one, never what is in it.
@@ -138,7 +132,7 @@ pub async fn create(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let computer = machine(tx, caller, id)?;
+            let computer = inside::find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let name = input.name.unwrap_or_default();
@@ -170,7 +164,7 @@ pub async fn update(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let computer = machine(tx, caller, id)?;
+            let computer = inside::find(tx, caller, id)?;
             let input = input?;
             let mut fields = Fields::default();
             let value = value(&mut fields, input.value);
@@ -190,7 +184,7 @@ pub async fn delete(
 ) -> Result<Response> {
     request
         .run(move |tx, caller, input| {
-            let computer = machine(tx, caller, id)?;
+            let computer = inside::find(tx, caller, id)?;
             input?;
             let sql = "DELETE FROM computer_env WHERE computer_id = ?1 AND name = ?2";
             if tx.run(sql, (id, &name))? == 0 {

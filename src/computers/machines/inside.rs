@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::ids::ComputerId;
 use crate::rules::driven_by::DrivenBy;
 use crate::rules::status::Status;
+use crate::store::Tx;
 
 /// Bytes of each stream that are kept; the rest is read and dropped.
 pub const KEPT: usize = 1 << 20;
@@ -95,14 +96,23 @@ impl Hold {
 ///
 /// # Errors
 /// As [`computers::find`]; 404 where there is no machine behind it.
+pub fn find(tx: &Tx<'_>, caller: &Caller, id: ComputerId) -> Result<Record> {
+    let computer = computers::find(tx, caller, id)?;
+    is_machine(&computer)?;
+    Ok(computer)
+}
+
+/// [`find`], in a read of its own.
+///
+/// # Errors
+/// As [`find`].
 pub async fn machine(store: &Store, caller: Caller, id: ComputerId) -> Result<(Caller, Record)> {
     let (caller, computer) = store
         .read(move |tx| {
-            let found = computers::find(tx, &caller, id)?;
+            let found = find(tx, &caller, id)?;
             Ok::<_, Error>((caller, found))
         })
         .await?;
-    is_machine(&computer)?;
     Ok((caller, computer))
 }
 

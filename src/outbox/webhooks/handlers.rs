@@ -19,7 +19,7 @@ use super::{queue, target};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::error::{Error, Fields as Problems, Result};
-use crate::http::cursor::{self, Order};
+use crate::http::cursor::Order;
 use crate::http::{
     FromText, List, Look, Mutation, NoBody, Page, PageQuery, Params, PathId, PathIds, Reply, Seen,
     Single, linked,
@@ -66,12 +66,7 @@ pub async fn list(
         let tenant = caller.tenant_id();
         let mut place = place.to_owned();
         let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant), (":active", &active)];
-        let after = page.after(order.columns.len())?;
-        if let Some(values) = &after {
-            place += &format!(" AND {}", order.beyond());
-            params.extend(cursor::named(values));
-        }
-        params.extend(page.params());
+        page.narrow(&order, &mut place, &mut params)?;
         let data: Vec<WebhookView> = tx
             .prepare_cached(&format!(
                 "SELECT * FROM webhooks WHERE {place} ORDER BY {} {}",
