@@ -67,6 +67,8 @@ export function desktop(id) {
   async function make() {
     try {
       const made = await api.post(`/computers/${id}/desktop-links`, { ttl_seconds: TTL });
+      // By the address at which this page was reached.
+      const url = new URL(`desktop/${made.token}`, document.baseURI).href;
       const row = h("p", null);
       async function revoke() {
         try {
@@ -82,7 +84,7 @@ export function desktop(id) {
         "To watch, until ",
         time(made.expires_at),
         ": ",
-        copyable(made.url, { label: "Copy the link" }),
+        copyable(url, { label: "Copy the link" }),
         " ",
         button("Revoke", revoke, { kind: "small" }),
       );

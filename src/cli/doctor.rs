@@ -344,7 +344,7 @@ fn machines(report: &mut Report, args: &DoctorArgs) {
                 Ok(false) => report.say(
                     Verdict::Broken,
                     "image",
-                    format!("{template} is {image}, which the engine does not have"),
+                    format!("{template} is {image}, which the engine does not have; workspaced images ls says which can be built"),
                 ),
                 Err(e) => report.say(Verdict::Broken, "image", e.text()),
             }

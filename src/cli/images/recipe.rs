@@ -85,7 +85,7 @@ impl Recipe {
         }
     }
 
-    pub(super) fn packages<'a>(self, more: &'a [String]) -> Vec<&'a str> {
+    pub(super) fn packages(self, more: &[String]) -> Vec<&str> {
         let desktop: &[&str] = if self == Recipe::Desktop {
             &DESKTOP
         } else {
@@ -121,6 +121,7 @@ impl Recipe {
             Recipe::Desktop => vec![
                 "ENV DISPLAY=:1",
                 "ENV HOME=/home/user",
+                "ENV LANG=C.UTF-8",
                 "USER 1000",
                 "WORKDIR /home/user",
                 r#"CMD ["/usr/local/bin/workspaced-session"]"#,

@@ -32,7 +32,7 @@ case $1 in
   getmouselocation) printf 'X=7\nY=8\nSCREEN=0\nWINDOW=1\n';;
   getactivewindow) echo 4194316;;
   getwindowgeometry) printf 'WINDOW=4194316\nX=10\nY=40\nWIDTH=484\nHEIGHT=316\nSCREEN=0\n';;
-  type) cat > "$D/typed";;
+  type) cat >> "$D/typed";;
   key) case $2 in Nokey) echo "(symbol) No such key name 'Nokey'. Ignoring it." >&2;; esac;;
 esac"#,
         );
@@ -263,7 +263,7 @@ fn what_a_screen_cannot_do_is_refused_in_words() {
         (
             "type",
             json!({ "text": "x".repeat(200), "delay": 1000 }),
-            "delay",
+            "text",
         ),
         ("key", json!({ "key": "--help" }), "key"),
         ("hotkey", json!({ "keys": [] }), "keys"),

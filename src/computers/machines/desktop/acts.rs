@@ -22,6 +22,8 @@ const FAR: i64 = 32_767;
 const TYPED: usize = 10_000;
 const USUAL_DELAY: i64 = 8;
 const LONGEST_DELAY: i64 = 1000;
+/// A letter that is on no key is put on one for half of this time: a program that is late finds nothing there.
+const STRANGE_DELAY: i64 = 100;
 const TYPING: i64 = 50;
 /// Notches of a wheel, and seconds that a client may have us wait.
 const NOTCHES: i64 = 100;
@@ -29,7 +31,9 @@ const WAITS: f64 = 50.0;
 
 const XDOTOOL: &str = r#"said=$(t xdotool "$@" 2>&1 </dev/null) || { code=$?; echo "$said" >&2; exit $code; }
 case $said in *"No such key name"*) echo "$said" >&2; exit 1;; esac"#;
-const TYPE: &str = r#"t xdotool type --clearmodifiers --delay "$1" --file -"#;
+const TYPE: &str = r#"while read -r delay length; do
+  head -c "$length" | t xdotool type --clearmodifiers --delay "$delay" --file - || exit
+done"#;
 const LAUNCH: &str = r#"cd "${HOME:-/}" 2>/dev/null
 t xdotool getdisplaygeometry >/dev/null || exit
 case $1 in
@@ -255,6 +259,26 @@ fn one_key(fields: &mut Fields, given: Option<String>, verb: &str, noted: &str) 
     steps(noted.into(), &[&[verb, &known.unwrap_or_default()]])
 }
 
+/// A text in pieces of what is on the keys and what is not, each with its delay and its length before it; and how many
+/// milliseconds all of it takes.
+fn pieces(text: &str, delay: i64) -> (Vec<u8>, i64) {
+    let (mut input, mut whole) = (Vec::new(), 0);
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let end = rest.find(|c: char| c.is_ascii() != first.is_ascii());
+        let (piece, after) = rest.split_at(end.unwrap_or(rest.len()));
+        let delay = if first.is_ascii() {
+            delay
+        } else {
+            delay.max(STRANGE_DELAY)
+        };
+        input.extend(format!("{delay} {}\n{piece}", piece.len()).into_bytes());
+        whole += delay * i64::try_from(piece.chars().count()).unwrap_or(0);
+        rest = after;
+    }
+    (input, whole)
+}
+
 macro_rules! acts {
     ($($(#[$doc:meta])* $name:ident($input:ty): $deed:expr;)*) => {$(
         $(#[$doc])*
@@ -332,18 +356,22 @@ acts! {
         } else if length > TYPED || text.contains('\0') {
             fields.push("text", format!("should be at most {TYPED} characters, none of them zero; put longer texts into the clipboard"));
         }
-        let whole = delay.saturating_mul(i64::try_from(length).unwrap_or(i64::MAX)) / 1000;
         if !(0..=LONGEST_DELAY).contains(&delay) {
             fields.push("delay", format!("must be from 0 to {LONGEST_DELAY} milliseconds"));
-        } else if whole > TYPING && t.delay.is_some() {
-            fields.push("delay", format!("would make it take {whole} s, more than {TYPING}"));
         }
-        // So that all of it is typed in time.
-        let delay = if whole > TYPING { TYPING * 1000 / i64::try_from(length).unwrap_or(1).max(1) } else { delay };
+        let (input, whole) = pieces(&text, delay.clamp(0, LONGEST_DELAY));
+        // With the usual delay as many as are allowed have to go, faster.
+        let (input, whole) = match t.delay {
+            None if whole > TYPING * 1000 => pieces(&text, 1),
+            _ => (input, whole),
+        };
+        if whole > TYPING * 1000 {
+            fields.push("text", format!("would take {} s to be typed, more than {TYPING}; put it into the clipboard", whole / 1000));
+        }
         Deed {
             script: TYPE,
-            arguments: vec![delay.to_string()],
-            input: text.into_bytes(),
+            arguments: Vec::new(),
+            input,
             noted: format!("typed {length} characters"),
             wait: Some(TYPING + 8),
         }
@@ -399,4 +427,21 @@ pub async fn wait(
     inside::runs(&computer)?;
     tokio::time::sleep(Duration::from_secs_f64(seconds)).await;
     Ok(acted(format!("waited {seconds} s")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::pieces;
+
+    #[test]
+    fn letters_that_are_on_no_key_are_typed_slowly() {
+        let (input, whole) = pieces("gr\u{fc}\u{df}e 2\n", 8);
+        assert_eq!(
+            String::from_utf8(input).unwrap(),
+            "8 2\ngr100 4\n\u{fc}\u{df}8 4\ne 2\n"
+        );
+        assert_eq!(whole, 6 * 8 + 2 * 100);
+        assert_eq!(pieces("", 8), (Vec::new(), 0));
+        assert_eq!(pieces("\u{20ac}", 200).1, 200);
+    }
 }

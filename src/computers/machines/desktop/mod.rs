@@ -30,8 +30,8 @@ const NO_DESKTOP: i64 = 90;
 const NO_WINDOW: i64 = 91;
 const NO_PROGRAM: i64 = 92;
 
-/// How every script begins: on the screen, and with nothing that waits for ever.
-const BEGIN: &str = r#"export DISPLAY="${DISPLAY:-:1}"
+/// How every script begins: on the screen, with letters of all languages, and with nothing that waits for ever.
+const BEGIN: &str = r#"export DISPLAY="${DISPLAY:-:1}" LC_ALL=C.UTF-8
 command -v xdotool >/dev/null 2>&1 || exit 90
 t() { timeout -s KILL "${WAIT:-20}" "$@"; }
 "#;
@@ -93,6 +93,7 @@ fn is_no_screen(text: &str) -> bool {
         "open x display",
         "to x server",
         "failed creating new xdo",
+        "client list properties",
     ]
     .iter()
     .any(|words| text.contains(words))

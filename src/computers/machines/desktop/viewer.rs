@@ -120,7 +120,7 @@ pub async fn by_link(store: &Store, token: &str) -> Result<Opened> {
     let hash = token_hash(token);
     let found = store.look_up(move |tx| links::opened(tx, &hash)).await?;
     found.ok_or_else(|| {
-        Error::not_found("link: it has ended or was taken back; the screen it led to")
+        Error::no_route("this link has ended or was taken back; ask whoever gave it to you")
     })
 }
 

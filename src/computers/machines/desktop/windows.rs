@@ -17,8 +17,8 @@ use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, NoBody, PathId, PathWord};
 use crate::ids::ComputerId;
 
-/// The windows, which of them has the keyboard, and where each is.
-const LIST: &str = r#"all=$(t wmctrl -lx) || exit
+/// The windows, which of them has the keyboard, and where each is. A window manager begins a moment after the screen.
+const LIST: &str = r#"all=$(t wmctrl -lx 2>/dev/null) || { sleep 1; all=$(t wmctrl -lx); } || exit
 printf '%s\n--\n' "$all"
 t xdotool getactivewindow 2>/dev/null
 echo --
