@@ -677,6 +677,19 @@ CREATE TABLE preview_links (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX preview_links_of_computer ON preview_links (computer_id);
 CREATE INDEX preview_links_over ON preview_links (expires_at);
+-- Links that open the screen of a computer for who has no key. A link lasts as long as the key that made it.
+CREATE TABLE desktop_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    id          BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    key_id      BLOB NOT NULL,
+    view_only   INTEGER NOT NULL CHECK (view_only IN (0, 1)),
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX desktop_links_of_computer ON desktop_links (computer_id);
+
 -- A host name names one computer of all organizations.
 CREATE INDEX computers_by_host ON computers (slug) WHERE driver = 'docker' AND deleted_at IS NULL;
 

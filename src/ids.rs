@@ -78,6 +78,8 @@ ids! {
     DeliveryId;
     /// A share link (the row, not the secret).
     ShareLinkId;
+    /// A link to the screen of a computer (the row, not the secret).
+    DesktopLinkId;
 }
 
 #[cfg(test)]

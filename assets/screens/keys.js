@@ -35,6 +35,7 @@ const SCOPES = [
   "computers:write",
   "computers:exec",
   "computers:files",
+  "computers:desktop",
   "usage:read",
   "audit:read",
   "webhooks:read",

@@ -1,10 +1,11 @@
 // @ts-check
-// What a computer has that a container engine runs: what it uses, where it listens, what it wrote, a terminal.
+// What a computer has that a container engine runs: what it uses, where it listens, what it wrote, its screen, a terminal.
 
 /** @import { Context } from "../app.js" */
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, empty, facts, none, panel, resource, table, tag } from "../lib/ui.js";
+import { desktop } from "./desktop.js";
 import { ago, bytes, decimals, number, time } from "../lib/format.js";
 
 /** Milliseconds between two looks; a look is no activity. */
@@ -22,6 +23,7 @@ const AWAKE = {
   change: "it was changed",
   command: "a command",
   files: "a file was read or changed",
+  desktop: "somebody works on its screen",
   terminal: "a terminal or tunnel",
   visit: "a visit to a preview address",
   cpu: "its programs are busy",
@@ -59,10 +61,12 @@ export function machinePanels({ signal }, computer) {
   const timer = setInterval(() => {
     if (!document.hidden) reload();
   }, LOOK);
-  const console = terminal(id);
+  const console = terminal(id),
+    screen = desktop(id);
   signal.addEventListener("abort", () => {
     clearInterval(timer);
     console.close();
+    screen.close();
   });
   return {
     elements: [
@@ -71,6 +75,11 @@ export function machinePanels({ signal }, computer) {
         { class: "columns" },
         panel("Machine", { note: "As the engine counts" }, use),
         panel("Ports", { note: "Where something listens" }, ports),
+      ),
+      panel(
+        "Desktop",
+        { actions: screen.actions, note: "Where the image has one" },
+        screen.element,
       ),
       panel(
         "Terminal",

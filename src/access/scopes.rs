@@ -55,7 +55,7 @@ pub fn covers(granted: &[String], required: &str) -> bool {
 const AREAS: &[(&str, &[&str])] = &[
     ("workspaces", &[]),
     ("projects", &[]),
-    ("computers", &["exec", "files"]),
+    ("computers", &["exec", "files", "desktop"]),
     ("usage", &[]),
     ("audit", &[]),
     ("audit_log", &[]),

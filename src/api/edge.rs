@@ -57,8 +57,8 @@ fn assemble(app: App, ids: Arc<RequestIds>, pages: Router<App>) -> Router {
     let mut api = Router::new();
     let capabilities = Arc::new(routes::capabilities());
     let machines = app.config.engine.as_ref().map(|_| {
-        let addresses = routes::addresses();
-        routes::machines().into_iter().chain(addresses)
+        let more = routes::desktops().into_iter().chain(routes::addresses());
+        routes::machines().into_iter().chain(more)
     });
     for route in routes::table()
         .into_iter()
@@ -158,7 +158,7 @@ async fn edge(
     let method = request.method().clone();
     let path = request.uri().path();
     // The end of such a path signs somebody in.
-    let path = ["/admin/enter/", "/_dev/visit/"]
+    let path = ["/admin/enter/", "/_dev/visit/", "/desktop/"]
         .iter()
         .find(|secret| path.starts_with(**secret))
         .map_or(path, |secret| *secret)

@@ -15,7 +15,7 @@ use utoipa::openapi::{
     RefOr, Required, Schema,
 };
 
-use super::routes::{Route, addresses, machines, table};
+use super::routes::{Route, addresses, desktops, machines, table};
 use crate::access::scopes::Reach;
 use crate::http::Components;
 use crate::rules::hosted::BASE;
@@ -30,6 +30,7 @@ pub fn with_machines() -> OpenApi {
     of(table()
         .into_iter()
         .chain(machines())
+        .chain(desktops())
         .chain(addresses())
         .collect())
 }

@@ -29,6 +29,8 @@ use utoipa::openapi::Server;
 use crate::api::app::App;
 use crate::api::csp::CSP;
 use crate::api::{health, oidc, openapi, sign_in};
+use crate::computers::machines::desktop::viewer;
+use crate::db::Store;
 use crate::error::Error;
 use crate::previews;
 use crate::rules::config::{CALLBACK, Config};
@@ -69,6 +71,8 @@ pub fn router() -> Router<App> {
         .route("/health", get(health::health))
         .route("/readyz", get(health::ready))
         .route("/domains/ask", get(previews::ask::ask))
+        .route("/desktop/{token}", get(desktop))
+        .route("/desktop/{token}/stream", get(viewer::stream_by_link))
         .route("/share/{token}", get(visit::show))
         .route("/share/{token}/statements/{number}", get(visit::statement))
         .route("/openapi.json", get(openapi_json))
@@ -78,6 +82,26 @@ pub fn router() -> Router<App> {
             get(|Path(path): Path<String>, headers: HeaderMap| async move { asset(&path, &headers) }),
         )
         .route("/favicon.ico", get(|headers: HeaderMap| async move { asset("icon.svg", &headers) }))
+}
+
+/// The page of a link to a screen. It may stand in a page of somebody else's: it shows that one screen, to who has
+/// the link anyway.
+async fn desktop(
+    State(store): State<Store>,
+    Path(token): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    let mut page = asset("desktop.html", &headers);
+    let everywhere = CSP.replace("frame-ancestors 'none'", "frame-ancestors *");
+    if let Ok(policy) = HeaderValue::from_str(&everywhere) {
+        page.headers_mut().insert(CONTENT_SECURITY_POLICY, policy);
+    }
+    match viewer::by_link(&store, &token).await {
+        Ok(_) => {}
+        // The page says why.
+        Err(e) => *page.status_mut() = e.status(),
+    }
+    page
 }
 
 async fn openapi_json(State(config): State<Arc<Config>>, headers: HeaderMap) -> Response {

@@ -553,6 +553,53 @@ pub fn machines() -> Vec<Route> {
     ]
 }
 
+/// The screen of machines that have one.
+#[rustfmt::skip]
+pub fn desktops() -> Vec<Route> {
+    use computers::machines::desktop::{acts, links, looks, viewer, windows};
+    vec![
+        get("/computers/{id}/desktop/screenshot", looks::screenshot, "A picture of the screen").scope("computers:desktop").gives::<looks::Picture>("image/png"),
+        post("/computers/{id}/desktop/screenshot/region", looks::region, "A picture of a part of the screen").scope("computers:desktop").body::<looks::ScreenRegion>().gives::<looks::Picture>("image/png"),
+        get("/computers/{id}/desktop/screen-size", looks::screen_size, "How large the screen is").scope("computers:desktop").ok::<windows::Extent>(),
+        get("/computers/{id}/desktop/cursor", looks::cursor, "Where the pointer is").scope("computers:desktop").ok::<windows::Place>(),
+        get("/computers/{id}/desktop/environment", looks::environment, "What kind of desktop it is").scope("computers:desktop").ok::<looks::Environment>(),
+        get("/computers/{id}/desktop/accessibility-tree", looks::tree, "The windows, as a tree").scope("computers:desktop").ok::<looks::Tree>(),
+        get("/computers/{id}/desktop/clipboard", looks::clipboard, "The text in the clipboard").scope("computers:desktop").ok::<looks::Clipboard>(),
+        post("/computers/{id}/desktop/clipboard", looks::copy, "Put a text into the clipboard").scope("computers:desktop").body::<looks::CopyText>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/click", acts::click, "Click").scope("computers:desktop").body::<acts::ScreenPoint>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/double-click", acts::double_click, "Click twice").scope("computers:desktop").body::<acts::ScreenPoint>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/move", acts::move_to, "Move the pointer").scope("computers:desktop").body::<acts::ScreenPoint>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/mouse-down", acts::mouse_down, "Press a button of the mouse").scope("computers:desktop").body::<acts::ScreenPoint>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/mouse-up", acts::mouse_up, "Let a button of the mouse go").scope("computers:desktop").body::<acts::ScreenPoint>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/drag", acts::drag, "Drag from one place to another").scope("computers:desktop").body::<acts::Drag>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/scroll", acts::scroll, "Turn the wheel").scope("computers:desktop").body::<acts::Scroll>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/type", acts::type_text, "Type a text").scope("computers:desktop").body::<acts::Typing>().ok::<acts::Acted>().long(),
+        post("/computers/{id}/desktop/key", acts::key, "Press a key, or several together").scope("computers:desktop").body::<acts::KeyPress>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/hotkey", acts::hotkey, "Press keys together").scope("computers:desktop").body::<acts::Hotkey>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/key-down", acts::key_down, "Hold a key down").scope("computers:desktop").body::<acts::KeyPress>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/key-up", acts::key_up, "Let a key go").scope("computers:desktop").body::<acts::KeyPress>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/wait", acts::wait, "Wait").scope("computers:desktop").body::<acts::Wait>().ok::<acts::Acted>().long(),
+        post("/computers/{id}/desktop/launch", acts::launch, "Start a program on the screen").scope("computers:desktop").body::<acts::Launch>().ok::<acts::Acted>(),
+        get("/computers/{id}/desktop/windows", windows::list, "Windows that are open").scope("computers:desktop").ok::<windows::WindowList>(),
+        post("/computers/{id}/desktop/window/focus", windows::focus, "Give a window the keyboard").scope("computers:desktop").body::<windows::Focus>().ok::<acts::Acted>(),
+        get("/computers/{id}/desktop/window/{wid}/size", windows::size, "How large a window is").scope("computers:desktop").ok::<windows::Extent>(),
+        get("/computers/{id}/desktop/window/{wid}/position", windows::position, "Where a window is").scope("computers:desktop").ok::<windows::Place>(),
+        post("/computers/{id}/desktop/window/{wid}/resize", windows::resize, "Change the size of a window").scope("computers:desktop").body::<windows::Resized>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/window/{wid}/move", windows::move_to, "Move a window").scope("computers:desktop").body::<windows::MovedTo>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/window/{wid}/maximize", windows::maximize, "Make a window as large as the screen").scope("computers:desktop").body::<NoBody>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/window/{wid}/minimize", windows::minimize, "Put a window away").scope("computers:desktop").body::<NoBody>().ok::<acts::Acted>(),
+        post("/computers/{id}/desktop/window/{wid}/close", windows::close, "Close a window").scope("computers:desktop").body::<NoBody>().ok::<acts::Acted>(),
+        get("/computers/{id}/desktop/stream", viewer::stream, "The screen as it changes: RFB over a WebSocket").scope("computers:desktop").query::<viewer::ViewQuery>().long(),
+        get("/computers/{id}/desktop-links", links::list, "Links to the screen that are open").scope("computers:desktop").ok::<links::DesktopLinkList>(),
+        post("/computers/{id}/desktop-links", links::make, "Make a link to the screen, for who has no key").scope("computers:desktop").body::<links::MakeDesktopLink>().created::<links::MadeDesktopLink>(),
+        delete("/computers/{id}/desktop-links/{sid}", links::revoke, "Take a link to the screen back").scope("computers:desktop").body::<NoBody>().ok::<links::RevokedDesktopLink>(),
+        get("/computers/{id}/embed", links::embed, "Make a link to the screen, for a page of yours").scope("computers:desktop").query::<links::EmbedQuery>().ok::<links::MadeDesktopLink>(),
+        post("/computers/{id}/stream-token", links::stream_token, "Make a link to the screen, for a viewer of yours").scope("computers:desktop").body::<NoBody>().ok::<links::MadeDesktopLink>(),
+        get("/computers/{id}/vnc-credentials", links::credentials, "By what a viewer reaches the screen").scope("computers:desktop").ok::<links::VncCredentials>(),
+        get("/computers/{id}/viewer-password", links::password, "Whether the screen has a password: never").scope("computers:desktop").ok::<links::ViewerPassword>(),
+    ]
+}
+
 /// By which addresses machines are reached, and what their programs find.
 #[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {

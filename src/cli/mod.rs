@@ -15,6 +15,7 @@ mod export;
 mod files;
 mod health;
 mod help;
+mod images;
 mod machines;
 mod open;
 mod output;
@@ -128,6 +129,9 @@ enum Command {
     /// Containers of a service that runs machines: list, adopt, remove; may run beside the service
     #[command(subcommand)]
     Machines(machines::MachinesCommand),
+    /// Images for a container engine, made of Debian's packages without a registry: build, list
+    #[command(subcommand)]
+    Images(images::ImagesCommand),
     /// Open the admin page of a service in a browser, signed in
     Open(open::OpenArgs),
     /// Check clock, disk, permissions, database and DNS of this installation
@@ -226,6 +230,7 @@ pub fn main() -> ExitCode {
         Some(Command::Ws(command)) => client::workspaces(command),
         Some(Command::Computers(command)) => computers::run(command),
         Some(Command::Machines(command)) => machines::run(command),
+        Some(Command::Images(command)) => images::run(command),
         Some(Command::Doctor(args)) => doctor::run(&args),
         Some(Command::Open(args)) => open::run(args),
         Some(Command::Health(args)) => health::run(&args),

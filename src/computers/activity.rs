@@ -22,6 +22,8 @@ pub enum Activity {
     Command,
     /// A file that somebody reads or changes.
     Files,
+    /// Something that is done or looked up on its screen, not who only watches.
+    Desktop,
     /// A terminal that is open, or a tunnel with bytes in it.
     Terminal,
     /// A visit to one of its preview addresses, or bytes over one that stays open.
@@ -38,6 +40,7 @@ impl Activity {
             Activity::Change => "change",
             Activity::Command => "command",
             Activity::Files => "files",
+            Activity::Desktop => "desktop",
             Activity::Terminal => "terminal",
             Activity::Visit => "visit",
             Activity::Cpu => "cpu",
@@ -50,7 +53,7 @@ impl Activity {
 pub struct LastActivity {
     /// When
     pub at: Timestamp,
-    /// start, keep-alive, change, command, files, terminal, visit or cpu
+    /// start, keep-alive, change, command, files, desktop, terminal, visit or cpu
     pub by: String,
 }
 

@@ -82,3 +82,18 @@ CREATE UNIQUE INDEX api_keys_of_person ON api_keys (issuer, subject, tenant_id) 
 ALTER TABLE sessions ADD COLUMN ends_at INTEGER;
 -- Who it was, besides a key: a person by name, or an operator of another organization.
 ALTER TABLE audit_log ADD COLUMN actor TEXT;
+
+-- ---- desktops ----
+
+-- Links that open the screen of a computer for who has no key. A link lasts as long as the key that made it.
+CREATE TABLE desktop_links (
+    secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),
+    id          BLOB NOT NULL UNIQUE CHECK (length(id) = 16),
+    tenant_id   BLOB NOT NULL,
+    computer_id BLOB NOT NULL,
+    key_id      BLOB NOT NULL,
+    view_only   INTEGER NOT NULL CHECK (view_only IN (0, 1)),
+    created_at  INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX desktop_links_of_computer ON desktop_links (computer_id);

@@ -504,6 +504,7 @@ fn every_scope_of_a_route_can_be_given_to_a_key() {
     let scopes: std::collections::BTreeSet<_> = workspaced::testing::routes::table()
         .iter()
         .chain(&workspaced::testing::routes::machines())
+        .chain(&workspaced::testing::routes::desktops())
         .chain(&workspaced::testing::routes::addresses())
         .filter_map(|route| route.access.scope)
         .collect();

@@ -1,5 +1,6 @@
 //! Computers that a container engine runs, over an engine that can lie, hang, lose events and die.
 
+mod desktop;
 mod fake;
 mod previews;
 mod terminal;
@@ -976,15 +977,18 @@ fn work_in_a_computer_needs_a_machine_that_runs_and_a_key_that_may() {
     );
     h.act(&id, "stop");
     h.becomes(&id, "stopped");
-    for route in workspaced::testing::routes::machines() {
+    let routes = workspaced::testing::routes::machines().into_iter();
+    for route in routes.chain(workspaced::testing::routes::desktops()) {
         let none = "7a1f0000-0000-4000-8000-00000000beef";
         let path = |id: &str| {
             let path = route.path.replace("{id}", id).replace("{port}", "3000");
-            path.replace("{sid}", none)
+            path.replace("{sid}", none).replace("{wid}", "1")
         };
         let call = |key: &str, path: &str| {
             let body = (route.method != "GET").then(|| {
-                json!({ "command": "true", "code": "1", "path": "/home/x", "from": "/a", "to": "/b", "content": "" })
+                json!({ "command": "true", "code": "1", "path": "/home/x", "from": "/a", "to": "/b", "content": "",
+                    "x": 1, "y": 1, "from_x": 1, "from_y": 1, "to_x": 1, "to_y": 1, "width": 1, "height": 1, "text": "x",
+                    "key": "a", "keys": ["a"], "app": "xterm", "seconds": 0, "window_id": "1" })
             });
             h.s.call_as(key, route.method.clone(), path, body)
         };

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 29] = [
+const OWNED: [&str; 30] = [
     "workspaces",
     "projects",
     "computers",
@@ -33,6 +33,7 @@ const OWNED: [&str; 29] = [
     "webhook_deliveries",
     "machines",
     "preview_links",
+    "desktop_links",
     "refusals",
     "share_links",
 ];

@@ -582,6 +582,18 @@ impl Engine for DockerApi {
         })
     }
 
+    fn image_size<'a>(&'a self, image: &'a str) -> Answer<'a, Option<u64>> {
+        Box::pin(async move {
+            match self.docker.inspect_image(image).await.map_err(fault) {
+                Ok(found) => Ok(Some(
+                    found.size.and_then(|s| u64::try_from(s).ok()).unwrap_or(0),
+                )),
+                Err(Fault::Missing(_)) => Ok(None),
+                Err(other) => Err(other),
+            }
+        })
+    }
+
     fn exec<'a>(&'a self, name: &'a str, program: Program) -> Answer<'a, Running> {
         Box::pin(async move {
             let config = ExecConfig {

@@ -231,6 +231,20 @@ impl Inside {
     /// # Errors
     /// As [`Inside::begin`]; 503 where the engine breaks off.
     pub async fn run(&self, program: Program, input: &[u8], patience: Duration) -> Result<Said> {
+        self.run_up_to(program, input, patience, KEPT).await
+    }
+
+    /// [`Inside::run`], keeping so many bytes of each stream.
+    ///
+    /// # Errors
+    /// As [`Inside::run`].
+    pub async fn run_up_to(
+        &self,
+        program: Program,
+        input: &[u8],
+        patience: Duration,
+        most: usize,
+    ) -> Result<Said> {
         let watch = Stopwatch::start();
         let mut running = self.begin(program).await?;
         if let Some(to) = running.input.take() {
@@ -252,8 +266,8 @@ impl Inside {
                 () = &mut end => break,
                 _ = busy.tick() => self.active(self.by).await?,
                 piece = running.output.recv() => match piece {
-                    Some(Output::Out(bytes)) => said.truncated |= keep(&mut said.out, &bytes),
-                    Some(Output::Err(bytes)) => said.truncated |= keep(&mut said.err, &bytes),
+                    Some(Output::Out(bytes)) => said.truncated |= keep(&mut said.out, &bytes, most),
+                    Some(Output::Err(bytes)) => said.truncated |= keep(&mut said.err, &bytes, most),
                     Some(Output::Exit(code)) => {
                         said.code = Some(code);
                         break;
@@ -294,8 +308,8 @@ pub async fn active(store: &Store, fleet: &Fleet, id: ComputerId, by: Activity) 
 }
 
 /// Keeps what there is room for; true where something was dropped.
-fn keep(kept: &mut Vec<u8>, bytes: &[u8]) -> bool {
-    let room = KEPT - kept.len();
+fn keep(kept: &mut Vec<u8>, bytes: &[u8], most: usize) -> bool {
+    let room = most - kept.len();
     kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
     bytes.len() > room
 }

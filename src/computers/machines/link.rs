@@ -30,7 +30,9 @@ pub enum State {
 pub struct Link {
     state: Mutex<State>,
     /// Turns inside computers.
-    turns: Mutex<HashMap<ComputerId, Arc<Semaphore>>>,
+    turns: Places,
+    /// Places before their screens.
+    viewers: Places,
     next: AtomicU64,
     /// Terminals that are open.
     pub seats: Arc<Seats>,
@@ -56,12 +58,27 @@ pub struct Standing {
 
 /// Programs that run in one computer at the same time: an engine keeps processes of its own for each.
 const TURNS: usize = 8;
+/// Who looks at the screen of one computer at the same time.
+const VIEWERS: usize = 8;
+
+type Places = Mutex<HashMap<ComputerId, Arc<Semaphore>>>;
+
+/// One of `most` places of a computer, if one is free.
+fn place(all: &Places, id: ComputerId, most: usize) -> Option<OwnedSemaphorePermit> {
+    let mut all = all.lock();
+    all.retain(|known, places| *known == id || places.available_permits() < most);
+    let places = all
+        .entry(id)
+        .or_insert_with(|| Arc::new(Semaphore::new(most)));
+    places.clone().try_acquire_owned().ok()
+}
 
 impl Default for Link {
     fn default() -> Self {
         Link {
             state: Mutex::new(State::None),
             turns: Mutex::default(),
+            viewers: Mutex::default(),
             next: AtomicU64::new(0),
             seats: Arc::default(),
             loads: Loads::default(),
@@ -92,15 +109,23 @@ impl Link {
     /// # Errors
     /// 429 where too many have one.
     pub fn turn(&self, id: ComputerId) -> Result<OwnedSemaphorePermit> {
-        let mut all = self.turns.lock();
-        all.retain(|known, turns| *known == id || turns.available_permits() < TURNS);
-        let turns = all
-            .entry(id)
-            .or_insert_with(|| Arc::new(Semaphore::new(TURNS)));
-        turns.clone().try_acquire_owned().map_err(|_| {
+        place(&self.turns, id, TURNS).ok_or_else(|| {
             Error::too_many(
                 format!("{TURNS} programs run in this computer already; wait for one of them"),
                 1,
+            )
+        })
+    }
+
+    /// A place before the screen of a computer.
+    ///
+    /// # Errors
+    /// 429 where too many look at it.
+    pub fn viewer(&self, id: ComputerId) -> Result<OwnedSemaphorePermit> {
+        place(&self.viewers, id, VIEWERS).ok_or_else(|| {
+            Error::too_many(
+                format!("{VIEWERS} viewers look at this screen already; close one of them"),
+                5,
             )
         })
     }

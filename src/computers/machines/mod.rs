@@ -9,9 +9,11 @@
 //! * [`reconcile`]: one computer's container, brought to what is wanted
 //! * [`watch`]: the task that does all this
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
+//! * [`desktop`]: a screen, where the image has one
 //! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
 //! * [`load`], [`room`]: what each of them uses, and what the host has left
 //! * [`probe`]: a container that is only tried out
+//! * [`import`]: an image, given to an engine
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -20,12 +22,14 @@
 //! is done again.
 
 pub mod adopt;
+pub mod desktop;
 pub mod engine;
 pub mod env;
 pub mod exec;
 pub mod facts;
 pub mod files;
 pub mod host;
+pub mod import;
 pub mod inside;
 pub mod link;
 pub mod listening;

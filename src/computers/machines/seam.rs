@@ -203,6 +203,8 @@ pub trait Engine: Send + Sync {
     fn plug<'a>(&'a self, name: &'a str, into: &'a str, out_of: &'a [String]) -> Answer<'a, ()>;
     /// Whether there is such an image.
     fn has_image<'a>(&'a self, image: &'a str) -> Answer<'a, bool>;
+    /// Bytes of an image; `None`: there is none.
+    fn image_size<'a>(&'a self, image: &'a str) -> Answer<'a, Option<u64>>;
     /// Runs a program in a running container.
     fn exec<'a>(&'a self, name: &'a str, program: Program) -> Answer<'a, Running>;
     /// Another size of a program's terminal.

@@ -66,6 +66,26 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("computer.exec", "A command was run in a computer"),
     ("computer.files", "A file in a computer was changed"),
     (
+        "computer.desktop",
+        "Something was done on the screen of a computer, or it was looked at",
+    ),
+    (
+        "computer.desktop_opened",
+        "Somebody has the screen of a computer before them",
+    ),
+    (
+        "computer.desktop_closed",
+        "Nobody looks from there any more",
+    ),
+    (
+        "computer.desktop_link_created",
+        "A link to the screen of a computer was made",
+    ),
+    (
+        "computer.desktop_link_revoked",
+        "A link to the screen of a computer was taken back",
+    ),
+    (
         "computer.terminal_opened",
         "Somebody has a terminal in a computer, or a program with its streams",
     ),

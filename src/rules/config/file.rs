@@ -174,7 +174,7 @@ pub enum ImageConfig {
 #[serde(deny_unknown_fields)]
 pub struct Image {
     pub image: String,
-    /// What runs in it; empty: what the image says. Left out, it waits until it is stopped.
+    /// What runs in it; empty: what the image says. Left out, the image's `workspaced-session`, or nothing until it is stopped.
     #[serde(default = "wait")]
     pub command: Vec<String>,
     /// Where the volume lies that outlives the container.
@@ -187,12 +187,13 @@ pub struct Image {
     pub user: Option<String>,
 }
 
-/// A program that does nothing until it is told to end.
+/// The session of an image that has one, else a program that does nothing until it is told to end.
 pub(super) fn wait() -> Vec<String> {
     [
         "/bin/sh",
         "-c",
-        "trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done",
+        "command -v workspaced-session >/dev/null 2>&1 && exec workspaced-session
+trap 'exit 0' TERM INT; while :; do sleep 3600 & wait $!; done",
     ]
     .map(String::from)
     .into()

@@ -15,10 +15,10 @@ use super::{House, pause};
 use crate::harness::runtime;
 
 /// A connection into a computer.
-struct Wire(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub struct Wire(pub WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 /// The service on an address of this machine.
-fn listen(h: &House) -> String {
+pub fn listen(h: &House) -> String {
     runtime().block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -32,7 +32,7 @@ fn listen(h: &House) -> String {
     })
 }
 
-fn open(address: &str, path: &str, headers: &[(&'static str, &str)]) -> Result<Wire, Error> {
+pub fn open(address: &str, path: &str, headers: &[(&'static str, &str)]) -> Result<Wire, Error> {
     runtime().block_on(async {
         let mut builder = ClientBuilder::new()
             .uri(&format!("{address}{path}"))
@@ -96,7 +96,7 @@ fn encoded(text: &str) -> String {
 }
 
 /// The audit log's entries of a type, newest first.
-fn noted(h: &House, kind: &str) -> Vec<Value> {
+pub fn noted(h: &House, kind: &str) -> Vec<Value> {
     let rows = h.s.get(&format!("/audit-log?type={kind}")).expect(200);
     let each = rows["data"].as_array().unwrap().iter();
     each.map(|row| row["metadata"]["after"].clone()).collect()
