@@ -58,8 +58,13 @@ CREATE TABLE api_keys (
     last_used_ip     TEXT,
     -- The secret before the last rotation, where it still works for a while.
     previous_secret_hash BLOB CHECK (length(previous_secret_hash) = 32),
-    previous_until   INTEGER                         -- exclusive
+    previous_until   INTEGER,                        -- exclusive
+    -- A person whom the sign-in provider knows: behind this row is a secret that nobody has.
+    issuer           TEXT,
+    subject          TEXT,
+    email            TEXT
 ) STRICT, WITHOUT ROWID;
+CREATE UNIQUE INDEX api_keys_of_person ON api_keys (issuer, subject, tenant_id) WHERE subject IS NOT NULL;
 CREATE UNIQUE INDEX api_keys_by_previous_secret ON api_keys (previous_secret_hash)
     WHERE previous_secret_hash IS NOT NULL;
 -- GET /api-keys, in order of creation.
@@ -74,7 +79,8 @@ CREATE TABLE sessions (
     -- The secret that was signed in with: rotating the key ends the session.
     secret_hash BLOB NOT NULL CHECK (length(secret_hash) = 32),
     created_at  INTEGER NOT NULL,
-    expires_at  INTEGER NOT NULL                     -- moves on with use, up to 7 days after the start
+    expires_at  INTEGER NOT NULL,                    -- moves on with use, up to 7 days after the start
+    ends_at     INTEGER                              -- however much it is used; NULL: those 7 days
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_of_key ON sessions (key_id, created_at);
 CREATE INDEX sessions_age ON sessions (expires_at);
@@ -313,7 +319,8 @@ CREATE TABLE audit_log (
     resource_type TEXT NOT NULL,
     resource_id   BLOB NOT NULL,
     before        TEXT,                              -- JSON of the resource before, where there was one
-    after         TEXT                               -- JSON of the resource after, where there is one
+    after         TEXT,                              -- JSON of the resource after, where there is one
+    actor         TEXT                               -- JSON: a person by name, or an operator of another organization
 ) STRICT;
 CREATE INDEX audit_log_of_tenant ON audit_log (tenant_id, seq);
 CREATE INDEX audit_log_of_workspace ON audit_log (workspace_id, seq) WHERE workspace_id IS NOT NULL;

@@ -10,6 +10,7 @@ import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
 import { installPalette, showPalette } from "./lib/palette.js";
 import { fullTime, prefer, preference, setClock, zone, LOCAL_ZONE } from "./lib/format.js";
+import { actAs, acting, organizationSwitch, WANTED } from "./lib/organizations.js";
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
 import * as live from "./lib/live.js";
 
@@ -89,6 +90,9 @@ const main = byId("main"),
 let who = { signed_in: false, version: "", key: null };
 /** @type {AbortController | null} */
 let leaving = null;
+/** @type {any[]} that an operator may act as */
+let organizations = [];
+let home = "";
 let firstScreen = true;
 
 /** The address behind the #: path and query. */
@@ -261,6 +265,7 @@ function drawTop() {
     [`${utc ? "✓ " : ""}Times in UTC`, () => setZone("utc")],
     ["Keyboard shortcuts (?)", showShortcuts],
   ];
+  fill(byId("organization"), organizations.length > 1 && organizationSwitch(organizations, home));
   fill(
     byId("jump"),
     h(
@@ -300,7 +305,7 @@ function drawTop() {
       {
         type: "button",
         class: "icon-button",
-        title: `Sign out ${who.key.key_prefix}…`,
+        title: `Sign out ${who.key.person?.name ?? `${who.key.key_prefix}…`}`,
         "aria-label": "Sign out",
         onclick: signOut,
       },
@@ -331,6 +336,12 @@ function setZone(value) {
 /** @param {string} [note] */
 async function signIn(note) {
   live.stop();
+  // Whoever signs in next begins as nobody else.
+  if (acting()) {
+    actAs(null);
+    return location.reload();
+  }
+  organizations = [];
   emulator = null;
   forget();
   forgetCells();
@@ -441,7 +452,30 @@ setInterval(() => {
   if (who.signed_in && !document.hidden) readEmulator();
 }, 10_000);
 
+/** The organizations that an operator may act as, and what this tab looks at. */
+async function readOrganizations() {
+  home = who.key.tenant_slug;
+  if (!who.key.operator) return actAs(null);
+  const ask = () => api.get("/platform/tenants");
+  const again = () => {
+    actAs(null);
+    return ask();
+  };
+  organizations = (
+    await ask()
+      .catch(again)
+      .catch(() => ({ data: [] }))
+  ).data;
+  const chosen = organizations.find(({ slug }) => slug === acting());
+  if (chosen) who = { ...who, key: { ...who.key, tenant_id: chosen.id, tenant_slug: chosen.slug } };
+}
+
 async function begin() {
+  // Where somebody was on the way to who went to the sign-in provider.
+  const wanted = sessionStorage.getItem(WANTED);
+  sessionStorage.removeItem(WANTED);
+  if (wanted && !location.hash) history.replaceState(null, "", wanted);
+  await readOrganizations();
   drawTop();
   live.start();
   await readEmulator();

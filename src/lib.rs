@@ -19,7 +19,7 @@
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
 //! | kit | `http` | parameters, bodies, idempotent changes, lists, connections |
-//! | access | `access` | who asks: keys, callers, scopes, sessions, throttling |
+//! | access | `access` | who asks: keys, people, callers, scopes, sessions, throttling |
 //! | rules | `rules` | configuration, sizes, statuses, prices, what names may look like |
 //! | errors | `db`, `error`, `json` | the one error type and body; what the store says becomes one |
 //! | store | `store` | one writer with shared durable commits, a fixed number of readers, the schema's version |
@@ -88,9 +88,12 @@ pub mod testing {
     pub use crate::ids::{TenantId, WorkspaceId};
     pub use crate::outbox::events::Streams;
     pub use crate::outbox::webhooks::{catalog, deliver, queue, target};
-    pub use crate::rules::config::{BackupSettings, Config, ConfigFile, Delays, WebhookReach};
+    pub use crate::rules::config::{
+        BackupSettings, Config, ConfigFile, Delays, Hidden, OidcSettings, WebhookReach,
+    };
     pub use crate::rules::host::normalize_host;
     pub use crate::rules::hosted::BASE;
+    pub use crate::rules::role::Role;
     pub use crate::rules::text;
     pub use crate::store::{SCHEMA, Tx, VERSION, WriteTx};
     pub use crate::usage::ledger::rates;

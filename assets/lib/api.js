@@ -11,8 +11,11 @@
  * @property {boolean} signed_in
  * @property {string} version
  * @property {string | null} [dev_key] of development mode
+ * @property {string} [provider] with which people sign in by name
  * @property {any} key of the session; null where nobody is signed in
  */
+
+import { actingHeaders } from "./organizations.js";
 
 // Beside the page, which need not be at the root of its host.
 const BASE = "api/v1";
@@ -73,7 +76,11 @@ const undecided = new Map();
  */
 async function send(method, url, { body, signal, key, seen } = {}) {
   /** @type {Record<string, string>} */
-  const headers = { "X-Workspaced-Admin": "1", Accept: "application/json" };
+  const headers = {
+    "X-Workspaced-Admin": "1",
+    Accept: "application/json",
+    ...actingHeaders(),
+  };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const tag = seen && tags.get(seen);
   if (tag) headers["If-Match"] = tag;

@@ -8,6 +8,7 @@
 
 import { s, h, fill } from "./dom.js";
 import { fullTime } from "./format.js";
+import { acting, actingHeaders } from "./organizations.js";
 
 /**
  * An event of the stream; where null is told in its place, anything may have changed.
@@ -36,7 +37,7 @@ let retry;
 /** @type {HTMLElement | null} */
 let dot = null;
 
-const NAME = `workspaced ${new URL(".", document.baseURI).pathname}`;
+const NAME = `workspaced ${new URL(".", document.baseURI).pathname} ${acting() ?? ""}`.trim();
 /** @type {BroadcastChannel | null} */
 const others = navigator.locks && window.BroadcastChannel ? new BroadcastChannel(NAME) : null;
 let leading = false;
@@ -170,7 +171,11 @@ async function connect() {
   try {
     const query = lastId === null ? "" : `?last_event_id=${lastId}`;
     const response = await fetch(`api/v1/events/stream${query}`, {
-      headers: { Accept: "text/event-stream", "X-Workspaced-Admin": "1" },
+      headers: {
+        Accept: "text/event-stream",
+        "X-Workspaced-Admin": "1",
+        ...actingHeaders(),
+      },
       signal: mine.signal,
       cache: "no-store",
       credentials: "same-origin",

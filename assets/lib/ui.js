@@ -5,6 +5,7 @@
 import { byId, h, s, fill, find, icon, uid } from "./dom.js";
 import { api } from "./api.js";
 import { fullTime, number } from "./format.js";
+import { acting } from "./organizations.js";
 
 // ---------------------------------------------------------------------------------------------
 // Saying things
@@ -363,7 +364,9 @@ export function downloadLink(text, path, download, signal) {
       toastError(e);
     }
   }
-  return h("a", { class: "button small", href: `api/v1${path}`, download, onclick }, text);
+  // Without its header it would be asked for in the name of another organization.
+  const href = acting() ? "#" : `api/v1${path}`;
+  return h("a", { class: "button small", href, download, onclick }, text);
 }
 
 /**

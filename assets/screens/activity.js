@@ -89,10 +89,26 @@ function target(row) {
   );
 }
 
+/**
+ * A person, or an operator of another organization.
+ * @param {any} row
+ */
+function named(row) {
+  const { name, email, subject, operator_of: home } = row.actor;
+  const title = [email, subject].filter(Boolean).join(", ") || null;
+  return h(
+    "span",
+    { class: "actor", title },
+    name ?? h("code", null, `${row.actor_label}…`),
+    home && h("span", { class: "tag" }, `operator of ${home}`),
+  );
+}
+
 /** @param {any} row */
 export function actor(row) {
   if (row.actor_type === "system") return h("span", { class: "actor" }, "the service");
   if (row.actor_type === "operator") return h("span", { class: "actor" }, "the command line");
+  if (row.actor) return named(row);
   const label = `${row.actor_label ?? "key"}…`;
   return keyName(row.actor_id, h("code", null, label), label);
 }
@@ -126,6 +142,8 @@ function details(row) {
     facts([
       ["When", time(row.ts, { full: true })],
       ["Who", actor(row)],
+      ["E-mail", row.actor?.email],
+      ["Subject", row.actor?.subject && h("code", null, row.actor.subject)],
       ["From", row.ip_address],
       ["Request", row.request_id && h("code", null, row.request_id)],
       ["Resource", h("code", null, row.resource_id)],

@@ -132,14 +132,15 @@ const keysTable = (rows, mine, done) =>
           h(
             "span",
             { class: "row-actions" },
-            button("Rotate", () => rotate(k, mine, done), {
-              kind: "small",
-              "aria-label": `Rotate ${k.name}`,
-              dataset: { key: `rotate-${k.id}` },
-            }),
+            !k.person &&
+              button("Rotate", () => rotate(k, mine, done), {
+                kind: "small",
+                "aria-label": `Rotate ${k.name}`,
+                dataset: { key: `rotate-${k.id}` },
+              }),
             menu(`Actions for ${k.name}`, [
-              ["Rename…", () => rename(k, done)],
-              ["Rotate…", () => rotate(k, mine, done)],
+              !k.person && ["Rename…", () => rename(k, done)],
+              !k.person && ["Rotate…", () => rotate(k, mine, done)],
               [k.status === "active" ? "Disable" : "Enable", () => toggle(k, done)],
               ["Revoke…", () => revoke(k, mine, done), "danger"],
             ]),
@@ -165,9 +166,12 @@ const nameCell = (k, mine) =>
       null,
       h("b", null, k.name),
       k.id === mine && tag("you"),
+      k.person && tag("signs in by name"),
       k.operator && tag("operator"),
     ),
-    h("code", { class: "hint" }, endsOf(k)),
+    k.person
+      ? h("span", { class: "hint" }, k.person.email ?? k.person.subject)
+      : h("code", { class: "hint" }, endsOf(k)),
   );
 
 /** @param {any} k */

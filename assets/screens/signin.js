@@ -5,6 +5,7 @@
 import { h, fill, find, icon } from "../lib/dom.js";
 import { session } from "../lib/api.js";
 import { form } from "../lib/forms.js";
+import { WANTED } from "../lib/organizations.js";
 import { copyable } from "../lib/ui.js";
 
 /**
@@ -66,6 +67,8 @@ export function show({ main, who, note, done }) {
       note && h("p", { class: "hint", role: "status" }, note),
       dev,
       dev && h("p", { class: "or" }, h("span", null, "or with another key")),
+      who.provider && byName(who.provider),
+      who.provider && h("p", { class: "or" }, h("span", null, "or with an API key")),
       made.element,
       h(
         "p",
@@ -75,7 +78,8 @@ export function show({ main, who, note, done }) {
       end(who.version),
     ),
   );
-  (dev ? find("button", dev) : made.get("password")?.input)?.focus();
+  const first = who.provider && find(".button.primary", main);
+  (dev ? find("button", dev) : first || made.get("password")?.input)?.focus();
 }
 
 /**
@@ -94,6 +98,22 @@ const devButton = (key, signIn) =>
       icon("keys"),
       `Sign in with ${key}`,
     ),
+  );
+
+/**
+ * To the provider, which sends the browser back.
+ * @param {string} provider
+ */
+const byName = (provider) =>
+  h(
+    "a",
+    {
+      class: "button primary",
+      href: "admin/oidc/start",
+      onclick: () => sessionStorage.setItem(WANTED, location.hash),
+    },
+    icon("person"),
+    `Sign in with ${provider}`,
   );
 
 /** @param {string} version */

@@ -14,7 +14,7 @@ use axum::http::{HeaderMap, Method};
 use parking_lot::{Mutex, RwLock};
 use sha2::{Digest, Sha256};
 
-use super::key::{Key, find_key};
+use super::key::{Key, find_key, find_organization};
 use super::session::{self, Cookies};
 use crate::clock::Timestamp;
 use crate::db::{Store, topics};
@@ -24,6 +24,8 @@ use crate::ids::ApiKeyId;
 /// How long a found key is believed without looking again, milliseconds: the longest that a
 /// revocation by the command line, another process, can go unseen.
 const BELIEVE_MS: i64 = 1000;
+/// Which organization a request is about.
+const TENANT: &str = "x-miosa-tenant";
 /// Keys remembered at most.
 const REMEMBER: usize = 10_000;
 
@@ -60,8 +62,8 @@ impl Auth {
     /// there is no such header.
     ///
     /// # Errors
-    /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization, or when another
-    /// site may have sent a request with a cookie, or the key is bound to other addresses.
+    /// 401 `invalid_token`; 403 when `X-MIOSA-Tenant` names another organization and the key is not an operator's, or when
+    /// another site may have sent a request with a cookie, or the key is bound to other addresses.
     pub async fn identify(
         &self,
         store: &Store,
@@ -75,7 +77,7 @@ impl Auth {
         {
             self.cookies.check_origin(method, headers)?;
             let key = session::identify(store, &token).await?;
-            return self.admit(Arc::new(key), headers, ip, now);
+            return self.admit(store, Arc::new(key), headers, ip, now).await;
         }
         let token = bearer(headers)?;
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -90,12 +92,13 @@ impl Auth {
                 key
             }
         };
-        self.admit(key, headers, ip, now)
+        self.admit(store, key, headers, ip, now).await
     }
 
     /// What holds for every key, however it came.
-    fn admit(
+    async fn admit(
         &self,
+        store: &Store,
         key: Arc<Key>,
         headers: &HeaderMap,
         ip: Option<IpAddr>,
@@ -105,20 +108,14 @@ impl Auth {
             return Err(invalid_token());
         }
         key.check_address(ip)?;
-        if let Some(tenant) = headers.get("x-miosa-tenant") {
-            let tenant = tenant.to_str().unwrap_or("");
-            if !tenant.is_empty()
-                && tenant != key.tenant_slug
-                && !tenant.eq_ignore_ascii_case(&key.tenant_id.to_string())
-            {
-                return Err(Error::denied(
-                    "FORBIDDEN",
-                    "X-MIOSA-Tenant names an organization that this key does not belong to",
-                ));
-            }
-        }
         self.used.lock().insert(key.id, (now, ip));
-        Ok(key)
+        let named = headers
+            .get(TENANT)
+            .map(|value| value.to_str().unwrap_or("?"));
+        match named.filter(|named| !is_own(&key, named)) {
+            None => Ok(key),
+            Some(named) => elsewhere(store, &key, named).await.map(Arc::new),
+        }
     }
 
     fn remembered(&self, store: &Store, hash: &[u8; 32], now: Timestamp) -> Option<Arc<Key>> {
@@ -155,6 +152,29 @@ impl Auth {
     /// Takes the uses since the last call, for [`crate::api_keys::record_uses`].
     pub fn take_uses(&self) -> Uses {
         std::mem::take(&mut *self.used.lock())
+    }
+}
+
+/// Whether an organization is that of the key; no name names it, too.
+fn is_own(key: &Key, named: &str) -> bool {
+    named.is_empty()
+        || named == key.tenant_slug
+        || named.eq_ignore_ascii_case(&key.tenant_id.to_string())
+}
+
+/// The key of an operator, who acts as another organization.
+async fn elsewhere(store: &Store, key: &Key, named: &str) -> Result<Key> {
+    let refused = |text| Err(Error::denied("FORBIDDEN", text));
+    if !key.operator {
+        return refused("X-MIOSA-Tenant names an organization that this key does not belong to");
+    }
+    let asked = named.to_owned();
+    let found = store
+        .look_up(move |tx| find_organization(tx, &asked))
+        .await?;
+    match found.and_then(|(id, slug)| key.clone().acting_as(id, slug)) {
+        Some(key) => Ok(key),
+        None => refused("X-MIOSA-Tenant names no organization of this installation"),
     }
 }
 

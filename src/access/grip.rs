@@ -12,7 +12,7 @@ use super::key::Key;
 use super::session;
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::ApiKeyId;
+use crate::ids::{ApiKeyId, TenantId};
 use crate::store::Tx;
 
 /// A key, or a session of the admin page, and from where it was used.
@@ -22,6 +22,8 @@ pub struct Grip {
     /// The session whose end is the end of the connection too.
     session: Option<[u8; 32]>,
     ip: Option<IpAddr>,
+    /// As which organization an operator acts.
+    elsewhere: Option<(TenantId, String)>,
     /// A secret that was replaced opens nothing from then on.
     until: Option<Timestamp>,
 }
@@ -39,6 +41,11 @@ impl Grip {
             key: caller.key_id(),
             session,
             ip: caller.ip(),
+            elsewhere: caller
+                .key()
+                .acts_from
+                .as_ref()
+                .map(|_| (caller.tenant_id(), caller.key().tenant_slug.clone())),
             until: caller.key().expires_at.filter(|_| caller.key().replaced),
         }
     }
@@ -58,6 +65,10 @@ impl Grip {
             tx.row(sql, (self.key, tx.now()), Key::from_row)
                 .optional()?
         };
-        Ok(found.filter(|key| key.check_address(self.ip).is_ok()))
+        let found = found.filter(|key| key.check_address(self.ip).is_ok());
+        Ok(match &self.elsewhere {
+            Some((id, slug)) => found.and_then(|key| key.acting_as(*id, slug.clone())),
+            None => found,
+        })
     }
 }

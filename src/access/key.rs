@@ -12,9 +12,10 @@ use subtle::ConstantTimeEq;
 use utoipa::ToSchema;
 
 use super::networks;
+use super::person::Person;
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
-use crate::ids::{ApiKeyId, TenantId, WorkspaceId};
+use crate::ids::{ApiKeyId, TenantId, WorkspaceId, parse_uuid};
 use crate::store::Tx;
 
 /// The fixed key of development mode; it has operator rights and is refused otherwise.
@@ -67,7 +68,7 @@ pub fn hash(secret: &str) -> [u8; 32] {
 }
 
 /// What a key is, as the request sees it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Key {
     pub id: ApiKeyId,
     /// The one organization it belongs to.
@@ -93,6 +94,10 @@ pub struct Key {
     pub allowed_ips: Vec<IpNet>,
     /// It was found by the secret before its last one, which ends with `expires_at`.
     pub replaced: bool,
+    /// Who signs in by name in its place.
+    pub person: Option<Person>,
+    /// The slug of its own organization, where an operator acts as another one.
+    pub acts_from: Option<String>,
 }
 
 impl Key {
@@ -117,7 +122,27 @@ impl Key {
                 .map(|text| networks::parse(text).ok_or(rusqlite::Error::InvalidQuery))
                 .collect::<Result<_, _>>()?,
             replaced: false,
+            person: Person::from_row(row)?,
+            acts_from: None,
         })
+    }
+
+    /// The same for another organization, which only an operator's is.
+    pub fn acting_as(self, tenant_id: TenantId, tenant_slug: String) -> Option<Self> {
+        let whole = self.workspace_id.is_none() && self.external_user_id.is_none();
+        (self.operator && whole).then(|| Key {
+            acts_from: Some(self.tenant_slug),
+            tenant_id,
+            tenant_slug,
+            ..self
+        })
+    }
+
+    /// What the audit log calls who has it.
+    pub fn label(&self) -> &str {
+        self.person
+            .as_ref()
+            .map_or(&self.prefix, |person| &person.name)
     }
 
     /// Whether it may be used from this address.
@@ -138,6 +163,14 @@ impl Key {
         )
         .with_details(serde_json::json!({ "address": ip })))
     }
+}
+
+/// The organization of a slug, or of an id as text.
+pub fn find_organization(tx: &Tx<'_>, named: &str) -> Result<Option<(TenantId, String)>> {
+    let id = parse_uuid(named).map(TenantId);
+    let sql = "SELECT id, slug FROM tenants WHERE slug = ?1 OR id = ?2";
+    let found = tx.row(sql, (named, id), |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
 }
 
 /// The active key whose secret has this hash; it may have expired.

@@ -30,6 +30,8 @@ pub const HEADER: &str = "x-workspaced-admin";
 /// The cookie's name over plain HTTP (loopback, or a trusted network). Over TLS it begins with `__Host-`: browsers
 /// take such a cookie from this very host only.
 const COOKIE_NAME: &str = "workspaced_session";
+/// That of a sign-in that has begun at a provider.
+const ATTEMPT_NAME: &str = "workspaced_signin";
 /// The port that the name leaves out.
 const USUAL_PORT: &str = "8400";
 /// By which scheme a trusted proxy was asked; of others it is taken off on arrival.
@@ -58,6 +60,37 @@ impl Cookies {
     /// Of an installation that is reached at `public`.
     pub fn new(public: Option<PublicUrl>) -> Self {
         Cookies { public }
+    }
+
+    /// The cookie by which a browser is known that went to a sign-in provider.
+    pub fn attempt(&self, headers: &HeaderMap) -> Option<String> {
+        let jar = CookieJar::from_headers(headers);
+        [true, false]
+            .into_iter()
+            .filter_map(|secure| jar.get(&self.attempt_name(headers, secure)))
+            .map(|cookie| cookie.value().to_owned())
+            .find(|value| !value.is_empty())
+    }
+
+    fn attempt_name(&self, headers: &HeaderMap, secure: bool) -> String {
+        self.name(headers, secure)
+            .replace(COOKIE_NAME, ATTEMPT_NAME)
+    }
+
+    /// Sets that cookie, which comes along when the provider sends the browser back; an age of 0 ends it.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn set_attempt(
+        &self,
+        response: &mut Response,
+        headers: &HeaderMap,
+        value: &str,
+        max_age: i64,
+    ) -> Result<()> {
+        let secure = self.is_secure(headers);
+        let name = self.attempt_name(headers, secure);
+        self.append(response, (name, value), (secure, SameSite::Lax), max_age)
     }
 
     fn prefix(&self) -> &str {
@@ -117,10 +150,21 @@ impl Cookies {
         token: &str,
         max_age: i64,
     ) -> Result<()> {
-        let cookie = Cookie::build((self.name(headers, secure), token))
+        let name = self.name(headers, secure);
+        self.append(response, (name, token), (secure, SameSite::Strict), max_age)
+    }
+
+    fn append(
+        &self,
+        response: &mut Response,
+        (name, value): (String, &str),
+        (secure, same_site): (bool, SameSite),
+        max_age: i64,
+    ) -> Result<()> {
+        let cookie = Cookie::build((name, value))
             .path(format!("{}/", self.prefix()))
             .http_only(true)
-            .same_site(SameSite::Strict)
+            .same_site(same_site)
             .secure(secure)
             .max_age(time::Duration::seconds(max_age));
         let value = HeaderValue::from_str(&cookie.to_string()).map_err(Error::internal)?;
@@ -198,7 +242,8 @@ pub fn token_hash(token: &str) -> [u8; 32] {
 /// The key behind a live session, and when the session ends.
 pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
     let sql =
-        "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end
+        "SELECT k.*, t.slug AS tenant_slug, s.created_at AS session_at, s.expires_at AS session_end,
+                 s.ends_at AS session_whole
              FROM sessions s
              JOIN api_keys k ON k.id = s.key_id AND k.secret_hash = s.secret_hash
              JOIN tenants t ON t.id = k.tenant_id
@@ -209,6 +254,7 @@ pub fn find(tx: &Tx<'_>, token: &[u8; 32]) -> Result<Option<(Key, Session)>> {
             let session = Session {
                 created_at: row.get("session_at")?,
                 expires_at: row.get("session_end")?,
+                ends_at: row.get("session_whole")?,
             };
             Ok((Key::from_row(row)?, session))
         })
@@ -221,11 +267,14 @@ pub struct Session {
     created_at: Timestamp,
     /// When it ends if it is not used again.
     pub expires_at: Timestamp,
+    /// However much it is used.
+    ends_at: Option<Timestamp>,
 }
 
 impl Session {
     fn next_end(&self, now: Timestamp) -> Timestamp {
-        now.plus_ms(IDLE_MS).min(self.created_at.plus_ms(WHOLE_MS))
+        let whole = self.created_at.plus_ms(WHOLE_MS);
+        now.plus_ms(IDLE_MS).min(self.ends_at.unwrap_or(whole))
     }
 }
 
@@ -263,11 +312,27 @@ pub fn purge(tx: &WriteTx<'_>, limit: u32) -> Result<usize> {
 
 /// A new session of a key; its token is in the reply only.
 pub fn start(tx: &WriteTx<'_>, key: ApiKeyId, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+    start_for(tx, key, secret, None)
+}
+
+/// The same for so long at most, milliseconds.
+pub fn start_for(
+    tx: &WriteTx<'_>,
+    key: ApiKeyId,
+    secret: &[u8; 32],
+    whole_ms: Option<i64>,
+) -> Result<(String, Timestamp)> {
     let token = HEXLOWER.encode(&tx.random::<32>()?);
-    let end = tx.now().plus_ms(IDLE_MS);
-    let sql = "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at)
-             VALUES (?1, ?2, ?3, ?4, ?5)";
-    tx.run(sql, (token_hash(&token), key, secret, tx.now(), end))?;
+    let ends_at = whole_ms.map(|ms| tx.now().plus_ms(ms));
+    let idle = tx.now().plus_ms(IDLE_MS);
+    let end = ends_at.map_or(idle, |at| at.min(idle));
+    let sql =
+        "INSERT INTO sessions (token_hash, key_id, secret_hash, created_at, expires_at, ends_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+    tx.run(
+        sql,
+        (token_hash(&token), key, secret, tx.now(), end, ends_at),
+    )?;
     let sql = "DELETE FROM sessions WHERE token_hash IN
          (SELECT token_hash FROM sessions WHERE key_id = ?1 ORDER BY created_at DESC, token_hash LIMIT -1 OFFSET ?2)";
     tx.run(sql, (key, PER_KEY))?;

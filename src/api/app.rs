@@ -9,6 +9,7 @@ use axum::extract::FromRef;
 
 use crate::access::auth::Auth;
 use crate::access::links::Links;
+use crate::access::oidc::Provider;
 use crate::access::session::Cookies;
 use crate::access::throttle::Throttle;
 use crate::access::wrong_keys::WrongKeys;
@@ -60,6 +61,8 @@ pub struct Parts {
     pub previews: Previews,
     pub wrong_keys: Arc<WrongKeys>,
     pub links: Arc<Links>,
+    /// With which people sign in by name.
+    pub oidc: Option<Arc<Provider>>,
     pub backups: Backups,
     pub streams: Arc<Streams>,
     pub outbox: Outbox,
@@ -127,6 +130,10 @@ impl App {
             throttle,
             wrong_keys: Arc::default(),
             links: Arc::default(),
+            oidc: config
+                .oidc
+                .clone()
+                .map(|oidc| Arc::new(Provider::new(oidc))),
             health: Arc::default(),
             log: Arc::default(),
             auth,

@@ -2,6 +2,7 @@
 
 pub mod app;
 mod attention;
+mod csp;
 pub mod edge;
 mod engine;
 mod forms;
@@ -14,6 +15,7 @@ mod metrics_page;
 mod named;
 #[cfg(test)]
 mod names_tests;
+mod oidc;
 pub mod openapi;
 pub mod pages;
 pub mod routes;

@@ -27,22 +27,19 @@ use sha2::{Digest, Sha256};
 use utoipa::openapi::Server;
 
 use crate::api::app::App;
-use crate::api::{health, openapi, sign_in};
+use crate::api::csp::CSP;
+use crate::api::{health, oidc, openapi, sign_in};
 use crate::computers::machines::desktop::viewer;
 use crate::db::Store;
 use crate::error::Error;
 use crate::previews;
-use crate::rules::config::Config;
+use crate::rules::config::{CALLBACK, Config};
 use crate::rules::public_url::PublicUrl;
 use crate::share_links::visit;
 
 #[derive(RustEmbed)]
 #[folder = "assets"]
 struct Assets;
-
-/// Everything comes from here, and nothing can put a page of ours into one of theirs.
-const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
-    img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// The OpenAPI document, with machines or without, by the public address.
 static OPENAPI: Mutex<BTreeMap<(bool, String), Arc<Document>>> = Mutex::new(BTreeMap::new());
@@ -132,6 +129,8 @@ pub fn pages() -> Router<App> {
         )
         .route("/admin/session/link", post(sign_in::link))
         .route("/admin/enter/{token}", get(sign_in::enter))
+        .route("/admin/oidc/start", get(oidc::start))
+        .route(CALLBACK, get(oidc::callback))
 }
 
 /// A file as it goes out.

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Redirect};
 use super::app::App;
 use crate::access::auth::shown_key;
 use crate::access::key::hash;
-use crate::access::session::{HEADER, WHOLE_MS, find, start, token_hash};
+use crate::access::session::{HEADER, WHOLE_MS, find, start_for, token_hash};
 
 /// Bytes of a sign-in body that are read.
 const MAX_BODY: usize = 4096;
@@ -16,6 +16,7 @@ use crate::access::key::DEV_KEY;
 use crate::access::key::Key;
 use crate::access::key::KeyType;
 use crate::access::key::find_key;
+use crate::access::person::Person;
 use crate::access::throttle::ClientIp;
 use crate::audit::{self, Actor, Entry, NONE};
 use crate::clock::Timestamp;
@@ -45,6 +46,9 @@ struct Who {
     version: &'static str,
     /// Development mode: the fixed key that everybody knows.
     dev_key: Option<&'static str>,
+    /// The provider with which people sign in by name, for the button.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    provider: Option<String>,
     expires_at: Option<Timestamp>,
     key: Option<WhoKey>,
 }
@@ -53,6 +57,9 @@ struct Who {
 struct WhoKey {
     id: ApiKeyId,
     key_prefix: String,
+    /// Who signed in by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    person: Option<Person>,
     key_type: KeyType,
     operator: bool,
     scopes: Vec<String>,
@@ -70,10 +77,12 @@ impl Who {
             signed_in: key.is_some(),
             version: env!("CARGO_PKG_VERSION"),
             dev_key: app.config.dev.then_some(DEV_KEY),
+            provider: app.config.oidc.as_ref().map(|oidc| oidc.name().to_owned()),
             expires_at,
             key: key.map(|key| WhoKey {
                 id: key.id,
                 key_prefix: key.prefix.clone(),
+                person: key.person.clone(),
                 key_type: key.key_type,
                 operator: key.operator,
                 scopes: key.scopes.clone(),
@@ -165,7 +174,7 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
         .store
         .write(move |tx| {
             let caller = Caller::signing_in(key, request_id, ip);
-            let (token, end) = begin(tx, &caller, &secret)?;
+            let (token, end) = begin(tx, &caller, &secret, None)?;
             Ok((caller, token, end))
         })
         .await?;
@@ -176,8 +185,13 @@ pub async fn sign_in(State(app): State<App>, request: Request) -> Result<Respons
     Ok(no_store(response))
 }
 
-/// A new session, which is told.
-fn begin(tx: &WriteTx<'_>, caller: &Caller, secret: &[u8; 32]) -> Result<(String, Timestamp)> {
+/// A new session, which is told; it lasts for so long at most.
+pub(super) fn begin(
+    tx: &WriteTx<'_>,
+    caller: &Caller,
+    secret: &[u8; 32],
+    whole_ms: Option<i64>,
+) -> Result<(String, Timestamp)> {
     let entry = Entry {
         actor: Actor::Key(caller),
         tenant_id: caller.tenant_id(),
@@ -188,7 +202,7 @@ fn begin(tx: &WriteTx<'_>, caller: &Caller, secret: &[u8; 32]) -> Result<(String
         after: NONE,
     };
     audit::record(tx, &entry)?;
-    start(tx, caller.key_id(), secret)
+    start_for(tx, caller.key_id(), secret, whole_ms)
 }
 
 /// Tells an organization that somebody did not come in: that of the key, or where there is no such key, the
@@ -309,7 +323,7 @@ pub async fn enter(
             };
             found.check_address(client.0)?;
             let caller = Caller::signing_in(found, request.0, client.0);
-            begin(tx, &caller, &secret).map(Some)
+            begin(tx, &caller, &secret, None).map(Some)
         });
         let Some((token, _)) = session.await? else {
             return Ok(no_store(response));
@@ -346,7 +360,7 @@ pub async fn sign_out(State(app): State<App>, request: Request) -> Result<Respon
     Ok(no_store(response))
 }
 
-fn no_store(mut response: Response) -> Response {
+pub(super) fn no_store(mut response: Response) -> Response {
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -112,6 +112,10 @@ fn flags(config: &Config) -> Vec<Flag> {
             ),
         ),
         (
+            "--oidc-issuer",
+            or_none(config.oidc.as_ref().map(|oidc| oidc.issuer.clone())),
+        ),
+        (
             "--audit-retention-days",
             or_none(config.audit_retention_days.map(|n| n.to_string())),
         ),

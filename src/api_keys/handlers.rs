@@ -364,6 +364,7 @@ pub async fn update(PathId(id): PathId<ApiKeyId>, request: Mutation<Update>) -> 
             within_networks(caller.key(), &allowed_ips)?;
             if let Some(scopes) = &input.scopes {
                 within(caller.key(), scopes)?;
+                is_key(&before)?;
             }
             let scopes = input.scopes.unwrap_or_else(|| before.scopes.clone());
             let status = input.status.unwrap_or_else(|| before.status.clone());
@@ -407,6 +408,20 @@ fn not_stronger(caller: &Caller, key: &KeyView) -> Result<()> {
     within(caller.key(), &key.scopes)
 }
 
+/// What a person may do is the sign-in provider's to say, and there is no secret.
+fn is_key(key: &KeyView) -> Result<()> {
+    match &key.person {
+        None => Ok(()),
+        Some(person) => Err(Error::conflict(
+            "IS_A_PERSON",
+            format!(
+                "{} signs in by name: role and secret are with the sign-in provider; disable or revoke the access here, or change it there",
+                person.name
+            ),
+        )),
+    }
+}
+
 fn networks_of(key: &KeyView) -> Vec<IpNet> {
     let texts = key.allowed_ips.iter();
     texts.filter_map(|text| networks::parse(text)).collect()
@@ -419,6 +434,7 @@ pub async fn rotate(PathId(id): PathId<ApiKeyId>, request: Mutation<Rotate>) -> 
             let before = find(tx, caller, id)?;
             let grace = grace_ms(input?.grace_seconds)?;
             not_stronger(caller, &before)?;
+            is_key(&before)?;
             let secret = new_secret(tx, before.key_type)?;
             let sql = "UPDATE api_keys SET secret_hash = ?1, key_prefix = ?2, last4 = ?3, updated_at = ?4,
                      previous_secret_hash = CASE WHEN ?7 IS NOT NULL THEN secret_hash END, previous_until = ?7

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::access::key::KeyType;
+use crate::access::person::Person;
 use crate::access::scopes::misspelt;
 use crate::clock::Timestamp;
 use crate::error::Fields;
@@ -61,6 +62,9 @@ pub struct KeyView {
     pub allowed_ips: Vec<String>,
     /// Until when the secret before the last rotation works, too; null = it does not.
     pub previous_secret_expires_at: Option<Timestamp>,
+    /// Who signs in by name, where nobody holds a secret; left out of keys.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub person: Option<Person>,
     /// When it was made.
     pub created_at: Timestamp,
     /// The same.
@@ -91,6 +95,7 @@ impl KeyView {
             last_used_ip: row.get("last_used_ip")?,
             allowed_ips: json::column(row, "allowed_ips")?,
             previous_secret_expires_at: row.get("previous_until")?,
+            person: Person::from_row(row)?,
             created_at,
             inserted_at: created_at,
         })

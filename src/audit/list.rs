@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 use uuid::Uuid;
 
+use super::who::Who;
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::db::Store;
@@ -113,8 +114,11 @@ pub struct AuditRow {
     actor_id: Option<ApiKeyId>,
     /// api_key, system or operator.
     actor_type: String,
-    /// First characters of the key at that time.
+    /// First characters of the key at that time, or the name of the person.
     actor_label: Option<String>,
+    /// Who it was besides a key: a person who signed in by name, or an operator of another organization.
+    #[schema(value_type = Option<Who>)]
+    actor: Option<Box<RawValue>>,
     /// What happened: workspace.created, computer.running, ...
     r#type: String,
     /// The same.
@@ -162,6 +166,7 @@ impl AuditRow {
             actor_id: row.get("actor_id")?,
             actor_type: row.get("actor_type")?,
             actor_label: row.get("actor_label")?,
+            actor: object("actor")?,
             r#type: kind.clone(),
             action: kind,
             resource: resource.clone(),
@@ -345,7 +350,7 @@ async fn pour(
     if form == Form::Csv {
         text.push_str(
             "id,ts,type,actor_type,actor_id,actor_label,ip_address,request_id,resource_type,resource_id,workspace_id,\
-             imported,before,after\r\n",
+             imported,before,after,actor\r\n",
         );
     }
     loop {
@@ -399,6 +404,7 @@ impl AuditRow {
             Some(self.imported.to_string()),
             json(&self.metadata.before),
             json(&self.metadata.after),
+            json(&self.actor),
         ];
         let cells: Vec<String> = row
             .iter()

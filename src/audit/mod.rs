@@ -1,6 +1,7 @@
 //! The audit log: who changed what, written in the transaction of the change itself.
 
 mod list;
+mod who;
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
@@ -10,6 +11,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 pub use list::*;
+use who::Who;
 
 use crate::access::caller::Caller;
 use crate::clock::DAY_MS;
@@ -62,8 +64,8 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
     };
     let resource_type = entry.kind.split('.').next().unwrap_or(entry.kind);
     let sql = "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
-             request_id, type, resource_type, resource_id, before, after)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)";
+             request_id, type, resource_type, resource_id, before, after, actor)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)";
     tx.run(
         sql,
         (
@@ -73,7 +75,7 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
             tx.now(),
             actor_type,
             caller.map(Caller::key_id),
-            caller.map(|c| c.key().prefix.as_str()),
+            caller.map(|c| c.key().label()),
             ip.map(|ip| ip.to_string()),
             caller.map(Caller::request_id),
             entry.kind,
@@ -81,6 +83,11 @@ pub fn record<B: Serialize, A: Serialize>(tx: &WriteTx<'_>, entry: &Entry<'_, B,
             entry.resource.as_bytes().as_slice(),
             entry.before.map(json::text).transpose()?,
             entry.after.map(json::text).transpose()?,
+            caller
+                .and_then(Who::of)
+                .as_ref()
+                .map(json::text)
+                .transpose()?,
         ),
     )?;
     let seq = tx.last_insert_rowid();

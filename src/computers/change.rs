@@ -194,7 +194,7 @@ fn store_change(
     )?;
     labels::changes(tx, after.id.0, &before.metadata, &after.metadata)?;
     after.updated_at = tx.now();
-    save(tx, &after)?;
+    save(tx, Some(before), &after)?;
     record(
         tx,
         Actor::Key(caller),

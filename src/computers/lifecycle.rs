@@ -6,6 +6,7 @@
 //! was down is caught up at the next start as if it had been up.
 
 use rusqlite::{OptionalExtension, named_params};
+use serde::Serialize;
 use serde_json::json;
 
 use super::activity::{self, Activity};
@@ -19,8 +20,9 @@ use crate::computers::Fleet;
 use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
-use crate::json;
+use crate::json::{self, Object};
 use crate::rules::driven_by::DrivenBy;
+use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::event::last_until;
@@ -118,7 +120,7 @@ impl Change<'_> {
                 (at, after.id, after.tenant_id),
             )?;
         }
-        save(tx, &after)?;
+        save(tx, before, &after)?;
         record(tx, self.actor, self.kind, before, &after)
     }
 
@@ -149,7 +151,7 @@ impl Change<'_> {
             after.due_at = None;
         }
         after.updated_at = tx.now();
-        save(tx, &after)?;
+        save(tx, Some(before), &after)?;
         record(tx, self.actor, self.kind, Some(before), &after)
     }
 }
@@ -248,8 +250,22 @@ pub(super) fn touch(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId, by: Activit
     Ok(())
 }
 
-/// Updates the columns of a computer's row that may change.
-pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
+/// Updates what of a computer's row may change; what differs only in where it is in its life leaves the rest, and the
+/// indexes over it, alone.
+pub(super) fn save(tx: &WriteTx<'_>, before: Option<&Record>, c: &Record) -> Result<()> {
+    if c.due_at.is_some() {
+        tx.changed(topics::AGENDA);
+    }
+    if c.status != Status::Destroyed && before.is_some_and(|before| stays(before) == stays(c)) {
+        let sql = "UPDATE computers SET status = ?1, due_at = ?2, updated_at = ?3, started_at = ?4, stopped_at = ?5
+             WHERE id = ?6 AND tenant_id = ?7";
+        let life = (c.status, c.due_at, c.updated_at, c.started_at, c.stopped_at);
+        tx.run(
+            sql,
+            (life.0, life.1, life.2, life.3, life.4, c.id, c.tenant_id),
+        )?;
+        return Ok(());
+    }
     let sql = "UPDATE computers SET workspace_id = :workspace, project_id = :project, name = :name, size = :size,
              status = :status, visibility = :visibility, metadata = :metadata, settings = :settings, external_user_id = :user,
              external_project_id = :external_project, auto_stop_seconds = :auto_stop, due_at = :due,
@@ -266,13 +282,51 @@ pub(super) fn save(tx: &WriteTx<'_>, c: &Record) -> Result<()> {
             ":id": c.id, ":tenant": c.tenant_id,
         },
     )?;
-    if c.due_at.is_some() {
-        tx.changed(topics::AGENDA);
-    }
     Ok(())
 }
 
-/// The audit entry of a computer: what is not derived from the catalogue.
+/// What of a row stays when a computer goes from status to status.
+fn stays(c: &Record) -> impl PartialEq + '_ {
+    (
+        (c.workspace_id, c.project_id, c.size, c.auto_stop_seconds),
+        (&c.name, &c.visibility, c.metadata.text(), c.settings.text()),
+        (&c.external_user_id, &c.external_project_id),
+    )
+}
+
+/// What the audit log says of a computer: what is not derived from the catalogue.
+#[derive(Serialize)]
+struct Shown<'a> {
+    name: &'a str,
+    slug: &'a str,
+    status: Status,
+    size: Size,
+    workspace_id: WorkspaceId,
+    project_id: ProjectId,
+    visibility: &'a str,
+    auto_stop_seconds: i64,
+    external_user_id: Option<&'a str>,
+    metadata: &'a Object,
+}
+
+impl<'a> Shown<'a> {
+    fn of(c: &'a Record) -> Self {
+        Shown {
+            name: &c.name,
+            slug: &c.slug,
+            status: c.status,
+            size: c.size,
+            workspace_id: c.workspace_id,
+            project_id: c.project_id,
+            visibility: &c.visibility,
+            auto_stop_seconds: c.auto_stop_seconds,
+            external_user_id: c.external_user_id.as_deref(),
+            metadata: &c.metadata,
+        }
+    }
+}
+
+/// The audit entry of a computer.
 pub(super) fn record(
     tx: &WriteTx<'_>,
     actor: Actor<'_>,
@@ -280,13 +334,6 @@ pub(super) fn record(
     before: Option<&Record>,
     after: &Record,
 ) -> Result<()> {
-    let shown = |c: &Record| {
-        json!({
-            "name": c.name, "slug": c.slug, "status": c.status, "size": c.size, "workspace_id": c.workspace_id,
-            "project_id": c.project_id, "visibility": c.visibility, "auto_stop_seconds": c.auto_stop_seconds,
-            "external_user_id": c.external_user_id, "metadata": c.metadata,
-        })
-    };
     audit::record(
         tx,
         &Entry {
@@ -295,9 +342,9 @@ pub(super) fn record(
             workspace_id: Some(after.workspace_id),
             kind,
             resource: after.id.0,
-            before: before.map(shown).as_ref(),
+            before: before.map(Shown::of).as_ref(),
             after: (after.status != Status::Destroyed)
-                .then(|| shown(after))
+                .then(|| Shown::of(after))
                 .as_ref(),
         },
     )
@@ -574,7 +621,7 @@ pub fn follow_events(
     } else if before.project_id != after.project_id {
         "computer.moved"
     } else if before.due_at != after.due_at {
-        return save(tx, &after);
+        return save(tx, Some(&before), &after);
     } else {
         return Ok(());
     };
@@ -583,13 +630,14 @@ pub fn follow_events(
         // A batch may report a move and the deletion at once; the counters know one of them at a time.
         save(
             tx,
+            Some(&before),
             &Record {
                 status: before.status,
                 ..after.clone()
             },
         )?;
     }
-    save(tx, &after)?;
+    save(tx, Some(&before), &after)?;
     record(tx, actor, kind, Some(&before), &after)
 }
 

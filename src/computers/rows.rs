@@ -129,17 +129,17 @@ pub static SELECT: LazyLock<String> = LazyLock::new(|| {
 // ---------------------------------------------------------------------------------------------
 // Look-ups
 
-/// The live computer with this id, whoever asks: for the service itself.
-pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Record>> {
-    let sql = format!(
+static LIVE: LazyLock<String> = LazyLock::new(|| {
+    format!(
         "{} WHERE c.id = ?1 AND c.deleted_at IS NULL
              AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = c.workspace_id)",
         *SELECT
-    );
-    Ok(tx
-        .prepare_cached(&sql)?
-        .query_row([id], Record::from_row)
-        .optional()?)
+    )
+});
+
+/// The live computer with this id, whoever asks: for the service itself.
+pub fn load(tx: &Tx<'_>, id: ComputerId) -> Result<Option<Record>> {
+    Ok(tx.row(LIVE.as_str(), [id], Record::from_row).optional()?)
 }
 
 /// The live computer with this id, if the caller may touch it.

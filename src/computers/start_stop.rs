@@ -89,9 +89,9 @@ fn perform(
         // Already there or on the way: success that changes nothing, since clients say start right after create.
         (Verb::Start, Provisioning | Starting | Running) | (Verb::Stop, Stopping | Stopped) => {
             let message = format!("computer is {}", before.status);
-            let mut touched = before;
+            let mut touched = before.clone();
             restart_idle_time(tx, fleet, &mut touched, Activity::Start)?;
-            save(tx, &touched)?;
+            save(tx, Some(&before), &touched)?;
             return Ok(message);
         }
         (Verb::Start, Stopped | Broken) | (Verb::Restart, Running) => Starting,

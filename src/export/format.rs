@@ -174,6 +174,9 @@ pub struct Audit {
     pub resource_id: Uuid,
     pub before: Option<Object>,
     pub after: Option<Object>,
+    /// Of a person, or of an operator of another organization.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub actor: Option<Object>,
 }
 
 /// How many lines of each kind there are.

@@ -177,9 +177,9 @@ pub(super) fn audit_row(
     seq: i64,
 ) -> Result<()> {
     let sql = "INSERT INTO audit_log (seq, tenant_id, workspace_id, at, actor_type, actor_id, actor_label, ip_address,
-             request_id, type, resource_type, resource_id, before, after)
+             request_id, type, resource_type, resource_id, before, after, actor)
          VALUES (:seq, :tenant, :workspace, :at, :actor, :actor_id, :label, :ip, :request, :type, :resource,
-             :resource_id, :before, :after)";
+             :resource_id, :before, :after, :who)";
     tx.run(
         sql,
         named_params! {
@@ -188,6 +188,7 @@ pub(super) fn audit_row(
             ":request": row.request_id, ":type": row.r#type, ":resource": row.resource_type,
             ":resource_id": row.resource_id.into_bytes(), ":before": row.before.as_ref().map(json::text).transpose()?,
             ":after": row.after.as_ref().map(json::text).transpose()?,
+            ":who": row.actor.as_ref().map(json::text).transpose()?,
         },
     )?;
     Ok(())

@@ -702,6 +702,7 @@ fn audit(
             resource_id: Uuid::from_bytes(row.get("resource_id")?),
             before: row.get("before")?,
             after: row.get("after")?,
+            actor: row.get("actor")?,
         })
     };
     let sql = "SELECT * FROM audit_log WHERE workspace_id = ?2 AND tenant_id = ?1

@@ -70,7 +70,7 @@ impl Repeat {
         let wired = parts.method == Method::POST && parts.extensions.get::<Wired>().is_some();
         (wired && body.len() <= COMPARED).then(|| Repeat {
             repeats: kit.repeats.clone(),
-            target: idempotency::target(parts).to_owned(),
+            target: idempotency::target(parts).into_owned(),
             body: body.clone(),
         })
     }

@@ -8,6 +8,7 @@ pub mod host;
 pub mod hosted;
 pub mod listen;
 pub mod public_url;
+pub mod role;
 pub mod size;
 pub mod status;
 pub mod text;

@@ -73,6 +73,16 @@ CREATE TABLE share_links (
 CREATE INDEX share_links_of_workspace ON share_links (workspace_id, created_at, id);
 CREATE INDEX share_links_over ON share_links (expires_at);
 
+-- ---- people who sign in by name ----
+
+ALTER TABLE api_keys ADD COLUMN issuer TEXT;
+ALTER TABLE api_keys ADD COLUMN subject TEXT;
+ALTER TABLE api_keys ADD COLUMN email TEXT;
+CREATE UNIQUE INDEX api_keys_of_person ON api_keys (issuer, subject, tenant_id) WHERE subject IS NOT NULL;
+ALTER TABLE sessions ADD COLUMN ends_at INTEGER;
+-- Who it was, besides a key: a person by name, or an operator of another organization.
+ALTER TABLE audit_log ADD COLUMN actor TEXT;
+
 -- ---- desktops ----
 
 -- Links that open the screen of a computer for who has no key. A link lasts as long as the key that made it.

@@ -53,7 +53,7 @@ pub(crate) fn first_start(
     if dev {
         return Ok(Some(DEV_KEY.to_owned()));
     }
-    let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE operator = 1 AND status = 'active'
+    let sql = "SELECT EXISTS (SELECT 1 FROM api_keys WHERE operator = 1 AND status = 'active' AND subject IS NULL
              AND (expires_at IS NULL OR expires_at > ?1))";
     let operator: bool = tx.query_row(sql, [tx.now()], |row| row.get(0))?;
     if operator && (was_used(tx)? || given.is_some_and(|key| is_operators(tx, &key))) {

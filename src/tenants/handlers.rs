@@ -434,8 +434,11 @@ pub async fn whoami(State(store): State<Store>, caller: Caller) -> Result<Json<W
         Ok(Whoami {
             user: WhoUser {
                 id: key.id,
-                email: None,
-                name: format!("API key {}", key.prefix),
+                email: key.person.as_ref().and_then(|person| person.email.clone()),
+                name: match &key.person {
+                    Some(person) => person.name.clone(),
+                    None => format!("API key {}", key.prefix),
+                },
             },
             organization: Named {
                 id: tenant.id.0,

@@ -6,6 +6,8 @@
 //! is what they ask for. A reply that holds a secret (a new API key) is stored encrypted under the
 //! caller's own Idempotency-Key, of which only a hash is stored.
 
+use std::borrow::Cow;
+
 use axum::body::Bytes;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -17,7 +19,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use self::store::Stored;
-use crate::access::caller::Caller;
+use crate::access::caller::{Caller, Identity};
 use crate::clock::Timestamp;
 use crate::error::{Error, Result};
 use crate::store::WriteTx;
@@ -75,13 +77,22 @@ pub(super) fn from_headers(
     }))
 }
 
-pub(super) fn target(parts: &Parts) -> &str {
+/// What a request is to: its path, and for an operator who acts as another organization that one, too.
+pub(super) fn target(parts: &Parts) -> Cow<'_, str> {
     // Inside a nested router the URI is cut; the original one is what the client sent.
     let uri = parts
         .extensions
         .get::<axum::extract::OriginalUri>()
         .map_or(&parts.uri, |o| &o.0);
-    uri.path_and_query().map_or("", |p| p.as_str())
+    let path = uri.path_and_query().map_or("", |p| p.as_str());
+    let key = parts
+        .extensions
+        .get::<Identity>()
+        .map(|identity| &identity.key);
+    match key.filter(|key| key.acts_from.is_some()) {
+        Some(key) => format!("{} {path}", key.tenant_id).into(),
+        None => path.into(),
+    }
 }
 
 /// What a mutation answers.

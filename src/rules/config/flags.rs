@@ -8,6 +8,8 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 use ipnet::IpNet;
 
+use super::oidc::OidcArgs;
+use super::values::duration;
 use crate::rules::driven_by::DrivenBy;
 use crate::rules::listen::Listen;
 use crate::rules::public_url::PublicUrl;
@@ -198,6 +200,8 @@ pub struct ServeArgs {
     pub driver: DrivenBy,
     #[command(flatten)]
     pub engine: EngineArgs,
+    #[command(flatten)]
+    pub oidc: OidcArgs,
     /// Directory into which the statements of each month are written, an hour after it is over
     #[arg(long, env = "WORKSPACED_STATEMENTS_DIR", value_name = "DIR")]
     pub statements_dir: Option<PathBuf>,
@@ -221,18 +225,6 @@ pub struct EngineArgs {
     /// Where a container engine of one's own has its socket
     #[arg(long, env = "XDG_RUNTIME_DIR", hide = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
-}
-
-/// A length of time with its unit, such as 24h, 1h30m or 90s; whole seconds.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let given = text.parse::<jiff::SignedDuration>().ok();
-    given
-        .and_then(|d| u64::try_from(d.as_secs()).ok())
-        .filter(|seconds| *seconds <= 366 * 86_400)
-        .map(Duration::from_secs)
-        .ok_or_else(|| {
-            "allowed are hours, minutes and seconds up to a year, such as 24h, 1h30m or 90s".into()
-        })
 }
 
 /// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.

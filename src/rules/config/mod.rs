@@ -4,6 +4,8 @@
 mod bootstrap;
 mod file;
 mod flags;
+mod oidc;
+mod values;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -15,6 +17,7 @@ use ipnet::IpNet;
 
 pub use file::*;
 pub use flags::*;
+pub use oidc::*;
 
 use crate::rules::driven_by::DrivenBy;
 use crate::rules::listen::Listen;
@@ -103,6 +106,8 @@ pub struct Config {
     pub webhook_reach: WebhookReach,
     /// The container engine that runs computers; `None` = they are simulated.
     pub engine: Option<EngineSettings>,
+    /// The provider with which people sign in by name; `None` = with keys only.
+    pub oidc: Option<OidcSettings>,
     /// Where backups go and when they are made; `None` = nowhere.
     pub backups: Option<BackupSettings>,
 }
@@ -236,6 +241,7 @@ impl ServeArgs {
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
             low_credits: self.low_credits.into(),
             statements_dir: self.statements_dir.clone(),
+            oidc: self.oidc.check(self.public_url.as_ref())?,
             webhook_reach: match (self.webhook_allow_private, self.dev) {
                 (true, _) => WebhookReach::Private,
                 (false, true) => WebhookReach::Loopback,
@@ -368,6 +374,7 @@ impl Default for Config {
             audit_retention_days: None,
             low_credits: 100,
             statements_dir: None,
+            oidc: None,
             webhook_reach: WebhookReach::Public,
             engine: None,
             backups: None,

@@ -1,5 +1,7 @@
 //! Compute events: the append-only history that usage and bills are computed from.
 
+use std::sync::LazyLock;
+
 use rusqlite::{OptionalExtension, Row, named_params};
 
 use crate::error::{Error, Result};
@@ -146,11 +148,17 @@ pub fn may_meter(tx: &WriteTx<'_>) -> Result<()> {
     .with_code("CLOCK_WRONG"))
 }
 
+static LAST_UNTIL: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC LIMIT 1",
+        Stored::COLUMNS
+    )
+});
+
 /// The last event of a computer at or before an instant; `i64::MAX` for the last of all.
 pub fn last_until(tx: &Tx<'_>, computer: ComputerId, at: i64) -> Result<Option<Stored>> {
     Ok(tx
-        .prepare_cached(&format!("SELECT {} FROM compute_events WHERE computer_id = ?1 AND at <= ?2 ORDER BY at DESC, seq DESC LIMIT 1", Stored::COLUMNS))?
-        .query_row((computer, at), Stored::from_row)
+        .row(LAST_UNTIL.as_str(), (computer, at), Stored::from_row)
         .optional()?)
 }
 

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::{Add, Neg, Sub};
+use std::sync::LazyLock;
 
 use rusqlite::OptionalExtension;
 
@@ -188,41 +189,67 @@ pub fn apply(tx: &WriteTx<'_>, changes: Changes) -> Result<()> {
                 .iter()
                 .for_each(|(at, _, step)| gain.add(step, hour + HOUR_MS - at));
             rewrite_steps(tx, workspace, hour, &group)?;
-            upsert(tx, "meter_hours", "hour", workspace, hour, &gain)?;
+            HOURS.add(tx, workspace, hour, &gain)?;
             group.clear();
         }
     }
-    eras.iter().try_for_each(|((workspace, era), gain)| {
-        upsert(tx, "meter_eras", "era", *workspace, *era, gain)
-    })
+    eras.iter()
+        .try_for_each(|((workspace, era), gain)| ERAS.add(tx, *workspace, *era, gain))
 }
 
-/// Adds to the row of an hour or an era; it comes with its first step and goes with its last.
-fn upsert(
-    tx: &WriteTx<'_>,
-    table: &str,
-    key: &str,
-    workspace: WorkspaceId,
-    start: i64,
-    gain: &Gain,
-) -> Result<()> {
-    let s = &gain.sums;
-    tx.prepare_cached(&format!(
-        "INSERT INTO {table} (workspace_id, {key}, running, running_ms, rate, credit_ms, micros, steps)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
-         ON CONFLICT DO UPDATE SET running = running + excluded.running,
-             running_ms = running_ms + excluded.running_ms, rate = rate + excluded.rate,
-             credit_ms = credit_ms + excluded.credit_ms, micros = micros + excluded.micros,
-             steps = steps + excluded.steps"
-    ))?
-    .execute((workspace, start, s.running, s.running_ms, s.rate, s.credit_ms, s.micros, gain.steps))?;
-    if gain.steps < 0 {
-        tx.prepare_cached(&format!(
-            "DELETE FROM {table} WHERE workspace_id = ?1 AND {key} = ?2 AND steps = 0"
-        ))?
-        .execute((workspace, start))?;
+/// The statements of a table of sums.
+struct Table {
+    add: String,
+    drop_empty: String,
+}
+
+static HOURS: LazyLock<Table> = LazyLock::new(|| Table::new("meter_hours", "hour"));
+static ERAS: LazyLock<Table> = LazyLock::new(|| Table::new("meter_eras", "era"));
+
+impl Table {
+    fn new(table: &str, key: &str) -> Self {
+        Table {
+            add: format!(
+                "INSERT INTO {table} (workspace_id, {key}, running, running_ms, rate, credit_ms, micros, steps)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+                 ON CONFLICT DO UPDATE SET running = running + excluded.running,
+                     running_ms = running_ms + excluded.running_ms, rate = rate + excluded.rate,
+                     credit_ms = credit_ms + excluded.credit_ms, micros = micros + excluded.micros,
+                     steps = steps + excluded.steps"
+            ),
+            drop_empty: format!(
+                "DELETE FROM {table} WHERE workspace_id = ?1 AND {key} = ?2 AND steps = 0"
+            ),
+        }
     }
-    Ok(())
+
+    /// Adds to the row of an hour or an era; it comes with its first step and goes with its last.
+    fn add(
+        &'static self,
+        tx: &WriteTx<'_>,
+        workspace: WorkspaceId,
+        start: i64,
+        gain: &Gain,
+    ) -> Result<()> {
+        let s = &gain.sums;
+        tx.run(
+            &self.add,
+            (
+                workspace,
+                start,
+                s.running,
+                s.running_ms,
+                s.rate,
+                s.credit_ms,
+                s.micros,
+                gain.steps,
+            ),
+        )?;
+        if gain.steps < 0 {
+            tx.run(&self.drop_empty, (workspace, start))?;
+        }
+        Ok(())
+    }
 }
 
 /// Steps of one hour carry a running sum, so those after a change are written anew. For the newest
