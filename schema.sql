@@ -919,6 +919,26 @@ CREATE TABLE share_links (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX share_links_of_workspace ON share_links (workspace_id, created_at, id);
 CREATE INDEX share_links_over ON share_links (expires_at);
+
+-- ---- rates of their own ----
+
+-- What an hour of a size costs an organization, or one of its workspaces, instead of what the table `rates` says. What has
+-- begun to hold is never touched; what lies ahead may be replaced or taken back.
+CREATE TABLE agreed_rates (
+    owner_id       BLOB NOT NULL CHECK (length(owner_id) = 16),  -- id of the tenant or workspace
+    tenant_id      BLOB NOT NULL REFERENCES tenants (id),
+    size           TEXT NOT NULL,
+    holds_from     INTEGER NOT NULL,                 -- never before it was set: what was metered keeps its price
+    effective_from INTEGER NOT NULL,                 -- as it was asked for, perhaps in the past
+    rate           INTEGER CHECK (rate >= 0),        -- credits per hour; NULL: what holds above holds again
+    applied        INTEGER NOT NULL CHECK (applied IN (0, 1)),  -- running computers have been re-priced
+    set_at         INTEGER NOT NULL,
+    set_by         TEXT NOT NULL,                    -- such as api_key msk_a_12345678
+    PRIMARY KEY (owner_id, size, holds_from)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX agreed_rates_due ON agreed_rates (holds_from) WHERE applied = 0;
+-- Whether a workspace of an organization has any.
+CREATE INDEX agreed_rates_of_tenant ON agreed_rates (tenant_id, owner_id);
 -- ---- end of the bill ----
 
 -- The audit log is only ever added to. Its rows go, if at all, from its old end: the older by date first.

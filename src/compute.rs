@@ -1,4 +1,5 @@
-//! What an installation offers: sizes, templates, prices, regions. Read-only, from the configuration.
+//! What an installation offers: sizes, templates, prices, regions. Read-only, from the configuration; prices as the meter
+//! has them for the organization that asks.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +14,10 @@ use crate::clock::Timestamp;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::http::List;
+use crate::ids::TenantId;
 use crate::rules::catalog::{Catalog, REGION};
 use crate::rules::size::Size;
+use crate::usage::ledger::tariff;
 
 /// The one product that there is here.
 const PRODUCT: &str = "computer";
@@ -153,13 +156,26 @@ pub struct Offer {
 }
 
 impl Offer {
-    /// Rates are those of the store's clock.
     pub fn new(catalog: Arc<Catalog>, store: Store) -> Self {
         Offer { catalog, store }
     }
 
-    fn size_rows(&self) -> Vec<SizeRow> {
-        let now = self.store.now().0;
+    /// What an hour of each size costs an organization now.
+    async fn rates(&self, tenant: TenantId) -> Result<BTreeMap<Size, i64>> {
+        let catalog = self.catalog.clone();
+        let rates = self.store.read(move |tx| {
+            let now = tx.now().0;
+            let rate = |size| {
+                let agreed = tariff::at(tx, tenant, None, size, now)?;
+                Ok((size, agreed.unwrap_or_else(|| catalog.rate_at(size, now))))
+            };
+            Size::ALL.into_iter().map(rate).collect::<Result<_>>()
+        });
+        rates.await
+    }
+
+    async fn size_rows(&self, tenant: TenantId) -> Result<Vec<SizeRow>> {
+        let rates = self.rates(tenant).await?;
         let row = |size| {
             let h = self.catalog.hardware(size);
             SizeRow {
@@ -170,11 +186,11 @@ impl Offer {
                 cpu: h.vcpus,
                 memory_mb: h.memory_mb,
                 disk_gb: h.disk_gb,
-                price_hour: self.catalog.rate_at(size, now),
-                credits_per_hour: self.catalog.rate_at(size, now),
+                price_hour: rates[&size],
+                credits_per_hour: rates[&size],
             }
         };
-        Size::ALL.into_iter().map(row).collect()
+        Ok(Size::ALL.into_iter().map(row).collect())
     }
 
     fn template_rows(&self) -> Vec<Template> {
@@ -212,8 +228,8 @@ fn list<T>(data: Vec<T>) -> Json<List<T>> {
 }
 
 /// `GET /compute/sizes`
-pub async fn sizes(State(offer): State<Offer>, _: Caller) -> Json<List<SizeRow>> {
-    list(offer.size_rows())
+pub async fn sizes(State(offer): State<Offer>, caller: Caller) -> Result<Json<List<SizeRow>>> {
+    Ok(list(offer.size_rows(caller.tenant_id()).await?))
 }
 
 /// `GET /compute/templates`
@@ -245,7 +261,7 @@ pub async fn templates_legacy(State(offer): State<Offer>, _: Caller) -> Json<Tem
 }
 
 /// `GET /compute/catalog`
-pub async fn catalog(State(offer): State<Offer>, _: Caller) -> Json<CatalogReply> {
+pub async fn catalog(State(offer): State<Offer>, caller: Caller) -> Result<Json<CatalogReply>> {
     let default = offer.catalog.default_template().to_owned();
     let product = Product {
         id: PRODUCT,
@@ -262,24 +278,20 @@ pub async fn catalog(State(offer): State<Offer>, _: Caller) -> Json<CatalogReply
     let data = CatalogData {
         artifact_readiness: product.templates.iter().flat_map(readiness).collect(),
         products: vec![product],
-        sizes: offer.size_rows(),
+        sizes: offer.size_rows(caller.tenant_id()).await?,
         generated_at: offer.store.now(),
     };
-    Json(CatalogReply { data })
+    Ok(Json(CatalogReply { data }))
 }
 
 /// `GET /compute/pricing`
-pub async fn pricing(State(offer): State<Offer>, _: Caller) -> Json<Pricing> {
-    let now = offer.store.now().0;
-    let rates = Size::ALL
-        .into_iter()
-        .map(|size| (size.as_str(), offer.catalog.rate_at(size, now)))
-        .collect();
-    Json(Pricing {
+pub async fn pricing(State(offer): State<Offer>, caller: Caller) -> Result<Json<Pricing>> {
+    let rates = offer.rates(caller.tenant_id()).await?.into_iter();
+    Ok(Json(Pricing {
         unit: "credit",
         billed_status: "running",
-        rates,
-    })
+        rates: rates.map(|(size, rate)| (size.as_str(), rate)).collect(),
+    }))
 }
 
 /// `GET /compute/regions`

@@ -81,7 +81,8 @@ async function send(method, url, { body, signal, key, seen } = {}) {
     Accept: "application/json",
     ...actingHeaders(),
   };
-  if (body !== undefined) headers["Content-Type"] = "application/json";
+  const table = typeof body === "string";
+  if (body !== undefined) headers["Content-Type"] = table ? "text/csv" : "application/json";
   const tag = seen && tags.get(seen);
   if (tag) headers["If-Match"] = tag;
   const once = method === "POST" && url.startsWith(BASE),
@@ -95,7 +96,7 @@ async function send(method, url, { body, signal, key, seen } = {}) {
       signal,
       credentials: "same-origin",
       cache: "no-store",
-      body: body === undefined ? undefined : JSON.stringify(body),
+      body: body === undefined || table ? body : JSON.stringify(body),
     });
   } catch (e) {
     if (once) undecided.set(what, headers["Idempotency-Key"]);

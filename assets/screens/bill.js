@@ -19,8 +19,11 @@ import {
   toast,
 } from "../lib/ui.js";
 import { credits, dateFormat, decimals, number, time } from "../lib/format.js";
-import { confirmDialog, filled, form, formDialog } from "../lib/forms.js";
+import { confirmDialog, dialog, filled, form, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
+import { historyPanel } from "./history.js";
+import { ratesPanel } from "./rates.js";
+import { sharePanel } from "./sharing.js";
 import { monthName, monthsSince } from "./usage.js";
 
 /** @typedef {{ path: string, signal: AbortSignal, may: boolean }} Owner `path` of the workspace or organization in the API */
@@ -265,11 +268,56 @@ function compared({ now, before }) {
         { label: "Last month", num: true, cell: (r) => inCredits(r.before) },
         { label: "This month", num: true, cell: (r) => inCredits(r.now) },
         { label: "Difference", num: true, cell: (r) => signed(difference(r)) },
+        {
+          label: "What happened",
+          end: true,
+          cell: (r) =>
+            r.key &&
+            button("Why", () => showEvents(r, before.window_start), {
+              kind: "small",
+              "aria-label": `Why ${r.name}`,
+            }),
+        },
       ],
       list,
       { rowKey: (r) => r.key },
     ),
   ];
+}
+
+/**
+ * What happened to a computer since the beginning of last month.
+ * @param {{ key: string, name: string }} computer
+ * @param {string} since
+ */
+function showEvents({ key, name }, since) {
+  const place = h("div");
+  dialog(`What happened: ${name}`, place);
+  resource(
+    place,
+    (o) => api.get(`/computers/${key}/events?limit=100&include_deleted=1`, o),
+    (list) => {
+      const rows = list.data.filter(
+        (/** @type {any} */ e) => Date.parse(e.at) >= Date.parse(since),
+      );
+      if (!rows.length) return empty("Nothing: it was as it is since before last month");
+      return table(
+        "Events",
+        [
+          { label: "When", cell: (e) => time(e.at) },
+          { label: "What", cell: (e) => e.type.replace("computer.", "") },
+          { label: "Size", hide: "wide", cell: (e) => e.size },
+          {
+            label: "Credits per hour",
+            num: true,
+            cell: (e) => (e.billable ? number(e.rate) : none()),
+          },
+        ],
+        rows,
+        { rowKey: (e) => e.seq },
+      );
+    },
+  );
 }
 
 /** @param {number} micros */
@@ -471,6 +519,47 @@ function statement(s, signal, close) {
 // ---------------------------------------------------------------------------------------------
 // Prices
 
+/** @param {{ name: string, amount: string }[] | undefined} fees */
+const feeLines = (fees) => fees?.map((fee) => `${fee.name} ${fee.amount}`).join("\n") ?? null;
+
+/** @param {Record<string, string> | undefined} hours */
+const hourLines = (hours) =>
+  hours
+    ? Object.entries(hours)
+        .map(([size, price]) => `${size} ${price}`)
+        .join("\n")
+    : null;
+
+/**
+ * Lines with something at their end; what is no such line goes to the API, which says so.
+ * @param {string | null} text
+ * @returns {[string, string][] | null}
+ */
+const ended = (text) => {
+  const lines = text?.split("\n").filter((line) => line.trim());
+  return (
+    lines?.map((line) => {
+      const [, name, end] = /^(.*[^\s:])[\s:]+(\S+)$/.exec(line.trim()) ?? [, line.trim(), ""];
+      return [String(name), String(end)];
+    }) ?? null
+  );
+};
+
+/**
+ * What the fields of a form say, as the API takes it.
+ * @param {any} values
+ */
+function asPrices(values) {
+  const all = { ...values };
+  if ("fees" in all)
+    all.fees = ended(all.fees)?.map(([name, amount]) => ({ name, amount })) ?? null;
+  if ("price_per_hour" in all) {
+    const hours = ended(all.price_per_hour);
+    all.price_per_hour = hours && Object.fromEntries(hours);
+  }
+  return all;
+}
+
 /**
  * @param {any} p
  * @param {boolean} customer whether it is a customer's own list
@@ -489,6 +578,24 @@ const priceFields = (p, customer) => [
     label: "Price of a credit",
     value: p.price_per_credit,
     placeholder: "0.0125",
+  },
+  {
+    name: "price_per_hour",
+    label: "Price of an hour, by size",
+    kind: "textarea",
+    rows: 2,
+    value: hourLines(p.price_per_hour),
+    placeholder: "small 0.10",
+    help: "A size a line; it replaces the credits of that size.",
+  },
+  {
+    name: "fees",
+    label: "Fixed monthly fees",
+    kind: "textarea",
+    rows: 2,
+    value: feeLines(p.fees),
+    placeholder: "Support 9.90",
+    help: "A fee a line, its amount at the end.",
   },
   { name: "tax_rate", label: "Tax, percent", value: p.tax_rate },
   { name: "tax_name", label: "Name of the tax", value: p.tax_name, placeholder: "VAT" },
@@ -531,6 +638,8 @@ const priceFields = (p, customer) => [
 const PRICE_NAMES = {
   currency: "Currency",
   price_per_credit: "A credit",
+  price_per_hour: "An hour",
+  fees: "Every month",
   tax_rate: "Tax, %",
   tax_name: "Tax",
   discount_percent: "Discount, %",
@@ -566,7 +675,14 @@ export function pricesPanel(place, { path, signal, may, customer }) {
       const set = Object.entries(PRICE_NAMES).filter(([name]) => holds[name] != null);
       if (!set.length)
         return h("p", { class: "hint" }, "None: statements show credits and hours, and no money.");
-      return facts(set.map(([name, text]) => [text, String(holds[name])]));
+      const shown = {
+        ...holds,
+        fees: feeLines(holds.fees),
+        price_per_hour: hourLines(holds.price_per_hour),
+      };
+      const word = (/** @type {string} */ name) =>
+        h("span", { class: "lines" }, String(shown[name] ?? ""));
+      return facts(set.map(([name, text]) => [text, word(name)]));
     },
     { signal, lines: 3 },
   );
@@ -595,9 +711,13 @@ const editPrices = (list, path, customer, done) =>
       label: "Save prices",
       edits: true,
       seen: list,
-      of: (one) => one.effective,
+      of: ({ effective }) => ({
+        ...effective,
+        fees: feeLines(effective.fees),
+        price_per_hour: hourLines(effective.price_per_hour),
+      }),
       submit: async (values, _, seen) => {
-        await api.put(path, values, { seen });
+        await api.put(path, asPrices(values), { seen });
         toast("The price list was saved.");
         done();
       },
@@ -612,11 +732,15 @@ const editPrices = (list, path, customer, done) =>
  * @param {Context & { id: string, workspace: any }} context
  */
 export function billPanels(place, context) {
-  const { id, signal, covers } = context;
+  const { id, signal, covers, who } = context;
+  const operator = Boolean(who.key.operator);
   const compare = h("div"),
     budget = h("div"),
     statements = h("div"),
-    prices = h("div");
+    prices = h("div"),
+    rates = h("div"),
+    share = h("div"),
+    history = h("div");
   fill(
     place,
     compare,
@@ -624,13 +748,18 @@ export function billPanels(place, context) {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "column" }, budget),
-      h("div", { class: "column" }, prices),
+      h("div", { class: "column" }, h("div", null, budget, share)),
+      h("div", { class: "column" }, h("div", null, prices, rates)),
     ),
+    history,
   );
   const owner = { path: `/workspaces/${id}`, signal, may: covers("tenant:admin") };
   comparePanel(compare, { id, signal });
   statementsPanel(statements, context);
   budgetPanel(budget, owner);
   pricesPanel(prices, { ...owner, customer: true });
+  ratesPanel(rates, { ...owner, operator });
+  if (owner.may) sharePanel(share, { id, signal });
+  const again = () => comparePanel(compare, { id, signal });
+  if (operator) historyPanel(history, { id, signal, done: again });
 }

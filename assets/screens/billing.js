@@ -7,6 +7,8 @@ import { api, query as queryString } from "../lib/api.js";
 import { downloadLink, empty, head, pager, panel, resource, toast } from "../lib/ui.js";
 import { count } from "../lib/format.js";
 import { budgetPanel, monthForm, pricesPanel, statementsTable } from "./bill.js";
+import { ratesPanel } from "./rates.js";
+import { refusalsPanel } from "./refusals.js";
 import { monthName, monthsSince } from "./usage.js";
 
 const SIZE = 25;
@@ -22,7 +24,9 @@ export async function show({ main, signal, title, query, setQuery, who, covers }
   const list = h("div"),
     ways = h("span", { class: "actions" }),
     budget = h("div"),
-    prices = h("div");
+    prices = h("div"),
+    rates = h("div"),
+    refused = h("div");
   const pick = h(
     "select",
     { "aria-label": "Month" },
@@ -51,9 +55,10 @@ export async function show({ main, signal, title, query, setQuery, who, covers }
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "column" }, budget),
+      h("div", { class: "column" }, h("div", null, budget, rates)),
       h("div", { class: "column" }, prices),
     ),
+    refused,
   );
   const reload = resource(
     list,
@@ -93,4 +98,6 @@ export async function show({ main, signal, title, query, setQuery, who, covers }
   const owner = { path: "/tenant", signal, may };
   budgetPanel(budget, owner);
   pricesPanel(prices, { ...owner, customer: false });
+  ratesPanel(rates, { ...owner, operator: Boolean(who.key.operator) });
+  refusalsPanel(refused, { path: "", signal });
 }

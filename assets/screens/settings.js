@@ -7,6 +7,7 @@ import { api, once } from "../lib/api.js";
 import { panel, table, toast } from "../lib/ui.js";
 import { count, duration, number } from "../lib/format.js";
 import { form } from "../lib/forms.js";
+import { refusalsPanel } from "./refusals.js";
 
 /** @type {Record<string, string>} */
 const NAMES = {
@@ -42,7 +43,8 @@ export async function settingsPanels(place, { id, signal, refresh }) {
     once("/compute/templates"),
   ]);
   const holds = h("div"),
-    edit = h("div");
+    edit = h("div"),
+    refused = h("div");
   fill(
     place,
     h(
@@ -51,7 +53,9 @@ export async function settingsPanels(place, { id, signal, refresh }) {
       panel("Set on this workspace", {}, edit),
       panel("In effect", { note: "After the organization's ceilings and defaults" }, holds),
     ),
+    refused,
   );
+  refusalsPanel(refused, { path: `/workspaces/${id}`, signal });
   /** @param {any} reply */
   function draw(reply) {
     fill(holds, inEffect(reply.effective));

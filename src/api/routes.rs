@@ -14,7 +14,7 @@ use crate::billing::budgets::{self, BudgetView};
 use crate::billing::document::{StatementView, Summary};
 use crate::billing::owner::{OneProject, OneWorkspace, OwnOrganization};
 use crate::billing::proof::Proof;
-use crate::billing::{explain as explained, focus, handlers as statements, prices};
+use crate::billing::{explain as explained, focus, handlers as statements, prices, rates};
 use crate::http::{
     DeletedQuery, DryRunQuery, Heavy, Known, List, Look, MAX_BODY, NoBody, PageQuery, SchemaFn,
     schema_ref,
@@ -421,6 +421,8 @@ pub fn table() -> Vec<Route> {
         post("/admin/credits/refund", grant::refund, "Give an organization credits back").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/admin/credits/deduct", grant::deduct, "Take credits from an organization").reach(Operator).body::<grant::Credits>().created::<grant::CreditEntry>(),
         post("/workspaces/{id}/history", past_usage::bring_in, "Bring in what ran before it was metered here, as JSON or CSV").reach(Operator).max_body(past_usage::MAX_BODY).query::<past_usage::HistoryQuery>().query::<DryRunQuery>().takes::<past_usage::History>(past_usage::TAKEN).ok::<past_usage::BroughtIn>(),
+        post("/admin/rates", rates::set, "Set what an hour of a size costs an organization or workspace, from a time on").reach(Operator).query::<DryRunQuery>().body::<rates::SetRates>().ok::<rates::RatesReply>(),
+        post("/admin/rates/withdraw", rates::withdraw, "Take back rates that lie ahead").reach(Operator).body::<rates::WithdrawRates>().ok::<rates::RatesReply>(),
         get("/usage/verify", verification::show, "Recompute all usage from the raw events and compare").reach(Operator).ok::<Verification>().heavy(Yes),
 
         // --- the bill ---
@@ -428,6 +430,8 @@ pub fn table() -> Vec<Route> {
         put("/tenant/prices", prices::put::<OwnOrganization>, "Set what credits cost, from a month on").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look::<OwnOrganization>()),
         get("/workspaces/{id}/prices", prices::of_workspace, "What credits of a workspace cost in money").scope("usage:read").reach(Shared).query::<DeletedQuery>().single::<prices::PricesReply>(),
         put("/workspaces/{id}/prices", prices::put::<OneWorkspace>, "Set what credits of a workspace cost, where that differs").scope("tenant:admin").reach(Tenant).body::<prices::SetPrices>().ok::<prices::PricesReply>().guarded(|_| prices::look::<OneWorkspace>()),
+        get("/tenant/rates", rates::of_organization, "What an hour of each size costs in credits, and what was agreed").scope("usage:read").reach(Tenant).single::<rates::RatesReply>(),
+        get("/workspaces/{id}/rates", rates::of_workspace, "What an hour of each size costs a workspace in credits, and what was agreed").scope("usage:read").reach(Shared).query::<DeletedQuery>().single::<rates::RatesReply>(),
         get("/workspaces/{id}/statements", statements::list, "Statements of a workspace, newest first").scope("usage:read").reach(Shared).paged().query::<DeletedQuery>().list::<Summary>(),
         post("/workspaces/{id}/statements", statements::make, "Make the statement of a month that is over").scope("tenant:admin").reach(Tenant).query::<DeletedQuery>().body::<statements::MakeStatement>().created::<StatementView>().ok::<StatementView>(),
         get("/workspaces/{id}/statements/{number}", statements::show, "A statement; also as CSV, as a page for print and as PDF").scope("usage:read").reach(Shared).query::<statements::LooksQuery>().query::<DeletedQuery>().single::<StatementView>().or_csv(),

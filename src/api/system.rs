@@ -24,7 +24,7 @@ use crate::rules::public_url::PublicUrl;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
 use crate::store::{self, Tx};
-use crate::usage::ledger::{repair, tariff};
+use crate::usage::ledger::{agreed, repair, tariff};
 
 /// Rows of each list of an overview.
 const ROWS: i64 = 10;
@@ -390,30 +390,33 @@ fn running(
     caller: &Caller,
 ) -> Result<(BTreeMap<String, i64>, i64)> {
     // By workspace, because the index that counts without touching a row begins with it.
-    let sql = "SELECT c.status, c.size, count(*) FROM workspaces w CROSS JOIN computers c
+    let sql = "SELECT c.status, c.size, count(*), NULL FROM workspaces w CROSS JOIN computers c
              ON c.workspace_id = w.id AND c.deleted_at IS NULL
          WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL GROUP BY c.status, c.size";
-    let mut statement = tx.prepare_cached(sql)?;
-    let rows = statement.query_map([caller.tenant_id()], |row| {
+    // One by one only where a workspace has other prices than its organization.
+    let each = "SELECT c.status, c.size, count(*), w.id FROM workspaces w CROSS JOIN computers c
+             ON c.workspace_id = w.id AND c.deleted_at IS NULL
+         WHERE w.tenant_id = ?1 AND w.deleted_at IS NULL GROUP BY w.id, c.status, c.size";
+    let tenant = caller.tenant_id();
+    let own_prices = agreed::any_workspace(tx, tenant)?;
+    let mut statement = tx.prepare_cached(if own_prices { each } else { sql })?;
+    let rows = statement.query_map([tenant], |row| {
         Ok((
             row.get::<_, Status>(0)?,
             row.get::<_, Size>(1)?,
             row.get::<_, i64>(2)?,
+            row.get::<_, Option<WorkspaceId>>(3)?,
         ))
     })?;
     let (mut by_status, mut burn) = (BTreeMap::new(), 0);
     for row in rows {
-        let (status, size, count) = row?;
+        let (status, size, count, workspace) = row?;
         *by_status.entry(status.to_string()).or_default() += count;
         if status.billable() {
-            burn += count * price_now(tx, catalog, size)?;
+            let now = tx.now().0;
+            let price = tariff::at(tx, tenant, workspace, size, now)?;
+            burn += count * price.unwrap_or_else(|| catalog.rate_at(size, now));
         }
     }
     Ok((by_status, burn))
-}
-
-/// What a size costs at this moment, as the meter has it.
-fn price_now(tx: &Tx<'_>, catalog: &Catalog, size: Size) -> Result<i64> {
-    let now = tx.now().0;
-    Ok(tariff::at(tx, size, now)?.unwrap_or_else(|| catalog.rate_at(size, now)))
 }

@@ -16,6 +16,7 @@ use crate::http::{DeletedQuery, Param, Params};
 use crate::ids::{ComputerId, ProjectId, TenantId};
 use crate::rules::size::Size;
 use crate::store::Tx;
+use crate::usage::ledger::tariff::{Prices, RateFrom};
 use crate::usage::questions::explain::{CorrectionView, EventRef, event};
 
 /// `GET …/statements/{number}/explain`
@@ -56,6 +57,8 @@ pub struct LineInterval {
     project_id: ProjectId,
     size: Size,
     rate: i64,
+    /// Which price that is.
+    rate_from: RateFrom,
     /// With milliseconds.
     start: String,
     /// Exclusive, with milliseconds.
@@ -109,6 +112,7 @@ fn explained(tx: &Tx<'_>, statement: &Statement, line: &Line) -> Result<LineExpl
         known: statement.known_seq,
         increment: 1,
     };
+    let prices = Prices::load(tx, tenant, Some(statement.workspace_id))?;
     let mut intervals = Vec::new();
     let mut ms = 0;
     if let Some(computer) = line.computer_id {
@@ -132,6 +136,7 @@ fn explained(tx: &Tx<'_>, statement: &Statement, line: &Line) -> Result<LineExpl
                 project_id: key.project,
                 size: key.size,
                 rate: key.rate,
+                rate_from: prices.why(key.size, run.start, key.rate),
                 start: Timestamp(run.start).rfc3339_ms(),
                 end: Timestamp(run.end).rfc3339_ms(),
                 compute_ms: run.end - run.start,

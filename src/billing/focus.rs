@@ -6,6 +6,7 @@ use std::collections::btree_map::Entry;
 use std::io::Write;
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::response::Response;
 use rusqlite::OptionalExtension;
 use serde::Deserialize;
@@ -29,7 +30,7 @@ use crate::usage::ledger::intervals;
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{UNITS_PER_MICRO, narrow};
 use crate::usage::questions::csv::cell;
-use crate::usage::questions::table::{self, unavailable};
+use crate::usage::questions::table::{self, preferred, unavailable};
 use crate::usage::questions::window::{PeriodQuery, Window};
 
 /// The columns, in the order of the specification.
@@ -95,11 +96,14 @@ pub struct ExportQuery {
     pub bom: Param<bool>,
 }
 
+const ONLY: &str = "format=focus, which is CSV; there is no Parquet";
+
 /// `GET /usage/export`
 pub async fn export(
     State(store): State<Store>,
     State(room): State<Room>,
     caller: Caller,
+    headers: HeaderMap,
     period: Params<PeriodQuery>,
     query: Params<ExportQuery>,
 ) -> Result<Response> {
@@ -110,7 +114,10 @@ pub async fn export(
         .as_deref()
         .is_some_and(|format| format != "focus")
     {
-        return Err(unavailable("format=focus, which is CSV"));
+        return Err(unavailable(ONLY));
+    }
+    if query.format.is_none() {
+        preferred(&headers).map_err(|_| unavailable(ONLY))?;
     }
     if !period.granularity.is_given() {
         period.granularity = "day".into();

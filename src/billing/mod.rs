@@ -2,6 +2,7 @@
 //!
 //! * [`money`]: decimals, currencies, and the one rounding
 //! * [`prices`]: price lists of organizations and workspaces
+//! * [`rates`]: credits per hour that an organization or workspace has of its own
 //! * [`period`]: what a workspace used in a period, by project, computer, size and rate, as it was known
 //!   at some time
 //! * [`document`]: a statement as it is kept and shown
@@ -30,4 +31,5 @@ pub mod pdf;
 pub mod period;
 pub mod prices;
 pub mod proof;
+pub mod rates;
 pub mod sheet;

@@ -6,6 +6,7 @@ use super::document::{ADJUSTMENT, CORRECTION, Line, ROUNDING, Statement, USAGE, 
 use super::prices::Increment;
 use crate::clock::Timestamp;
 use crate::rules::hosted::BASE;
+use crate::usage::questions::window::Zone;
 
 /// A statement, ready to be set.
 pub struct Sheet {
@@ -38,12 +39,22 @@ pub enum Row {
     },
 }
 
-/// Credits without needless zeros.
-fn short(micros: i64) -> String {
+/// Decimals that are needed below each other, so that they stand one below the other.
+fn places(all: impl Iterator<Item = i64>) -> usize {
+    let needed = |micros: i64| {
+        let text = credits(micros);
+        let part = text.split_once('.').map_or("", |(_, part)| part);
+        part.trim_end_matches('0').len()
+    };
+    all.map(needed).max().unwrap_or(0).max(2)
+}
+
+/// Credits with so many decimals, which is all that they have.
+fn short(micros: i64, places: usize) -> String {
     let text = credits(micros);
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
     let part = part.trim_end_matches('0');
-    format!("{whole}.{part:0<2}")
+    format!("{whole}.{part:0<places$}")
 }
 
 fn lines(text: Option<&str>) -> Vec<String> {
@@ -61,7 +72,15 @@ impl Sheet {
         if bill_to.is_empty() {
             bill_to.push(body.workspace.clone());
         }
-        let day = |at: i64| Timestamp(at).rfc3339_ms().replace(".000Z", "Z");
+        let used = body.credits_micros + body.corrections_micros;
+        let metered = all.iter().filter(|line| line.is_metered());
+        let places = places(metered.map(|line| line.micros).chain([used]));
+        // As clocks showed it there; what has a zone that is not known any more, in UTC.
+        let zone = Zone::parse(&body.tz).ok();
+        let day = |at: i64| match &zone {
+            Some(zone) => zone.shown(at),
+            None => Timestamp(at).rfc3339_ms().replace(".000Z", "Z"),
+        };
         let mut facts = vec![
             ("Statement", statement.number.to_string()),
             ("Month", statement.period.clone()),
@@ -112,7 +131,7 @@ impl Sheet {
                         String::new()
                     },
                     credits: if metered {
-                        short(line.micros)
+                        short(line.micros, places)
                     } else {
                         String::new()
                     },
@@ -121,8 +140,7 @@ impl Sheet {
                 });
             }
         }
-        let used = body.credits_micros + body.corrections_micros;
-        let mut sums = vec![("Credits".to_owned(), short(used))];
+        let mut sums = vec![("Credits".to_owned(), short(used, places))];
         if prices.currency.is_some() {
             sums.push(("Net".into(), format!("{} {currency}", money(body.net))));
             if let Some(rate) = prices.tax_rate {
@@ -181,5 +199,19 @@ impl Sheet {
             foot: lines(prices.foot.as_deref()),
             notes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_stand_below_each_other() {
+        let all = [1_380_000_000, 11_869_716_667, -5_600_825_000];
+        let places = places(all.into_iter());
+        let shown = all.map(|micros| short(micros, places));
+        assert_eq!(shown, ["1380.000000", "11869.716667", "-5600.825000"]);
+        assert_eq!(super::places([1_500_000].into_iter()), 2);
     }
 }

@@ -19,6 +19,7 @@ mod images;
 mod machines;
 mod open;
 mod output;
+mod rates;
 mod seed;
 mod service;
 mod shell;
@@ -106,6 +107,9 @@ enum Command {
     },
     /// Put events where they belong that were dated by a clock that was ahead; may run beside the service
     RepairClock(repair_clock::RepairClockArgs),
+    /// Credits per hour that an organization or workspace has of its own: list, set, take back
+    #[command(subcommand)]
+    Rates(rates::RatesCommand),
     /// Statements of customers: make those of a month, list, prove them
     #[command(subcommand)]
     Statements(statements::StatementsCommand),
@@ -221,6 +225,7 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { data }) => verify(&data),
         Some(Command::RebuildUsage { data }) => rebuild_usage(&data),
         Some(Command::RepairClock(args)) => repair_clock::run(&args),
+        Some(Command::Rates(command)) => rates::run(command),
         Some(Command::Statements(command)) => statements::run(command),
         Some(Command::Files(command)) => files::run(command),
         Some(Command::Capsule(command)) => export::run(command),

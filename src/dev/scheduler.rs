@@ -8,7 +8,7 @@ use crate::computers::{lifecycle, notices};
 use crate::error::{Error, Result};
 use crate::outbox::webhooks::queue;
 use crate::store::WriteTx;
-use crate::usage::ledger::rates;
+use crate::usage::ledger::{rates, reprice};
 
 /// How far a pass came.
 pub struct Progress {
@@ -40,7 +40,7 @@ pub fn run(
     while rates::run(tx, &dev.fleet.catalog)? > 0 {}
     let finished = loop {
         let due = lifecycle::next_due(tx)?;
-        let price = rates::next_change(tx)?;
+        let price = reprice::next_change(tx)?;
         let word = notices::next_at(tx)?;
         let action = match &mut simulation {
             Some(simulation) => simulation.next(tx, until)?,

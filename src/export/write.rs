@@ -372,7 +372,7 @@ impl Contents {
         let mut projects: Vec<Project> = reader.projects.values().cloned().collect();
         projects.sort_by_key(|project| (project.created_at, project.id));
         let mut workspace = workspace(tx, tenant, id)?;
-        workspace.prices = tariff::carried(tx, id)?;
+        workspace.prices = tariff::carried(tx, tenant, id)?;
         workspace.tz = time_zones::of(tx, tenant, Some(id))?;
         workspace.past_metadata = labels::past(tx, id.0, exported_at)?;
         workspace.vcpus = Vcpus::load(tx, id)?.carried();

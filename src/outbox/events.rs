@@ -364,7 +364,7 @@ pub fn scope_of(resource_type: &str) -> &'static str {
         "project" => "projects:read",
         "computer" => "computers:read",
         "api_key" => "keys:admin",
-        "usage" | "credits" | "statement" | "prices" | "budget" => "usage:read",
+        "usage" | "credits" | "statement" | "prices" | "rates" | "budget" => "usage:read",
         "webhook" => "webhooks:read",
         _ => "audit:read",
     }

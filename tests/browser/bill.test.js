@@ -79,6 +79,14 @@ test("why it costs more: the computers that make the difference, the largest fir
   assert.match(await first.first().textContent(), /gpu-retrain.*11,520.*\+11,520/);
   assert.match(await first.nth(1).textContent(), /reader/);
   assert.deepEqual(await violations(page), []);
+  // And what happened to it.
+  await page.getByRole("button", { name: "Why gpu-retrain" }).click();
+  const events = dialog().getByRole("group", { name: "Events" }).locator("tbody tr");
+  await events.first().waitFor();
+  assert.match(await events.first().textContent(), /started|running/);
+  assert.match(await events.first().textContent(), /240/);
+  assert.deepEqual(await violations(page), []);
+  await page.keyboard.press("Escape");
 });
 
 test("a price list and a budget by their forms", async () => {
@@ -118,6 +126,116 @@ test("a price list and a budget by their forms", async () => {
     .getByRole("link", { name: "Why" })
     .click();
   await page.locator(`main[data-path="/workspaces/${clinic.id}/bill"]`).waitFor();
+});
+
+test("fees and prices by the hour, a line each", async () => {
+  await open(`/workspaces/${other.id}/bill`);
+  await page.locator("[data-key=prices]").click();
+  await dialog().getByLabel("Fixed monthly fees").fill("Support 9.90\nOne-off visit: 5");
+  await dialog().getByLabel("Price of an hour, by size").fill("xs a lot");
+  await dialog().getByLabel("Holds from").fill(month);
+  await dialog().getByRole("button", { name: "Save prices" }).click();
+  await dialog()
+    .getByText(/Price of an hour, by size must be/)
+    .waitFor();
+  await dialog().getByLabel("Price of an hour, by size").fill("xs 0.20");
+  await dialog().getByRole("button", { name: "Save prices" }).click();
+  await page.getByText("Support 9.90").waitFor();
+  const { data } = await service.get(`/workspaces/${other.id}/prices`);
+  assert.deepEqual(data[0].fees, [
+    { name: "Support", amount: "9.90" },
+    { name: "One-off visit", amount: "5" },
+  ]);
+  assert.deepEqual(data[0].price_per_hour, { xs: "0.2" });
+});
+
+test("credits per hour are agreed with a workspace, and taken back", async () => {
+  await open(`/workspaces/${other.id}/bill`);
+  await page.locator("[data-key=rates]").click();
+  await dialog().getByLabel("small").fill("much");
+  await dialog().getByRole("button", { name: "Set rates" }).click();
+  await dialog()
+    .getByText(/must be/)
+    .first()
+    .waitFor();
+  await dialog().getByLabel("small").fill("25");
+  await dialog().getByLabel("Holds from").fill(at(3, 1).slice(0, 10));
+  await dialog().getByRole("button", { name: "Set rates" }).click();
+  const ahead = page.getByRole("group", { name: "Rates that lie ahead" });
+  await ahead.getByText("25", { exact: true }).waitFor();
+  const path = `/workspaces/${other.id}/rates`;
+  assert.equal((await service.get(path)).data[0].rate, 25);
+  assert.deepEqual(await violations(page), []);
+  await ahead.getByRole("button", { name: "Take back small" }).click();
+  await ahead.waitFor({ state: "detached" });
+  assert.deepEqual((await service.get(path)).data, []);
+  await page.locator("[data-key=rates]").click();
+  await dialog().getByLabel("large").fill("100");
+  await dialog().getByRole("button", { name: "Set rates" }).click();
+  await row(/large 100 agreed for this workspace/).waitFor();
+});
+
+test("a link for the customer: made, opened, revoked", async () => {
+  await open(`/workspaces/${other.id}/bill`);
+  await page.locator("[data-key=share]").click();
+  await dialog().getByLabel("For", { exact: false }).first().fill("Dr. Smith");
+  await dialog().getByLabel("Preview domain").uncheck();
+  await dialog().getByRole("button", { name: "Make link" }).click();
+  const secret = await dialog().locator(".secret code").textContent();
+  assert.match(secret, /\/share\//);
+  await page.getByRole("button", { name: "I have saved it" }).click();
+  await row(/Dr\. Smith .*never/).waitFor();
+  const seen = await fetch(`${service.origin}${new URL(secret).pathname}`);
+  assert.equal(seen.status, 200);
+  await open(`/workspaces/${other.id}/bill`);
+  await row(/Dr\. Smith/).waitFor();
+  assert.equal(await row(/Dr\. Smith .*never/).count(), 0);
+  assert.deepEqual(await violations(page), []);
+  await page.getByRole("button", { name: "Revoke the link for Dr. Smith" }).click();
+  await dialog().getByRole("button", { name: "Revoke link" }).click();
+  await row(/Dr\. Smith/).waitFor({ state: "detached" });
+  assert.notEqual((await fetch(`${service.origin}${new URL(secret).pathname}`)).status, 200);
+});
+
+test("history comes in after it was rehearsed", async () => {
+  await open(`/workspaces/${other.id}/bill`);
+  const place = page.locator("details").filter({ hasText: "Bring in a table" });
+  await place.locator("summary").click();
+  await place.getByLabel("Table").fill("id,computer\nold-1,pc");
+  await page.locator("[data-key=history]").click();
+  await place.getByText(/size must be one of/).waitFor();
+  const table =
+    "id,computer,project,size,from,to,rate\n" +
+    "old-1,front desk,,small,2025-11-30T23:00:00Z,2025-12-01T02:00:00Z,30\n";
+  await place
+    .getByLabel("Or a file")
+    .setInputFiles({ name: "old.csv", mimeType: "text/csv", buffer: Buffer.from(table) });
+  await page.locator("[data-key=history]").click();
+  await place.getByText("would come in").waitFor();
+  await place.getByRole("row", { name: /December 2025/ }).waitFor();
+  const used = async () =>
+    (await service.get(`/workspaces/${other.id}/usage?period=2025-12`)).total_credits_micros;
+  assert.equal(await used(), 0, "only rehearsed");
+  assert.deepEqual(await violations(page), []);
+  await place.getByRole("button", { name: "Bring in 1 interval" }).click();
+  await place.getByText(/came in/).waitFor();
+  assert.equal(await used(), 60_000_000);
+});
+
+test("what a cap refused is told where it is set", async () => {
+  const path = `/workspaces/${other.id}/settings`;
+  await service.put(path, { max_computers: 1 });
+  for (let n = 0; n < 3; n += 1)
+    await assert.rejects(
+      service.post("/computers", { name: `more-${n}`, size: "xs", workspace_id: other.id }),
+    );
+  await open(path);
+  await page.getByText("refused, most by max_computers").waitFor();
+  await row(/max_computers workspace POST \/computers 1 3/).waitFor();
+  assert.deepEqual(await violations(page), []);
+  await service.put(path, { max_computers: null });
+  await open("/billing");
+  await row(/max_computers workspace/).waitFor();
 });
 
 test("the statement of one month: made, read, downloaded", async () => {

@@ -122,6 +122,25 @@ def test_the_usage_of_all(ws):
     ws("ws", "usage", "billed", "--all", code=2)
 
 
+def test_rates_are_set_rehearsed_and_taken_back(ws):
+    ws("ws", "create", "Agreed", "--slug", "agreed")
+    of = ("--workspace", "agreed")
+    dry = ws("rates", "set", "small=25", *of, "--from", "2099-01-01", "--dry-run")
+    assert re.search(r"^small +25 +ahead +2099-01-01T00:00:00Z$", dry, re.MULTILINE), dry
+    assert "ahead" not in ws("rates", "ls", *of)
+    ws("rates", "set", "small=25", "xl=none", *of, "--from", "2099-01-01")
+    ws("rates", "set", "large=7", *of)
+    shown = ws("rates", "ls", *of)
+    assert re.search(r"^large +7 +workspace ", shown, re.MULTILINE) and shown.count("ahead") == 2, shown
+    whole = json.loads(ws("rates", "ls", *of, "--json"))
+    assert [row["size"] for row in whole["data"]] == ["small", "large", "xl"]
+    assert "ahead" not in ws("rates", "withdraw", *of)
+    assert "lies ahead" in ws("rates", "withdraw", *of, code=2)
+    assert "small=25" in ws("rates", "set", "small", *of, code=2)
+    assert "rates.tiny" in ws("rates", "set", "tiny=1", code=2)
+    ws("rates", "set", "small=1", "--workspace", "nowhere", code=3)
+
+
 def test_a_terminal_has_its_colours_and_its_width(ws, service):
     ws("ws", "create", "Narrow " + "n" * 100, "--slug", "narrow")
     ws("computers", "create", "narrow-computer", "--workspace", "narrow")

@@ -146,8 +146,17 @@ fn focus_has_a_row_for_each_computer_and_day() {
         .text;
     assert_eq!(months.split_terminator("\r\n").count(), 3);
     assert!(months.starts_with('\u{feff}'));
-    s.get("/usage/export?format=parquet")
-        .refused(406, "NOT_ACCEPTABLE");
+    for refused in [
+        s.get("/usage/export?format=parquet"),
+        accepting(&s, "/usage/export", "application/vnd.apache.parquet"),
+    ] {
+        let said = refused.refused(406, "NOT_ACCEPTABLE");
+        assert!(
+            said.ends_with("ask for format=focus, which is CSV; there is no Parquet"),
+            "{said}"
+        );
+    }
+    assert_eq!(accepting(&s, "/usage/export", "text/csv").status, 200);
     let (other, _) = s.other_tenant("other");
     let theirs = s.call_as(&other, axum::http::Method::GET, path, None);
     assert_eq!(

@@ -87,7 +87,7 @@ fn headroom_is_what_creates_are_let_through() {
 }
 
 /// Every row of every table.
-fn everything(s: &Service) -> Vec<String> {
+pub fn everything(s: &Service) -> Vec<String> {
     s.app
         .store
         .read_blocking(|tx| {

@@ -1,9 +1,12 @@
 //! Labels: usage by what metadata said when it ran.
 
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::harness::{Service, at};
-use crate::usage::{report, service_at, usage};
+use crate::usage::{event, report, service_at, usage};
 
 /// A clinic whose only computer runs for ten hours from midnight of the first of June on.
 fn clinic() -> (Service, String, String, String) {
@@ -151,4 +154,52 @@ fn what_held_when_it_ran_counts() {
     send().expect(201);
     assert_eq!(by(&there, &w, "department"), expected);
     assert_eq!(send().expect(200)["imported"], false);
+}
+
+/// Whose label a change is about, in the order in which they stand over each other.
+const WHOSE: [&str; 3] = ["computers", "projects", "workspaces"];
+const LABELS: [&str; 3] = ["lab", "surgery", "ward"];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 8, ..ProptestConfig::default() })]
+
+    /// Minute by minute: what it said then counts, whatever is said later and however late it is known what ran.
+    #[test]
+    fn labels_of_the_past_stay(
+        mut changes in prop::collection::vec((1..600_i64, 0..3_usize, prop::option::of(0..3_usize)), 0..12),
+        (stop, start) in (1..300_i64, 300..600_i64),
+    ) {
+        let (s, w, p, c) = clinic();
+        let ids = [&c, &p, &w];
+        changes.sort();
+        changes.dedup_by_key(|(minute, ..)| *minute);
+        let midnight = at("2029-06-01T00:00:00Z");
+        let mut said = [None, Some("radiology"), None];
+        let mut minutes: BTreeMap<Option<&str>, i64> = BTreeMap::new();
+        let mut changes = changes.into_iter().peekable();
+        for minute in 0..600 {
+            while let Some((_, whose, label)) = changes.next_if(|(at, ..)| *at == minute) {
+                said[whose] = label.map(|n| LABELS[n]);
+                s.clock.set(midnight.plus_ms(minute * 60_000));
+                let metadata = said[whose].map_or(json!({}), |label| json!({ "department": label }));
+                s.patch(&format!("/{}/{}", WHOSE[whose], ids[whose]), json!({ "metadata": metadata })).expect(200);
+            }
+            if minute < stop || minute >= start {
+                *minutes.entry(said.into_iter().flatten().next()).or_default() += 1;
+            }
+        }
+        s.clock.set(at("2029-06-01T10:00:00Z"));
+        for (id, kind, minute) in [("late-2", "started", start), ("late-1", "stopped", stop)] {
+            let time = midnight.plus_ms(minute * 60_000).rfc3339_ms();
+            let late = event(id, kind, &c, &time, json!({}));
+            s.post("/compute-events", json!({ "events": [late] })).expect(200);
+        }
+        let mut found = by(&s, &w, "department");
+        found.retain(|(_, micros)| *micros != 0);
+        let expected: Vec<(Value, i64)> = minutes
+            .into_iter()
+            .map(|(label, minutes)| (json!(label), minutes * 500_000))
+            .collect();
+        prop_assert_eq!(found, expected);
+    }
 }

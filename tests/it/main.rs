@@ -42,6 +42,7 @@ mod paging;
 mod past_usage;
 mod plans;
 mod published;
+mod rates;
 mod refusals;
 mod repeats;
 mod restrictions;

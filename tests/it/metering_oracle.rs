@@ -243,6 +243,7 @@ fn the_oracle_sees_a_millisecond() {
         held: vec![vec![held; ticks]],
         corrections: vec![Vec::new()],
         prices: usual_prices(),
+        agreed: Vec::new(),
     };
     let read = |ticks| shown(history(ticks).whole(0, 10_000_000));
     assert_eq!(read(3_600_000), [30, 30_000_000, 10_000, 3_600_000]);

@@ -20,6 +20,11 @@ const MAY_SCAN: &[(&str, &str, &str)] = &[
         "FROM rates WHERE effective_from",
         "a handful of rows, a row for each change of the configuration",
     ),
+    (
+        "SCAN rates",
+        "effective_from, rate FROM rates",
+        "a handful of rows, a row for each change of the configuration",
+    ),
     ("SCAN CONSTANT ROW", "", "one row, which is no table's"),
     (
         "SCAN newest",

@@ -18,6 +18,7 @@ const OWNED: [&str; 30] = [
     "low_credits",
     "time_zones",
     "price_lists",
+    "agreed_rates",
     "statements",
     "statement_lines",
     "closed_months",
@@ -263,6 +264,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "outbox/webhooks/queue.rs",
         "DELETE FROM webhook_deliveries",
         "what is too old goes, whoever's it is",
+    ),
+    (
+        "usage/ledger/reprice.rs",
+        "WHERE applied = 0",
+        "the agenda of all of it; whose a change is stands in it",
     ),
     (
         "billing/handlers.rs",

@@ -174,6 +174,7 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A threshold of a budget was reached; once in each of its periods",
     ),
     ("prices.updated", "A price list was changed"),
+    ("rates.updated", "Rates were agreed"),
     (
         "statement.created",
         "The statement of a month was made for a workspace",

@@ -130,7 +130,8 @@ fn resulting(
     if event.states & PLACE != 0 {
         (state.workspace, state.project) = (event.workspace_id, event.project_id);
     }
-    state.rate = tariff::at(tx, state.size, at)?.unwrap_or_else(|| catalog.rate_at(state.size, at));
+    let rate = tariff::at(tx, event.tenant_id, Some(state.workspace), state.size, at)?;
+    state.rate = rate.unwrap_or_else(|| catalog.rate_at(state.size, at));
     Ok(state)
 }
 

@@ -67,7 +67,7 @@ fn after(
     status: Option<Status>,
     size: Option<Size>,
     place: Option<(WorkspaceId, ProjectId)>,
-    rate: impl FnOnce(Size) -> Result<i64>,
+    rate: impl FnOnce(WorkspaceId, Size) -> Result<i64>,
 ) -> Result<State> {
     let gone = before.status == Status::Destroyed;
     let size = size.unwrap_or(before.size);
@@ -82,7 +82,7 @@ fn after(
         project,
         status,
         size,
-        rate: rate(size)?,
+        rate: rate(workspace, size)?,
     })
 }
 
@@ -211,7 +211,6 @@ impl Walk<'_, '_> {
     /// Takes up what a row states.
     fn learn(&mut self, row: &Stored, tariff: &Tariff<'_>) -> Result<()> {
         let stored = &row.state;
-        let workspace = self.known.workspace;
         let states = |part: i64| row.stated & part != 0;
         self.known = after(
             &self.known,
@@ -219,9 +218,9 @@ impl Walk<'_, '_> {
             states(SIZE).then_some(stored.size),
             (states(PLACE) && (!row.with_project || self.known.project == stored.project))
                 .then_some((stored.workspace, stored.project)),
-            // A price that was frozen stays, unless it was that of another size.
-            |size| {
-                if size == stored.size {
+            // A price that was frozen stays, unless it was that of another size or workspace.
+            |workspace, size| {
+                if size == stored.size && workspace == stored.workspace {
                     Ok(stored.rate)
                 } else {
                     tariff.at(workspace, size, row.at)
@@ -314,8 +313,7 @@ pub fn insert(
             walk.pass(&row, void, tariff)?;
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
-            let workspace = walk.known.workspace;
-            let price = |size| tariff.at(workspace, size, at);
+            let price = |workspace, size| tariff.at(workspace, size, at);
             walk.known = after(&walk.known, fact.status, fact.size, fact.place, price)?;
             walk.add(&fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }

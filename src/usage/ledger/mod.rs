@@ -1,6 +1,7 @@
 //! The history that is billed.
 //!
 //! * [`event`]: its rows, and the state that each of them carries
+//! * [`agreed`]: rates that an organization or workspace has of its own
 //! * [`append`]: by which every change of a computer enters it
 //! * [`attribution`]: whose what ran was, at that time
 //! * [`held`]: what holds for a computer by its events
@@ -8,10 +9,11 @@
 //! * [`intervals`]: what ran from when to when
 //! * [`labels`]: what metadata said when something ran
 //! * [`repair`]: what a clock that was ahead has dated wrongly
-//! * [`tariff`], [`rates`]: prices, and what their changes do to what runs
+//! * [`tariff`], [`rates`], [`reprice`]: prices, and what their changes do to what runs
 //! * [`transfer`]: events on their way to another installation
 //! * [`verify`]: the proof, and the rebuild
 
+pub mod agreed;
 pub mod append;
 pub mod attribution;
 pub mod event;
@@ -21,6 +23,7 @@ pub mod intervals;
 pub mod labels;
 pub mod rates;
 pub mod repair;
+pub mod reprice;
 pub mod tariff;
 pub mod transfer;
 pub mod verify;

@@ -4,27 +4,21 @@
 //! A change that the configuration dates ahead holds from its date on, also where the service was
 //! down at that instant. One without a date, or with a date that had passed when it was first seen,
 //! holds from the instant at which it was seen: a change never re-prices the past. Computers
-//! that run across a change get an event `computer.repriced` at its instant, from the start every event
-//! carries the price that holds from it on.
+//! that run across a change are re-priced ([`reprice`]), from the start every event carries the price that
+//! holds from it on.
 
 use std::collections::BTreeMap;
 
 use rusqlite::OptionalExtension;
 use serde::{Deserialize, Serialize};
 
-use super::event::last_until;
-use super::history::{self, Fact};
-use super::tariff::{Tariff, at};
+use super::reprice;
 use crate::clock::Timestamp;
 use crate::error::Result;
-use crate::ids::{ComputerId, TenantId, WorkspaceId};
+use crate::ids::WorkspaceId;
 use crate::rules::catalog::Catalog;
 use crate::rules::size::Size;
 use crate::store::{Tx, WriteTx};
-use crate::usage::meter::{self, Changes};
-
-/// Computers that one pass re-prices at most.
-const BATCH: usize = 500;
 
 /// The job: brings the table in line with the configuration, then running computers in line with the
 /// table. Returns how many events it appended.
@@ -52,7 +46,7 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
         let sql = "INSERT INTO rates (size, effective_from, rate, applied) VALUES (?1, ?2, ?3, ?4)
              ON CONFLICT DO UPDATE SET rate = excluded.rate, applied = excluded.applied";
         let mut set = tx.prepare_cached(sql)?;
-        match at(tx, size, now)? {
+        match known(tx, size, now)? {
             None => drop(set.execute((size, 0, wanted, true))?),
             Some(rate) if rate != wanted => {
                 set.execute((size, now, wanted, false))?;
@@ -71,7 +65,13 @@ pub fn run(tx: &WriteTx<'_>, catalog: &Catalog) -> Result<usize> {
         }
     }
     keep_vcpus(tx, catalog)?;
-    reprice(tx, catalog, now)
+    reprice::run(tx, catalog)
+}
+
+/// The price of a size in the table at an instant.
+fn known(tx: &Tx<'_>, size: Size, at: i64) -> Result<Option<i64>> {
+    let sql = "SELECT rate FROM rates WHERE size = ?1 AND effective_from <= ?2 ORDER BY effective_from DESC LIMIT 1";
+    Ok(tx.row(sql, (size, at), |row| row.get(0)).optional()?)
 }
 
 /// Keeps since when a size has so many virtual CPUs.
@@ -191,61 +191,4 @@ impl Vcpus {
             })
             .sum()
     }
-}
-
-/// When a price that is known next comes into force.
-pub fn next_change(tx: &Tx<'_>) -> Result<Option<Timestamp>> {
-    Ok(tx.row(
-        "SELECT min(effective_from) FROM rates WHERE applied = 0",
-        [],
-        |row| row.get(0),
-    )?)
-}
-
-/// Applies changes that have come into force, in the order of their dates.
-fn reprice(tx: &WriteTx<'_>, catalog: &Catalog, now: i64) -> Result<usize> {
-    let mut done = 0;
-    while done < BATCH {
-        let sql = "SELECT size, effective_from, rate FROM rates WHERE applied = 0 AND effective_from <= ?1
-                 ORDER BY effective_from, size LIMIT 1";
-        let due: Option<(Size, i64, i64)> = tx
-            .row(sql, [now], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })
-            .optional()?;
-        let Some((size, from, rate)) = due else { break };
-        let tariff = Tariff::load(tx, catalog)?;
-        let computers: Vec<(TenantId, ComputerId)> = tx
-            .prepare_cached("SELECT DISTINCT tenant_id, computer_id FROM metered_computers")?
-            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
-            .collect::<Result<_, _>>()?;
-        let mut changes = Changes::default();
-        for (tenant, computer) in computers {
-            let Some(held) = last_until(tx, computer, from)?.map(|held| held.state) else {
-                continue;
-            };
-            if held.status.billable() && held.size == size && held.rate != rate {
-                if done == BATCH {
-                    meter::apply(tx, changes)?;
-                    return Ok(done);
-                }
-                let fact = Fact {
-                    event_id: None,
-                    kind: "computer.repriced".into(),
-                    at: from,
-                    status: None,
-                    size: None,
-                    place: None,
-                };
-                history::insert(tx, tenant, computer, vec![fact], &tariff, &mut changes)?;
-                done += 1;
-            }
-        }
-        meter::apply(tx, changes)?;
-        tx.run(
-            "UPDATE rates SET applied = 1 WHERE size = ?1 AND effective_from = ?2",
-            (size, from),
-        )?;
-    }
-    Ok(done)
 }

@@ -16,6 +16,7 @@ use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::Tx;
 use crate::usage::ledger::intervals::{self, Interval};
+use crate::usage::ledger::tariff::{Prices, RateFrom};
 use crate::usage::meter::reading::readings;
 use crate::usage::meter::units::{Amount, Hours, share};
 use crate::workspaces;
@@ -73,6 +74,8 @@ pub struct IntervalView {
     size: Size,
     /// Credits per hour.
     rate: i64,
+    /// Which price that is.
+    rate_from: RateFrom,
     /// With milliseconds.
     start: String,
     /// Exclusive, with milliseconds.
@@ -194,12 +197,18 @@ fn of_bucket(
     });
     let shares = share(&exact.chain(corrected).collect::<Vec<_>>(), &total);
 
+    let prices = Prices::load(tx, workspace.tenant_id, Some(workspace.id))?;
     let intervals = found.iter().zip(&shares).map(|(interval, share)| {
         Ok(IntervalView {
             computer_id: interval.computer,
             project_id: interval.opened.state.project,
             size: interval.opened.state.size,
             rate: interval.opened.state.rate,
+            rate_from: prices.why(
+                interval.opened.state.size,
+                interval.start,
+                interval.opened.state.rate,
+            ),
             start: Timestamp(interval.start).rfc3339_ms(),
             end: Timestamp(interval.end).rfc3339_ms(),
             compute_ms: share.compute_ms,

@@ -50,7 +50,10 @@ impl TableQuery {
 }
 
 /// Whether the client would rather have a table.
-fn preferred(headers: &HeaderMap) -> Result<bool> {
+///
+/// # Errors
+/// 406 where it takes neither a table nor JSON.
+pub fn preferred(headers: &HeaderMap) -> Result<bool> {
     let mut named = false;
     for value in headers.get_all(ACCEPT) {
         for range in value.to_str().unwrap_or("").split(',') {

@@ -231,6 +231,11 @@ impl Zone {
         self.written(at, "%Y-%m-%d")
     }
 
+    /// What clocks show at an instant, such as 2026-10-31 23:00.
+    pub fn shown(&self, at: i64) -> String {
+        self.written(at, "%Y-%m-%d %H:%M")
+    }
+
     fn written(&self, at: i64, as_what: &str) -> String {
         let zone = self.zone.clone().unwrap_or(TimeZone::UTC);
         let at = jiff::Timestamp::from_millisecond(at);
@@ -238,7 +243,7 @@ impl Zone {
             |_| String::new(),
             |at| {
                 at.to_zoned_datetime(zone)
-                    .date()
+                    .datetime()
                     .strftime(as_what)
                     .to_string()
             },
@@ -254,7 +259,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn at(self, zone: &Zone) -> Option<i64> {
+    pub fn at(self, zone: &Zone) -> Option<i64> {
         match self {
             Moment::At(at) => Some(at.0),
             Moment::Day(date) => zone.day(date),

@@ -11,19 +11,27 @@ export const DEV_KEY = "msk_u_dev";
 
 /** Starts a service; `stop()` ends it by its own process id. */
 export async function startService(...flags) {
+  const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
+  return start(dir, ["--data-dir", join(dir, "data"), ...flags]);
+}
+
+/** The same with the month of the demonstration, which is kept nowhere. */
+export async function startDemo(...flags) {
+  const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
+  return start(dir, ["demo", "--no-open", "--speed", "1", ...flags], 180);
+}
+
+async function start(dir, flags, patience = 20) {
   if (!BINARY)
     throw new Error("WORKSPACED_BIN: name the built program, such as target/release/workspaced");
-  const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
-  const child = spawn(
-    BINARY,
-    ["--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--log", "warn", ...flags],
-    { stdio: ["ignore", "pipe", "pipe"] },
-  );
+  const child = spawn(BINARY, [...flags, "--listen", "127.0.0.1:0", "--log", "warn"], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   const origin = await new Promise((resolve, reject) => {
     const timer = setTimeout(
-      () => reject(new Error(`the service did not start in 20 s: ${said}`)),
-      20_000,
+      () => reject(new Error(`the service did not start in ${patience} s: ${said}`)),
+      patience * 1000,
     );
     const hear = (data) => {
       said += data;

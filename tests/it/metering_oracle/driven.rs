@@ -181,6 +181,7 @@ pub fn driven(s: &Service, key: &str, tick: i64, seed: u64) {
         held: held.collect(),
         corrections: vec![Vec::new(); names.workspaces.len()],
         prices: usual_prices(),
+        agreed: Vec::new(),
     };
     ask(s, key, &mut dice, &history, &names, now, &why);
 }

@@ -7,7 +7,7 @@ use workspaced::testing::{Config, ConfigFile};
 
 use super::dice::Dice;
 use super::question::Names;
-use super::walk::{Fact, Held, History, Prices, SIZES, usual_prices};
+use super::walk::{Agreed, Fact, Held, History, Prices, SIZES, usual_prices};
 use super::{BASES, GRIDS, ask, default_project, make_workspaces, set_clock};
 use crate::harness::{Service, at};
 
@@ -15,7 +15,40 @@ use crate::harness::{Service, at};
 pub fn reported(s: &Service, key: &str, seed: u64) {
     let mut dice = Dice::new(seed);
     let plan = Plan::random(&mut dice);
-    history(s, key, &mut dice, &plan, usual_prices(), seed);
+    let prices = (usual_prices(), Vec::new());
+    history(s, key, &mut dice, &plan, prices, seed);
+}
+
+/// Prices that workspaces and the organization agree on while it goes on.
+fn agreements(dice: &mut Dice, plan: &Plan) -> Vec<Agreed> {
+    let length = usize::try_from(plan.ticks * plan.tick).unwrap();
+    let mut all: Vec<Agreed> = (0..dice.below(8))
+        .map(|_| Agreed {
+            workspace: (!dice.one_in(3)).then(|| dice.below(3)),
+            from: plan.base + 1 + i64::try_from(dice.below(length)).unwrap(),
+            size: dice.below(SIZES.len()),
+            rate: (!dice.one_in(4)).then(|| i128::try_from(dice.below(500)).unwrap()),
+        })
+        .collect();
+    all.sort_by_key(|agreed| agreed.from);
+    all.dedup_by_key(|agreed| agreed.from);
+    all
+}
+
+/// Tells the service of an agreement: some ahead of their time, the others when it has come, as if it had
+/// come long ago.
+fn agree(s: &Service, agreed: &Agreed, names: &Names, ahead: bool) {
+    let mut body = json!({ "rates": { SIZES[agreed.size].0: agreed.rate.map(|rate| i64::try_from(rate).unwrap()) } });
+    if let Some(workspace) = agreed.workspace {
+        body["workspace_id"] = names.workspaces[workspace].clone().into();
+    }
+    let from = if ahead {
+        agreed.from
+    } else {
+        agreed.from - 86_400_000
+    };
+    body["effective_from"] = Timestamp(from).rfc3339_ms().into();
+    s.post("/admin/rates", body).expect(200);
 }
 
 /// The same under a tariff that changes twice while it goes on, at any millisecond. Returns the
@@ -52,7 +85,8 @@ pub fn priced(seed: u64) -> Service {
     set_clock(&s, plan.base);
     apply_rates(&s);
     let key = s.key.clone();
-    history(&s, &key, &mut dice, &plan, prices, seed);
+    let agreed = agreements(&mut dice, &plan);
+    history(&s, &key, &mut dice, &plan, (prices, agreed), seed);
     s
 }
 
@@ -81,7 +115,14 @@ impl Plan {
     }
 }
 
-fn history(s: &Service, key: &str, dice: &mut Dice, plan: &Plan, prices: Prices, seed: u64) {
+fn history(
+    s: &Service,
+    key: &str,
+    dice: &mut Dice,
+    plan: &Plan,
+    (prices, mut agreed): (Prices, Vec<Agreed>),
+    seed: u64,
+) {
     let why = format!("reported history, ORACLE_SEED={seed}");
     let &Plan { base, tick, ticks } = plan;
     let changing = prices.len() > 1;
@@ -170,6 +211,22 @@ fn history(s: &Service, key: &str, dice: &mut Dice, plan: &Plan, prices: Prices,
         }
     }
 
+    agreed.retain(|agreed| {
+        agreed
+            .workspace
+            .is_none_or(|workspace| workspace < names.workspaces.len())
+    });
+    let ahead: Vec<bool> = agreed.iter().map(|_| dice.one_in(2)).collect();
+    for (agreed, _) in agreed.iter().zip(&ahead).filter(|(_, ahead)| **ahead) {
+        agree(s, agreed, &names, true);
+    }
+    for (agreed, _) in agreed.iter().zip(&ahead).filter(|(_, ahead)| !**ahead) {
+        set_clock(s, agreed.from);
+        agree(s, agreed, &names, false);
+        if dice.one_in(2) {
+            apply_rates(s);
+        }
+    }
     let as_of = base + ticks * tick;
     set_clock(s, as_of);
     let mut arrived: Vec<Vec<Fact>> = vec![Vec::new(); count];
@@ -234,6 +291,17 @@ fn history(s: &Service, key: &str, dice: &mut Dice, plan: &Plan, prices: Prices,
             }
         }
     }
+    if changing && dice.one_in(2) {
+        // And once more while computers run that were reported to.
+        let now = Agreed {
+            workspace: (!dice.one_in(3)).then(|| dice.below(names.workspaces.len())),
+            from: as_of,
+            size: dice.below(SIZES.len()),
+            rate: (!dice.one_in(4)).then_some(77),
+        };
+        agree(s, &now, &names, false);
+        agreed.push(now);
+    }
     let mut corrections = vec![Vec::new(); names.workspaces.len()];
     for n in 0..dice.below(3) {
         let workspace = dice.below(names.workspaces.len());
@@ -271,6 +339,7 @@ fn history(s: &Service, key: &str, dice: &mut Dice, plan: &Plan, prices: Prices,
         held: held.collect(),
         corrections,
         prices,
+        agreed,
     };
     ask(s, key, dice, &history, &names, ticks + more, &why);
 }

@@ -136,6 +136,18 @@ pub struct History {
     /// Per workspace: corrections by tick, micro-credits.
     pub corrections: Vec<Vec<(i64, i128)>>,
     pub prices: Prices,
+    pub agreed: Vec<Agreed>,
+}
+
+/// A price that a workspace, or all of the organization, has instead of [`Prices`] from an instant on.
+#[derive(Clone, Copy, Debug)]
+pub struct Agreed {
+    /// `None`: the organization.
+    pub workspace: Option<usize>,
+    pub from: i64,
+    pub size: usize,
+    /// `None`: again what holds above.
+    pub rate: Option<i128>,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Debug)]
@@ -172,14 +184,32 @@ impl History {
         held
     }
 
-    /// What a size costs from `start` to `end`, price after price: credits per hour × milliseconds.
-    fn cost(&self, size: usize, start: i64, end: i64) -> i128 {
-        let ends = self.prices[1..].iter().map(|(from, _)| *from);
-        let spans = self.prices.iter().zip(ends.chain([i64::MAX]));
-        let parts = spans.map(|((from, rates), until)| {
-            i128::from((end.min(until) - start.max(*from)).max(0)) * rates[size]
-        });
-        parts.sum()
+    /// What a size costs in a workspace from `start` to `end`: credits per hour × milliseconds, one stretch
+    /// without a change after the other.
+    fn cost(&self, workspace: usize, size: usize, start: i64, end: i64) -> i128 {
+        let changes = self.prices.iter().map(|(from, _)| *from);
+        let changes = changes.chain(self.agreed.iter().map(|agreed| agreed.from));
+        let mut cuts: Vec<i64> = changes.filter(|at| (start..end).contains(at)).collect();
+        cuts.extend([start, end]);
+        cuts.sort_unstable();
+        let stretch =
+            |cut: &[i64]| i128::from(cut[1] - cut[0]) * self.price(workspace, size, cut[0]);
+        cuts.windows(2).map(stretch).sum()
+    }
+
+    /// Credits per hour at an instant: the last word of the workspace, else of the organization, else of the table.
+    fn price(&self, workspace: usize, size: usize, t: i64) -> i128 {
+        for whose in [Some(workspace), None] {
+            let said = self.agreed.iter().filter(|agreed| {
+                agreed.workspace == whose && agreed.size == size && agreed.from <= t
+            });
+            // Of two of one instant the later holds.
+            if let Some(rate) = said.max_by_key(|agreed| agreed.from).and_then(|a| a.rate) {
+                return rate;
+            }
+        }
+        let held = self.prices.iter().rfind(|(from, _)| *from <= t);
+        held.unwrap().1[size]
     }
 
     /// The reading at `t` of a meter of those computers and states that `of` picks.
@@ -194,7 +224,7 @@ impl History {
                 if state.running && of(computer, state) {
                     let end = (start + self.tick).min(t);
                     sum.ms += i128::from(end - start);
-                    sum.credit_ms += self.cost(state.size, start, end);
+                    sum.credit_ms += self.cost(state.workspace, state.size, start, end);
                 }
             }
         }
