@@ -108,6 +108,28 @@ fn what_ran_elsewhere_is_on_the_bill_of_its_month() {
         "from": "2026-02-01T00:00:00Z", "to": "2026-02-01T01:00:00Z",
     }));
     s.post(&path(&w), other).refused(409, "HISTORY_CONFLICT");
+    // Whatever it is that differs: the end, the size, an amount that no rate gives, that it has one at all.
+    for (n, field, value) in [
+        (0, "to", json!("2025-12-01T01:30:00Z")),
+        (0, "size", json!("medium")),
+        (1, "from", json!("2025-12-01T02:30:00Z")),
+        (2, "credits_micros", json!(1_000_002)),
+        (2, "credits_micros", json!(0)),
+        (3, "credits_micros", json!(31_000_001)),
+    ] {
+        let mut other = intervals();
+        other["intervals"][n][field] = value;
+        s.post(&path(&w), other).refused(409, "HISTORY_CONFLICT");
+    }
+    // What an agent calls an event is no interval's name, and none is another's.
+    let named_like_it = json!({ "intervals": [
+        { "id": "y:credits", "computer": "new", "size": "small", "credits_micros": 0,
+          "from": "2019-01-01T00:00:00Z", "to": "2019-01-01T01:00:00Z" },
+        { "id": "y", "computer": "newer", "size": "small", "credits_micros": 1_000_001,
+          "from": "2019-01-01T00:00:00Z", "to": "2019-01-01T01:00:00Z" },
+    ] });
+    let made = s.post(&path(&w), named_like_it).expect(200);
+    assert_eq!(made["added"], 2, "{made}");
     assert_eq!(month(&s, &w, "2026-02"), 0);
     assert_eq!(month(&s, &w, "2025-12"), 260_000_000);
     sound(&s);

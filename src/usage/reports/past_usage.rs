@@ -41,8 +41,9 @@ pub const MAX_BODY: usize = 2 << 20;
 pub const TAKEN: &[&str] = &["application/json", "text/csv"];
 /// Intervals of one request: what one turn of the writer has time for.
 const MAX_INTERVALS: usize = 2000;
-/// Before the ids of intervals, among those of events.
+/// Before the ids of intervals, among those of events: of what ran, and of what its rate does not say.
 const PREFIX: &str = "history:";
+const CORRECTION_PREFIX: &str = "history-credits:";
 /// Largest amount of an interval: a billion credits.
 const MAX_MICROS: i64 = 1_000_000_000_000_000;
 
@@ -131,6 +132,14 @@ struct Checked {
 }
 
 impl Checked {
+    fn event_id(&self) -> String {
+        format!("{PREFIX}{}", self.id)
+    }
+
+    fn correction_id(&self) -> String {
+        format!("{CORRECTION_PREFIX}{}", self.id)
+    }
+
     fn micros(&self) -> i64 {
         of_rate(self.rate, self.to - self.from) + self.correction
     }
@@ -394,22 +403,39 @@ fn is_known(
     workspace: WorkspaceId,
     interval: &Checked,
 ) -> Result<bool> {
-    let sql = "SELECT workspace_id, at, size, rate FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2";
-    let id = format!("{PREFIX}{}", interval.id);
-    let found = tx.row(sql, (tenant, id), |row| {
+    // Its end is the next event of its computer, which was made for this interval and its like alone.
+    let sql = "SELECT workspace_id, at, size, rate,
+             (SELECT n.at FROM compute_events n WHERE n.computer_id = e.computer_id AND (n.at, n.seq) > (e.at, e.seq)
+              ORDER BY n.at, n.seq LIMIT 1)
+         FROM compute_events e WHERE tenant_id = ?1 AND event_id = ?2";
+    let found = tx.row(sql, (tenant, interval.event_id()), |row| {
         Ok((
             row.get::<_, WorkspaceId>(0)?,
             row.get::<_, i64>(1)?,
             row.get::<_, Option<Size>>(2)?,
             row.get::<_, i64>(3)?,
+            row.get::<_, Option<i64>>(4)?,
         ))
     });
-    match found.optional()? {
-        None => Ok(false),
-        Some(old) if old == (workspace, interval.from, Some(interval.size), interval.rate) => {
+    let sql = "SELECT amount_micros FROM compute_events WHERE tenant_id = ?1 AND event_id = ?2";
+    let corrected = tx.row(sql, (tenant, interval.correction_id()), |row| {
+        row.get::<_, Option<i64>>(0)
+    });
+    let same = (
+        workspace,
+        interval.from,
+        Some(interval.size),
+        interval.rate,
+        Some(interval.to),
+    );
+    match (found.optional()?, corrected.optional()?) {
+        (None, None) => Ok(false),
+        (Some(old), corrected)
+            if old == same && corrected.unwrap_or(Some(0)) == Some(interval.correction) =>
+        {
             Ok(true)
         }
-        Some(_) => Err(Error::conflict(
+        _ => Err(Error::conflict(
             "HISTORY_CONFLICT",
             format!(
                 "an interval with the id {} was brought in with other values; nothing was added. Correct it with \
@@ -563,8 +589,7 @@ fn events(
             rate: -interval.rate,
             micros: 0,
         };
-        let id = Some(format!("{PREFIX}{}", interval.id));
-        let started = event(id, "history.started", interval.from, Status::Running);
+        let started = event(Some(interval.event_id()), "history.started", interval.from, Status::Running);
         all.push((interval.from, started, runs));
         let last = ends.get(interval.computer.as_str()) == Some(&interval.to);
         let after = if last {
@@ -576,7 +601,7 @@ fn events(
         all.push((interval.to, stopped, ends_so));
         if interval.correction != 0 {
             let corrected = ExportedEvent {
-                event_id: Some(format!("{PREFIX}{}:credits", interval.id)),
+                event_id: Some(interval.correction_id()),
                 computer_id: None,
                 project_id: None,
                 r#type: "usage.adjusted".into(),

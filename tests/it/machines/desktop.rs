@@ -536,3 +536,29 @@ fn a_link_opens_one_screen_until_it_ends() {
     pause(20);
     assert!(open(&root, &path, &[]).is_err(), "its key is gone");
 }
+
+#[test]
+fn a_link_of_an_operator_who_acts_as_an_organization_opens_and_no_other_organizations_does() {
+    let h = House::new();
+    h.ready();
+    let (key, workspace) = h.s.other_tenant("globex");
+    let body = json!({ "name": "first", "size": "small", "workspace_id": workspace });
+    let made = h.s.call_as(&key, Method::POST, "/computers", Some(body));
+    let id = made.expect(201)["id"].as_str().unwrap().to_owned();
+    h.until("it to run", || {
+        let shown = h.s.call_as(&key, Method::GET, &format!("/computers/{id}"), None);
+        (shown.expect(200)["status"] == "running").then_some(())
+    });
+    Programs::of_a_desktop(&h, &id);
+    let root = listen(&h).trim_end_matches("/api/v1").to_owned();
+    let links = format!("/computers/{id}/desktop-links");
+    h.s.post(&links, json!({})).refused(403, "FORBIDDEN");
+    let mut asked = request(&h.s.key, &Method::POST, &links, Some(json!({})));
+    asked
+        .headers_mut()
+        .insert("x-miosa-tenant", "globex".parse().unwrap());
+    let made = h.s.send(asked).expect(201);
+    let path = format!("/desktop/{}/stream", made["token"].as_str().unwrap());
+    let mut wire = open(&root, &path, &[]).unwrap();
+    greet(&mut wire);
+}

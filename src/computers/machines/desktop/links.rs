@@ -394,19 +394,30 @@ pub struct Opened {
 /// # Errors
 /// When the store fails.
 pub fn opened(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Opened>> {
-    let sql = "SELECT l.id AS link, l.computer_id, l.view_only, k.*, t.slug AS tenant_slug
-         FROM desktop_links l JOIN api_keys k ON k.id = l.key_id JOIN tenants t ON t.id = l.tenant_id
-         WHERE l.secret_hash = ?1 AND l.expires_at > ?2 AND k.tenant_id = l.tenant_id
-         AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ?2)";
+    let sql = "SELECT l.id AS link, l.computer_id, l.view_only, o.id AS organization, o.slug AS organization_slug,
+             k.*, t.slug AS tenant_slug
+         FROM desktop_links l JOIN tenants o ON o.id = l.tenant_id
+             JOIN api_keys k ON k.id = l.key_id JOIN tenants t ON t.id = k.tenant_id
+         WHERE l.secret_hash = ?1 AND l.expires_at > ?2
+             AND k.status = 'active' AND (k.expires_at IS NULL OR k.expires_at > ?2)";
     let found = tx.row(sql, (hash, tx.now()), |row| {
         let of: (DesktopLinkId, ComputerId, bool) = (
             row.get("link")?,
             row.get("computer_id")?,
             row.get("view_only")?,
         );
-        Ok((of, Key::from_row(row)?))
+        let organization = (row.get("organization")?, row.get("organization_slug")?);
+        Ok((of, organization, Key::from_row(row)?))
     });
-    let Some(((link, computer, view_only), key)) = found.optional()? else {
+    let Some(((link, computer, view_only), (organization, slug), key)) = found.optional()? else {
+        return Ok(None);
+    };
+    // An operator who acted as another organization made it.
+    let key = match key.tenant_id == organization {
+        true => Some(key),
+        false => key.acting_as(organization, slug),
+    };
+    let Some(key) = key else {
         return Ok(None);
     };
     if !covers(&key.scopes, SCOPE) {
