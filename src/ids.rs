@@ -78,6 +78,8 @@ ids! {
     DeliveryId;
     /// A share link (the row, not the secret).
     ShareLinkId;
+    /// A snapshot of a computer.
+    SnapshotId;
 }
 
 #[cfg(test)]
