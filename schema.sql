@@ -668,6 +668,39 @@ CREATE TABLE machines (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
 
+-- What a computer was at an instant, which the engine keeps as an image. The row stays when the image is gone: what
+-- was kept counts in the usage of its time.
+CREATE TABLE snapshots (
+    id            BLOB PRIMARY KEY CHECK (length(id) = 16),
+    tenant_id     BLOB NOT NULL,
+    workspace_id  BLOB NOT NULL,                     -- where the computer was then: whose space it takes
+    computer_id   BLOB NOT NULL,
+    status        TEXT NOT NULL CHECK (status IN ('creating', 'ready', 'failed', 'deleting', 'deleted')),
+    comment       TEXT,
+    parent_id     BLOB,                              -- the snapshot that its computer began with
+    template_type TEXT NOT NULL,
+    size          TEXT NOT NULL,
+    bytes         INTEGER,                           -- besides the image of the template
+    error         TEXT,
+    created_at    INTEGER NOT NULL,
+    updated_at    INTEGER NOT NULL,
+    ready_at      INTEGER,                           -- from here on space counts
+    gone_at       INTEGER,                           -- until here: somebody asked to delete it
+    look_at       INTEGER                            -- when something is to be done with it; NULL: nothing is
+) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshots_of_computer ON snapshots (computer_id, created_at, id);
+CREATE INDEX snapshots_of_workspace ON snapshots (workspace_id, ready_at);
+CREATE INDEX snapshots_of_tenant ON snapshots (tenant_id, ready_at);
+CREATE INDEX snapshots_to_look_at ON snapshots (look_at) WHERE look_at IS NOT NULL;
+
+-- Computers that began with a snapshot, which is kept as long as there are any.
+CREATE TABLE computer_origins (
+    computer_id BLOB PRIMARY KEY,
+    tenant_id   BLOB NOT NULL,
+    snapshot_id BLOB NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX computer_origins_of_snapshot ON computer_origins (snapshot_id);
+
 -- Links that open the preview addresses of a computer that is not public, for whoever has one.
 CREATE TABLE preview_links (
     secret_hash BLOB PRIMARY KEY CHECK (length(secret_hash) = 32),

@@ -80,6 +80,8 @@ ids! {
     ShareLinkId;
     /// A link to the screen of a computer (the row, not the secret).
     DesktopLinkId;
+    /// A snapshot of a computer.
+    SnapshotId;
 }
 
 #[cfg(test)]

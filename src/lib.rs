@@ -119,7 +119,9 @@ pub mod testing {
     pub mod machines {
         pub use crate::computers::machines::host::Host;
         pub use crate::computers::machines::watch::run;
-        pub use crate::rules::config::{EngineSettings, Image, Network, OnBoot, Reserve};
+        pub use crate::rules::config::{
+            EngineSettings, Firewall, Image, Network, OnBoot, Reserve, Snapshots,
+        };
     }
     pub mod store {
         pub use crate::backups::restore;

@@ -25,7 +25,7 @@ use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{forms, manual, metrics_page, named, pages};
+use crate::api::{forms, instead, manual, metrics_page, named, pages};
 use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
@@ -355,6 +355,9 @@ async fn no_route(uri: Uri) -> Error {
              its end, as in MIOSA_BASE_URL=http://127.0.0.1:8400{BASE}"
         ));
     }
+    if let Some((feature, instead)) = instead::of_computer(path) {
+        return not_of_a_computer(feature, instead);
+    }
     match other_product(path) {
         Some(feature) => not_here(feature),
         None => {
@@ -420,6 +423,9 @@ fn without_prefix(path: &str) -> bool {
 }
 
 async fn no_method(method: Method, uri: Uri) -> Error {
+    if let Some((feature, instead)) = instead::of_computer(uri.path()) {
+        return not_of_a_computer(feature, instead);
+    }
     let mut segments = segments(uri.path());
     match (segments.next(), segments.next()) {
         (Some(first), _) if EMPTY_PRODUCTS.contains(&first) => not_here(first),
@@ -427,6 +433,12 @@ async fn no_method(method: Method, uri: Uri) -> Error {
         (Some("api-keys"), Some("presets")) if method == Method::POST => not_here("presets"),
         _ => Error::method_not_allowed(),
     }
+}
+
+fn not_of_a_computer(feature: &str, instead: &str) -> Error {
+    Error::no_route(format!(
+        "{feature} of a computer is a feature of the hosted platform that is not part of this server; instead: {instead}"
+    ))
 }
 
 fn not_here(feature: &str) -> Error {

@@ -38,6 +38,10 @@ pub struct EngineView {
     pub looked_at: Option<Timestamp>,
     /// When all were last seen to run that should: what a loss of power could hide began then.
     pub seen_at: Option<Timestamp>,
+    /// Why only the engine's own rules keep computers apart; null: those of this server do, or none are wanted.
+    pub firewall_why: Option<String>,
+    /// How often rules that keep computers apart were gone, and set again.
+    pub firewall_mended: u64,
     /// Terminals that are open.
     pub terminals: usize,
     pub host: HostView,
@@ -100,6 +104,8 @@ pub async fn view(store: &Store, fleet: &Fleet) -> Result<Option<EngineView>> {
     Ok(Some(EngineView {
         state,
         why: down.or(standing.broken),
+        firewall_why: standing.open,
+        firewall_mended: standing.mended,
         limits: can
             .into_iter()
             .flatten()
@@ -138,6 +144,11 @@ pub async fn warnings(store: &Store, fleet: &Fleet) -> Vec<String> {
     if let Some((left, kept)) = room::disk_is_low(&fleet.engine.host(), view.host.disk_reserve_mb) {
         warnings.push(format!(
             "the disk of containers has {left} MB left, of which {kept} are kept for the host: no computer is created or started"
+        ));
+    }
+    if let Some(why) = &view.firewall_why {
+        warnings.push(format!(
+            "only the engine's own rules keep computers apart: {why}"
         ));
     }
     if view.orphans > 0 {

@@ -7,6 +7,7 @@ pub mod edge;
 mod engine;
 mod forms;
 pub mod health;
+mod instead;
 pub mod jobs;
 pub mod log_filter;
 pub mod manual;

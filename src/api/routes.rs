@@ -604,10 +604,11 @@ pub fn desktops() -> Vec<Route> {
     ]
 }
 
-/// By which addresses machines are reached, and what their programs find.
+/// By which addresses machines are reached, what their programs find, and what is kept of them: what does not need one
+/// that runs.
 #[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
-    use computers::machines::{env, variables};
+    use computers::machines::{around, env, kept, snapshots, variables};
     use previews::ports;
     vec![
         get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
@@ -618,6 +619,15 @@ pub fn addresses() -> Vec<Route> {
         post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<variables::Variable>(),
         patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<variables::Variable>(),
         delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
+        get("/computers/{id}/snapshots", snapshots::list, "Its snapshots, newest first").scope("computers:read").ok::<snapshots::SnapshotList>(),
+        post("/computers/{id}/snapshots", snapshots::create, "Take a snapshot").scope("computers:write").body::<snapshots::NewSnapshot>().created::<kept::Snapshot>(),
+        get("/computers/{id}/snapshots/{sid}", snapshots::show, "Get a snapshot").scope("computers:read").ok::<kept::Snapshot>(),
+        delete("/computers/{id}/snapshots/{sid}", snapshots::delete, "Delete a snapshot").scope("computers:write").body::<NoBody>().ok::<kept::Snapshot>(),
+        get("/computers/{id}/snapshots/{sid}/events", snapshots::events, "How far a snapshot has come, until that is over").scope("computers:read").events::<snapshots::Progress>().long(),
+        post("/computers/{id}/restore/{sid}", snapshots::restore, "Make a computer that begins with a snapshot").scope("computers:write").body::<snapshots::Restore>().created::<snapshots::Restored>(),
+        get("/computers/{id}/apps", around::apps, "What was to be installed on it").scope("computers:read").ok::<around::AppList>(),
+        get("/computers/{id}/volumes", around::volumes, "Its volume").scope("computers:read").ok::<around::VolumeList>(),
+        get("/computers/{id}/network-policy", around::network_policy, "What it reaches").scope("computers:read").ok::<around::NetworkPolicy>(),
         get(
             "/computers/{id}/urls",
             previews::addresses,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::lifecycle::{Change, apps_text};
-use super::machines::room;
+use super::machines::{kept, room};
 use super::{ComputerTwice, Record, changed, find};
 use crate::access::caller::Caller;
 use crate::access::scopes::covers;
@@ -15,7 +15,7 @@ use crate::audit::Actor;
 use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
 use crate::http::{DryRunQuery, Mutation, Params, PathId, Reply};
-use crate::ids::{ComputerId, ProjectId, WorkspaceId};
+use crate::ids::{ComputerId, ProjectId, SnapshotId, WorkspaceId};
 use crate::json::Object;
 use crate::limits::{self, Growth};
 use crate::projects::{self, Project};
@@ -107,6 +107,8 @@ pub struct CloneRequest {
     /// Size of the copy
     #[schema(value_type = Option<Size>)]
     pub size: Option<String>,
+    /// A snapshot of the original that the copy begins with; without, it begins empty
+    pub snapshot_id: Option<SnapshotId>,
 }
 
 /// What a new computer is made from, checked.
@@ -571,7 +573,11 @@ pub async fn clone(
         .await
 }
 
-fn clone_computer(
+/// Another computer like this one.
+///
+/// # Errors
+/// As `POST /computers/{id}/clone`.
+pub fn clone_computer(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     caller: &Caller,
@@ -598,6 +604,10 @@ fn clone_computer(
         .map_or(Some(original.size), |s| parse_size(&mut fields, s));
     fields.finish()?;
     let size = size.unwrap_or(original.size);
+    let snapshot = match input.snapshot_id {
+        Some(id) => Some(kept::usable(tx, &original, id)?),
+        None => None,
+    };
     let workspace = workspaces::reach(tx, caller, original.workspace_id)?;
     let growth = Growth {
         workspace: 1,
@@ -625,5 +635,9 @@ fn clone_computer(
         external_project_id: original.external_project_id,
         auto_stop_seconds: original.auto_stop_seconds,
     };
-    insert(tx, fleet, caller, new)
+    let copy = insert(tx, fleet, caller, new)?;
+    if let Some(snapshot) = &snapshot {
+        kept::begin_with(tx, copy, snapshot)?;
+    }
+    Ok(copy)
 }

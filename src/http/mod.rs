@@ -37,6 +37,7 @@ pub use params::{
     Within,
 };
 pub use places::Guest;
+pub use refusals::visit_refused;
 pub use repeats::Repeats;
 pub use room::{Heavy, Room, in_turn};
 pub use schemas::{Components, SchemaFn, schema_ref};

@@ -16,24 +16,32 @@ use crate::store::WriteTx;
 
 /// What was asked for: method and route.
 #[derive(Clone)]
-pub(super) struct Asked(Method, Option<MatchedPath>);
+pub(super) enum Asked {
+    Route(Method, Option<MatchedPath>),
+    /// A computer at its preview address, which would have been started.
+    Visit,
+}
 
 impl Asked {
     pub fn of(parts: &Parts) -> Asked {
         let path = parts.extensions.get::<MatchedPath>().cloned();
-        Asked(parts.method.clone(), path)
+        Asked::Route(parts.method.clone(), path)
     }
 
     fn text(&self) -> String {
-        let path = self.1.as_ref().map_or("", MatchedPath::as_str);
-        format!("{} {}", self.0, path.strip_prefix(BASE).unwrap_or(path))
+        let Asked::Route(method, path) = self else {
+            return "visit of a preview address".to_owned();
+        };
+        let path = path.as_ref().map_or("", MatchedPath::as_str);
+        format!("{method} {}", path.strip_prefix(BASE).unwrap_or(path))
     }
 }
 
 /// Who asked for what.
 pub(super) struct By {
     tenant: TenantId,
-    key: ApiKeyId,
+    /// `None`: without one.
+    key: Option<ApiKeyId>,
     request: Asked,
 }
 
@@ -41,7 +49,7 @@ impl By {
     pub fn of(caller: &Caller, request: Asked) -> By {
         By {
             tenant: caller.tenant_id(),
-            key: caller.key_id(),
+            key: Some(caller.key_id()),
             request,
         }
     }
@@ -57,8 +65,19 @@ impl By {
     }
 }
 
+/// A visit to a computer of this organization was refused; what is to be written down of it, if a limit was in the
+/// way.
+pub fn visit_refused(tenant: TenantId, error: &Error) -> Option<Refused> {
+    let by = By {
+        tenant,
+        key: None,
+        request: Asked::Visit,
+    };
+    by.refused(error)
+}
+
 /// A refusal that is to be written down.
-pub(super) struct Refused {
+pub struct Refused {
     by: By,
     refusal: Refusal,
     /// What was answered.
@@ -67,6 +86,9 @@ pub(super) struct Refused {
 
 impl Refused {
     /// Counts it. What is refused over and over stands in one row for each hour.
+    ///
+    /// # Errors
+    /// When the store fails.
     pub fn record(&self, tx: &WriteTx<'_>) -> Result<()> {
         let Refused {
             by,

@@ -37,6 +37,7 @@ use crate::computers::machines::spec;
 use crate::computers::start_stop::wake;
 use crate::db::Store;
 use crate::error::Error;
+use crate::http::visit_refused;
 use crate::ids::ComputerId;
 use crate::rules::config::Config;
 use crate::rules::status::Status;
@@ -116,7 +117,7 @@ impl Previews {
             let woken = self.store.write(move |tx| wake(tx, &fleet, id)).await;
             return Err(match woken {
                 Ok(()) => Page::wakes(),
-                Err(e) => Page::failed(&e),
+                Err(e) => self.not_woken(&target, &e).await,
             });
         }
         if target.status != Status::Running {
@@ -145,6 +146,19 @@ impl Previews {
             self.reached.at.lock().remove(&target.id);
         }
         passed
+    }
+
+    /// Why a visit starts nothing. A limit of whoever has the computer is written down for them, and is none of the
+    /// visitor's business.
+    async fn not_woken(&self, target: &Target, error: &Error) -> Page {
+        let Some(refused) = visit_refused(target.tenant, error) else {
+            return Page::failed(error);
+        };
+        let written = self.store.write(move |tx| refused.record(tx)).await;
+        if let Err(e) = written {
+            tracing::warn!(error = e.message(), "a refusal was not written down");
+        }
+        Page::refused()
     }
 
     async fn look(&self, target: &Target, engine: &dyn Engine, name: &str) -> Result<IpAddr, Page> {

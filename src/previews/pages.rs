@@ -64,6 +64,15 @@ impl Page {
         page
     }
 
+    /// It was stopped, and a limit of whoever has it does not let it start.
+    pub fn refused() -> Page {
+        let text = "This computer is stopped, and cannot be started now: a limit of its owner is reached. Whoever \
+                    it belongs to sees which one. Try again later.";
+        let mut page = Page::new(StatusCode::SERVICE_UNAVAILABLE, "Not now", text);
+        page.retry = Some(600);
+        page
+    }
+
     pub fn private() -> Page {
         Page::new(
             StatusCode::UNAUTHORIZED,

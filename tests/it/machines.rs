@@ -3,6 +3,7 @@
 mod desktop;
 mod fake;
 mod previews;
+mod snapshots;
 mod terminal;
 
 use std::collections::BTreeMap;
@@ -14,7 +15,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use workspaced::testing::machines::{EngineSettings, Host, Image, Network, OnBoot, Reserve, run};
+use workspaced::testing::machines::{
+    EngineSettings, Firewall, Host, Image, Network, OnBoot, Reserve, Snapshots, run,
+};
 use workspaced::testing::{Config, verify};
 
 use crate::harness::{Answer, Service, runtime};
@@ -44,6 +47,9 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         terminal_idle: Duration::from_secs(60),
         probe: false,
         reserve: Reserve::default(),
+        firewall: Firewall::Off,
+        host_ports: Vec::new(),
+        snapshots: Snapshots::default(),
         look_every: Duration::from_millis(30),
         sample_every: Duration::from_millis(30),
         images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
@@ -519,6 +525,59 @@ fn an_end_that_is_being_found_out_is_not_dated_to_a_look_in_between() {
         (h.fake.inside(|i| i.count("inspect")) > inspected).then_some(())
     });
     h.s.clock.set(h.s.app.store.now().plus_seconds(30));
+    h.until("another container", || {
+        let container = h.fake.of(&id)?;
+        (container.id == "c2" && container.state == "running").then_some(())
+    });
+    h.becomes(&id, "running");
+    assert_eq!(h.billed(), 40);
+}
+
+#[test]
+fn what_else_clients_ask_of_a_computer_is_answered_or_says_what_to_use_instead() {
+    let h = House::new();
+    let id = h.computer();
+    let ask = |what: &str| h.s.get(&format!("/computers/{id}/{what}")).expect(200);
+    assert_eq!(ask("volumes")["data"][0]["mount_path"], "/home");
+    assert_eq!(ask("network-policy")["default_effect"], "allow");
+    assert_eq!(ask("apps")["data"], json!([]));
+    for (what, instead) in [
+        ("services", "nohup PROGRAM"),
+        ("volumes", "one volume"),
+        ("network-policy", "[engine] network"),
+        ("control/sessions", "run one of yours"),
+    ] {
+        let answer = h.s.post(&format!("/computers/{id}/{what}"), json!({}));
+        let text = answer.refused(404, "NOT_FOUND");
+        assert!(
+            text.contains("not part of this server; instead: ") && text.contains(instead),
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn a_look_that_breaks_off_has_not_seen_that_all_run() {
+    let mut h = House::new();
+    h.fake.inside(|i| i.podman = true);
+    h.restart();
+    let id = h.computer();
+    h.s.clock.set(h.s.app.store.now().plus_seconds(40));
+    h.looked();
+    h.sleep();
+    let name = format!("ws-{id}");
+    let inspected = h.fake.inside(|i| {
+        i.containers.get_mut(&name).unwrap().alive = false;
+        i.count("inspect")
+    });
+    h.s.clock.set(h.s.app.store.now().plus_seconds(30));
+    h.wake();
+    // The first look finds a dead container, waits for what the engine says of it, and is told nothing.
+    h.until("the first look", || {
+        (h.fake.inside(|i| i.count("inspect")) > inspected).then_some(())
+    });
+    let broken = (500, "broken off".to_owned(), 1);
+    h.fake.inside(|i| i.fails.insert("inspect".into(), broken));
     h.until("another container", || {
         let container = h.fake.of(&id)?;
         (container.id == "c2" && container.state == "running").then_some(())

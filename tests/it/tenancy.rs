@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Tables whose rows belong to a tenant.
-const OWNED: [&str; 30] = [
+const OWNED: [&str; 33] = [
     "workspaces",
     "projects",
     "computers",
@@ -37,6 +37,8 @@ const OWNED: [&str; 30] = [
     "desktop_links",
     "refusals",
     "share_links",
+    "snapshots",
+    "computer_origins",
 ];
 
 /// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
@@ -243,6 +245,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
     (
         "computers/machines/wanted.rs",
         "FROM machines",
+        "the reconciler, about all of it",
+    ),
+    (
+        "computers/machines/kept.rs",
+        "WHERE {condition}",
+        "the condition names the snapshot, or the computer that it is of",
+    ),
+    (
+        "computers/machines/kept.rs",
+        "look_at <= ?1",
         "the reconciler, about all of it",
     ),
     (

@@ -125,7 +125,13 @@ class Engine:
         self.process.wait()
 
     def __enter__(self) -> Engine:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            if self.process and self.process.poll() is None:
+                self.process.kill()
+                self.process.wait()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:

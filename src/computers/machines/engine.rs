@@ -5,23 +5,25 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::http::{Request, StatusCode};
 use bollard::container::LogOutput;
 use bollard::errors::Error;
 use bollard::exec::{ResizeExecOptions, StartExecOptions, StartExecResults};
 use bollard::models::{
-    ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum,
+    ContainerConfig, ContainerCreateBody, ContainerInspectResponse, ContainerStateStatusEnum,
     ContainerSummaryStateEnum, ContainerUpdateBody, ExecConfig, HostConfig, HostConfigLogConfig,
     Mount, MountType, NetworkConnectRequest, NetworkCreateRequest, NetworkDisconnectRequest,
     ResourcesUlimits,
 };
 use bollard::query_parameters::{
-    CreateContainerOptions, EventsOptions, InspectContainerOptions, ListContainersOptions,
-    ListNetworksOptions, LogsOptions, RemoveContainerOptions, RemoveVolumeOptions, StatsOptions,
-    StopContainerOptions, TopOptions,
+    CommitContainerOptions, CreateContainerOptions, DownloadFromContainerOptions, EventsOptions,
+    InspectContainerOptions, ListContainersOptions, ListNetworksOptions, LogsOptions,
+    RemoveContainerOptions, RemoveImageOptions, RemoveVolumeOptions, StatsOptions,
+    StopContainerOptions, TopOptions, UploadToContainerOptions,
 };
-use bollard::{API_DEFAULT_VERSION, Docker};
-use futures_util::{Stream, StreamExt};
+use bollard::{API_DEFAULT_VERSION, Docker, body_try_stream};
+use futures_util::{Stream, StreamExt, stream};
 use http_body_util::BodyExt;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
@@ -31,7 +33,8 @@ use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::seam::{
-    About, Answer, Engine, Fault, Life, Limits, Listed, Output, Program, Running, Seen, Spec, Usage,
+    About, Answer, Engine, Fault, Life, Limits, Listed, Net, Output, Program, Running, Seen, Spec,
+    Usage,
 };
 use crate::clock::{Clock, Timestamp};
 
@@ -254,6 +257,15 @@ fn limits_of(limits: Limits) -> ContainerUpdateBody {
     }
 }
 
+fn volume_of((name, place): &(String, String)) -> Mount {
+    Mount {
+        typ: Some(MountType::VOLUME),
+        source: Some(name.clone()),
+        target: Some(place.clone()),
+        ..Mount::default()
+    }
+}
+
 fn body(spec: &Spec) -> ContainerCreateBody {
     let ulimit = |name: &str, value: i64| ResourcesUlimits {
         name: Some(name.into()),
@@ -283,12 +295,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
             ]),
             init: Some(true),
             tmpfs: Some(HashMap::from([tmp])),
-            mounts: Some(vec![Mount {
-                typ: Some(MountType::VOLUME),
-                source: Some(spec.volume.0.clone()),
-                target: Some(spec.volume.1.clone()),
-                ..Mount::default()
-            }]),
+            mounts: Some(spec.volume.iter().map(volume_of).collect()),
             network_mode: Some(spec.network.clone().unwrap_or_else(|| "none".into())),
             runtime: spec.runtime.clone(),
             cap_drop: Some(DROPPED.map(String::from).into()),
@@ -329,6 +336,38 @@ impl DockerApi {
             }
         }
         Ok(())
+    }
+}
+
+impl DockerApi {
+    /// A directory of a container that runs, packed there: what Podman 4 hands out itself belongs to root.
+    async fn packed(
+        &self,
+        from: &str,
+        dir: &str,
+    ) -> Result<impl Stream<Item = std::io::Result<Bytes>> + Send + use<>, Fault> {
+        let place = Path::new(dir);
+        let parent = place.parent().unwrap_or(Path::new("/")).to_string_lossy();
+        let name = place.file_name().unwrap_or_default().to_string_lossy();
+        let program = Program {
+            command: ["tar", "-C", &*parent, "-cf", "-", &*name]
+                .map(str::to_owned)
+                .into(),
+            ..Program::default()
+        };
+        let running = self.exec(from, program).await?;
+        Ok(stream::unfold(running.output, |mut output| async move {
+            loop {
+                let piece = match output.recv().await? {
+                    Output::Out(bytes) => Ok(Bytes::from(bytes)),
+                    Output::Err(_) => continue,
+                    Output::Exit(0) => return None,
+                    Output::Exit(code) => Err(format!("tar in the computer's image exited {code}")),
+                    Output::Lost(e) => Err(e.text().to_owned()),
+                };
+                return Some((piece.map_err(std::io::Error::other), output));
+            }
+        }))
     }
 }
 
@@ -549,6 +588,31 @@ impl Engine for DockerApi {
         })
     }
 
+    fn networks<'a>(&'a self, label: &'a str) -> Answer<'a, Vec<Net>> {
+        Box::pin(async move {
+            let options = ListNetworksOptions {
+                filters: Some(HashMap::from([("label".into(), vec![label.to_owned()])])),
+            };
+            let found = self.docker.list_networks(Some(options)).await;
+            let found = found.map_err(fault)?.into_iter().map(|network| {
+                let pools = network.ipam.and_then(|ipam| ipam.config);
+                let subnets = pools.into_iter().flatten().filter_map(|pool| {
+                    let subnet = pool.subnet?;
+                    let (at, bits) = subnet.split_once('/')?;
+                    Some((
+                        at.parse().ok()?,
+                        bits.parse().ok().filter(|bits| *bits <= 32)?,
+                    ))
+                });
+                Net {
+                    name: network.name.unwrap_or_default(),
+                    subnets: subnets.collect(),
+                }
+            });
+            Ok(found.collect())
+        })
+    }
+
     fn remove_network<'a>(&'a self, name: &'a str) -> Answer<'a, ()> {
         Box::pin(async move { self.docker.remove_network(name).await.map_err(fault) })
     }
@@ -591,6 +655,54 @@ impl Engine for DockerApi {
                 Err(Fault::Missing(_)) => Ok(None),
                 Err(other) => Err(other),
             }
+        })
+    }
+
+    fn remove_image<'a>(&'a self, image: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let options = None::<RemoveImageOptions>;
+            let removed = self.docker.remove_image(image, options, None).await;
+            removed.map(|_| ()).map_err(fault)
+        })
+    }
+
+    fn commit<'a>(&'a self, name: &'a str, image: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let (repo, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
+            let options = CommitContainerOptions {
+                container: Some(name.to_owned()),
+                repo: Some(repo.to_owned()),
+                tag: Some(tag.to_owned()),
+                ..CommitContainerOptions::default()
+            };
+            // Without a body Podman fails.
+            let config = ContainerConfig::default();
+            let made = self.docker.commit_container(options, config).await;
+            made.map(|_| ()).map_err(fault)
+        })
+    }
+
+    fn carry<'a>(&'a self, from: &'a str, to: &'a str, dir: &'a str) -> Answer<'a, ()> {
+        Box::pin(async move {
+            let parent = Path::new(dir).parent().unwrap_or(Path::new("/"));
+            let pieces = if self.podman {
+                self.packed(from, dir).await?.boxed()
+            } else {
+                let out = DownloadFromContainerOptions {
+                    path: dir.to_owned(),
+                };
+                let pieces = self.docker.download_from_container(from, Some(out));
+                pieces
+                    .map(|piece| piece.map_err(std::io::Error::other))
+                    .boxed()
+            };
+            let into = UploadToContainerOptions {
+                path: parent.to_string_lossy().into_owned(),
+                ..UploadToContainerOptions::default()
+            };
+            let tar = body_try_stream(pieces);
+            let done = self.docker.upload_to_container(to, Some(into), tar).await;
+            done.map_err(fault)
         })
     }
 

@@ -35,3 +35,30 @@ impl Host {
         }
     }
 }
+
+/// How long ago a process of this machine was started, milliseconds.
+pub fn age_ms(pid: u32) -> Option<i64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let fields = stat.rsplit_once(')')?.1;
+    let ticks: f64 = fields.split_whitespace().nth(19)?.parse().ok()?;
+    let up = std::fs::read_to_string("/proc/uptime").ok()?;
+    let up: f64 = up.split_whitespace().next()?.parse().ok()?;
+    // The kernel tells both in hundredths of a second.
+    Some(((up - ticks / 100.0).max(0.0) * 1000.0) as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn a_process_is_as_old_as_it_is() {
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
+        let (own, young) = (super::age_ms(std::process::id()), super::age_ms(child.id()));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(young.unwrap() <= own.unwrap() + 20 && young.unwrap() < 30_000);
+        assert_eq!(super::age_ms(u32::MAX), None);
+    }
+}

@@ -54,6 +54,10 @@ pub struct Standing {
     pub orphans: usize,
     /// What the engine could not do when it was tried out at the start.
     pub broken: Option<String>,
+    /// Why only the engine's own rules keep computers apart.
+    pub open: Option<String>,
+    /// How often the rules that keep them apart were gone, or others.
+    pub mended: u64,
 }
 
 /// Programs that run in one computer at the same time: an engine keeps processes of its own for each.

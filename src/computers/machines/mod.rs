@@ -11,9 +11,12 @@
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
 //! * [`desktop`]: a screen, where the image has one
 //! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
+//! * [`around`]: what else published clients ask about it
 //! * [`load`], [`room`]: what each of them uses, and what the host has left
 //! * [`probe`]: a container that is only tried out
 //! * [`import`]: an image, given to an engine
+//! * [`walls`]: what keeps them apart, besides what an engine does
+//! * [`snapshots`], [`kept`], [`taking`]: what a computer was at an instant, for another one to begin with
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -23,6 +26,7 @@
 
 pub mod adopt;
 pub mod desktop;
+pub mod around;
 pub mod engine;
 pub mod env;
 pub mod exec;
@@ -31,6 +35,7 @@ pub mod files;
 pub mod host;
 pub mod import;
 pub mod inside;
+pub mod kept;
 pub mod link;
 pub mod listening;
 pub mod load;
@@ -40,8 +45,11 @@ pub mod reconcile;
 pub mod room;
 pub mod seam;
 pub mod seats;
+pub mod snapshots;
 pub mod spec;
+pub mod taking;
 pub mod terminal;
 pub mod variables;
+pub mod walls;
 pub mod wanted;
 pub mod watch;

@@ -40,6 +40,7 @@ pub async fn probe(
         )));
     };
     let name = format!("ws-probe-{install}");
+    let volume = format!("{name}-home");
     let spec = Spec {
         name: name.clone(),
         host_name: "probe".into(),
@@ -52,13 +53,13 @@ pub async fn probe(
         user_processes: spec::user_processes(),
         network: None,
         runtime: settings.runtime.clone(),
-        volume: (format!("{name}-home"), image.home.clone()),
+        volume: Some((volume.clone(), image.home.clone())),
         read_only: image.read_only,
         user: image.user.clone(),
     };
     let tried = tried(engine, &spec).await;
     let _ = bounded(STEP, engine.remove(&name)).await;
-    let _ = bounded(STEP, engine.remove_volume(&spec.volume.0)).await;
+    let _ = bounded(STEP, engine.remove_volume(&volume)).await;
     match tried {
         Ok(()) => Ok(None),
         Err(e @ Fault::Silent(_)) => Err(e),

@@ -10,16 +10,21 @@ use parking_lot::Mutex;
 use rusqlite::OptionalExtension;
 
 use super::facts::{self, Circumstances, Observation, judge, started_for};
+use super::host::age_ms;
+use super::kept;
 use super::seam::{About, Answer, Engine, Fault, Life, Seen};
 use super::spec;
 use super::variables;
+use super::walls::{self, Done, Walls};
 use super::wanted::{self, Desired, Wanted};
 use crate::audit::Actor;
+use crate::clock::Clock;
 use crate::computers::{self, Fleet, Record, lifecycle};
 use crate::db::Store;
 use crate::error::Error;
 use crate::ids::{ComputerId, WorkspaceId};
-use crate::store::WriteTx;
+use crate::rules::config::{Firewall, Network};
+use crate::store::{Tx, WriteTx};
 
 /// What an engine may take for a look.
 pub const LOOK: Duration = Duration::from_secs(15);
@@ -27,6 +32,8 @@ pub const LOOK: Duration = Duration::from_secs(15);
 const MAKE: Duration = Duration::from_secs(90);
 /// Until an engine has noticed an end by itself.
 const A_WHILE: Duration = Duration::from_secs(2);
+/// A process is made before its container is said to have started; so much later it is another one.
+const MADE_BEFORE_MS: i64 = 2_000;
 /// Seconds that a container has to end by itself.
 const GRACE: i32 = 10;
 /// Steps to one aim at most; more is a defect, or somebody who works against it.
@@ -63,6 +70,8 @@ pub struct Kit {
     pub known: Mutex<Circumstances>,
     /// Docker makes two networks of one name for two who ask at the same time.
     pub networks: tokio::sync::Mutex<()>,
+    /// `None`: computers are kept apart by the engine alone.
+    pub walls: Option<Walls>,
 }
 
 /// Gives up a call that takes too long.
@@ -80,12 +89,13 @@ pub async fn bounded<T>(patience: Duration, call: Answer<'_, T>) -> Result<T, Fa
 }
 
 /// Brings a computer's container to what is wanted, as far as that goes now, and says in its row what
-/// stands in the way.
+/// stands in the way. False: the engine did not even say how it is, so that an end of it may not be known yet.
 ///
 /// # Errors
-/// Only what is not about this computer: the engine is silent, the store fails.
-pub async fn bring(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
-    match steps(kit, id).await {
+/// When the store fails.
+pub async fn bring(kit: &Kit, id: ComputerId) -> Result<bool, Trouble> {
+    let mut told = false;
+    match steps(kit, id, &mut told).await {
         Err(Trouble::Engine(e)) => {
             let text = e.text().to_owned();
             tracing::warn!(computer = %id, fault = text, "a machine is not what it should be");
@@ -104,13 +114,14 @@ pub async fn bring(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
                     lifecycle::follow_events(tx, &fleet, Actor::System, id)
                 })
                 .await?;
-            Ok(())
+            Ok(told)
         }
-        other => other,
+        other => other.map(|()| true),
     }
 }
 
-async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
+/// `told` becomes true when what there is of the container was written down.
+async fn steps(kit: &Kit, id: ComputerId, told: &mut bool) -> Result<(), Trouble> {
     for _ in 0..STEPS {
         let found = kit.store.read(move |tx| wanted::load(tx, id)).await?;
         let Some(before) = found else {
@@ -119,7 +130,7 @@ async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
         let (seen, what) = look(kit, &before).await?;
         let known = *kit.known.lock();
         let fleet = kit.fleet.clone();
-        let told = kit
+        let written = kit
             .store
             .write(move |tx| {
                 facts::take(tx, &fleet, id, &what, known.seen_at)?;
@@ -127,7 +138,8 @@ async fn steps(kit: &Kit, id: ComputerId) -> Result<(), Trouble> {
                 Ok::<_, Error>((wanted, computers::load(tx, id)?, what))
             })
             .await?;
-        let (Some(w), computer, what) = told else {
+        *told = true;
+        let (Some(w), computer, what) = written else {
             return Ok(());
         };
         if !next(kit, &w, computer.as_ref(), seen.as_ref(), &what).await? {
@@ -187,20 +199,37 @@ enum Process {
     There,
     /// It has ended, and nobody has asked for how.
     Zombie,
+    /// It has ended, and another one has its number.
+    Stranger,
     /// Not here: it has ended, or processes are counted differently.
     Unknown,
 }
 
-fn process(pid: Option<u32>) -> Process {
-    let stat = pid.and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/stat")).ok());
+fn process(seen: &Seen) -> Process {
+    let Some(pid) = seen.pid else {
+        return Process::Unknown;
+    };
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
     let state = stat
         .as_deref()
         .and_then(|stat| stat.rsplit_once(')')?.1.trim_start().chars().next());
     match state {
         Some('Z' | 'X') => Process::Zombie,
+        Some(_) if is_stranger(pid, seen) => Process::Stranger,
         Some(_) => Process::There,
         None => Process::Unknown,
     }
+}
+
+/// Whether a number belongs to another process by now: one that began after the container did, and is not in it.
+/// Podman 4 goes on naming the number, and would list the stranger's processes as those of the container.
+fn is_stranger(pid: u32, seen: &Seen) -> bool {
+    let (Some(age), Some(started)) = (age_ms(pid), seen.started) else {
+        return false;
+    };
+    let began = Clock::System.now().0 - age;
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    began > started / 1_000_000 + MADE_BEFORE_MS && !groups.is_empty() && !groups.contains(&seen.id)
 }
 
 /// Whether a container that is said to run does not: its process has ended, or is not there and cannot be
@@ -212,9 +241,9 @@ pub async fn is_dead(engine: &dyn Engine, seen: &Seen) -> Result<bool, Fault> {
     if seen.life != Life::Running {
         return Ok(false);
     }
-    match process(seen.pid) {
+    match process(seen) {
         Process::There => Ok(false),
-        Process::Zombie => Ok(true),
+        Process::Zombie | Process::Stranger => Ok(true),
         Process::Unknown => Ok(!bounded(LOOK, engine.alive(&seen.id)).await?),
     }
 }
@@ -306,6 +335,7 @@ async fn next(
                 bounded(MAKE, engine.remove(&name)).await?;
                 make(kit, c).await?;
             }
+            keep_apart(kit).await?;
             bounded(MAKE, engine.start(&name)).await?;
             Ok(true)
         }
@@ -336,11 +366,15 @@ async fn write(
 /// Makes the container of a computer.
 async fn make(kit: &Kit, c: &Record) -> Result<(), Trouble> {
     let id = c.id;
-    let env = kit.store.read(move |tx| variables::of(tx, id)).await?;
-    let spec = match spec::of(&kit.fleet, &kit.about, &kit.install, c, env) {
+    let begins = move |tx: &Tx<'_>| Ok::<_, Error>((variables::of(tx, id)?, kept::origin(tx, id)?));
+    let (env, origin) = kit.store.read(begins).await?;
+    let mut spec = match spec::of(&kit.fleet, &kit.about, &kit.install, c, env) {
         Ok(spec) => spec,
         Err(e) => return Err(Fault::Refused(e.message().to_owned()).into()),
     };
+    if let Some(snapshot) = origin {
+        spec.image = spec::snapshot(snapshot);
+    }
     if !bounded(LOOK, kit.engine.has_image(&spec.image)).await? {
         return Err(Fault::Refused(format!(
             "template {} is the image {}, which this engine does not have; bring it there, then start this computer",
@@ -360,7 +394,6 @@ async fn make(kit: &Kit, c: &Record) -> Result<(), Trouble> {
 }
 
 async fn network_of(kit: &Kit, name: &str) -> Result<(), Fault> {
-    use crate::rules::config::Network;
     let internal = kit
         .fleet
         .config
@@ -369,7 +402,45 @@ async fn network_of(kit: &Kit, name: &str) -> Result<(), Fault> {
         .is_some_and(|engine| engine.network == Network::Internal);
     let label = spec::label(&kit.install);
     let _alone = kit.networks.lock().await;
-    bounded(LOOK, kit.engine.network(name, &label, internal)).await
+    bounded(LOOK, kit.engine.network(name, &label, internal)).await?;
+    keep_apart(kit).await
+}
+
+/// Sees to it that the host keeps workspaces apart from each other and from itself, also where somebody has taken
+/// the rules for it away.
+///
+/// # Errors
+/// When the engine is silent; when they cannot be set, and nothing is to run without.
+pub async fn keep_apart(kit: &Kit) -> Result<(), Fault> {
+    let Some(walls) = &kit.walls else {
+        return Ok(());
+    };
+    let networks = bounded(LOOK, kit.engine.networks(&spec::label(&kit.install))).await?;
+    let stood = walls.stand(&networks).await;
+    let mut standing = kit.fleet.engine.standing.lock();
+    match stood {
+        Ok(done) => {
+            standing.open = None;
+            if done == Done::Mended {
+                standing.mended += 1;
+                tracing::warn!(
+                    "somebody had removed or changed the rules that keep computers apart from each other and from the host; they are set again"
+                );
+            }
+            Ok(())
+        }
+        Err(why) => {
+            if standing.open.as_ref() != Some(&why) {
+                tracing::warn!(why, "only the engine's own rules keep computers apart");
+            }
+            standing.open = Some(why.clone());
+            let settings = kit.fleet.config.engine.as_ref();
+            if settings.is_some_and(|engine| engine.firewall == Firewall::Required) {
+                return Err(Fault::Refused(walls::unwalled(&why)));
+            }
+            Ok(())
+        }
+    }
 }
 
 /// Lets a container follow its computer: its size, and its workspace's network. False: it cannot be held to

@@ -5,9 +5,11 @@ use serde_json::{Value, json};
 
 use super::host::Host;
 use super::link::Link;
+use super::walls;
 use crate::computers::Fleet;
 use crate::error::{Error, Result};
 use crate::ids::ComputerId;
+use crate::rules::config::Firewall;
 use crate::rules::size::Size;
 use crate::store::Tx;
 
@@ -53,6 +55,28 @@ fn promised(tx: &Tx<'_>, fleet: &Fleet, but: Option<ComputerId>) -> Result<(i64,
     Ok((memory, cpus, begins))
 }
 
+/// Whether the disk of containers takes more.
+///
+/// # Errors
+/// 503 `ENGINE_UNAVAILABLE`; 507 `STORAGE_FULL`.
+pub fn check_disk(fleet: &Fleet) -> Result<()> {
+    fleet.engine.ready()?;
+    let settings = fleet.config.engine.as_ref();
+    let kept = settings.map_or(0, |engine| engine.reserve.disk_mb);
+    match disk_is_low(&fleet.engine.host(), kept) {
+        Some(low) => Err(disk_full(low)),
+        None => Ok(()),
+    }
+}
+
+fn disk_full((left, kept): (i64, i64)) -> Error {
+    Error::no_space(format!(
+        "nothing was changed: the disk of containers has {left} MB left, and {kept} MB are kept for the host; delete \
+         computers or snapshots, or lower [engine.reserve] disk_mb"
+    ))
+    .with_details(json!({ "resource": "disk", "left": left, "kept": kept }))
+}
+
 /// Whether the host has room for one more computer of this size, and the engine what it takes to start one.
 ///
 /// # Errors
@@ -67,16 +91,19 @@ pub fn check(tx: &Tx<'_>, fleet: &Fleet, size: Size, id: Option<ComputerId>) -> 
                 .with_code("ENGINE_UNAVAILABLE"),
         );
     }
-    let Some(reserve) = fleet.config.engine.as_ref().map(|engine| engine.reserve) else {
+    let Some(settings) = fleet.config.engine.as_ref() else {
         return Ok(());
     };
+    if let Some(why) = &standing.open
+        && settings.firewall == Firewall::Required
+    {
+        let text = format!("nothing was changed: {}", walls::unwalled(why));
+        return Err(Error::unavailable(text, AGAIN).with_code("ENGINE_UNAVAILABLE"));
+    }
+    let reserve = settings.reserve;
     let host = link.host();
-    if let Some((left, kept)) = disk_is_low(&host, reserve.disk_mb) {
-        return Err(Error::no_space(format!(
-            "nothing was changed: the disk of containers has {left} MB left, and {kept} MB are kept for the host; delete \
-             computers, or lower [engine.reserve] disk_mb"
-        ))
-        .with_details(json!({ "resource": "disk", "left": left, "kept": kept })));
+    if let Some(low) = disk_is_low(&host, reserve.disk_mb) {
+        return Err(disk_full(low));
     }
     let hardware = fleet.catalog.hardware(size);
     let (memory, cpus, begins) = promised(tx, fleet, id)?;

@@ -4,7 +4,7 @@
 //! instants are nanoseconds as the engine saw them. A cluster would implement the same verbs.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::pin::Pin;
 
@@ -97,6 +97,14 @@ pub struct Seen {
     pub labels: BTreeMap<String, String>,
 }
 
+/// A network of containers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Net {
+    pub name: String,
+    /// Addresses in it: the first of them, and how many bits they have in common.
+    pub subnets: Vec<(Ipv4Addr, u8)>,
+}
+
 /// What holds a container.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
@@ -126,8 +134,8 @@ pub struct Spec {
     /// `None`: no network at all.
     pub network: Option<String>,
     pub runtime: Option<String>,
-    /// A volume by name, and where it lies in the container.
-    pub volume: (String, String),
+    /// A volume by name, and where it lies in the container; a new one is filled with what the image has there.
+    pub volume: Option<(String, String)>,
     pub read_only: bool,
     pub user: Option<String>,
 }
@@ -198,13 +206,20 @@ pub trait Engine: Send + Sync {
     fn update<'a>(&'a self, name: &'a str, limits: Limits) -> Answer<'a, ()>;
     /// Makes a network if there is none of this name.
     fn network<'a>(&'a self, name: &'a str, label: &'a str, internal: bool) -> Answer<'a, ()>;
+    /// All networks with this label.
+    fn networks<'a>(&'a self, label: &'a str) -> Answer<'a, Vec<Net>>;
     fn remove_network<'a>(&'a self, name: &'a str) -> Answer<'a, ()>;
     /// Puts a container into this network, and out of those.
     fn plug<'a>(&'a self, name: &'a str, into: &'a str, out_of: &'a [String]) -> Answer<'a, ()>;
     /// Whether there is such an image.
     fn has_image<'a>(&'a self, image: &'a str) -> Answer<'a, bool>;
-    /// Bytes of an image; `None`: there is none.
+    /// Bytes of an image, with all that it is made from; `None`: there is none.
     fn image_size<'a>(&'a self, image: &'a str) -> Answer<'a, Option<u64>>;
+    fn remove_image<'a>(&'a self, image: &'a str) -> Answer<'a, ()>;
+    /// Makes an image of what a container has written, which its volumes are not part of.
+    fn commit<'a>(&'a self, name: &'a str, image: &'a str) -> Answer<'a, ()>;
+    /// Copies a directory from one container that runs to the same place in another, which need not.
+    fn carry<'a>(&'a self, from: &'a str, to: &'a str, dir: &'a str) -> Answer<'a, ()>;
     /// Runs a program in a running container.
     fn exec<'a>(&'a self, name: &'a str, program: Program) -> Answer<'a, Running>;
     /// Another size of a program's terminal.

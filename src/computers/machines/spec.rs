@@ -10,7 +10,7 @@ use rustix::process::{Resource, getrlimit};
 use super::seam::{About, Limits, Spec};
 use crate::computers::{Fleet, Record};
 use crate::error::{Error, Result};
-use crate::ids::{ComputerId, WorkspaceId};
+use crate::ids::{ComputerId, SnapshotId, WorkspaceId};
 use crate::rules::config::Network;
 use crate::rules::size::Size;
 
@@ -45,6 +45,11 @@ pub fn volume(id: ComputerId) -> String {
 /// The network of a workspace.
 pub fn network(id: WorkspaceId) -> String {
     format!("ws-net-{}", id.0)
+}
+
+/// The image of a snapshot.
+pub fn snapshot(id: SnapshotId) -> String {
+    format!("localhost/workspaced/snapshot:{}", id.0)
 }
 
 /// The label of everything of an installation.
@@ -128,7 +133,7 @@ pub fn of(
         user_processes: user_processes(),
         network: network_of(fleet, c),
         runtime: engine.runtime.clone(),
-        volume: (volume(c.id), image.home.clone()),
+        volume: Some((volume(c.id), image.home.clone())),
         read_only: image.read_only,
         user: image.user.clone(),
     })

@@ -3,6 +3,7 @@
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
 use rusqlite::{OptionalExtension, named_params};
 
+use super::kept;
 use crate::clock::Timestamp;
 use crate::computers::Record;
 use crate::db::topics;
@@ -207,6 +208,7 @@ pub fn removed(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
         tx.run("DELETE FROM computer_env WHERE computer_id = ?1", [id])?;
         tx.run("DELETE FROM computer_ports WHERE computer_id = ?1", [id])?;
         tx.run("DELETE FROM computer_activity WHERE computer_id = ?1", [id])?;
+        kept::forget(tx, id)?;
     }
     Ok(())
 }

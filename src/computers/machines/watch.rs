@@ -15,13 +15,17 @@ use tokio::task::JoinSet;
 
 use super::engine;
 use super::facts::Circumstances;
+use super::host::age_ms;
 use super::inside::{Activity, active};
+use super::kept;
 use super::link::State;
 use super::load::BUSY_PERCENT;
 use super::probe::probe;
-use super::reconcile::{Kit, LOOK, Trouble, bounded, bring, is_dead};
+use super::reconcile::{Kit, LOOK, Trouble, bounded, bring, is_dead, keep_apart};
 use super::seam::{About, Engine, Fault, Life, Listed};
 use super::spec;
+use super::taking;
+use super::walls::Walls;
 use super::wanted::{self, Desired};
 use crate::audit::Actor;
 use crate::clock::Timestamp;
@@ -29,7 +33,7 @@ use crate::computers::{Fleet, lifecycle};
 use crate::db::{Store, topics};
 use crate::error::Error;
 use crate::ids::{ComputerId, parse_uuid};
-use crate::rules::config::EngineSettings;
+use crate::rules::config::{EngineSettings, Firewall, Network};
 use crate::rules::status::Status;
 use crate::store::Tx;
 use crate::usage::ledger::held;
@@ -227,20 +231,9 @@ fn boot_id() -> String {
 fn answering_since(socket: &Path, now: Timestamp) -> Option<Timestamp> {
     let stream = UnixStream::connect(socket).ok()?;
     let peer = rustix::net::sockopt::socket_peercred(stream.as_fd()).ok()?;
-    let pid = peer.pid.as_raw_nonzero().get();
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let ticks: f64 = stat
-        .rsplit_once(')')?
-        .1
-        .split_whitespace()
-        .nth(19)?
-        .parse()
-        .ok()?;
-    let up = std::fs::read_to_string("/proc/uptime").ok()?;
-    let up: f64 = up.split_whitespace().next()?.parse().ok()?;
-    // The kernel tells both in hundredths of a second.
-    let age_ms = (up - ticks / 100.0).max(0.0) * 1000.0;
-    (pid != 1).then(|| now.plus_ms(-(age_ms as i64)))
+    let pid = u32::try_from(peer.pid.as_raw_nonzero().get()).ok()?;
+    let age = age_ms(pid)?;
+    (pid != 1).then(|| now.plus_ms(-age))
 }
 
 /// What goes on beside the loop.
@@ -248,6 +241,7 @@ enum Task {
     Look(Result<(), Trouble>),
     Sampled(Result<(), Trouble>),
     Tried(Result<bool, Trouble>),
+    Kept(Result<(), Trouble>),
     Brought,
 }
 
@@ -282,6 +276,10 @@ impl Watch {
             engine_since: answering_since(socket, now),
         };
         tracing::info!(engine = about.name, socket = %socket.display(), "container engine");
+        let settings = fleet.config.engine.as_ref();
+        let walls = settings
+            .filter(|e| e.firewall != Firewall::Off && e.network != Network::None)
+            .map(|e| Walls::new(&install, &e.host_ports));
         let watch = Arc::new(Watch {
             kit: Arc::new(Kit {
                 store: store.clone(),
@@ -291,6 +289,7 @@ impl Watch {
                 install,
                 known: Mutex::new(known),
                 networks: tokio::sync::Mutex::default(),
+                walls,
             }),
             busy: Arc::default(),
             turns: Arc::new(Semaphore::new(AT_ONCE)),
@@ -325,12 +324,22 @@ impl Watch {
         sample.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut try_out = tokio::time::interval(TRY_AGAIN);
         try_out.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let (mut looking, mut sampling, mut trying) = (false, false, false);
+        let (mut looking, mut sampling, mut trying, mut keeping) = (false, false, false, false);
         let mut sound = false;
         let mut events = self.events().await;
         loop {
             if let Err(e) = self.begin_what_is_due(&mut tasks).await {
                 return trouble(&Trouble::Store(e));
+            }
+            // One snapshot after another: each reads and writes all that a computer has.
+            match self.kit.store.read(kept::due).await {
+                Ok(Some(id)) if !keeping => {
+                    keeping = true;
+                    let watch = self.clone();
+                    tasks.spawn(async move { Task::Kept(taking::work(&watch.kit, id).await) });
+                }
+                Ok(_) => {}
+                Err(e) => return trouble(&Trouble::Store(e)),
             }
             tokio::select! {
                 () = self.kit.store.signals().changed(topics::MACHINES) => {}
@@ -374,6 +383,12 @@ impl Watch {
                             match done {
                                 Ok(found) => sound = found,
                                 Err(e) => return trouble(&e),
+                            }
+                        }
+                        Ok(Task::Kept(done)) => {
+                            keeping = false;
+                            if let Err(e) = done {
+                                return trouble(&e);
                             }
                         }
                         Ok(Task::Sampled(done)) => {
@@ -490,6 +505,10 @@ impl Watch {
         let kit = &self.kit;
         let at = kit.store.now();
         let label = spec::label(&kit.install);
+        match keep_apart(kit).await {
+            Ok(()) | Err(Fault::Refused(_)) => {}
+            Err(e) => return Err(e.into()),
+        }
         let listed = bounded(LOOK, kit.engine.list(&label)).await?;
         let mut by_computer: HashMap<ComputerId, &Listed> = HashMap::new();
         for container in &listed {
@@ -551,9 +570,13 @@ impl Watch {
             });
         }
         while let Some(done) = tasks.join_next().await {
-            if let Ok(Err(e)) = done {
-                trouble(&e);
-                whole = false;
+            match done {
+                Ok(Ok(told)) => whole &= told,
+                Ok(Err(e)) => {
+                    trouble(&e);
+                    whole = false;
+                }
+                Err(_) => whole = false,
             }
         }
         if whole {

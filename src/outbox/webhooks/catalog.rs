@@ -91,6 +91,17 @@ pub const EVENTS: &[(&str, &str)] = &[
     ),
     ("computer.terminal_closed", "It is closed again"),
     (
+        "computer.snapshot_created",
+        "A snapshot of a computer was asked for",
+    ),
+    ("computer.snapshot_ready", "A snapshot can be begun with"),
+    ("computer.snapshot_failed", "A snapshot could not be taken"),
+    (
+        "computer.snapshot_restored",
+        "A computer was made that begins with a snapshot",
+    ),
+    ("computer.snapshot_deleted", "A snapshot was deleted"),
+    (
         "computer.env_changed",
         "A variable of a computer's environment was set or unset",
     ),

@@ -109,6 +109,44 @@ pub struct EngineConfig {
     /// Seconds after which a terminal is closed in which nothing is typed and nothing said; 1800 if left out.
     pub terminal_idle_seconds: Option<u32>,
     pub reserve: Reserve,
+    /// Whether rules of this program's own in the host's packet filter keep computers apart.
+    pub firewall: Firewall,
+    /// Ports of the host that computers reach all the same.
+    pub host_ports: Vec<u16>,
+    pub snapshots: Snapshots,
+}
+
+/// How many snapshots are kept.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(deny_unknown_fields, default)]
+pub struct Snapshots {
+    pub per_computer: i64,
+    pub per_workspace: i64,
+    /// GB in a workspace, of 10^9 bytes: none is begun where there are as many.
+    pub gb_per_workspace: i64,
+}
+
+impl Default for Snapshots {
+    fn default() -> Self {
+        Snapshots {
+            per_computer: 10,
+            per_workspace: 100,
+            gb_per_workspace: 50,
+        }
+    }
+}
+
+/// Whether rules of this program's own in the host's packet filter keep computers apart.
+#[derive(Deserialize, Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum Firewall {
+    /// Where it may set them; else it is said that there are none.
+    #[default]
+    Auto,
+    /// Without them nothing is created or started.
+    Required,
+    /// Only the engine's.
+    Off,
 }
 
 /// What is left to the host: nothing is created or started that would take of it.

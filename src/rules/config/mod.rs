@@ -154,6 +154,11 @@ pub struct EngineSettings {
     pub probe: bool,
     /// What is left to the host.
     pub reserve: Reserve,
+    /// Rules of this program's own that keep computers apart, and ports of the host that they reach all the same.
+    pub firewall: Firewall,
+    pub host_ports: Vec<u16>,
+    /// How many snapshots are kept.
+    pub snapshots: Snapshots,
     /// Images by template.
     pub images: BTreeMap<String, Image>,
 }
@@ -340,6 +345,9 @@ impl ServeArgs {
             sample_every: SAMPLE_EVERY,
             probe: true,
             reserve: file.engine.reserve,
+            firewall: file.engine.firewall,
+            host_ports: file.engine.host_ports.clone(),
+            snapshots: file.engine.snapshots,
             images,
         }))
     }

@@ -18,6 +18,7 @@ use super::types::label;
 use super::window::Zone;
 use crate::access::caller::Caller;
 use crate::clock::{DAY_MS, Timestamp};
+use crate::computers::machines::kept::{self, Storage};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
 use crate::http::{FromText, Param, Params, words};
@@ -143,8 +144,10 @@ pub struct Summary {
     compute_hours: Hours,
     /// The same in milliseconds.
     compute_ms: i64,
-    /// Not part of this server: 0.
+    /// GB that snapshots take at the end of the period.
     storage_gb: f64,
+    /// What was kept, by itself: it is in none of the other numbers.
+    storage: Storage,
     /// Not part of this server: 0.
     bandwidth_gb: f64,
     /// Not part of this server: 0.
@@ -206,12 +209,15 @@ pub async fn summary(
         let cuts = [start, end].map(|at| at.min(tx.now()).0);
         let read = intervals::organization(tx, caller.tenant_id(), &cuts)?;
         let shown = read[0].until(&read[1]);
+        let until = end.min(tx.now());
+        let storage = kept::storage(tx, caller.tenant_id(), None, start.min(until), until)?;
         Ok(Summary {
             period_start: Exact(start),
             period_end: Exact(end),
             compute_hours: shown.compute_hours,
             compute_ms: shown.compute_ms,
-            storage_gb: 0.0,
+            storage_gb: storage.gb,
+            storage,
             bandwidth_gb: 0.0,
             ai_tokens: 0,
             total_credits: shown.credits_used,

@@ -13,6 +13,7 @@ use super::window::{PeriodQuery, Window};
 use super::{breakdown, csv};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;
+use crate::computers::machines::kept;
 use crate::db::Store;
 use crate::error::{Fields, Result};
 use crate::http::{DeletedQuery, Param, Params, PathId, Room, Within};
@@ -91,7 +92,7 @@ pub fn read_series(
     let limit = query.group_limit.read(&mut fields, "group_limit");
     query.format.read(&mut fields, "format");
     let window = Window::new(tx, tenant, Some(workspace), period, fields)?;
-    let mut series = series(tx, workspace, &window)?;
+    let mut series = series(tx, tenant, workspace, &window)?;
     if let Some(by) = group_by {
         series.groups = Some(breakdown::groups(
             tx,
@@ -106,7 +107,12 @@ pub fn read_series(
     Ok(series)
 }
 
-fn series(tx: &Tx<'_>, workspace: WorkspaceId, window: &Window) -> Result<Series> {
+fn series(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: WorkspaceId,
+    window: &Window,
+) -> Result<Series> {
     let readings = readings(tx, workspace, &window.cuts())?;
     let none = Amount::default();
     let (first, last) = (
@@ -127,6 +133,13 @@ fn series(tx: &Tx<'_>, workspace: WorkspaceId, window: &Window) -> Result<Series
         total_credits_micros: total.credits_micros,
         total_compute_hours: total.compute_hours,
         total_compute_ms: total.compute_ms,
+        storage: kept::storage(
+            tx,
+            tenant,
+            Some(workspace),
+            Timestamp(window.start),
+            Timestamp(window.end.min(window.as_of)),
+        )?,
         series: window
             .buckets()
             .zip(shown)

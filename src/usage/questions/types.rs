@@ -6,6 +6,7 @@ use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
 use crate::clock::Timestamp;
+use crate::computers::machines::kept::Storage;
 use crate::http::{FromText, words};
 use crate::ids::WorkspaceId;
 use crate::usage::meter::units::{Hours, Shown};
@@ -114,6 +115,8 @@ pub struct Series {
     pub total_compute_hours: Hours,
     /// The same in milliseconds.
     pub total_compute_ms: i64,
+    /// What snapshots kept, by itself: it is in none of the other numbers.
+    pub storage: Storage,
     /// Every bucket that touches the window, oldest first.
     pub series: Vec<Bucket>,
     #[serde(skip_serializing_if = "Option::is_none")]

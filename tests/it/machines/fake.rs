@@ -50,6 +50,8 @@ pub struct Inside {
     pub volumes: BTreeSet<String>,
     pub networks: BTreeSet<String>,
     pub images: BTreeSet<String>,
+    /// What was laid into a container: its name, the directory and the bytes.
+    pub laid: Vec<(String, String, String)>,
     /// Verbs that never answer.
     pub hangs: BTreeSet<String>,
     /// Verbs that fail with this status and text; counted down.
@@ -205,6 +207,8 @@ fn verb(method: &Method, parts: &[&str]) -> String {
         (_, ["containers", "json"]) => "list".into(),
         (_, ["containers", "create"]) => "create".into(),
         ("DELETE", ["containers", _]) => "remove".into(),
+        ("DELETE", ["images", ..]) => "remove image".into(),
+        ("PUT", ["containers", _, "archive"]) => "lay".into(),
         (_, ["containers", _, "json"]) => "inspect".into(),
         (_, ["containers", _, verb]) => (*verb).into(),
         (_, ["exec", _, verb]) => format!("exec {verb}"),
@@ -225,6 +229,7 @@ async fn answer(
     let (mut parts, body) = request.into_parts();
     let switch = parts.extensions.remove::<OnUpgrade>();
     let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+    let sent = String::from_utf8_lossy(&body).into_owned();
     let body: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
     let path = path.trim_start_matches('/');
     let path = path
@@ -256,6 +261,10 @@ async fn answer(
     }
     if verb == "exec start" {
         return run_program(&shared, parts[1], switch);
+    }
+    if verb == "lay" {
+        let laid = (parts[1].to_owned(), query["path"].clone(), sent);
+        shared.inside.lock().laid.push(laid);
     }
     let (response, event) = act(&shared, &verb, &parts, &query, &body);
     if let Some((action, id)) = event {
@@ -399,11 +408,45 @@ fn act(
         }
         ("images", _) => {
             let name = parts[1..parts.len() - 1].join("/");
+            // Each is a megabyte more than what it was made from.
+            let size = 10_000_000 + 1_000_000 * name.matches("snapshot").count();
             let known = inside.images.contains(&name);
             return match known {
-                true => (Json(json!({ "Id": "sha256:1" })).into_response(), None),
+                true => (
+                    Json(json!({ "Id": "sha256:1", "Size": size })).into_response(),
+                    None,
+                ),
                 false => (refused(404, "no such image"), None),
             };
+        }
+        ("remove image", _) => {
+            let name = parts[1..].join("/");
+            let used = inside.containers.values().any(|c| c.body["Image"] == name);
+            return match (used, inside.images.remove(&name)) {
+                (true, _) => {
+                    inside.images.insert(name);
+                    (refused(409, "a container uses it"), None)
+                }
+                (false, true) => (Json(json!([])).into_response(), None),
+                (false, false) => (refused(404, "no such image"), None),
+            };
+        }
+        ("commit", _) => {
+            if !inside.containers.contains_key(&query["container"]) {
+                return (refused(404, "no such container"), None);
+            }
+            let image = format!("{}:{}", query["repo"], query["tag"]);
+            inside.images.insert(image);
+            let made = (StatusCode::CREATED, Json(json!({ "Id": "sha256:2" })));
+            return (made.into_response(), None);
+        }
+        ("networks", [_]) => {
+            let all: Vec<Value> = inside
+                .networks
+                .iter()
+                .map(|name| json!({ "Name": name, "Id": name }))
+                .collect();
+            return (Json(all).into_response(), None);
         }
         ("networks", [_, name]) => {
             return match inside.networks.contains(*name) {
@@ -463,7 +506,7 @@ fn act(
             inside.next += 1;
             let id = format!("c{}", inside.next);
             let host = &body["HostConfig"];
-            for mount in host["Mounts"].as_array().unwrap() {
+            for mount in host["Mounts"].as_array().into_iter().flatten() {
                 inside
                     .volumes
                     .insert(mount["Source"].as_str().unwrap().into());
@@ -526,6 +569,8 @@ fn act(
                 "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
             (Json(body).into_response(), None)
         }
+        "archive" => (format!("all below {}", query["path"]).into_response(), None),
+        "lay" => done(StatusCode::OK),
         "stats" => {
             let body = json!({ "cpu_stats": { "cpu_usage": { "total_usage": c.used.0 } },
                 "memory_stats": { "usage": c.used.1 + (1 << 20), "limit": c.memory, "stats": { "inactive_file": 1 << 20 } },

@@ -265,6 +265,82 @@ fn a_visit_starts_a_computer_that_says_so_and_no_other() {
 }
 
 #[test]
+fn a_visit_does_not_start_what_a_budget_refuses_and_says_so_to_both_sides() {
+    let h = House::new();
+    let (waker, port) = (h.computer(), program());
+    h.s.patch(
+        &format!("/computers/{waker}"),
+        json!({ "wake_on_request": true }),
+    )
+    .expect(200);
+    h.s.clock.set(h.s.app.store.now().plus_seconds(3600 * 100));
+    h.act(&waker, "stop");
+    h.becomes(&waker, "stopped");
+    let visits = || {
+        let host = format!("{port}-{}.sandbox.localhost", slug(&h, &waker));
+        visit(&h, &host, "/", &[])
+    };
+    let workspace = h.s.default_workspace.clone();
+    let budget = json!({ "credits": 1, "period": "month", "on_exceeded": "refuse_start" });
+    for path in ["/tenant/budget", &format!("/workspaces/{workspace}/budget")] {
+        h.s.put(path, budget.clone()).expect(200);
+        look_at_budgets(&h);
+        for _ in 0..2 {
+            let answer = visits();
+            assert_eq!(answer.status, 503);
+            assert_eq!(answer.headers["retry-after"], "600");
+            assert!(
+                answer.text.contains("a limit of its owner is reached"),
+                "{}",
+                answer.text
+            );
+            // How much was spent is nobody's business, and the page does not ask on and on.
+            assert!(!answer.text.contains("credits") && !answer.text.contains("refresh"));
+        }
+        assert_eq!(h.show(&waker)["status"], "stopped");
+        h.s.delete(path).expect(200);
+    }
+    let refusals =
+        h.s.get(&format!(
+            "/workspaces/{workspace}/refusals?limit_name=budget"
+        ))
+        .expect(200);
+    let rows: Vec<(&str, &str, i64, bool)> = refusals["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| {
+            (
+                row["request"].as_str().unwrap(),
+                row["scope"].as_str().unwrap(),
+                row["count"].as_i64().unwrap(),
+                row["key_id"].is_null(),
+            )
+        })
+        .collect();
+    let by_visit = |scope| ("visit of a preview address", scope, 2, true);
+    assert_eq!(rows.len(), 2, "{refusals}");
+    assert!(
+        rows.contains(&by_visit("tenant")) && rows.contains(&by_visit("workspace")),
+        "{rows:?}"
+    );
+    // A cap below what there is refuses no start, and no visit either.
+    h.s.put(
+        &format!("/workspaces/{workspace}/settings"),
+        json!({ "max_computers": 0 }),
+    )
+    .expect(200);
+    look_at_budgets(&h);
+    assert!(visits().text.contains("is starting"));
+    h.becomes(&waker, "running");
+}
+
+fn look_at_budgets(h: &House) {
+    let looked = workspaced::testing::look_at_budgets(&h.s.app.store, &h.s.app.fleet);
+    runtime().block_on(looked).unwrap();
+}
+
+#[test]
 fn two_organizations_have_no_host_name_in_common() {
     let h = House::new();
     let (other, _) = h.s.other_tenant("other");
