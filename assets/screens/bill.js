@@ -748,9 +748,11 @@ export function billPanels(place, context) {
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "column" }, h("div", null, budget, share)),
-      h("div", { class: "column" }, h("div", null, prices, rates)),
+      h("div", { class: "column" }, budget),
+      h("div", { class: "column" }, prices),
     ),
+    rates,
+    share,
     history,
   );
   const owner = { path: `/workspaces/${id}`, signal, may: covers("tenant:admin") };

@@ -66,7 +66,7 @@ function drawn(all, operator, done) {
       { rowKey: (r) => r.size },
     ),
     ahead.length > 0 && [
-      h("h3", null, "What lies ahead"),
+      h("h3", { class: "below" }, "What lies ahead"),
       table(
         "Rates that lie ahead",
         [

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use crate::harness::{Answer, Service};
+use crate::headroom::everything;
 use crate::usage::{external, report, service_at};
 
 fn path(w: &str) -> String {
@@ -53,11 +54,11 @@ fn what_ran_elsewhere_is_on_the_bill_of_its_month() {
     let s = service_at("2026-05-20T10:00:00Z");
     let w = s.workspace("Clinic");
     s.computer(&w, "small");
-    let before = s.fingerprint();
+    let before = everything(&s);
     let dry = s
         .post(&format!("{}?dry_run=true", path(&w)), intervals())
         .expect(200);
-    assert_eq!(s.fingerprint(), before);
+    assert_eq!(everything(&s), before);
     let made = s.post(&path(&w), intervals()).expect(200);
     assert_eq!(dry, made, "a rehearsal says the same");
     assert_eq!(
