@@ -31,6 +31,28 @@ def build(engine: Engine, image: str) -> None:
     print(f"  {image}: {row[1]} MB", flush=True)
 
 
+def imported(engine: Engine, home: Path, tar: Path) -> None:
+    """An image out of a file system, with what it says of itself; a stand-in hands out the file system."""
+    stand_in = home / "bin/mmdebstrap"
+    stand_in.parent.mkdir(parents=True)
+    stand_in.write_text(f"#!/bin/sh\nexec cat {tar}\n")
+    stand_in.chmod(0o755)
+    tag = "localhost/workspaced-test/built:7"
+    path = f"{stand_in.parent}:{os.environ['PATH']}"
+    command = [BINARY, "images", "build", "desktop", "--tag", tag, "--engine-socket", f"unix://{engine.socket}"]
+    built = subprocess.run(command, env=environment(PATH=path), capture_output=True, text=True, timeout=60)
+    assert built.returncode == 0, built.stderr
+    status, found = engine.request("GET", f"/v1.41/images/{tag}/json")
+    assert status == 200, found
+    config = found["Config"]
+    assert config["User"] == "1000" and config["Cmd"] == ["/usr/local/bin/workspaced-session"], config
+    assert {"DISPLAY=:1", "LANG=C.UTF-8"} <= set(config["Env"]), config
+    # One that breaks off leaves nothing.
+    stand_in.write_text("#!/bin/sh\necho the mirror is gone >&2\nexit 1\n")
+    built = subprocess.run(command, env=environment(PATH=path), capture_output=True, text=True, timeout=60)
+    assert built.returncode == 1 and "the mirror is gone" in built.stderr, built
+
+
 def desktop(engine: Engine, home: Path, shots: Path) -> None:
     shots.mkdir(parents=True, exist_ok=True)
     for image in ("base", "desktop"):

@@ -93,15 +93,15 @@ pub(super) fn run(command: ImagesCommand) -> Result<(), Failure> {
 
 async fn build(args: &BuildArgs) -> Result<(), Failure> {
     let tag = args.tag.as_deref().unwrap_or(args.image.tag());
-    let (name, version) = tag
-        .rsplit_once(':')
-        .filter(|(name, version)| !name.is_empty() && !version.contains('/'))
-        .ok_or_else(|| {
-            Failure::Usage(format!(
-                "--tag {tag:?} must be a name and a tag, such as {}",
-                args.image.tag()
-            ))
-        })?;
+    let named = tag.rsplit_once(':');
+    if named.is_none_or(|(name, version)| {
+        name.is_empty() || version.is_empty() || version.contains('/')
+    }) {
+        return Err(Failure::Usage(format!(
+            "--tag {tag:?} must be a name and a tag, such as {}",
+            args.image.tag()
+        )));
+    }
     let (_, about, socket) = machines::engine(&args.at.engine, &args.at.file()?)
         .await
         .map_err(Failure::Fatal)?;
@@ -125,7 +125,7 @@ async fn build(args: &BuildArgs) -> Result<(), Failure> {
     }
     let packed = watch.micros() / 1_000_000;
     let changes = args.image.changes();
-    import::import(Path::new(&socket), (name, version), &changes, first, made)
+    import::import(Path::new(&socket), tag, &changes, first, made)
         .await
         .map_err(Failure::Fatal)?;
     if !child.wait().await?.success() {

@@ -23,7 +23,7 @@ const VERSION: &str = "v1.40";
 /// In a sentence: nobody there, or what the engine says.
 pub async fn import(
     socket: &Path,
-    (name, tag): (&str, &str),
+    image: &str,
     changes: &[&str],
     first: Vec<u8>,
     rest: impl AsyncRead + Send + Unpin + 'static,
@@ -35,10 +35,8 @@ pub async fn import(
         .map_err(|e| silent(&e))?;
     tokio::spawn(connection);
     let mut query = Serializer::new(String::new());
-    query
-        .append_pair("fromSrc", "-")
-        .append_pair("repo", name)
-        .append_pair("tag", tag);
+    // Podman does not read a tag of its own.
+    query.append_pair("fromSrc", "-").append_pair("repo", image);
     for change in changes {
         query.append_pair("changes", change);
     }
