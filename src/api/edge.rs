@@ -25,7 +25,7 @@ use crate::access::scopes::Reach;
 use crate::access::throttle::ClientIp;
 use crate::api::app::App;
 use crate::api::routes::{self, Route};
-use crate::api::{forms, manual, metrics_page, named, pages, socket_tenant};
+use crate::api::{forms, manual, metrics_page, named, pages};
 use crate::api_keys;
 use crate::clock::Stopwatch;
 use crate::error::{Carried, Error, Result};
@@ -189,7 +189,7 @@ async fn edge(
     let mut response = if let Err(e) = host {
         e.into_response()
     } else if in_api {
-        socket_tenant::take(&mut request);
+        crate::api::socket_tenant::take(&mut request);
         let admitted = admit(&app, ip, &method, request.headers()).await;
         let checked = admitted.and_then(|found| {
             forms::check(route.as_ref(), request.uri(), request.headers()).map(|()| found)
