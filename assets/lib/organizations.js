@@ -21,6 +21,15 @@ export function actingHeaders() {
   return slug ? { "X-MIOSA-Tenant": slug } : {};
 }
 
+/**
+ * The same for a WebSocket, which carries an address only.
+ * @param {URL} url
+ */
+export function actingIn(url) {
+  const slug = acting();
+  if (slug) url.searchParams.set("tenant", slug);
+}
+
 /** @param {string | null} slug */
 export function actAs(slug) {
   if (slug) sessionStorage.setItem(KEPT, slug);

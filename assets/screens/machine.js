@@ -4,6 +4,7 @@
 /** @import { Context } from "../app.js" */
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
+import { actingIn } from "../lib/organizations.js";
 import { button, empty, facts, none, panel, resource, table, tag } from "../lib/ui.js";
 import { desktop } from "./desktop.js";
 import { ago, bytes, decimals, number, time } from "../lib/format.js";
@@ -210,6 +211,7 @@ function terminal(id) {
       document.baseURI,
     );
     url.protocol = url.protocol.replace("http", "ws");
+    actingIn(url);
     text = "";
     out.textContent = "";
     fill(place, out, form);

@@ -25,7 +25,7 @@ use crate::ids::ApiKeyId;
 /// revocation by the command line, another process, can go unseen.
 const BELIEVE_MS: i64 = 1000;
 /// Which organization a request is about.
-const TENANT: &str = "x-miosa-tenant";
+pub const TENANT: &str = "x-miosa-tenant";
 /// Keys remembered at most.
 const REMEMBER: usize = 10_000;
 

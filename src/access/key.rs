@@ -130,7 +130,7 @@ impl Key {
     /// The same for another organization, which only an operator's is.
     pub fn acting_as(self, tenant_id: TenantId, tenant_slug: String) -> Option<Self> {
         let whole = self.workspace_id.is_none() && self.external_user_id.is_none();
-        (self.operator && whole).then(|| Key {
+        (self.operator && whole).then_some(Key {
             acts_from: Some(self.tenant_slug),
             tenant_id,
             tenant_slug,

@@ -189,6 +189,7 @@ async fn edge(
     let mut response = if let Err(e) = host {
         e.into_response()
     } else if in_api {
+        crate::api::socket_tenant::take(&mut request);
         let admitted = admit(&app, ip, &method, request.headers()).await;
         let checked = admitted.and_then(|found| {
             forms::check(route.as_ref(), request.uri(), request.headers()).map(|()| found)

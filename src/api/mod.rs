@@ -21,4 +21,5 @@ pub mod openapi;
 pub mod pages;
 pub mod routes;
 pub mod sign_in;
+mod socket_tenant;
 pub mod system;

@@ -45,6 +45,8 @@ pub(super) struct Service {
     /// Its address, without the prefix of the API.
     base: String,
     key: String,
+    /// As which organization an operator acts.
+    tenant: Option<String>,
     /// How what it answers is shown.
     pub(super) out: Output,
 }
@@ -79,7 +81,15 @@ impl Service {
             base,
             key,
             out: Output::new(&args)?,
+            tenant: args.tenant.filter(|tenant| !tenant.is_empty()),
         })
+    }
+
+    /// What says who asks, and for which organization.
+    fn headers(&self) -> Vec<(&'static str, String)> {
+        let key = ("authorization", format!("Bearer {}", self.key));
+        let tenant = self.tenant.clone().map(|tenant| ("x-miosa-tenant", tenant));
+        [key].into_iter().chain(tenant).collect()
     }
 
     /// A request to the API with whatever body; a reply of 2xx.
@@ -105,11 +115,11 @@ impl Service {
                 "{base}: {e}; is the service running, and MIOSA_BASE_URL its address?"
             ))
         };
-        let request = request
-            .uri(format!("{base}{path}"))
-            .header("authorization", format!("Bearer {}", self.key))
-            .body(body)
-            .map_err(|e| failed(&e))?;
+        let mut request = request.uri(format!("{base}{path}"));
+        for (name, value) in self.headers() {
+            request = request.header(name, value);
+        }
+        let request = request.body(body).map_err(|e| failed(&e))?;
         let mut reply = self.agent.run(request).map_err(|e| failed(&e))?;
         let status = reply.status().as_u16();
         if (200..300).contains(&status) {
@@ -209,16 +219,13 @@ impl Service {
         Ok(format!("{}{path}", self.base))
     }
 
-    /// The address of a WebSocket, and the header that opens it.
-    pub(super) fn socket(&self, path: &str) -> (String, String) {
+    /// The address of a WebSocket, and the headers that open it.
+    pub(super) fn socket(&self, path: &str) -> (String, Vec<(&'static str, String)>) {
         let base = match self.base.strip_prefix("https://") {
             Some(rest) => format!("wss://{rest}"),
             None => format!("ws://{}", self.base.trim_start_matches("http://")),
         };
-        (
-            format!("{base}{BASE}{path}"),
-            format!("Bearer {}", self.key),
-        )
+        (format!("{base}{BASE}{path}"), self.headers())
     }
 
     pub(super) fn get(&self, path: &str) -> Result<Value, Failure> {

@@ -54,12 +54,12 @@ pub(super) fn run(service: &Service, id: &str) -> Result<(), Failure> {
     // What refuses it is said in words here, and only as a status by the WebSocket.
     service.get(&format!("/computers/{id}/terminal"))?;
     let path = with_query(&format!("/computers/{id}/exec/stream"), query);
-    let (address, key) = service.socket(&path);
+    let (address, headers) = service.socket(&path);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::Fatal(e.to_string()))?;
-    let ended = runtime.block_on(attend(&address, &key, here));
+    let ended = runtime.block_on(attend(&address, headers, here));
     // The thread that reads what is typed waits for more.
     runtime.shutdown_background();
     match ended? {
@@ -68,22 +68,27 @@ pub(super) fn run(service: &Service, id: &str) -> Result<(), Failure> {
     }
 }
 
-async fn attend(address: &str, key: &str, here: bool) -> Result<i32, Failure> {
+async fn attend(
+    address: &str,
+    headers: Vec<(&'static str, String)>,
+    here: bool,
+) -> Result<i32, Failure> {
     let failed = |e: Error| match e {
         Error::Upgrade(e) => Failure::Fatal(format!(
             "{address}: {e}; a proxy in between has to pass WebSockets on, and 4 terminals of a computer can be open"
         )),
         e => Failure::Fatal(format!("{address}: {e}")),
     };
-    let key = HeaderValue::from_str(key).map_err(|e| Failure::Usage(e.to_string()))?;
-    let (mut socket, _) = ClientBuilder::new()
+    let mut client = ClientBuilder::new()
         .uri(address)
-        .map_err(|e| Failure::Usage(e.to_string()))?
-        .add_header(HeaderName::from_static("authorization"), key)
-        .map_err(failed)?
-        .connect()
-        .await
-        .map_err(failed)?;
+        .map_err(|e| Failure::Usage(e.to_string()))?;
+    for (name, value) in headers {
+        let value = HeaderValue::from_str(&value).map_err(|e| Failure::Usage(e.to_string()))?;
+        client = client
+            .add_header(HeaderName::from_static(name), value)
+            .map_err(failed)?;
+    }
+    let (mut socket, _) = client.connect().await.map_err(failed)?;
     let raw = here.then(Raw::begin).flatten();
     let (typed, mut keys) = mpsc::channel::<Option<Vec<u8>>>(16);
     std::thread::spawn(move || {

@@ -126,7 +126,7 @@ test("a provider that signs with a new key is believed", async () => {
   await browser.context.clearCookies();
   await page.goto(`${origin}/admin`);
   await logIn("ada");
-  await page.getByRole("heading", { name: "Overview" }).waitFor();
+  await page.locator('#main[data-path="/"]').waitFor();
   await page.getByRole("button", { name: "Sign out" }).click();
   await page.getByText("You have signed out.").waitFor();
 });
@@ -146,8 +146,10 @@ test("while the provider is down, a key still signs in", async () => {
     await page.getByRole("link", { name: "Back to the sign-in page" }).click();
     await page.getByLabel("API key").fill(lone.key);
     await page.keyboard.press("Enter");
-    await page.locator("body.signed-in").waitFor();
+    await page.locator('#main[data-path="/"]').waitFor();
   } finally {
+    // A page that is left asks nobody who has gone.
+    await page.goto("about:blank");
     await lone.stop();
   }
 });

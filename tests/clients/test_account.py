@@ -102,6 +102,13 @@ def test_the_tenant_header_must_name_the_keys_organization(connect, server, orga
         elsewhere.workspaces.list()
 
 
+def test_an_operator_acts_as_the_organization_that_the_client_is_set_up_for(connect, server, new_organization):
+    there = new_organization()
+    made = connect(api_key="msk_u_dev", base_url=server.url, tenant=there.slug).workspaces.create("Set up")
+    assert made["tenant_id"] == there.id
+    assert connect(api_key=there.key, base_url=server.url).workspaces.get(made["id"])["name"] == "Set up"
+
+
 def test_sizes_regions_templates_catalog_pricing(client):
     sizes = {size["slug"]: size for size in client.regions.list_sizes()}
     assert list(sizes) == ["xs", "small", "medium", "large", "xl"]

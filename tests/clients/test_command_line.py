@@ -61,6 +61,14 @@ def on_a_terminal(service: Server, *arguments: str, columns: int = 60, typed: st
     return seen.decode()
 
 
+def test_an_operator_names_another_organization(ws, service):
+    ws("tenants", "create", "--slug", "globex", "--name", "Globex", "--data-dir", service.data_dir)
+    ws("ws", "create", "Theirs", "--tenant", "globex")
+    assert "Theirs" in ws("ws", "ls", MIOSA_TENANT="globex")
+    assert "Theirs" not in ws("ws", "ls")
+    assert "names no organization" in ws("ws", "ls", "--tenant", "nowhere", code=4)
+
+
 def test_a_list_in_every_form(ws):
     ws("ws", "create", "Comma, \"quoted\"", "--slug", "forms")
     whole = json.loads(ws("ws", "ls", "--search", "forms", "--output", "json"))

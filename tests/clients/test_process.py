@@ -103,6 +103,11 @@ def test_development_mode_refuses_addresses_that_others_reach(tmp_path, address)
         (["--dns-resolver", "dns.example"], ["--dns-resolver"]),
         (["--log", "chatty=loud"], ["--log", "error, warn, info, debug, trace"]),
         (["--config", "/no/such/file.toml"], ["--config", "/no/such/file.toml"]),
+        (["--oidc-issuer", "https://login.example", "--oidc-client-id", "x"], ["--oidc-issuer", "--public-url"]),
+        (["--oidc-issuer", "http://login.example", "--oidc-client-id", "x"], ["--oidc-issuer", "https://"]),
+        (["--oidc-role", "staff=boss"], ["--oidc-role", "--oidc-issuer"]),
+        # A secret on the command line would be seen by other users of the machine.
+        (["--oidc-client-secret", "x"], ["--oidc-client-secret", "--oidc-client-secret-file"]),
         (["--no-such-flag"], ["--no-such-flag"]),
         (["no-such-command"], ["no-such-command"]),
         (["tenants", "create", "--name", ""], ["--name"]),

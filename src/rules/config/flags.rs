@@ -259,6 +259,9 @@ pub struct ClientArgs {
         hide_env_values = true
     )]
     pub api_key: Option<String>,
+    /// The organization that is meant, by its slug or id; another one than the key's own needs an operator key
+    #[arg(long, env = "MIOSA_TENANT", value_name = "ORGANIZATION")]
+    pub tenant: Option<String>,
     /// Print the reply as JSON, as --output json
     #[arg(long)]
     pub json: bool,
