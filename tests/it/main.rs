@@ -42,6 +42,7 @@ mod plans;
 mod published;
 mod refusals;
 mod repeats;
+mod restore;
 mod restrictions;
 mod share_links;
 mod statements;

@@ -9,16 +9,15 @@ const BINARY = process.env.WORKSPACED_BIN;
 
 export const DEV_KEY = "msk_u_dev";
 
-/** Starts a service; `stop()` ends it by its own process id. */
+/** Starts a service, or with "demo" first a demonstration, which keeps nothing; `stop()` ends it by its own process id. */
 export async function startService(...flags) {
   if (!BINARY)
     throw new Error("WORKSPACED_BIN: name the built program, such as target/release/workspaced");
   const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
-  const child = spawn(
-    BINARY,
-    ["--data-dir", join(dir, "data"), "--listen", "127.0.0.1:0", "--log", "warn", ...flags],
-    { stdio: ["ignore", "pipe", "pipe"] },
-  );
+  const place = flags[0] === "demo" ? [flags.shift()] : ["--data-dir", join(dir, "data")];
+  const child = spawn(BINARY, [...place, "--listen", "127.0.0.1:0", "--log", "warn", ...flags], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let said = "";
   const origin = await new Promise((resolve, reject) => {
     const timer = setTimeout(
