@@ -109,7 +109,10 @@ CREATE TABLE workspaces (
     created_at                INTEGER NOT NULL,
     updated_at                INTEGER NOT NULL,
     deleted_at                INTEGER,
-    number                    INTEGER PRIMARY KEY    -- what the search index knows it by
+    number                    INTEGER PRIMARY KEY,   -- what the search index knows it by
+    -- Of a deleted one that can come back: as long as this stands, which a background job clears when it is over.
+    restorable_until          INTEGER,
+    lost_domain               TEXT                   -- the preview domain that it had when it was deleted
 ) STRICT;
 CREATE UNIQUE INDEX workspaces_slug ON workspaces (tenant_id, slug) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX workspaces_external ON workspaces (tenant_id, external_workspace_id)
@@ -123,6 +126,9 @@ CREATE INDEX workspaces_listed ON workspaces (tenant_id, is_default DESC, create
 CREATE INDEX workspaces_by_name ON workspaces (tenant_id, name COLLATE NOCASE, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_change ON workspaces (tenant_id, updated_at, id) WHERE deleted_at IS NULL;
 CREATE INDEX workspaces_by_computers ON workspaces (tenant_id, computer_count, id) WHERE deleted_at IS NULL;
+-- What can come back, and what cannot any more.
+CREATE INDEX workspaces_restorable ON workspaces (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX workspaces_forgotten ON workspaces (restorable_until) WHERE restorable_until IS NOT NULL;
 
 -- Search by any part of name, slug or external id: an index of all runs of three characters, by the
 -- numbers of the workspaces. It is brought up to date in a background round: with every create it would
@@ -155,7 +161,10 @@ CREATE TABLE projects (
     computer_count      INTEGER NOT NULL DEFAULT 0,
     created_at          INTEGER NOT NULL,
     updated_at          INTEGER NOT NULL,
-    deleted_at          INTEGER
+    deleted_at          INTEGER,
+    restorable_until    INTEGER,                     -- as of a workspace
+    deleted_with        BLOB,                        -- the workspace with which it went and comes back; NULL = by itself
+    lost_domain         TEXT
 ) STRICT;
 CREATE UNIQUE INDEX projects_slug ON projects (workspace_id, slug) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX projects_external ON projects (workspace_id, external_project_id)
@@ -168,6 +177,9 @@ CREATE INDEX projects_of_tenant ON projects (tenant_id, created_at, id) WHERE de
 CREATE INDEX projects_by_slug ON projects (tenant_id, slug) WHERE deleted_at IS NULL;
 CREATE INDEX projects_by_external ON projects (tenant_id, external_project_id)
     WHERE deleted_at IS NULL AND external_project_id IS NOT NULL;
+CREATE INDEX projects_restorable ON projects (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX projects_forgotten ON projects (restorable_until) WHERE restorable_until IS NOT NULL;
+CREATE INDEX projects_gone_with ON projects (deleted_with, id) WHERE deleted_with IS NOT NULL;
 
 -- A machine. Its row is the present state; compute_events is the history that is billed.
 CREATE TABLE computers (
@@ -197,7 +209,9 @@ CREATE TABLE computers (
     updated_at          INTEGER NOT NULL,
     started_at          INTEGER,                     -- last entry into `running`
     stopped_at          INTEGER,                     -- last entry into `stopped`
-    deleted_at          INTEGER
+    deleted_at          INTEGER,
+    restorable_until    INTEGER,                     -- as of a workspace; until then its container and volume are kept
+    deleted_with        BLOB                         -- as of a project
 ) STRICT;
 CREATE UNIQUE INDEX computers_slug ON computers (tenant_id, slug) WHERE deleted_at IS NULL;
 -- Lists are newest first.
@@ -213,6 +227,9 @@ CREATE INDEX computers_of_user ON computers (tenant_id, external_user_id, create
     WHERE deleted_at IS NULL AND external_user_id IS NOT NULL;
 -- The driver's agenda.
 CREATE INDEX computers_due ON computers (due_at, id) WHERE due_at IS NOT NULL;
+CREATE INDEX computers_restorable ON computers (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX computers_forgotten ON computers (restorable_until) WHERE restorable_until IS NOT NULL;
+CREATE INDEX computers_gone_with ON computers (deleted_with, id) WHERE deleted_with IS NOT NULL;
 
 -- What usage and bills are computed from: append-only, never updated, never deleted.
 -- A row says: from `at` on, until the next row of the same computer, it is in this state. It carries
@@ -274,6 +291,8 @@ CREATE TABLE preview_domains (
 CREATE INDEX preview_domains_by_next_check ON preview_domains (next_check_at);
 -- A domain belongs to one tenant.
 CREATE INDEX preview_domains_by_name ON preview_domains (domain, tenant_id);
+-- GET /preview-domains.
+CREATE INDEX preview_domains_of_tenant ON preview_domains (tenant_id, domain, owner_id);
 -- The overview shows what is not in order.
 CREATE INDEX preview_domains_with_problem ON preview_domains (tenant_id, updated_at)
     WHERE dns_status <> 'verified' OR last_error IS NOT NULL;
@@ -430,6 +449,11 @@ CREATE TRIGGER projects_deleted AFTER UPDATE OF deleted_at ON projects
     UPDATE workspaces SET project_count = project_count - 1 WHERE id = new.workspace_id;
     UPDATE tenants SET project_count = project_count - 1 WHERE id = new.tenant_id;
 END;
+CREATE TRIGGER projects_restored AFTER UPDATE OF deleted_at ON projects
+    WHEN old.deleted_at IS NOT NULL AND new.deleted_at IS NULL BEGIN
+    UPDATE workspaces SET project_count = project_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET project_count = project_count + 1 WHERE id = new.tenant_id;
+END;
 CREATE TRIGGER projects_moved AFTER UPDATE OF workspace_id ON projects
     WHEN old.workspace_id <> new.workspace_id BEGIN
     UPDATE workspaces SET project_count = project_count - 1 WHERE id = old.workspace_id;
@@ -446,6 +470,12 @@ CREATE TRIGGER computers_deleted AFTER UPDATE OF deleted_at ON computers
     UPDATE projects SET computer_count = computer_count - 1 WHERE id = new.project_id;
     UPDATE workspaces SET computer_count = computer_count - 1 WHERE id = new.workspace_id;
     UPDATE tenants SET computer_count = computer_count - 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER computers_restored AFTER UPDATE OF deleted_at ON computers
+    WHEN old.deleted_at IS NOT NULL AND new.deleted_at IS NULL BEGIN
+    UPDATE projects SET computer_count = computer_count + 1 WHERE id = new.project_id;
+    UPDATE workspaces SET computer_count = computer_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET computer_count = computer_count + 1 WHERE id = new.tenant_id;
 END;
 CREATE TRIGGER computers_moved AFTER UPDATE OF workspace_id, project_id ON computers
     WHEN new.deleted_at IS NULL

@@ -5,13 +5,14 @@
 /** @import { Session } from "./lib/api.js" */
 /** @import { Section } from "./lib/shortcuts.js" */
 import { byId, debounce, h, fill, find, icon } from "./lib/dom.js";
-import { api, dev, forget, onSignedOut, session } from "./lib/api.js";
+import { api, forget, onSignedOut, session } from "./lib/api.js";
 import { errorBox, menu, say, toastError } from "./lib/ui.js";
 import { forgetCells } from "./lib/cells.js";
 import { installPalette, showPalette } from "./lib/palette.js";
-import { fullTime, prefer, preference, setClock, zone, LOCAL_ZONE } from "./lib/format.js";
+import { prefer, preference, zone, LOCAL_ZONE } from "./lib/format.js";
 import { actAs, acting, organizationSwitch, WANTED } from "./lib/organizations.js";
 import { installShortcuts, showShortcuts } from "./lib/shortcuts.js";
+import { drawBanner, forgetEmulator, installEmulator, readEmulator } from "./lib/emulator.js";
 import * as live from "./lib/live.js";
 
 /**
@@ -48,6 +49,7 @@ const SCREENS = [
   [/^\/webhooks$/, () => import("./screens/webhooks.js"), "webhooks"],
   [/^\/webhooks\/([0-9a-f-]{36})$/, () => import("./screens/webhook.js"), "webhooks"],
   [/^\/activity$/, () => import("./screens/activity.js"), "activity"],
+  [/^\/deleted$/, () => import("./screens/deleted.js"), "workspaces"],
   [/^\/system$/, () => import("./screens/system.js"), "system"],
 ];
 /** @type {Section[]} */
@@ -314,6 +316,21 @@ function drawTop() {
   );
 }
 
+/**
+ * What of the page itself can be set, for Ctrl+K.
+ * @returns {[name: string, act: () => unknown][]}
+ */
+const settings = () => [
+  ["Theme of the system", () => setTheme(null)],
+  ["Light theme", () => setTheme("light")],
+  ["Dark theme", () => setTheme("dark")],
+  [`Times in ${LOCAL_ZONE}`, () => setZone(null)],
+  ["Times in UTC", () => setZone("utc")],
+  ["Flags of this server", () => (location.hash = "#/system")],
+  ["Backups of this server", () => (location.hash = "#/system")],
+  ["Price list", () => (location.hash = "#/billing")],
+];
+
 /** @param {string | null} value */
 function setTheme(value) {
   prefer("theme", value);
@@ -342,7 +359,7 @@ async function signIn(note) {
     return location.reload();
   }
   organizations = [];
-  emulator = null;
+  forgetEmulator();
   forget();
   forgetCells();
   drawTop();
@@ -378,79 +395,6 @@ onSignedOut(() => {
   who = { ...who, signed_in: false, key: null };
   signIn("The session is over. Sign in again to go on where you were.");
 });
-
-// ---------------------------------------------------------------------------------------------
-// The emulator: a clock that is driven and answers that are spoiled would puzzle whoever does not know.
-
-/** @type {any} what /system says */
-let emulator = null;
-
-function drawBanner() {
-  const banner = byId("banner"),
-    { clock, now, faults } = emulator ?? {};
-  const driven = clock && clock !== "system",
-    parts = [];
-  if (who.dev_key) {
-    parts.push(h("span", null, "Development mode: the key is ", h("code", null, who.dev_key)));
-  }
-  if (driven) {
-    const how = clock === "frozen" ? "stands still at" : "is set by hand:";
-    parts.push(h("span", null, `The clock ${how} ${fullTime(now)}`));
-  }
-  if (faults) {
-    parts.push(
-      h(
-        "span",
-        { class: "faults" },
-        icon("warn"),
-        `${faults} fault ${faults === 1 ? "rule is" : "rules are"} active `,
-        h(
-          "button",
-          { type: "button", class: "button small", onclick: removeFaults },
-          faults === 1 ? "Remove it" : "Remove them all",
-        ),
-      ),
-    );
-  }
-  banner.hidden = !parts.length;
-  // Drawn again only when it says something else, for whoever is about to press the button, and for
-  // screen readers, which read it out each time: a clock that runs is no news.
-  const said = [
-    who.dev_key,
-    clock,
-    clock === "frozen" ? now : driven && address().path,
-    faults,
-    zone(),
-  ].join();
-  if (banner.dataset.said !== said) {
-    banner.dataset.said = said;
-    fill(banner, parts);
-  }
-}
-
-async function removeFaults() {
-  try {
-    await dev.clearFaults();
-  } catch (e) {
-    toastError(e);
-  }
-  readEmulator();
-}
-
-/** What the emulator does, where there is one and the key may know: the page goes by its clock. */
-async function readEmulator() {
-  if (!who.key?.operator || emulator?.faults === null) return;
-  try {
-    emulator = await api.get("/system");
-    if (emulator.faults !== null) setClock(emulator.now);
-    drawBanner();
-  } catch {
-    /* the System screen says what is wrong */
-  }
-}
-setInterval(() => {
-  if (who.signed_in && !document.hidden) readEmulator();
-}, 10_000);
 
 /** The organizations that an operator may act as, and what this tab looks at. */
 async function readOrganizations() {
@@ -493,8 +437,9 @@ async function boot() {
     fill(main, errorBox(e, boot));
     return;
   }
+  installEmulator({ who: () => who, again: route });
   installShortcuts(NAV);
-  installPalette(NAV, () => Boolean(who.signed_in));
+  installPalette(NAV, () => Boolean(who.signed_in), settings());
   window.addEventListener("hashchange", () => {
     readEmulator();
     route();

@@ -3,8 +3,10 @@
 
 /** @import { Child } from "./lib/dom.js" */
 import { byId, h, fill, find, icon, debounce } from "./lib/dom.js";
-import { api, session } from "./lib/api.js";
+import { session } from "./lib/api.js";
 import { copy, errorBox, say, tag as mark } from "./lib/ui.js";
+import { snippets } from "./lib/snippets.js";
+import { tryIt } from "./lib/try.js";
 
 /**
  * Parts of an OpenAPI document; whatever is in them.
@@ -57,7 +59,11 @@ function typeOf(schema) {
   if (!schema) return "any";
   if (schema.$ref) {
     const target = follow(schema);
-    return target?.enum ? choices(target.enum) : refName(schema);
+    if (target?.enum) return choices(target.enum);
+    // An id or an instant is what it is written as; what was put together for one place is what it has.
+    if (target?.type && target.type !== "object") return typeOf(target);
+    if (target?.additionalProperties) return typeOf(target);
+    return refName(schema).includes("_") ? shapeOf(target) : refName(schema);
   }
   const many = schema.oneOf ?? schema.anyOf ?? schema.allOf;
   if (many) return [...new Set(many.map(typeOf))].join(" | ");
@@ -66,10 +72,18 @@ function typeOf(schema) {
     .flat()
     .map((type) => {
       if (type === "array") return `${typeOf(schema.items)}[]`;
+      const each = schema.additionalProperties;
+      if (type === "object" && typeof each === "object") return `{ [name]: ${typeOf(each)} }`;
       return type === "string" && schema.format ? schema.format : type;
     })
     .join(" | ");
 }
+
+/** @param {Schema} node */
+const shapeOf = (node) =>
+  `{ ${properties(node)
+    .map((p) => `${p.name}: ${typeOf(p.schema)}`)
+    .join(", ")} }`;
 
 /**
  * Properties of an object, also where it is put together from several.
@@ -187,82 +201,6 @@ function snippet(text) {
   return h("div", { class: "snippet" }, h("pre", { tabindex: 0 }, h("code", null, text)), action);
 }
 
-// Where the service is, which need not be the root of its host.
-const ROOT = new URL(".", location.href).href.replace(/\/$/, "");
-
-/** @typedef {{ verb: string, url: string, json: string | undefined }} Call */
-
-/**
- * The same call in three languages.
- * @param {string} verb
- * @param {string} path
- * @param {unknown} body undefined where there is none
- * @param {Parameter[]} required parameters of the query
- * @returns {[language: string, text: string][]}
- */
-function snippets(verb, path, body, required) {
-  const set = required.map((p) => `${p.name}=${example(p.schema, 0, p.name)}`);
-  const query = set.length ? `?${set.join("&")}` : "";
-  const call = {
-    verb: verb.toUpperCase(),
-    url: `${ROOT}${path}${query}`,
-    json: body ? JSON.stringify(body, null, 2) : undefined,
-  };
-  return [
-    ["curl", curlOf(call)],
-    ["Python", pythonOf(call)],
-    ["TypeScript", typeScriptOf(call)],
-  ];
-}
-
-/** @param {Call} call */
-function curlOf({ verb, url, json }) {
-  const filled = url.replace(/\{(\w+)\}/g, (_, name) => `$${name.toUpperCase()}`);
-  const lines = [
-    `curl${verb === "GET" ? "" : ` -X ${verb}`} "${filled}"`,
-    '-H "Authorization: Bearer $MIOSA_API_KEY"',
-  ];
-  if (json) {
-    lines.push('-H "Content-Type: application/json"', `-d '${json.replaceAll("'", "'\\''")}'`);
-  }
-  return lines.join(" \\\n  ");
-}
-
-/** @param {Call} call */
-function pythonOf({ verb, url, json }) {
-  const kind = json ? ', "Content-Type": "application/json"' : "";
-  const literal = json
-    ?.replace(/\btrue\b/g, "True")
-    .replace(/\bfalse\b/g, "False")
-    .replace(/\bnull\b/g, "None")
-    .replaceAll("\n", "\n    ");
-  return [
-    "import json, os, urllib.request",
-    "",
-    "request = urllib.request.Request(",
-    `    ${url.includes("{") ? "f" : ""}"${url}",`,
-    `    method="${verb}",`,
-    `    headers={"Authorization": "Bearer " + os.environ["MIOSA_API_KEY"]${kind}},`,
-    ...(literal ? [`    data=json.dumps(${literal}).encode(),`] : []),
-    ")",
-    "with urllib.request.urlopen(request) as reply:",
-    "    print(json.load(reply))",
-  ].join("\n");
-}
-
-/** @param {Call} call */
-function typeScriptOf({ verb, url, json }) {
-  const kind = json ? ', "Content-Type": "application/json"' : "";
-  return [
-    `const reply = await fetch(\`${url.replaceAll("{", "${")}\`, {`,
-    `  method: "${verb}",`,
-    `  headers: { Authorization: \`Bearer \${process.env.MIOSA_API_KEY}\`${kind} },`,
-    ...(json ? [`  body: JSON.stringify(${json.replaceAll("\n", "\n  ")}),`] : []),
-    "});",
-    "console.log(await reply.json());",
-  ].join("\n");
-}
-
 /**
  * A panel per language behind buttons that look like one.
  * @param {[language: string, text: string][]} list
@@ -287,81 +225,6 @@ function tabs(list, name) {
 }
 
 // ---------------------------------------------------------------------------------------------
-// Trying it
-
-/**
- * Sends a GET under the session of the admin page.
- * @param {string} path
- * @param {Parameter[]} parameters
- */
-function tryIt(path, parameters) {
-  if (!signedIn) {
-    return h("p", { class: "hint" }, h("a", { href: "admin" }, "Sign in"), " to try it here.");
-  }
-  const inputs = parameters
-    .filter((p) => p.in !== "header")
-    .map((p) => {
-      const placeholder = [follow(p.schema)?.enum ?? []].flat()[0] ?? "";
-      return { p, input: h("input", { type: "text", autocomplete: "off", placeholder }) };
-    });
-  const out = h("div", { "aria-live": "polite" });
-  const fields = inputs.map(({ p, input }) => h("label", null, h("code", null, p.name), input));
-  const form = h(
-    "form",
-    { class: "try" },
-    fields.length > 0 && h("div", { class: "try-fields" }, fields),
-    h(
-      "div",
-      null,
-      h("button", { type: "submit", class: "button primary small" }, icon("play"), "Send"),
-    ),
-    out,
-  );
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const values = inputs.map(({ p, input }) => ({ p, value: input.value.trim() }));
-    try {
-      fill(out, await answer(address(path, values)));
-    } catch (e) {
-      fill(out, errorBox(e));
-    }
-  });
-  return form;
-}
-
-/**
- * The address with what was typed, in the path and behind it.
- * @param {string} path
- * @param {{ p: Parameter, value: string }[]} values
- */
-function address(path, values) {
-  let url = path.replace(/^\/api\/v1/, "");
-  const query = new URLSearchParams();
-  for (const { p, value } of values) {
-    if (p.in === "path") url = url.replace(`{${p.name}}`, encodeURIComponent(value));
-    else if (value) query.set(p.name, value);
-  }
-  return query.size ? `${url}?${query}` : url;
-}
-
-/** @param {string} url */
-async function answer(url) {
-  const reply = await api.raw(url);
-  const text = await reply.text();
-  let shown = text;
-  try {
-    shown = JSON.stringify(JSON.parse(text), null, 2);
-  } catch {
-    /* CSV, for one */
-  }
-  const request = reply.headers.get("x-request-id");
-  return [
-    h("p", { class: "hint" }, `${reply.status} ${reply.statusText} · request ${request}`),
-    snippet(shown.slice(0, 100_000)),
-  ];
-}
-
-// ---------------------------------------------------------------------------------------------
 // Operations
 
 /** @param {Entry} entry */
@@ -369,12 +232,12 @@ function operation([verb, path, op]) {
   /** @type {Parameter[]} */
   const parameters = (op.parameters ?? []).map(follow);
   const body = op.requestBody?.content?.["application/json"]?.schema;
-  const title = `${op.operationId}-t`;
+  const [title, where] = [`${op.operationId}-t`, `${op.operationId}-p`];
   return h(
     "section",
-    { class: "panel operation", id: op.operationId, "aria-labelledby": title },
-    h("h3", { id: title }, verbMark(verb), h("span", null, path)),
-    h("p", null, op.summary),
+    { class: "panel operation", id: op.operationId, "aria-labelledby": `${title} ${where}` },
+    h("h3", { id: title }, op.summary),
+    h("p", { class: "path", id: where }, verbMark(verb), h("code", null, path)),
     op.description && h("p", { class: "hint" }, prose(op.description)),
     rows(
       "Parameters",
@@ -389,7 +252,7 @@ function operation([verb, path, op]) {
 const verbMark = (verb) => h("span", { class: "verb", dataset: { verb } }, verb.toUpperCase());
 
 /**
- * Examples, reply and errors: of a hundred endpoints they are only drawn where somebody looks.
+ * Examples, reply and errors: of a hundred endpoints they are drawn when somebody comes near.
  * @param {Entry} entry
  * @param {Parameter[]} parameters
  * @param {Schema} body
@@ -399,23 +262,30 @@ function more([verb, path, op], parameters, body) {
   const [status, reply] = success ?? [];
   /** @type {[string, any] | []} */
   const [kind, content] = Object.entries(reply?.content ?? {})[0] ?? [];
-  const mayTry = verb === "get" && kind !== "text/event-stream";
-  const place = h("div");
+  const place = h("div", { class: "more" });
   const details = h(
     "details",
-    null,
-    h("summary", null, "Examples, reply, errors", mayTry ? ", try it" : ""),
+    { open: true },
+    h("summary", null, "Example, try it, reply, errors"),
     place,
   );
-  details.addEventListener("toggle", () => {
-    if (!details.open || place.childElementCount) return;
+  /** @type {any} */ (details).draw = () => {
+    if (place.childElementCount) return;
     const needed = body && properties(body).filter((p) => p.required);
-    const asked = parameters.filter((p) => p.in === "query" && p.required);
-    const calls = snippets(verb, path, needed && exampleOf(needed, 0), asked);
+    /** @type {[string, unknown][]} */
+    const asked = parameters
+      .filter((p) => p.in === "query" && p.required)
+      .map((p) => [p.name, example(p.schema, 0, p.name)]);
+    const given = needed && exampleOf(needed, 0);
+    const calls = snippets(verb, path, given, asked);
     fill(
       place,
       h("h4", null, "Call"),
       tabs(calls, `${op.operationId}-lang`),
+      kind !== "text/event-stream" && [
+        h("h4", null, "Try it"),
+        trying(verb, path, parameters, given),
+      ],
       content && [
         h("h4", null, `Reply ${status}`, kind === "application/json" ? "" : ` (${kind})`),
         snippet(JSON.stringify(example(content.schema), null, 2)),
@@ -423,10 +293,43 @@ function more([verb, path, op], parameters, body) {
       ],
       h("h4", null, "Refusals"),
       refusals(op),
-      mayTry && [h("h4", null, "Try it"), tryIt(path, parameters)],
     );
-  });
+  };
   return details;
+}
+
+/**
+ * @param {string} verb
+ * @param {string} path
+ * @param {Parameter[]} parameters
+ * @param {unknown} body
+ */
+function trying(verb, path, parameters, body) {
+  if (!signedIn)
+    return h("p", { class: "hint" }, h("a", { href: "admin" }, "Sign in"), " to try it here.");
+  return tryIt({
+    verb,
+    path,
+    parameters: parameters.filter((p) => p.in !== "header"),
+    body,
+    shown: snippet,
+    hint: (schema) => [follow(schema)?.enum ?? []].flat()[0] ?? "",
+  });
+}
+
+/** Draws what is about to be seen. */
+function drawWhatIsNear() {
+  const near = new IntersectionObserver(
+    (entries) => {
+      for (const { target, isIntersecting } of entries) {
+        if (!isIntersecting) continue;
+        near.unobserve(target);
+        /** @type {any} */ (target).draw();
+      }
+    },
+    { rootMargin: "900px 0px" },
+  );
+  main.querySelectorAll(".operation > details").forEach((one) => near.observe(one));
 }
 
 /** @param {Operation} op */
@@ -503,9 +406,9 @@ const contents = (groups, text) =>
     const links = found.map(([verb, path, op]) =>
       h(
         "a",
-        { href: `#${op.operationId}`, title: op.summary },
+        { href: `#${op.operationId}`, title: `${verb.toUpperCase()} ${path}` },
         verbMark(verb),
-        h("span", null, path.replace("/api/v1", "")),
+        h("span", null, op.summary),
       ),
     );
     return [
@@ -554,6 +457,7 @@ async function start() {
     ]),
   );
   drawToc(groups);
+  drawWhatIsNear();
   if (location.hash) byId(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
 }
 

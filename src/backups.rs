@@ -6,11 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::extract::{Path as UrlPath, State};
+use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
 use parking_lot::Mutex;
 use serde::Serialize;
 use tokio::sync::{Mutex as AsyncMutex, watch};
+use tokio_util::io::ReaderStream;
 use utoipa::ToSchema;
 
 use crate::access::caller::Caller;
@@ -21,6 +25,9 @@ use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::rules::config::{BackupSettings, Config};
 use crate::store::{self, Backup, BackupRecord, Restored, StoreError, Target};
+
+/// What a backup is, for who downloads it.
+pub const CONTENT: &str = "application/vnd.sqlite3";
 
 /// The clock is looked at this often at least: the wall clock may jump.
 const LOOK: Duration = Duration::from_secs(60);
@@ -64,6 +71,7 @@ impl Backups {
 
 /// One backup.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Backup)]
 pub struct BackupView {
     /// Name of the file in the configured directory.
     name: String,
@@ -162,6 +170,57 @@ pub async fn create(
     });
     entry.await?;
     Ok((StatusCode::CREATED, Json(view)))
+}
+
+/// A backup, as SQLite reads it.
+#[derive(ToSchema)]
+#[schema(value_type = String)]
+pub struct BackupFile(#[expect(dead_code, reason = "for the schema only")] String);
+
+/// `GET /system/backups/{name}`: one of the list, as a file. Who took it stands in the audit log, before the first
+/// byte: it holds everything of every organization.
+pub async fn download(
+    State(backups): State<Backups>,
+    caller: Caller,
+    UrlPath(name): UrlPath<String>,
+) -> Result<Response> {
+    let all = match &backups.0.settings {
+        Some(settings) => blocking(&settings.dir, store::list_backups).await?,
+        None => Vec::new(),
+    };
+    // Only what is in the list: a name leads nowhere else.
+    let mut views = all.iter().map(|backup| (backup, BackupView::from(backup)));
+    let (backup, view) = views
+        .find(|(_, view)| view.name == name)
+        .ok_or_else(|| Error::not_found("backup"))?;
+    let file = tokio::fs::File::open(&backup.file)
+        .await
+        .map_err(|e| Error::of_io(&e, &backup.file))?;
+    let entry = backups.0.store.write(move |tx| {
+        audit::record(
+            tx,
+            &Entry {
+                actor: Actor::Key(&caller),
+                tenant_id: caller.tenant_id(),
+                workspace_id: None,
+                kind: "backup.downloaded",
+                resource: tx.new_id(),
+                before: audit::NONE,
+                after: Some(&view),
+            },
+        )
+    });
+    entry.await?;
+    let saved = format!("attachment; filename=\"{name}\"");
+    let headers = [
+        (CONTENT_TYPE, HeaderValue::from_static(CONTENT)),
+        (CONTENT_LENGTH, HeaderValue::from(backup.bytes)),
+        (
+            CONTENT_DISPOSITION,
+            HeaderValue::from_str(&saved).map_err(Error::internal)?,
+        ),
+    ];
+    Ok((headers, Body::from_stream(ReaderStream::new(file))).into_response())
 }
 
 /// What is known of the backups in the configured directory.

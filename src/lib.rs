@@ -14,7 +14,7 @@
 //! | share links | `share_links` | what a customer sees of a workspace without a key |
 //! | billing | `billing` | what was used, in money: price lists, statements, budgets |
 //! | questions | `usage::questions`, `usage::reports` | every number that is billed; what agents outside report |
-//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `domains`, `limits`, `previews`, `projects`, `refusals`, `tenants`, `time_zones`, `workspaces` | one resource each |
+//! | resources | `actions`, `api_keys`, `backups`, `compute`, `computers`, `deleted`, `domains`, `limits`, `previews`, `projects`, `refusals`, `tenants`, `time_zones`, `workspaces` | one resource each |
 //! | ledger | `usage::ledger` | compute events, the append-only history that is billed, and its proof |
 //! | meter | `usage::meter` | the derived structure that answers in O(buckets) |
 //! | audit | `audit` | who changed what |
@@ -44,6 +44,7 @@ mod clock;
 mod compute;
 mod computers;
 mod db;
+mod deleted;
 mod dev;
 mod domains;
 mod error;
@@ -83,6 +84,7 @@ pub mod testing {
     pub use crate::computers::lifecycle::{bring_all_nearer, run_due};
     pub use crate::computers::repair::put_right;
     pub use crate::db::Store;
+    pub use crate::deleted::forget as forget_deleted;
     pub use crate::error::Error;
     pub use crate::http::{idempotency, serve};
     pub use crate::ids::{TenantId, WorkspaceId};

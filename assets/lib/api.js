@@ -177,11 +177,11 @@ export const api = {
    */
   delete: (path, options) => json("DELETE", BASE + path, options),
   /**
-   * A reply that is not JSON.
+   * A reply that is not JSON, or that is not known beforehand.
    * @param {string} path
-   * @param {Options} [options]
+   * @param {Request & { method?: string }} [options]
    */
-  raw: (path, options) => send("GET", BASE + path, options),
+  raw: (path, { method = "GET", ...options } = {}) => send(method, BASE + path, options),
 };
 
 export const session = {
@@ -212,6 +212,12 @@ export async function readiness(o) {
 /** The emulator's own routes, which exist with --dev or --clock virtual only. */
 export const dev = {
   clearFaults: () => json("DELETE", "_dev/faults", { body: {} }),
+  clock: () => json("GET", "_dev/clock"),
+  /** @param {{ mode?: string, speed?: number, advance_seconds?: number }} how */
+  drive: (how) => json("POST", "_dev/clock", { body: how }),
+  snapshots: () => json("GET", "_dev/snapshots"),
+  /** @param {string} to the name of a snapshot */
+  reset: (to) => json("POST", "_dev/reset", { body: { to } }),
 };
 
 // What changes rarely and is shown everywhere is asked for once.

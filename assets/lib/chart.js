@@ -12,7 +12,7 @@ import {
   short,
   duration,
   decimals,
-  amount,
+  amountOf,
 } from "./format.js";
 
 /**
@@ -27,7 +27,14 @@ import {
  */
 /** @typedef {{ key: string, name: string, series: Bucket[], total_credits_used: number }} Group */
 /** @typedef {Group & { total: number, hue?: number }} Part */
-/** @typedef {{ series: Bucket[], granularity: "hour" | "day", time_zone: string }} Usage */
+/**
+ * @typedef {object} Usage
+ * @property {Bucket[]} series
+ * @property {"hour" | "day"} granularity
+ * @property {string} time_zone
+ * @property {number} [total_credits_micros] of the whole, where that came with it
+ * @property {number} [total_compute_ms]
+ */
 /** @typedef {Usage & { total_credits_used: number, total_compute_hours: number }} WholeUsage */
 /**
  * What a chart can show of a bucket.
@@ -35,7 +42,9 @@ import {
  * @property {string} name
  * @property {string} unit
  * @property {(b: Bucket) => number} of
- * @property {(b: Bucket) => number} whole
+ * @property {(b: Bucket) => number} raw as the API counts it: whole numbers, of which a sum is exact
+ * @property {(usage: any) => number | undefined} whole the total that came with them
+ * @property {(raw: number) => string} shown a sum of those, the same wherever it stands
  * @property {(b: Bucket) => string} text
  */
 
@@ -56,14 +65,18 @@ export const METRICS = {
     name: "Credits",
     unit: "credits",
     of: (b) => b.credits_micros / 1e6,
-    whole: (b) => b.credits_used,
+    raw: (b) => b.credits_micros,
+    whole: (usage) => usage.total_credits_micros,
+    shown: amountOf,
     text: (b) => `${decimals(b.credits_micros / 1e6)} credits`,
   },
   hours: {
     name: "Compute hours",
     unit: "compute hours",
     of: (b) => b.compute_ms / 36e5,
-    whole: (b) => b.compute_hours,
+    raw: (b) => b.compute_ms,
+    whole: (usage) => usage.total_compute_ms,
+    shown: (ms) => decimals(ms / 36e5),
     text: (b) => `${duration(b.compute_ms)} of compute`,
   },
 };
@@ -141,16 +154,18 @@ const HOUR = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit
 export function summary(usage, metric) {
   const { series, granularity, time_zone: zone } = usage;
   if (!series.length) return "There is nothing in this period.";
-  const total = series.reduce((sum, b) => sum + metric.of(b), 0);
+  // The answer's own total: bars are cut off one by one, and their sum may be a little less.
+  const total = metric.whole(usage) ?? series.reduce((sum, b) => sum + metric.raw(b), 0);
   const top = series.reduce((best, b) => (metric.of(b) > metric.of(best) ? b : best), series[0]);
   const partial = series.filter((b) => b.partial).length;
   /** @param {Bucket} b */
   const label = (b) => bucketLabel(b.ts, granularity, zone);
   const when = granularity === "day" ? "on" : "in the hour of";
-  const most = total > 0 ? `; the most, ${amount(metric.of(top))}, ${when} ${label(top)}` : "";
+  const most =
+    total > 0 ? `; the most, ${metric.shown(metric.raw(top))}, ${when} ${label(top)}` : "";
   const are = partial === 1 ? "One bucket is" : `${partial} buckets are`;
   return [
-    `${amount(total)} ${metric.unit} from ${label(series[0])} to ${label(series[series.length - 1])}`,
+    `${metric.shown(total)} ${metric.unit} from ${label(series[0])} to ${label(series[series.length - 1])}`,
     `, in ${number(series.length)} ${granularity}s${most}`,
     partial ? `. ${are} partial (hatched)` : "",
     ".",
@@ -362,6 +377,8 @@ const keyOf = (part) => String(part.key ?? part.name ?? "–");
  */
 const onlyThose = (usage, parts) => ({
   ...usage,
+  total_credits_micros: undefined,
+  total_compute_ms: undefined,
   series: usage.series.map((b, i) => ({ ...b, ...sumOf(parts.map((g) => g.series[i])), ts: b.ts })),
 });
 
@@ -380,8 +397,7 @@ function legendOf(parts, metric, only, ononly) {
     ononly?.(next.length === parts.length ? [] : next);
   }
   /** @param {Part} g */
-  const total = (g) =>
-    amount(g.total < 100 ? g.total : g.series.reduce((sum, b) => sum + metric.whole(b), 0));
+  const total = (g) => metric.shown(g.series.reduce((sum, b) => sum + metric.raw(b), 0));
   return h(
     "ul",
     { class: "legend", "aria-label": "Parts" },

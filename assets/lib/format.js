@@ -80,6 +80,37 @@ const SHORT = { day: "numeric", month: "short", hour: "2-digit", minute: "2-digi
 const SHORT_YEAR = { day: "numeric", month: "short", year: "numeric" };
 
 /**
+ * The instant at which the present day of a zone began.
+ * @param {string} tz
+ */
+export function startOfDay(tz) {
+  /** @param {number} at */
+  const wall = (at) => {
+    const part = Object.fromEntries(
+      (dateFormat(PARTS, tz)?.formatToParts(at) ?? []).map(({ type, value }) => [
+        type,
+        Number(value),
+      ]),
+    );
+    return Date.UTC(part.year, part.month - 1, part.day, part.hour, part.minute, part.second);
+  };
+  const today = Math.floor(wall(now()) / 864e5) * 864e5;
+  // Off by the zone's offset; once more where that changes within the day.
+  let at = today;
+  for (let i = 0; i < 2; i++) at -= wall(at) - today;
+  return at;
+}
+/** @type {Intl.DateTimeFormatOptions} */
+const PARTS = {
+  year: "numeric",
+  month: "numeric",
+  day: "numeric",
+  hour: "numeric",
+  minute: "numeric",
+  second: "numeric",
+};
+
+/**
  * An instant in full, in the page's zone.
  * @param {string} at
  * @param {string} [tz]
@@ -203,10 +234,14 @@ export const number = (n) => whole.format(n ?? 0);
  */
 export const decimals = (n) => decimal.format(n ?? 0);
 /**
- * A number for a legend: whole where it is large, and cut off as the API cuts off whole credits.
- * @param {number | null | undefined} n
+ * Micro-credits in few digits, wherever a sum of them stands: whole from a hundred on, and cut off as the API
+ * cuts off whole credits, so that the same sum is the same number everywhere.
+ * @param {number} micros
  */
-export const amount = (n) => (Math.abs(n ?? 0) >= 100 ? number(Math.trunc(n ?? 0)) : decimals(n));
+export const amountOf = (micros) =>
+  Math.abs(micros) >= 1e8
+    ? number(Math.trunc(micros / 1e6))
+    : decimals(Math.trunc(micros / 1e4) / 100);
 /**
  * Micro-credits as credits, exactly.
  * @param {number | null | undefined} micros

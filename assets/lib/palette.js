@@ -9,6 +9,16 @@ import { combo } from "./combo.js";
 import { confirmDialog, dialog } from "./forms.js";
 import { toast, toastError } from "./ui.js";
 
+/** @type {[name: string, act: () => unknown][]} */
+let settings = [];
+/** Settings of a workspace, by the names that its screen has for them. */
+const OF_WORKSPACE = [
+  "Maximum computers",
+  "Maximum size",
+  "Default size",
+  "Default idle auto-stop",
+  "Allowed templates",
+];
 /** @type {Section[]} */
 let sections = [],
   allowed = () => false;
@@ -20,6 +30,7 @@ const MAKE = [
   ["New computer", "/computers?new=1"],
   ["New API key", "/keys?new=1"],
   ["New webhook", "/webhooks?new=1"],
+  ["Restore something deleted", "/deleted"],
 ];
 
 /**
@@ -102,11 +113,23 @@ async function everything(text) {
   }
   keys ??= rowsOf("api-keys", { page_size: 100 });
   const verb = text.match(VERBS);
-  const [acts, workspaces, computers, projects, mine] = await Promise.all([
+  const here = location.hash.match(/^#\/workspaces\/([0-9a-f-]{36})/)?.[1];
+  const set = [
+    ...settings
+      .filter(([name]) => fits(name))
+      .map(([name, act]) => ({ value: "", text: name, hint: "setting", act })),
+    ...OF_WORKSPACE.filter((name) => here && fits(name)).map((name) => ({
+      value: `/workspaces/${here}/settings`,
+      text: name,
+      hint: "setting of this workspace",
+    })),
+  ];
+  const [acts, workspaces, computers, projects, domains, mine] = await Promise.all([
     verb ? doable(verb[1].toLowerCase(), verb[2]) : [],
     rowsOf("workspaces", { q: text }),
     rowsOf("computers", { q: text }),
     rowsOf("projects", { q: text }),
+    rowsOf("preview-domains", { q: text }),
     keys,
   ]);
   return [
@@ -118,12 +141,24 @@ async function everything(text) {
       hint: `computer, ${c.status}`,
     })),
     ...projects.map((p) => ({ value: `/projects/${p.id}`, text: p.name, hint: "project" })),
+    ...domains.map((d) => ({
+      value: domainScreen(d),
+      text: d.domain,
+      hint: `domain, ${d.dns_status}`,
+    })),
     ...mine
       .filter((k) => fits(k.name) || k.key_prefix.startsWith(text))
       .map((k) => ({ value: "/keys", text: k.name, hint: "API key" })),
     ...places,
     ...making,
+    ...set,
   ];
+}
+
+/** @param {any} d a preview domain */
+function domainScreen(d) {
+  if (d.scope === "workspace") return `/workspaces/${d.owner_id}/domain`;
+  return d.scope === "project" ? `/projects/${d.owner_id}` : "/";
 }
 /** @param {any} w */
 const ofWorkspace = (w) => ({ value: `/workspaces/${w.id}`, text: w.name, hint: w.slug });
@@ -168,9 +203,11 @@ export function showPalette() {
 /**
  * @param {Section[]} nav
  * @param {() => boolean} whenAllowed
+ * @param {[name: string, act: () => unknown][]} mine settings of the page itself
  */
-export function installPalette(nav, whenAllowed) {
+export function installPalette(nav, whenAllowed, mine) {
   sections = nav;
+  settings = mine;
   allowed = whenAllowed;
   document.addEventListener("keydown", (event) => {
     if (

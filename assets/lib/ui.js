@@ -23,22 +23,39 @@ export function say(text) {
 }
 
 /**
- * A short message that goes by itself.
+ * A short message that goes by itself, with something that can be done about it.
  * @param {string} text
  * @param {"ok" | "bad"} [kind]
+ * @param {{ label: string, run: () => unknown }} [action]
  */
-export function toast(text, kind = "ok") {
+export function toast(text, kind = "ok", action) {
+  const act =
+    action &&
+    button(
+      action.label,
+      () => {
+        box.remove();
+        action.run();
+      },
+      { kind: "small" },
+    );
   const close = h("button", { class: "icon-button", "aria-label": "Close" }, icon("cross"));
   const box = h(
     "div",
     { class: `toast ${kind}` },
     icon(kind === "ok" ? "check" : "warn"),
     h("p", null, text),
+    act,
     close,
   );
   close.addEventListener("click", () => box.remove());
   byId("toasts").append(box);
-  setTimeout(() => box.remove(), kind === "ok" ? 5000 : 12000);
+  const leave = () => {
+    // Not from under the pointer, nor from under the fingers.
+    if (box.matches(":hover, :focus-within")) setTimeout(leave, 2000);
+    else box.remove();
+  };
+  setTimeout(leave, kind === "ok" && !action ? 5000 : 12000);
 }
 
 /**
@@ -233,6 +250,13 @@ export const button = (label, onclick, { kind = "", ico, ...rest } = {}) =>
  */
 export const newButton = (label, make) =>
   button(label, make, { kind: "primary", ico: "plus", "data-new": true, title: `${label} (n)` });
+
+/**
+ * To what was deleted and can be restored.
+ * @param {string} kind
+ */
+export const deletedLink = (kind) =>
+  h("a", { class: "button", href: kind ? `#/deleted?type=${kind}` : "#/deleted" }, "Deleted");
 
 /** Stands where there is no value. */
 export const none = () => h("span", { class: "none" }, "–");

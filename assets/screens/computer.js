@@ -216,13 +216,17 @@ function usagePanel({ signal, query, setQuery }, get) {
   return { element: panel("Usage", { actions: [pick], note }, place), reload };
 }
 
+/** @type {Record<string, number>} */
+const WINDOWS_MS = { "1h": 36e5, "24h": 864e5, "7d": 6048e5 };
+
 /** @param {any} metrics */
 function drawUsage(metrics) {
   const { granularity, series: points } = metrics;
+  const start = Date.parse(metrics.as_of) - (WINDOWS_MS[metrics.window] ?? 0);
   const series = points.map((/** @type {any} */ p, /** @type {number} */ i) => ({
     ...p,
     compute_hours: p.compute_ms / 36e5,
-    partial: i === points.length - 1,
+    partial: i === points.length - 1 || Date.parse(p.ts) < start,
   }));
   /**
    * @param {string} label
@@ -237,7 +241,15 @@ function drawUsage(metrics) {
       total("Credits", number(metrics.total_credits_used)),
       total("Ran", duration(metrics.total_compute_ms)),
     ),
-    barChart({ series, granularity, time_zone: "UTC" }, { metric: METRICS.credits }),
+    barChart(
+      {
+        series,
+        granularity,
+        time_zone: "UTC",
+        total_credits_micros: metrics.total_credits_used * 1e6,
+      },
+      { metric: METRICS.credits },
+    ),
   ];
 }
 

@@ -4,10 +4,12 @@
 /** @import { Context } from "../app.js" */
 /** @import { FieldSpec } from "../lib/forms.js" */
 /** @import { Action, Picks } from "../lib/ui.js" */
+import { deletedToast } from "../lib/undo.js";
 import { h, fill, find, debounce, icon } from "../lib/dom.js";
 import { api, once, query as queryString } from "../lib/api.js";
 import {
   button,
+  deletedLink,
   empty,
   head,
   menu,
@@ -45,7 +47,8 @@ export async function show(context) {
   const { main, title, query } = context;
   title("Computers");
   const place = h("div");
-  fill(main, head("Computers", { sub: "In all workspaces." }), place);
+  const actions = [deletedLink("computer")];
+  fill(main, head("Computers", { sub: "In all workspaces.", actions }), place);
   const filters = { workspace_id: query.get("workspace_id") ?? undefined };
   computersPanel(place, { ...context, filters, names: true });
 }
@@ -708,7 +711,7 @@ function remove(c, done) {
     warn: c.status === "running" && "It is running and stops at once.",
     submit: async () => {
       await api.delete(`/computers/${c.id}`);
-      toast(`Computer ${c.name} was deleted.`);
+      deletedToast({ ...c, type: "computer" });
       done({ ...c, status: "destroyed" });
     },
   });

@@ -12,8 +12,8 @@ import {
   dateFormat,
   decimals,
   LOCAL_ZONE,
-  now,
   number,
+  startOfDay,
   zone,
 } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
@@ -58,9 +58,9 @@ export async function show({ main, signal, title, who, covers, go, reroute }) {
     ],
   );
 
-  const midnight = new Date(now());
-  midnight.setHours(0, 0, 0, 0);
-  const today = `${midnight.toISOString().slice(0, 19)}Z`;
+  // The day of the zone in which months are counted, so that both tiles speak of the same calendar.
+  const midnight = startOfDay(first.month.time_zone);
+  const today = `${new Date(midnight).toISOString().slice(0, 19)}Z`;
   const budgets = shared((o) => api.get("/budgets", o));
   const series = shared((o) => api.get(`/usage/series${query(lastMonth())}`, o));
   /** @param {Options} o */
@@ -203,8 +203,11 @@ function tiles(o, today, budgets) {
     tile("Running now", number(running), others.join(", "), "#/computers?status=running"),
     tile(
       "Credits today",
-      number(today.total_credits),
-      `${decimals(today.compute_ms / 36e5)} compute hours`,
+      inCredits(today.total_credits_micros),
+      [
+        `${decimals(today.compute_ms / 36e5)} compute hours`,
+        month.time_zone !== zone() && `, since midnight in ${month.time_zone}`,
+      ],
       "#/workspaces",
     ),
     tile("Credits this month", inCredits(month.used_micros), against(month), "#/workspaces"),

@@ -5,6 +5,7 @@
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, copyable, head, longText, menu, tag, toast } from "../lib/ui.js";
+import { deletedToast } from "../lib/undo.js";
 import { ago, count } from "../lib/format.js";
 import { confirmDialog, editDialog, formDialog } from "../lib/forms.js";
 import { computersPanel, workspaceField } from "./computers.js";
@@ -125,7 +126,7 @@ function remove(project, done) {
     word: project.slug,
     submit: async () => {
       await api.delete(`/projects/${project.id}`);
-      toast(`Project ${project.name} was deleted.`);
+      deletedToast({ ...project, type: "project" });
       done();
     },
   });

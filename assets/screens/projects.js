@@ -5,6 +5,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import {
+  deletedLink,
   empty,
   head,
   newButton,
@@ -140,6 +141,7 @@ export async function show(context) {
   const { main, title } = context;
   title("Projects");
   const place = h("div");
-  fill(main, head("Projects", { sub: "Apps, sites and campaigns inside workspaces." }), place);
+  const sub = "Apps, sites and campaigns inside workspaces.";
+  fill(main, head("Projects", { sub, actions: [deletedLink("project")] }), place);
   projectsPanel(place, { ...context, names: true });
 }

@@ -6,6 +6,7 @@ import { h, fill, icon } from "../lib/dom.js";
 import { api, readiness } from "../lib/api.js";
 import {
   button,
+  downloadLink,
   empty,
   errorBox,
   facts,
@@ -66,7 +67,7 @@ export async function show({ main, signal, title }) {
     (o) => api.get("/system/backups", o),
     (b) => {
       fill(make, b.directory !== null && now);
-      return backupsOf(b);
+      return backupsOf(b, signal);
     },
     { signal },
   );
@@ -239,8 +240,11 @@ function backupButton(done) {
   return now;
 }
 
-/** @param {any} b */
-function backupsOf(b) {
+/**
+ * @param {any} b
+ * @param {AbortSignal} signal
+ */
+function backupsOf(b, signal) {
   if (b.directory === null) {
     return empty("No directory for backups", [
       "Start the service with ",
@@ -260,18 +264,28 @@ function backupsOf(b) {
     ]),
     b.last_error &&
       h("p", { class: "note bad", role: "status" }, `The last try failed: ${b.last_error}`),
-    b.data.length ? backupsTable(b.data.slice(0, 10)) : h("p", { class: "hint" }, "None yet."),
+    b.data.length
+      ? backupsTable(b.data.slice(0, 10), signal)
+      : h("p", { class: "hint" }, "None yet."),
   ];
 }
 
-/** @param {any[]} files */
-const backupsTable = (files) =>
+/**
+ * @param {any[]} files
+ * @param {AbortSignal} signal
+ */
+const backupsTable = (files, signal) =>
   table(
     "Backups",
     [
       { label: "File", cell: (f) => h("code", { title: `SHA-256 ${f.sha256}` }, f.name) },
       { label: "Size", num: true, cell: (f) => bytes(f.bytes) },
       { label: "Made", cell: (f) => ago(f.created_at) },
+      {
+        label: "Actions",
+        end: true,
+        cell: (f) => downloadLink("Download", `/system/backups/${f.name}`, f.name, signal),
+      },
     ],
     files,
   );

@@ -436,12 +436,16 @@ function totals(usage) {
       h(
         "b",
         { title: `${credits(usage.total_credits_micros)} credits` },
-        number(usage.total_credits_used),
+        METRICS.credits.shown(usage.total_credits_micros),
       ),
     ),
     total(
       "Compute hours",
-      h("b", { title: duration(usage.total_compute_ms) }, decimals(usage.total_compute_hours)),
+      h(
+        "b",
+        { title: duration(usage.total_compute_ms) },
+        METRICS.hours.shown(usage.total_compute_ms),
+      ),
     ),
     total("From", h("span", { title: utcTime(from) }, start), "roomy"),
     total("As of", h("span", { title: utcTime(to) }, fullTime(to, zone))),

@@ -18,6 +18,7 @@ import {
   tag,
   toast,
 } from "../lib/ui.js";
+import { deletedToast } from "../lib/undo.js";
 import { ago, count, number } from "../lib/format.js";
 import { confirmDialog, editDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
@@ -237,7 +238,7 @@ async function remove(workspace, go) {
     warn: computers > 0 && "Running computers stop at once.",
     submit: async () => {
       await api.delete(`${path}${inside ? "?force=true" : ""}`);
-      toast(`Workspace ${workspace.name} was deleted.`);
+      deletedToast({ ...workspace, type: "workspace" });
       go("/workspaces");
     },
   });

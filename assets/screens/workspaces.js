@@ -7,6 +7,7 @@ import { h, fill, icon, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import {
   capBar,
+  deletedLink,
   empty,
   head,
   newButton,
@@ -93,7 +94,9 @@ export async function show({ main, signal, title, query, setQuery, go }) {
   );
   fill(
     main,
-    head("Workspaces", { actions: [newButton("New workspace", () => createWorkspace(go))] }),
+    head("Workspaces", {
+      actions: [deletedLink(""), newButton("New workspace", () => createWorkspace(go))],
+    }),
     h("div", { class: "filters" }, h("span", { class: "search" }, icon("search"), search), sorts),
     place,
   );

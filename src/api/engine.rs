@@ -13,6 +13,7 @@ use crate::error::Result;
 
 /// The container engine, as it is now.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Engine)]
 pub struct EngineView {
     /// `up`, `broken` (it answers, and cannot run a container), or `down`.
     pub state: &'static str,
@@ -49,6 +50,7 @@ pub struct EngineView {
 
 /// A template.
 #[derive(Serialize, ToSchema)]
+#[schema(as = EngineImage)]
 pub struct ImageView {
     pub template: String,
     pub image: String,
@@ -56,6 +58,7 @@ pub struct ImageView {
 
 /// What the host has left, MB; null: not known.
 #[derive(Serialize, ToSchema)]
+#[schema(as = EngineHost)]
 pub struct HostView {
     pub memory_mb: Option<i64>,
     pub memory_available_mb: Option<i64>,

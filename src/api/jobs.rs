@@ -16,6 +16,7 @@ use crate::clock::{Judgement, Timestamp};
 use crate::computers::lifecycle;
 use crate::computers::notices;
 use crate::db::topics;
+use crate::deleted;
 use crate::error::Result;
 use crate::export::undo::{interrupted, undo};
 use crate::http::idempotency;
@@ -124,6 +125,14 @@ pub static JOBS: &[Job] = &[
         deletes: true,
         meters: false,
         run: |tx, _app, limit| queue::purge(tx, limit),
+    },
+    Job {
+        name: "deleted",
+        every_ms: 60_000,
+        batch: BATCH,
+        deletes: true,
+        meters: false,
+        run: |tx, _, limit| deleted::forget(tx, limit),
     },
     Job {
         name: "refusals",

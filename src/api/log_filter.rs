@@ -59,6 +59,7 @@ impl LogFilter {
 
 /// `GET /system/log`
 #[derive(Serialize, ToSchema)]
+#[schema(as = Log)]
 pub struct LogView {
     /// error, warn, info, debug, trace, or per module (`workspaced=debug`)
     filter: String,

@@ -30,8 +30,8 @@ use crate::usage::questions::{
 };
 use crate::usage::reports::{adjust, grant, ingest, past_usage};
 use crate::{
-    actions, api_keys, audit, backups, compute, computers, domains, export, previews, projects,
-    refusals, tenants, workspaces,
+    actions, api_keys, audit, backups, compute, computers, deleted, domains, export, previews,
+    projects, refusals, tenants, workspaces,
 };
 
 /// One endpoint.
@@ -348,6 +348,8 @@ pub fn table() -> Vec<Route> {
         get("/workspaces/{id}", workspaces::handlers::show, "Get a workspace").scope("workspaces:read").single::<Workspace>().tools(&["workspace.get"]),
         patch("/workspaces/{id}", workspaces::handlers::update, "Update a workspace").scope("workspaces:write").reach(Shared).body::<workspaces::Update>().ok::<Workspace>().tools(&["workspace.update"]).guarded(|_| workspaces::handlers::look()),
         delete("/workspaces/{id}", workspaces::handlers::delete, "Delete an empty workspace, or with force all in it").scope("workspaces:write").reach(Shared).query::<workspaces::DeleteQuery>().ok::<Deleted>().tools(&["workspace.delete"]).guarded(|_| workspaces::handlers::look()),
+        post("/workspaces/{id}/restore", workspaces::restore::restore, "Bring back a deleted workspace with all that went with it; computers come back stopped").scope("workspaces:write").reach(Tenant).body::<workspaces::restore::RestoreWorkspace>().ok::<workspaces::restore::RestoredWorkspace>(),
+        get("/deleted", deleted::list, "Deleted workspaces, projects and computers that can be restored").scope("workspaces:read").reach(Shared).paged().query::<deleted::DeletedFilter>().list::<deleted::Restorable>(),
         get("/workspaces/{id}/settings", workspaces::settings::settings, "Read limits and defaults").scope("workspaces:read").single::<SettingsReply>(),
         put("/workspaces/{id}/settings", workspaces::settings::update_settings, "Set limits and defaults").scope("workspaces:write").reach(Shared).query::<DryRunQuery>().body::<workspaces::UpdateSettings>().ok::<SettingsReply>().tools(&["workspace.settings.update"]).guarded(|app| workspaces::settings::look_at_settings(&app.fleet)),
         get("/workspaces/{id}/headroom", workspaces::settings::headroom, "How many more computers of each size, and what stops the next one").exact().scope("workspaces:read").reach(Shared).ok::<workspaces::settings::Headroom>(),
@@ -362,6 +364,7 @@ pub fn table() -> Vec<Route> {
         delete("/workspaces/{id}/share-links/{lid}", links::revoke, "Revoke a share link").scope("tenant:admin").reach(Tenant).ok::<links::RevokedLink>(),
         get("/workspaces/{id}/refusals", refusals::of_workspace, "What limits refused in a workspace, newest first").scope("workspaces:read").reach(Shared).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
         get("/refusals", refusals::of_organization, "What limits refused in the organization, newest first").scope("workspaces:read").reach(Tenant).paged().query::<refusals::RefusalQuery>().list::<refusals::RefusalView>(),
+        get("/preview-domains", domains::list::list, "Preview domains of the organization, its workspaces and projects").scope("workspaces:read").reach(Tenant).paged().query::<domains::list::DomainFilter>().list::<domains::list::DomainRow>(),
         get("/workspaces/{id}/preview-domain", domains::handlers::workspace::show, "Read the preview domain").scope("workspaces:read").single::<DomainStatus>(),
         put("/workspaces/{id}/preview-domain", domains::handlers::workspace::set, "Set the preview domain").scope("workspaces:write").reach(Shared).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
         delete("/workspaces/{id}/preview-domain", domains::handlers::workspace::clear, "Clear the preview domain and inherit again").scope("workspaces:write").reach(Shared).ok::<DomainStatus>().guarded(|app| domains::handlers::workspace::look(&app.domains)),
@@ -379,6 +382,7 @@ pub fn table() -> Vec<Route> {
         get("/projects/{id}", projects::handlers::show, "Get a project").scope("projects:read").single::<Project>().tools(&["project.get"]),
         patch("/projects/{id}", projects::handlers::update, "Update a project").scope("projects:write").reach(Shared).body::<projects::Update>().ok::<Project>().tools(&["project.update"]).guarded(|_| projects::handlers::look()),
         delete("/projects/{id}", projects::handlers::delete, "Delete an empty project").scope("projects:write").reach(Shared).ok::<Deleted>().tools(&["project.delete"]).guarded(|_| projects::handlers::look()),
+        post("/projects/{id}/restore", projects::restore::restore, "Bring back a deleted project").scope("projects:write").reach(Shared).body::<projects::restore::RestoreProject>().ok::<projects::restore::RestoredProject>(),
         post("/projects/{id}/move", projects::handlers::move_to, "Move a project and its computers to another workspace").scope("projects:write").reach(Shared).body::<projects::Move>().ok::<Project>(),
         get("/projects/{id}/preview-domain", domains::handlers::project::show, "Read the preview domain").scope("projects:read").single::<DomainStatus>(),
         put("/projects/{id}/preview-domain", domains::handlers::project::set, "Set the preview domain").scope("projects:write").reach(Shared).body::<domains::change::Set>().ok::<DomainStatus>().guarded(|app| domains::handlers::project::look(&app.domains)),
@@ -392,6 +396,7 @@ pub fn table() -> Vec<Route> {
         patch("/computers/{id}", computers::change::update, "Update a computer").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().tools(&["computer.update"]).guarded(|app| computers::handlers::look(&app.fleet)),
         put("/computers/{id}", computers::change::update, "Update a computer (as PATCH)").scope("computers:write").body::<computers::change::Update>().ok::<Computer>().guarded(|app| computers::handlers::look(&app.fleet)),
         delete("/computers/{id}", computers::change::delete, "Delete a computer, running or not").scope("computers:write").ok::<Destroyed>().tools(&["computer.destroy"]).guarded(|app| computers::handlers::look(&app.fleet)),
+        post("/computers/{id}/restore", computers::restore::restore, "Bring back a deleted computer, stopped").scope("computers:write").body::<NoBody>().ok::<computers::restore::RestoredComputer>(),
         post("/computers/{id}/start", computers::start_stop::start, "Start a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.start"]).guarded(|app| computers::handlers::look(&app.fleet)),
         post("/computers/{id}/stop", computers::start_stop::stop, "Stop a computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.stop"]).guarded(|app| computers::handlers::look(&app.fleet)),
         post("/computers/{id}/restart", computers::start_stop::restart, "Restart a running computer").scope("computers:write").body::<NoBody>().ok::<Moved>().tools(&["computer.restart"]).guarded(|app| computers::handlers::look(&app.fleet)),
@@ -472,6 +477,7 @@ pub fn table() -> Vec<Route> {
         get("/overview", system::overview, "The organization at a glance").scope("usage:read").reach(Tenant).ok::<system::Overview>().heavy(Yes),
         get("/system/backups", backups::list, "The backups in the configured directory").reach(Operator).ok::<backups::BackupList>(),
         post("/system/backups", backups::create, "Make a backup now; other requests go on meanwhile").reach(Operator).body::<NoBody>().created::<backups::BackupView>(),
+        get("/system/backups/{name}", backups::download, "Download a backup").reach(Operator).gives::<backups::BackupFile>(backups::CONTENT),
         get("/system/log", log_filter::show, "What is logged").reach(Operator).ok::<log_filter::LogView>(),
         put("/system/log", log_filter::set, "Change what is logged until the next start").reach(Operator).body::<log_filter::SetLog>().ok::<log_filter::LogView>(),
         get("/system", system::system, "The installation at a glance").reach(Operator).ok::<system::System>(),

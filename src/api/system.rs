@@ -19,7 +19,7 @@ use crate::error::Result;
 use crate::ids::WorkspaceId;
 use crate::limits;
 use crate::rules::catalog::Catalog;
-use crate::rules::config::Config;
+use crate::rules::config::{Config, WebhookReach};
 use crate::rules::public_url::PublicUrl;
 use crate::rules::size::Size;
 use crate::rules::status::Status;
@@ -71,6 +71,7 @@ pub struct Flag {
 fn flags(config: &Config) -> Vec<Flag> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
     let path = |path: &Path| path.display().to_string();
+    let backups = config.backups.as_ref();
     let all = [
         (
             "--public-url",
@@ -87,7 +88,26 @@ fn flags(config: &Config) -> Vec<Flag> {
             }
             .to_owned(),
         ),
+        ("--dev", config.dev.to_string()),
         ("--strict", config.strict.to_string()),
+        ("--no-replay-lost", (!config.replay_lost).to_string()),
+        (
+            "--dns-resolver",
+            or_none(config.dns_resolver.map(|at| at.to_string())),
+        ),
+        ("--provision-ms", config.delays.provision_ms.to_string()),
+        ("--start-ms", config.delays.start_ms.to_string()),
+        ("--stop-ms", config.delays.stop_ms.to_string()),
+        ("--readers", config.readers.to_string()),
+        (
+            "--address-rate-limit",
+            or_none(config.address_rate_limit.map(|n| n.to_string())),
+        ),
+        ("--low-credits", config.low_credits.to_string()),
+        (
+            "--webhook-allow-private",
+            (config.webhook_reach == WebhookReach::Private).to_string(),
+        ),
         (
             "--rate-limit",
             or_none(config.rate_limit.map(|n| n.to_string())),
@@ -120,8 +140,23 @@ fn flags(config: &Config) -> Vec<Flag> {
             or_none(config.audit_retention_days.map(|n| n.to_string())),
         ),
         (
+            "--keep-deleted",
+            match config.keep_deleted_ms / 3_600_000 {
+                hours if hours % 24 == 0 => format!("{} d", hours / 24),
+                hours => format!("{hours} h"),
+            },
+        ),
+        (
             "--backup-dir",
             or_none(config.backups.as_ref().map(|backups| path(&backups.dir))),
+        ),
+        (
+            "--backup-every",
+            or_none(backups.map(|backups| format!("{} s", backups.every.as_secs()))),
+        ),
+        (
+            "--backup-keep",
+            or_none(backups.map(|backups| backups.keep.to_string())),
         ),
         (
             "--statements-dir",

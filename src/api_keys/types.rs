@@ -23,6 +23,7 @@ const MAX_SCOPES: usize = 50;
 
 /// An API key, without its secret.
 #[derive(Serialize, ToSchema, Debug, Clone)]
+#[schema(as = ApiKey)]
 pub struct KeyView {
     /// Its id.
     pub id: ApiKeyId,
@@ -112,6 +113,7 @@ impl KeyView {
 
 /// A key with its secret, which is shown this once, under the three names that clients look for.
 #[derive(Serialize, ToSchema, Debug, Clone)]
+#[schema(as = NewApiKey)]
 pub struct NewKeyView {
     #[serde(flatten)]
     pub(super) view: KeyView,

@@ -9,7 +9,7 @@ use ureq::http::Method;
 
 use super::output::{credits, text};
 use super::service::{Service, given, with_query};
-use super::{Failure, chart};
+use super::{Failure, chart, deleted};
 use crate::rules::config::ClientArgs;
 
 /// `workspaced ws`
@@ -74,6 +74,21 @@ pub(super) enum WsCommand {
         /// Do not ask
         #[arg(long, short)]
         yes: bool,
+    },
+    /// List what was deleted and can be restored: workspaces, projects, computers
+    Deleted {
+        #[command(flatten)]
+        client: ClientArgs,
+    },
+    /// Bring back a deleted workspace, with what went with it; computers come back stopped
+    Restore {
+        #[command(flatten)]
+        client: ClientArgs,
+        /// Id, or the slug that it had
+        workspace: String,
+        /// Another slug, where the one that it had is taken by now
+        #[arg(long)]
+        slug: Option<String>,
     },
     /// Show, set, verify or clear the preview domain of a workspace
     Domain {
@@ -184,6 +199,12 @@ pub(super) fn workspaces(command: WsCommand) -> Result<(), Failure> {
             force,
             yes,
         } => remove(&Service::new(client)?, &workspace, force, yes),
+        WsCommand::Deleted { client } => deleted::list(&Service::new(client)?),
+        WsCommand::Restore {
+            client,
+            workspace,
+            slug,
+        } => deleted::restore(&Service::new(client)?, "workspace", &workspace, slug),
         WsCommand::Domain {
             client,
             workspace,
@@ -259,7 +280,7 @@ fn remove(service: &Service, name: &str, force: bool, yes: bool) -> Result<(), F
     if service.out.is_data() {
         return service.out.one(&deleted);
     }
-    println!("{id} deleted");
+    println!("{id} deleted; workspaced ws restore {id} brings it back");
     Ok(())
 }
 

@@ -7,10 +7,10 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 use ureq::http::Method;
 
-use super::Failure;
 use super::output::text;
 use super::service::{PATIENCE, Service, given, with_query};
 use super::shell;
+use super::{Failure, deleted};
 use crate::rules::config::ClientArgs;
 
 /// `workspaced computers`
@@ -50,8 +50,10 @@ pub(super) enum ComputersCommand {
     Start(One),
     /// Stop a computer
     Stop(One),
-    /// Remove a computer for good
+    /// Delete a computer
     Rm(One),
+    /// Bring back a deleted computer, stopped; by its id, or the slug that it had
+    Restore(One),
     /// Run a command in a computer that has a machine; ends with the command's exit code
     Exec {
         #[command(flatten)]
@@ -134,6 +136,9 @@ pub(super) fn run(command: ComputersCommand) -> Result<(), Failure> {
         ComputersCommand::Start(one) => act(one, Method::POST, "/start"),
         ComputersCommand::Stop(one) => act(one, Method::POST, "/stop"),
         ComputersCommand::Rm(one) => act(one, Method::DELETE, ""),
+        ComputersCommand::Restore(one) => {
+            deleted::restore(&Service::new(one.client)?, "computer", &one.computer, None)
+        }
         ComputersCommand::Exec {
             one,
             timeout,

@@ -2,11 +2,17 @@
 
 use clap::Args;
 
-use super::{Failure, open, seed, serve};
+use tokio::runtime::Runtime;
+
+use super::{Failure, demo_data, open, seed, serve};
 use crate::api::app::App;
+use crate::api::edge;
 use crate::db::Store;
 use crate::dev;
 use crate::rules::config::{Config, ServeArgs};
+
+/// Whose customers are known, and have more than computers.
+const BUILT_IN: &str = "clinic";
 
 /// `workspaced demo`
 #[derive(Args, Clone)]
@@ -14,7 +20,7 @@ pub(super) struct DemoArgs {
     #[command(flatten)]
     serve: ServeArgs,
     /// A built-in scenario (see `scenario list`), or a scenario file
-    #[arg(long, default_value = "clinic")]
+    #[arg(long, default_value = BUILT_IN)]
     scenario: String,
     /// Decides the ids and whatever is left to chance
     #[arg(long, value_name = "NUMBER", default_value_t = 42)]
@@ -36,9 +42,18 @@ pub(super) fn run(mut args: DemoArgs) -> Result<(), Failure> {
 
 impl DemoArgs {
     /// What there is to show.
-    pub(super) fn fill(&self, store: &Store, config: &Config) -> Result<(), Failure> {
+    pub(super) fn fill(
+        &self,
+        store: &Store,
+        config: &Config,
+        runtime: &Runtime,
+    ) -> Result<(), Failure> {
         seed::fill(store, config, &self.scenario, self.seed)?;
         dev::resume(store, false)?;
+        if self.scenario == BUILT_IN {
+            let router = edge::router(App::new(store.clone(), config.clone()));
+            runtime.block_on(demo_data::fill(&router))?;
+        }
         dev::set_pace(store, self.speed)?;
         Ok(dev::take_snapshot_blocking(store, dev::SEED)?)
     }

@@ -9,7 +9,9 @@ mod admin;
 mod chart;
 mod client;
 mod computers;
+mod deleted;
 mod demo;
+mod demo_data;
 mod doctor;
 mod export;
 mod files;
@@ -336,7 +338,7 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         dev::resume(&store, config.frozen)?;
     }
     if let Some(demo) = demo {
-        demo.fill(&store, &config)?;
+        demo.fill(&store, &config, &runtime)?;
     }
     let served = runtime.block_on(serve_until_signal(
         args,

@@ -19,6 +19,7 @@ use crate::audit::Actor;
 use crate::clock::Timestamp;
 use crate::computers::Fleet;
 use crate::db::Store;
+use crate::deleted;
 use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, NoBody, PathId, Reply, Single};
 use crate::ids::{ComputerId, ProjectId, WorkspaceId};
@@ -463,7 +464,7 @@ pub async fn delete(
     request
         .run(move |tx, caller, _| {
             let before = settled(tx, &fleet, caller, id)?;
-            destroy(tx, &fleet, Some(caller), &before)?;
+            destroy(tx, &fleet, Some(caller), &before, None)?;
             Ok(Reply::ok(Destroyed {
                 deleted: true,
                 success: true,
@@ -474,11 +475,13 @@ pub async fn delete(
         .await
 }
 
+/// Deletes a computer, by itself or with its workspace.
 fn destroy(
     tx: &WriteTx<'_>,
     fleet: &Fleet,
     caller: Option<&Caller>,
     before: &Record,
+    with: Option<WorkspaceId>,
 ) -> Result<()> {
     let after = Record {
         status: Status::Destroyed,
@@ -489,7 +492,12 @@ fn destroy(
         at: tx.now(),
         actor: actor(caller),
     }
-    .apply(tx, fleet, Some(before), after)
+    .apply(tx, fleet, Some(before), after)?;
+    if let Some(until) = deleted::until(tx, &fleet.config) {
+        let sql = "UPDATE computers SET restorable_until = ?1, deleted_with = ?2 WHERE id = ?3 AND tenant_id = ?4";
+        tx.run(sql, (until, with, before.id, before.tenant_id))?;
+    }
+    Ok(())
 }
 
 /// Deletes computers of a workspace. Returns whether some are left.
@@ -508,7 +516,7 @@ pub fn delete_some(
         named_params! { ":workspace": workspace },
     )?;
     for (n, computer) in computers.iter().enumerate() {
-        destroy(tx, fleet, caller, computer)?;
+        destroy(tx, fleet, caller, computer, Some(workspace))?;
         if n + 1 < computers.len() && tx.turn_is_over() {
             return Ok(true);
         }

@@ -15,7 +15,7 @@ use crate::audit::Actor;
 use crate::computers::Fleet;
 use crate::error::{Error, Fields, Result};
 use crate::http::{DryRunQuery, Mutation, Params, PathId, Reply};
-use crate::ids::{ComputerId, ProjectId, SnapshotId, WorkspaceId};
+use crate::ids::{ComputerId, ProjectId, SnapshotId, TenantId, WorkspaceId};
 use crate::json::Object;
 use crate::limits::{self, Growth};
 use crate::projects::{self, Project};
@@ -486,7 +486,7 @@ fn may_make(caller: &Caller, scope: &'static str) -> Result<()> {
 fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<ComputerId> {
     let id: ComputerId = tx.new_id();
     let slug = text::slugify(&new.name, "computer");
-    let slug = host_label(tx, caller, new.driver, &slug, id)?;
+    let slug = host_label(tx, caller.tenant_id(), new.driver, &slug, id)?;
     let sql = "INSERT INTO computers (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status,
              driver, visibility, metadata, selected_apps, settings, external_user_id, external_project_id,
              auto_stop_seconds, created_at, updated_at)
@@ -519,9 +519,9 @@ fn insert(tx: &WriteTx<'_>, fleet: &Fleet, caller: &Caller, new: New) -> Result<
 /// The slug of the name; where another computer of the organization has it, with the end of the
 /// new id, which nobody else has. Where it is a host name, other organizations have their part in it, too, and
 /// there has to be room for a port before it.
-fn host_label(
+pub(super) fn host_label(
     tx: &Tx<'_>,
-    caller: &Caller,
+    tenant: TenantId,
     driver: DrivenBy,
     slug: &str,
     id: ComputerId,
@@ -535,7 +535,7 @@ fn host_label(
             return Ok(true);
         }
         let sql = "SELECT EXISTS (SELECT 1 FROM computers WHERE tenant_id = ?1 AND slug = ?2 AND deleted_at IS NULL)";
-        Ok(tx.row(sql, (caller.tenant_id(), slug), |row| row.get(0))?)
+        Ok(tx.row(sql, (tenant, slug), |row| row.get(0))?)
     };
     let hex = id.0.simple().to_string();
     let whole: String = slug.chars().take(room).collect();

@@ -51,7 +51,9 @@ impl Change<'_> {
     ) -> Result<()> {
         let states = before.map_or(ledger::ALL, |before| stated(self.kind, before, &after));
         let with_project = before.is_some_and(|before| {
-            before.project_id == after.project_id && before.workspace_id != after.workspace_id
+            before.project_id == after.project_id
+                && before.workspace_id != after.workspace_id
+                && before.status != Status::Destroyed
         });
         if let Some(before) = before
             && after.driver == DrivenBy::Docker
@@ -98,6 +100,10 @@ impl Change<'_> {
                 }
                 Some(_) if after.status == Status::Destroyed => {
                     wanted::ask(tx, &after, Desired::Gone, false)?;
+                }
+                // It comes back: kept as it is, and not started.
+                Some(before) if before.status == Status::Destroyed => {
+                    wanted::ask(tx, &after, Desired::Stopped, false)?;
                 }
                 Some(_) => wanted::look(tx, after.id)?,
             }

@@ -5,6 +5,7 @@
 //! * [`start_stop`]: start, stop, restart
 //! * [`lifecycle`]: how a change is written; what falls due by itself
 //! * [`change`]: renaming, resizing, moving, deleting
+//! * [`restore`]: those that were deleted and come back
 //! * [`past`]: those that ran before they were known here
 //! * [`repair`]: after a clock that was ahead
 //! * [`auto_stop`], [`notices`], [`activity`]: the idle auto-stop, word of it, and what postpones it
@@ -25,6 +26,7 @@ pub mod machines;
 pub mod notices;
 pub mod past;
 pub mod repair;
+pub mod restore;
 pub mod rows;
 pub mod simulation;
 mod sort;

@@ -10,7 +10,9 @@ pub mod check;
 mod claims;
 mod dns;
 pub mod handlers;
+pub mod list;
 pub mod owner;
+pub mod restore;
 mod rows;
 mod status;
 

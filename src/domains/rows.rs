@@ -1,5 +1,6 @@
 //! Preview domains as the store has them.
 
+use rusqlite::OptionalExtension;
 use uuid::Uuid;
 
 use super::status::Scope;
@@ -21,11 +22,15 @@ pub fn is_verified(tx: &Tx<'_>, domain: &str) -> Result<bool> {
     Ok(tx.row(sql, [domain], |row| row.get(0))?)
 }
 
-/// Removes the domain of an owner that is deleted.
-pub fn forget(tx: &WriteTx<'_>, scope: Scope, owner: Uuid) -> Result<()> {
+/// Removes the domain of an owner that is deleted. Returns which that was.
+pub fn forget(tx: &WriteTx<'_>, scope: Scope, owner: Uuid) -> Result<Option<String>> {
+    let sql = "SELECT domain FROM preview_domains WHERE scope = ?1 AND owner_id = ?2";
+    let domain = tx
+        .row(sql, (scope, owner.as_bytes()), |row| row.get(0))
+        .optional()?;
     tx.run(
         "DELETE FROM preview_domains WHERE scope = ?1 AND owner_id = ?2",
         (scope, owner.as_bytes()),
     )?;
-    Ok(())
+    Ok(domain)
 }

@@ -294,7 +294,7 @@ pub async fn delete(
                         .with_details(serde_json::json!({ "computers": project.computer_count })),
                 );
             }
-            remove(tx, Some(caller), &project)?;
+            remove(tx, &fleet.config, Some(caller), &project, None)?;
             Ok(Reply::ok(Deleted::yes()))
         })
         .await

@@ -8,10 +8,10 @@ use crate::audit::{self, Actor, Entry};
 use crate::error::{Error, Result, TAKEN, is_unique_violation};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::json::Object;
-use crate::rules::config::ConfigFile;
+use crate::rules::config::{Config, ConfigFile};
 use crate::rules::text::{free_slug, slugify};
 use crate::store::{TURN, Tx, WriteTx};
-use crate::{domains, limits, workspaces};
+use crate::{deleted, domains, limits, workspaces};
 
 /// The live project with this id, if the caller may touch it.
 ///
@@ -235,6 +235,7 @@ pub(super) fn unique(e: rusqlite::Error) -> Error {
 /// Deletes projects of a workspace. Returns whether some are left.
 pub fn delete_some(
     tx: &WriteTx<'_>,
+    config: &Config,
     caller: Option<&Caller>,
     workspace: WorkspaceId,
 ) -> Result<bool> {
@@ -247,7 +248,7 @@ pub fn delete_some(
         .query_map([workspace], Project::from_row)?
         .collect::<Result<Vec<_>, _>>()?;
     for (n, project) in projects.iter().take(TURN).enumerate() {
-        remove(tx, caller, project)?;
+        remove(tx, config, caller, project, Some(workspace))?;
         if n + 1 < projects.len() && tx.turn_is_over() {
             return Ok(true);
         }
@@ -255,11 +256,25 @@ pub fn delete_some(
     Ok(projects.len() > TURN)
 }
 
-pub(super) fn remove(tx: &WriteTx<'_>, caller: Option<&Caller>, project: &Project) -> Result<()> {
-    domains::forget(tx, domains::Scope::Project, project.id.0)?;
+/// Deletes a project, by itself or with its workspace.
+pub(super) fn remove(
+    tx: &WriteTx<'_>,
+    config: &Config,
+    caller: Option<&Caller>,
+    project: &Project,
+    with: Option<WorkspaceId>,
+) -> Result<()> {
+    let domain = domains::forget(tx, domains::Scope::Project, project.id.0)?;
+    let until = deleted::until(tx, config);
+    let sql = "UPDATE projects SET deleted_at = :now, updated_at = :now, restorable_until = :until,
+             deleted_with = :with, lost_domain = :domain
+         WHERE id = :id AND tenant_id = :tenant";
     tx.run(
-        "UPDATE projects SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
-        (tx.now(), project.id, project.tenant_id),
+        sql,
+        named_params! {
+            ":now": tx.now(), ":until": until, ":with": with.filter(|_| until.is_some()),
+            ":domain": domain.filter(|_| until.is_some()), ":id": project.id, ":tenant": project.tenant_id,
+        },
     )?;
     let actor = caller.map_or(Actor::System, Actor::Key);
     project.audit(tx, actor, "project.deleted", Some(project))

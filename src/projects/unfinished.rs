@@ -1,5 +1,5 @@
 //! Changes of more rows than one turn of the writer takes: a large project that moves, a large workspace
-//! that is deleted.
+//! that is deleted or comes back.
 //!
 //! The first turn changes what names the place, and with it everything that is decided: the limits, the
 //! answer, whose deed it is. The rows below follow in turns of their own, each of them whole. What is left
@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::access::caller::Caller;
 use crate::computers::Fleet;
 use crate::computers::change::{self, Reached};
+use crate::computers::restore;
 use crate::db::Store;
 use crate::error::{Error, Result};
 use crate::ids::{ProjectId, WorkspaceId};
@@ -23,6 +24,8 @@ pub enum Unfinished {
     Move(ProjectId),
     /// Computers or projects of this workspace are not deleted yet.
     Delete(WorkspaceId),
+    /// Computers or projects that went with this workspace are not back yet.
+    Restore(WorkspaceId),
 }
 
 /// After a failure of the storage, before the next try.
@@ -37,11 +40,18 @@ impl Unfinished {
         let sql = "SELECT id FROM workspaces WHERE deleted_at IS NOT NULL AND (computer_count > 0 OR project_count > 0)
                  AND id NOT IN (SELECT workspace_id FROM imports)";
         let mut deletes = tx.prepare(sql)?;
+        let sql = "SELECT deleted_with FROM projects p JOIN workspaces w ON w.id = p.deleted_with
+             WHERE p.deleted_with IS NOT NULL AND w.deleted_at IS NULL
+             UNION SELECT deleted_with FROM computers c JOIN workspaces w ON w.id = c.deleted_with
+             WHERE c.deleted_with IS NOT NULL AND w.deleted_at IS NULL";
+        let mut restores = tx.prepare(sql)?;
+        let restores = restores.query_map([], |row| row.get(0).map(Unfinished::Restore))?;
         let moves = moves.query_map([], |row| row.get(0).map(Unfinished::Move))?;
         let moves = moves.collect::<rusqlite::Result<Vec<_>>>()?;
         let deletes = deletes.query_map([], |row| row.get(0).map(Unfinished::Delete))?;
         let mut all = deletes.collect::<rusqlite::Result<Vec<_>>>()?;
         all.extend(moves);
+        all.extend(restores.collect::<rusqlite::Result<Vec<_>>>()?);
         Ok(all)
     }
 
@@ -59,7 +69,14 @@ impl Unfinished {
             }
             Unfinished::Delete(workspace) => {
                 change::delete_some(tx, fleet, caller, workspace)?
-                    || projects::delete_some(tx, caller, workspace)?
+                    || projects::delete_some(tx, &fleet.config, caller, workspace)?
+            }
+            Unfinished::Restore(workspace) => {
+                // It may have been deleted again before all was back.
+                let sql = "SELECT deleted_at IS NULL FROM workspaces WHERE id = ?1";
+                tx.row(sql, [workspace], |row| row.get(0))?
+                    && (projects::restore::restore_some(tx, fleet, caller, workspace)?
+                        || restore::restore_some(tx, fleet, caller, workspace)?)
             }
         };
         Ok(left.then_some(None))

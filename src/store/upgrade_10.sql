@@ -152,3 +152,39 @@ CREATE TABLE computer_origins (
     snapshot_id BLOB NOT NULL
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX computer_origins_of_snapshot ON computer_origins (snapshot_id);
+
+-- ---- what was deleted, and can come back ----
+
+ALTER TABLE workspaces ADD COLUMN restorable_until INTEGER;
+ALTER TABLE workspaces ADD COLUMN lost_domain TEXT;
+CREATE INDEX workspaces_restorable ON workspaces (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX workspaces_forgotten ON workspaces (restorable_until) WHERE restorable_until IS NOT NULL;
+
+ALTER TABLE projects ADD COLUMN restorable_until INTEGER;
+ALTER TABLE projects ADD COLUMN deleted_with BLOB;
+ALTER TABLE projects ADD COLUMN lost_domain TEXT;
+CREATE INDEX projects_restorable ON projects (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX projects_forgotten ON projects (restorable_until) WHERE restorable_until IS NOT NULL;
+CREATE INDEX projects_gone_with ON projects (deleted_with, id) WHERE deleted_with IS NOT NULL;
+
+ALTER TABLE computers ADD COLUMN restorable_until INTEGER;
+ALTER TABLE computers ADD COLUMN deleted_with BLOB;
+CREATE INDEX computers_restorable ON computers (tenant_id, restorable_until, id) WHERE restorable_until IS NOT NULL;
+CREATE INDEX computers_forgotten ON computers (restorable_until) WHERE restorable_until IS NOT NULL;
+CREATE INDEX computers_gone_with ON computers (deleted_with, id) WHERE deleted_with IS NOT NULL;
+
+CREATE TRIGGER projects_restored AFTER UPDATE OF deleted_at ON projects
+    WHEN old.deleted_at IS NOT NULL AND new.deleted_at IS NULL BEGIN
+    UPDATE workspaces SET project_count = project_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET project_count = project_count + 1 WHERE id = new.tenant_id;
+END;
+CREATE TRIGGER computers_restored AFTER UPDATE OF deleted_at ON computers
+    WHEN old.deleted_at IS NOT NULL AND new.deleted_at IS NULL BEGIN
+    UPDATE projects SET computer_count = computer_count + 1 WHERE id = new.project_id;
+    UPDATE workspaces SET computer_count = computer_count + 1 WHERE id = new.workspace_id;
+    UPDATE tenants SET computer_count = computer_count + 1 WHERE id = new.tenant_id;
+END;
+
+-- ---- all preview domains of an organization ----
+
+CREATE INDEX preview_domains_of_tenant ON preview_domains (tenant_id, domain, owner_id);

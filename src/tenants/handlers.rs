@@ -33,6 +33,7 @@ const PLAN: &str = "Self-hosted";
 
 /// An organization.
 #[derive(Serialize, ToSchema, Debug, Clone)]
+#[schema(as = Organization)]
 pub struct TenantView {
     /// Its id.
     pub id: TenantId,

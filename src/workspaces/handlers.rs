@@ -18,6 +18,7 @@ use crate::clock::DAY_MS;
 use crate::compute::Empty;
 use crate::computers::{Fleet, lifecycle};
 use crate::db::{Store, topics};
+use crate::deleted;
 use crate::error::{Error, Fields, Result, TAKEN};
 use crate::http::cursor;
 use crate::http::{
@@ -401,11 +402,12 @@ fn delete_workspace(
     let left = Unfinished::Delete(id)
         .turn(tx, fleet, Some(caller), None)?
         .is_some();
-    crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
-    tx.run(
-        "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1 WHERE id = ?2 AND tenant_id = ?3",
-        (tx.now(), id, caller.tenant_id()),
-    )?;
+    let domain = crate::domains::forget(tx, crate::domains::Scope::Workspace, id.0)?;
+    let until = deleted::until(tx, &fleet.config);
+    let sql = "UPDATE workspaces SET deleted_at = ?1, updated_at = ?1, restorable_until = ?4, lost_domain = ?5
+         WHERE id = ?2 AND tenant_id = ?3";
+    let domain = domain.filter(|_| until.is_some());
+    tx.run(sql, (tx.now(), id, caller.tenant_id(), until, domain))?;
     // A key of a workspace that is gone opens nothing, but must not look alive either.
     tx.run(
         "UPDATE api_keys SET status = 'revoked', updated_at = ?1 WHERE workspace_id = ?2",

@@ -1,6 +1,7 @@
 //! Workspaces: a tenant's customers, with the limits and defaults that hold inside each.
 
 pub mod handlers;
+pub mod restore;
 mod rows;
 pub mod search;
 pub mod settings;

@@ -49,6 +49,14 @@ pub fn find_billed(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId, deleted: bool)
         return find(tx, caller, id);
     }
     caller.check_past()?;
+    find_kept(tx, caller, id)
+}
+
+/// As [`find`], also one that is deleted.
+///
+/// # Errors
+/// As [`find`].
+pub fn find_kept(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
     let sql = format!(
         "SELECT {} FROM workspaces w WHERE w.id = ?1
              AND NOT EXISTS (SELECT 1 FROM imports i WHERE i.workspace_id = w.id)",

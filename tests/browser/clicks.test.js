@@ -123,3 +123,39 @@ test("a key is rotated in four", async () => {
   await click(button("I have saved it"));
   assert.equal(clicks, 4);
 });
+
+test("who deleted it is seen in one, and it is back in three", async () => {
+  await service.call("DELETE", `/computers/${machine.id}`);
+  await home();
+  await click(link("Activity"));
+  await page
+    .getByText(/gpu-retrain/)
+    .first()
+    .waitFor();
+  assert.match(await page.locator("main").textContent(), /deleted/);
+  assert.equal(clicks, 1);
+  await home();
+  await click(link("Computers"));
+  await click(link("Deleted"));
+  await click(button("Restore gpu-retrain"));
+  await page.getByText(/gpu-retrain is there again\. It is stopped\./).waitFor();
+  assert.equal(clicks, 3);
+  assert.equal((await service.get(`/computers/${machine.id}`)).status, "stopped");
+});
+
+test("a customer that was deleted by mistake is back in one click", async () => {
+  await page.goto(`${service.origin}/admin#/workspaces/${clinic.id}/usage`);
+  await page.getByRole("heading", { name: "Sunrise Radiology", level: 1 }).waitFor();
+  await page.getByRole("button", { name: "More", exact: true }).click();
+  await button("Delete workspace").click();
+  await dialog().getByRole("textbox").fill("sunrise-radiology");
+  await dialog()
+    .getByRole("button", { name: /^Delete/ })
+    .click();
+  await page.locator("main[data-path='/workspaces'] h1").waitFor();
+  clicks = 0;
+  await click(page.locator("#toasts").getByRole("button", { name: "Undo" }));
+  await page.getByRole("heading", { name: "Sunrise Radiology", level: 1 }).waitFor();
+  assert.equal(clicks, 1);
+  assert.equal((await service.get(`/workspaces/${clinic.id}`)).computer_count, 1);
+});

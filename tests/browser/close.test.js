@@ -12,7 +12,7 @@ import { startDemo } from "./lib/service.js";
 const MONTH = "2026-05";
 let service, browser, page, dir;
 before(async () => {
-  service = await startDemo();
+  service = await startDemo("--speed", "1");
   const clock = await fetch(`${service.origin}/_dev/clock`, {
     method: "POST",
     headers: { authorization: `Bearer ${service.key}`, "content-type": "application/json" },

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { violations } from "./lib/axe.js";
 import { signIn, startBrowser } from "./lib/browser.js";
-import { startService } from "./lib/service.js";
+import { startDemo, startService, until } from "./lib/service.js";
 
 let service, browser, page;
 before(async () => {
@@ -110,6 +110,57 @@ test("where there is no emulator the page does not keep asking", async () => {
     await other.goto(`${own.origin}/admin#/workspaces`);
     await other.locator("main[data-path='/workspaces'] h1").waitFor();
     assert.deepEqual(asked, []);
+  } finally {
+    await other.close();
+    browser.only(service.origin);
+    await own.stop();
+  }
+});
+
+test("a demonstration says that it is one, and its clock is driven from a small bar", async () => {
+  const own = await startDemo();
+  const other = await browser.context.newPage();
+  browser.only(service.origin, own.origin);
+  try {
+    await signIn(other, own.origin, "#/workspaces");
+    const bar = other.locator("#banner");
+    const now = async () => Date.parse((await own.get("/system")).now);
+    await bar.getByText("60 times as fast").waitFor();
+    await bar.getByText("Demo", { exact: true }).waitFor();
+    await bar.getByRole("button", { name: "Pause" }).click();
+    await bar.getByText(/stands still at/).waitFor();
+    const stood = await now();
+    await bar.getByRole("button", { name: "+1 day" }).click();
+    await bar.getByRole("button", { name: "Run" }).waitFor();
+    await until(async () => (await now()) === stood + 864e5, "a day later");
+    await own.post("/workspaces", { name: "Made in the demo" });
+    await bar.getByRole("button", { name: "Run" }).click();
+    await bar.getByText("60 times as fast").waitFor();
+    await bar.getByRole("button", { name: "Reset" }).click();
+    await other.getByRole("dialog").getByRole("button", { name: "Reset" }).click();
+    await other.getByText("The demo begins anew.").waitFor();
+    assert.equal((await own.get("/workspaces?q=made+in")).total, 0);
+    assert.ok((await now()) < stood + 864e5);
+    // It is there beside every screen, and covers none of it for good.
+    for (const width of [1440, 390, 320]) {
+      await other.setViewportSize({ width, height: 844 });
+      assert.ok(
+        await other.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
+        `${width}: no scrolling sideways`,
+      );
+      assert.deepEqual(await violations(other), [], `${width}`);
+    }
+    // People, keys, a webhook, a budget, a statement, a share link, something that was deleted.
+    for (const [path, least] of [
+      ["/api-keys", 5],
+      ["/webhooks", 1],
+      ["/budgets", 1],
+      ["/statements", 5],
+      ["/deleted", 1],
+    ])
+      assert.ok((await own.get(path)).total >= least, path);
+    const [riverside] = (await own.get("/workspaces?q=riverside")).data;
+    assert.equal((await own.get(`/workspaces/${riverside.id}/share-links`)).total, 1);
   } finally {
     await other.close();
     browser.only(service.origin);

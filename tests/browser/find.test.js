@@ -13,6 +13,9 @@ before(async () => {
   browser.only(service.origin);
   page = await browser.page();
   clinic = await service.post("/workspaces", { name: "Sunrise Radiology" });
+  await service.put(`/workspaces/${clinic.id}/preview-domain`, {
+    preview_domain: "sunrise.example",
+  });
   other = await service.post("/workspaces", { name: "Harbor Dental" });
   for (const [name, size, workspace] of [
     ["booking", "xs", clinic],
@@ -147,6 +150,8 @@ test("Ctrl+K does what it is told, after a question", async () => {
 
 for (const [text, option, path] of [
   ["limits sunrise", /Sunrise Radiology\s*settings/, () => `/workspaces/${clinic.id}/settings`],
+  ["default idle", /Default idle auto-stop/, () => `/workspaces/${clinic.id}/settings`],
+  ["sunrise.exa", /sunrise\.example/, () => `/workspaces/${clinic.id}/domain`],
   ["intake", /intake/, () => `/computers/${made.intake.id}`],
   ["spring", /Spring campaign/, () => /^\/projects\//],
   ["nightly", /Nightly billing/, () => "/keys"],

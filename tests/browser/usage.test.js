@@ -62,6 +62,24 @@ const middle = (box, bar, bars) => box.x + 56 + ((bar + 0.5) * (box.width - 68))
 const usage = (query) => service.get(`/workspaces/${id}/usage?${query}`);
 const decimals = (n) => new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 }).format(n);
 
+test("a total is one number wherever it stands, however its bars were rounded", async () => {
+  const said = await page.evaluate(async () => {
+    const { summary, METRICS } = await import(
+      new URL("assets/lib/chart.js", document.baseURI).href
+    );
+    const bar = (ts, credits_micros) => ({ ts, credits_micros, compute_ms: 0 });
+    const series = [bar("2026-05-18T00:00:00Z", 581_999_999), bar("2026-05-19T00:00:00Z", 582e6)];
+    const usage = { series, granularity: "day", time_zone: "UTC" };
+    const small = { ...usage, series: [bar("2026-05-18T00:00:00Z", 99_999_999)] };
+    return [
+      summary({ ...usage, total_credits_micros: 1_164_000_000 }, METRICS.credits),
+      summary(usage, METRICS.credits),
+      summary(small, METRICS.credits),
+    ].map((text) => text.split(" credits")[0]);
+  });
+  assert.deepEqual(said, ["1,164", "1,163", "99.99"]);
+});
+
 test("the chart says what the API says", async () => {
   const expected = await usage("window=30d&granularity=day");
   await slider().waitFor();

@@ -196,3 +196,19 @@ def test_the_page_opens_signed_in(ws, service):
     assert link.rpartition("/")[2] not in service.log
     with httpx.Client(headers={"X-Workspaced-Admin": "1"}) as nobody:
         assert nobody.post(f"{service.url}/admin/session/link").status_code == 401
+
+
+def test_what_was_deleted_is_listed_and_comes_back(ws):
+    made = json.loads(ws("ws", "create", "Back Again", "--json"))
+    ws("computers", "create", "box", "--workspace", "back-again")
+    assert f"workspaced ws restore {made['id']}" in ws("ws", "rm", "back-again", "--force", "--yes")
+    assert "Back Again" in ws("ws", "deleted")
+    ws("ws", "create", "Another", "--slug", "back-again")
+    assert "has already been taken" in ws("ws", "restore", made["id"], code=2)
+    said = ws("ws", "restore", "back-again", "--slug", "back-again-2")
+    assert "restored, with 1 projects and 1 computers, which are stopped" in said
+    assert json.loads(ws("ws", "show", "back-again-2", "--json"))["id"] == made["id"]
+    box = json.loads(ws("computers", "ls", "--workspace", "back-again-2", "--json"))["data"][0]["id"]
+    ws("computers", "rm", box)
+    assert "it is stopped" in ws("computers", "restore", box)
+    assert "no deleted workspace" in ws("ws", "restore", "nobody", code=2)

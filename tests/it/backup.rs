@@ -9,11 +9,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
 use axum::body::Body;
 use axum::http::{Method, Request};
+use http_body_util::BodyExt;
 use rusqlite::Connection;
 use serde_json::json;
 use tempfile::TempDir;
+use tower::ServiceExt;
 
-use crate::harness::{START, Service, at};
+use crate::harness::{START, Service, at, request, runtime};
 use workspaced::testing::Clock;
 use workspaced::testing::store::{
     Target, checksum_file, give_back, inspect, list_backups, restore, sha256, take_backup,
@@ -363,6 +365,30 @@ fn the_api_makes_backups_in_the_configured_directory_only() {
         audit["data"][0]["metadata"]["after"]["sha256"], made["sha256"],
         "{audit}"
     );
+    // It can be had as a file, by operators, and that is written down.
+    let path = format!("/system/backups/{}", made["name"].as_str().unwrap());
+    s.call_as(&other, Method::GET, &path, None)
+        .refused(403, "FORBIDDEN");
+    let asked = s
+        .router
+        .clone()
+        .oneshot(request(&s.key, &Method::GET, &path, None));
+    let reply = runtime().block_on(asked).unwrap();
+    assert_eq!(reply.headers()["content-length"], made["bytes"].to_string());
+    let file = runtime()
+        .block_on(reply.into_body().collect())
+        .unwrap()
+        .to_bytes();
+    assert_eq!(
+        file,
+        fs::read(to.join(made["name"].as_str().unwrap())).unwrap()
+    );
+    let audit = s.get("/audit-log?type=backup.downloaded").expect(200);
+    assert_eq!(audit["data"][0]["metadata"]["after"], made);
+    for elsewhere in ["nothing.db", "..%2Fworkspaced.db", "%2Fetc%2Fpasswd"] {
+        s.get(&format!("/system/backups/{elsewhere}"))
+            .refused(404, "NOT_FOUND");
+    }
     // At the same instant there is one already.
     s.post("/system/backups", json!({}))
         .refused(409, "BACKUP_EXISTS");

@@ -502,3 +502,51 @@ fn existence_tenant_and_scope_come_before_the_body() {
     assert_eq!(w.service.fingerprint(), before);
     assert_eq!(w.dns.asked(), Vec::<String>::new());
 }
+
+#[test]
+fn all_domains_of_an_organization_are_one_list() {
+    let s = Service::new();
+    let (a, b) = (s.workspace("A"), s.workspace("B"));
+    let project = json!({ "name": "Site", "workspace_id": b });
+    let project = s.post("/projects", project).expect(201)["id"].clone();
+    let set = |place: String, domain: &str| {
+        s.put(
+            &format!("{place}/preview-domain"),
+            json!({ "domain": domain }),
+        )
+        .expect(200);
+    };
+    set(format!("/workspaces/{a}"), "zebra.example");
+    set(
+        format!("/projects/{}", project.as_str().unwrap()),
+        "ape.example",
+    );
+    set("/tenant".into(), "house.example");
+    let (theirs, _) = s.other_tenant("rival");
+    let list = s.get("/preview-domains").expect(200);
+    let rows = list["data"].as_array().unwrap();
+    let seen: Vec<_> = rows
+        .iter()
+        .map(|row| {
+            (
+                row["domain"].as_str().unwrap(),
+                row["scope"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        seen,
+        [
+            ("ape.example", "project"),
+            ("house.example", "organization"),
+            ("zebra.example", "workspace")
+        ]
+    );
+    assert_eq!(
+        (&rows[2]["owner_id"], &rows[2]["owner_name"]),
+        (&json!(a), &json!("A"))
+    );
+    assert_eq!(s.get("/preview-domains?q=ZEB").expect(200)["total"], 1);
+    let foreign = s.call_as(&theirs, Method::GET, "/preview-domains", None);
+    assert_eq!(foreign.expect(200)["total"], 0);
+}

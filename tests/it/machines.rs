@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 use workspaced::testing::machines::{
     EngineSettings, Firewall, Host, Image, Network, OnBoot, Reserve, Snapshots, run,
 };
-use workspaced::testing::{Config, verify};
+use workspaced::testing::{Config, forget_deleted, verify};
 
 use crate::harness::{Answer, Service, runtime};
 use fake::Fake;
@@ -62,11 +62,17 @@ impl House {
     }
 
     fn with(change: impl FnOnce(&mut EngineSettings)) -> House {
+        House::keeping(0, change)
+    }
+
+    /// What is deleted is kept for so long.
+    fn keeping(keep_deleted_ms: i64, change: impl FnOnce(&mut EngineSettings)) -> House {
         let dir = tempfile::TempDir::new().unwrap().keep();
         let mut settings = settings(dir.join("engine.sock"));
         change(&mut settings);
         let config = Config {
             engine: Some(settings),
+            keep_deleted_ms,
             ..Config::default()
         };
         let s = Service::with(config);
@@ -997,6 +1003,55 @@ fn containers_of_nobody_are_left_alone_and_those_of_the_deleted_go() {
         h.fake.of(&id).is_none().then_some(())
     });
     assert!(h.fake.of(stranger).is_some());
+}
+
+/// What a restore gives back has to be there until it cannot be asked for any more.
+#[test]
+fn the_container_of_a_deleted_computer_is_kept_stopped_until_its_time_is_over() {
+    const DAY_MS: i64 = 86_400_000;
+    let mut h = House::keeping(30 * DAY_MS, |_| {});
+    let id = h.computer();
+    let before = h.fake.of(&id).unwrap().id;
+    h.s.advance(60);
+    h.s.delete(&format!("/computers/{id}")).expect(200);
+    h.until("its container to stop", || {
+        (h.fake.of(&id)?.state == "exited").then_some(())
+    });
+    h.restart();
+    h.ready();
+    h.looked();
+    assert_eq!(h.fake.of(&id).unwrap().state, "exited");
+    assert!(h.fake.inside(|i| !i.volumes.is_empty()));
+
+    h.s.advance(60);
+    let path = format!("/computers/{id}/restore");
+    assert_eq!(h.s.post(&path, json!({})).expect(200)["status"], "stopped");
+    h.looked();
+    assert_eq!(h.becomes(&id, "stopped")["status"], "stopped");
+    assert_eq!(
+        h.fake.of(&id).unwrap().state,
+        "exited",
+        "nobody has started it"
+    );
+    h.s.advance(60);
+    h.act(&id, "start");
+    h.becomes(&id, "running");
+    assert_eq!(h.fake.of(&id).unwrap().id, before, "it is the same one");
+    h.s.advance(60);
+
+    h.s.delete(&format!("/computers/{id}")).expect(200);
+    h.until("its container to stop again", || {
+        (h.fake.of(&id)?.state == "exited").then_some(())
+    });
+    h.s.clock.set(h.s.app.store.now().plus_seconds(31 * 86_400));
+    let forget = |tx: &workspaced::testing::WriteTx<'_>| forget_deleted(tx, 100);
+    assert_eq!(h.s.app.store.write_blocking(forget).unwrap(), 1);
+    h.until("container and volume to go", || {
+        let gone = h.fake.of(&id).is_none() && h.fake.inside(|i| i.volumes.is_empty());
+        gone.then_some(())
+    });
+    h.s.post(&path, json!({})).refused(409, "NOT_RESTORABLE");
+    assert!(h.s.app.store.read_blocking(|tx| verify(tx)).unwrap().ok);
 }
 
 #[test]

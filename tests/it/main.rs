@@ -45,6 +45,7 @@ mod published;
 mod rates;
 mod refusals;
 mod repeats;
+mod restore;
 mod restrictions;
 mod share_links;
 mod statements;

@@ -9,6 +9,7 @@ use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
 
 use crate::harness::Service;
+use workspaced::testing::verify;
 
 const SIZES: [&str; 5] = ["xs", "small", "medium", "large", "xl"];
 
@@ -36,6 +37,9 @@ enum Call {
     Delete {
         computer: usize,
     },
+    Restore {
+        computer: usize,
+    },
     Cap {
         workspace: usize,
         max: Option<i64>,
@@ -54,7 +58,8 @@ fn call() -> impl Strategy<Value = Call> {
         2 => (0..9_usize, 0..5_usize).prop_map(|(computer, size)| Call::Resize { computer, size }),
         1 => (0..9_usize).prop_map(|computer| Call::Clone { computer }),
         3 => (0..9_usize, 0..3_usize).prop_map(|(computer, workspace)| Call::Move { computer, workspace }),
-        1 => (0..9_usize).prop_map(|computer| Call::Delete { computer }),
+        2 => (0..9_usize).prop_map(|computer| Call::Delete { computer }),
+        2 => (0..9_usize).prop_map(|computer| Call::Restore { computer }),
         2 => (0..3_usize, prop::option::of(0..4_i64), prop::option::of(1..4_usize))
             .prop_map(|(workspace, max, size)| Call::Cap { workspace, max, size }),
         4 => (0..3_i64).prop_map(|seconds| Call::Wait { seconds }),
@@ -80,6 +85,7 @@ struct Model<'a> {
     service: &'a Service,
     places: Vec<Place>,
     machines: Vec<Machine>,
+    deleted: Vec<Machine>,
 }
 
 impl Model<'_> {
@@ -214,7 +220,27 @@ impl Model<'_> {
                 self.service
                     .delete(&format!("/computers/{}", self.machines[n].id))
                     .expect(200);
-                self.machines.remove(n);
+                let machine = self.machines.remove(n);
+                self.deleted.push(machine);
+            }
+            Call::Restore { computer } => {
+                if self.deleted.is_empty() {
+                    return;
+                }
+                let n = computer % self.deleted.len();
+                let (workspace, size) = (self.deleted[n].workspace, self.deleted[n].size);
+                let status = if self.admits(workspace, size) == 201 {
+                    200
+                } else {
+                    422
+                };
+                let path = format!("/computers/{}/restore", self.deleted[n].id);
+                self.expect(&path, json!({}), status, call);
+                if status == 200 {
+                    let mut machine = self.deleted.remove(n);
+                    machine.status = "stopped";
+                    self.machines.push(machine);
+                }
             }
             Call::Cap {
                 workspace,
@@ -298,6 +324,10 @@ impl Model<'_> {
             OR workspace_count <>
             (SELECT count(*) FROM workspaces w WHERE w.tenant_id = t.id AND w.deleted_at IS NULL)";
         assert_eq!(self.service.count(counts), 0);
+        let deleted = self.service.get("/deleted").expect(200);
+        assert_eq!(deleted["total"], self.deleted.len());
+        let proof = self.service.app.store.read_blocking(|tx| verify(tx));
+        assert!(proof.unwrap().ok);
     }
 }
 
@@ -320,6 +350,7 @@ fn random_calls_agree_with_the_model() {
                 service: &service,
                 places: places.into(),
                 machines: Vec::new(),
+                deleted: Vec::new(),
             };
             for call in &calls {
                 model.run(call);

@@ -46,6 +46,11 @@ const MAY_SCAN: &[(&str, &str, &str)] = &[
         "nth <= ?2",
         "webhooks that are due, found by the index before",
     ),
+    (
+        "SCAN (subquery",
+        "restorable_until",
+        "what the indexes of three tables found",
+    ),
     ("SCAN found", ":phrase", "what the search index found"),
     (
         "SCAN workspace_search_state",

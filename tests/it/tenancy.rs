@@ -43,9 +43,10 @@ const OWNED: [&str; 33] = [
 
 /// A condition on one of these names one row, or the rows of one parent; whoever comes with such an id
 /// found it through `Caller::within_reach` (a test of all routes with foreign ids is in `isolation.rs`).
-const PARENTS: [&str; 5] = [
+const PARENTS: [&str; 6] = [
     "id = ",
     "workspace_id = ",
+    "deleted_with = ",
     "computer_id = ",
     "key_id = ",
     "secret_hash = ",
@@ -77,6 +78,16 @@ const OTHERS: &[(&str, &str, &str)] = &[
         "computers/machines/adopt.rs",
         "driver = 'docker'",
         "the person at the command line, about all of it",
+    ),
+    (
+        "domains/list.rs",
+        "WHERE {place}",
+        "the place begins with the tenant",
+    ),
+    (
+        "deleted.rs",
+        "restorable_until <= ?1",
+        "what can be restored no longer, whoever's it is",
     ),
     (
         "projects/unfinished.rs",

@@ -274,6 +274,15 @@ async fn next(
     }
     let runs = what.ended.is_none();
     let Some(c) = computer.filter(|_| w.desired != Desired::Gone) else {
+        if kit.store.read(move |tx| wanted::is_kept(tx, id)).await? {
+            if seen.is_some() && runs {
+                bounded(MAKE, engine.stop(&name, GRACE)).await?;
+                return Ok(true);
+            }
+            let op = w.op;
+            write(kit, move |tx| wanted::done(tx, id, op)).await?;
+            return Ok(false);
+        }
         if seen.is_some() {
             bounded(MAKE, engine.remove(&name)).await?;
             return Ok(true);

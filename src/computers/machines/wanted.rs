@@ -197,6 +197,13 @@ pub fn known_as(tx: &WriteTx<'_>, id: ComputerId, engine_ref: &str, size: Size) 
     Ok(())
 }
 
+/// The computer is deleted, and its container and volume wait for the case that it comes back.
+pub fn is_kept(tx: &Tx<'_>, id: ComputerId) -> Result<bool> {
+    let sql =
+        "SELECT EXISTS (SELECT 1 FROM computers WHERE id = ?1 AND restorable_until IS NOT NULL)";
+    Ok(tx.row(sql, [id], |row| row.get(0))?)
+}
+
 /// There is no container any more.
 pub fn removed(tx: &WriteTx<'_>, id: ComputerId) -> Result<()> {
     tx.run(

@@ -20,6 +20,10 @@ pub const EVENTS: &[(&str, &str)] = &[
         "Limits or defaults of a workspace changed",
     ),
     ("workspace.deleted", "A workspace was deleted"),
+    (
+        "workspace.restored",
+        "A deleted workspace came back, with what was deleted with it",
+    ),
     ("workspace.exported", "A workspace was exported to a file"),
     ("workspace.imported", "A workspace came in from a file"),
     (
@@ -50,6 +54,7 @@ pub const EVENTS: &[(&str, &str)] = &[
     ("project.updated", "A field of a project changed"),
     ("project.moved", "A project went to another workspace"),
     ("project.deleted", "A project was deleted"),
+    ("project.restored", "A deleted project came back"),
     (
         "project.preview_domain_updated",
         "The preview domain of a project was set",
@@ -140,6 +145,7 @@ pub const EVENTS: &[(&str, &str)] = &[
         "A computer went to another workspace or project",
     ),
     ("computer.deleted", "A computer was deleted"),
+    ("computer.restored", "A deleted computer came back, stopped"),
     ("api_key.created", "An API key was created"),
     (
         "api_key.updated",
@@ -200,6 +206,10 @@ pub const EVENTS: &[(&str, &str)] = &[
     (
         "backup.created",
         "A backup of the installation was made by hand",
+    ),
+    (
+        "backup.downloaded",
+        "An operator downloaded a backup of the installation",
     ),
 ];
 

@@ -18,6 +18,7 @@ pub const SECRET_PREFIX: &str = "whsec_";
 
 /// A webhook, without its secret.
 #[derive(Serialize, ToSchema, Debug, Clone)]
+#[schema(as = Webhook)]
 pub struct WebhookView {
     /// Its id.
     pub id: WebhookId,

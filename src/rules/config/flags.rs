@@ -176,6 +176,10 @@ pub struct ServeArgs {
     /// Days that rows of the audit log are kept; 0 = for ever
     #[arg(long, env = "WORKSPACED_AUDIT_RETENTION_DAYS", allow_negative_numbers = true, value_name = "DAYS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(0..=36_500))]
     pub audit_retention_days: u32,
+    /// How long deleted workspaces, projects and computers can be restored, such as 30d or 12h; containers and
+    /// volumes stay on the disk as long; 0 = what is deleted is gone at once
+    #[arg(long, env = "WORKSPACED_KEEP_DELETED", value_name = "TIME", default_value = "30d", value_parser = days_or_less)]
+    pub keep_deleted: Duration,
     /// Whole credits: an organization that was granted some and has fewer left is told so (credits.low)
     #[arg(
         long,
@@ -225,6 +229,17 @@ pub struct EngineArgs {
     /// Where a container engine of one's own has its socket
     #[arg(long, env = "XDG_RUNTIME_DIR", hide = true, value_name = "DIR")]
     pub runtime_dir: Option<PathBuf>,
+}
+
+/// As [`duration`], also in days; 0 needs no unit.
+fn days_or_less(text: &str) -> Result<Duration, String> {
+    let days = text.strip_suffix('d').unwrap_or(text).parse::<u64>().ok();
+    match days.filter(|days| *days == 0 || text.ends_with('d') && *days <= 366) {
+        Some(days) => Ok(Duration::from_secs(days * 86_400)),
+        None => duration(text).map_err(|_| {
+            "allowed are days, hours and minutes up to a year, such as 30d or 12h, and 0".into()
+        }),
+    }
 }
 
 /// On or off, for a flag's variable; what else is given is refused with the list of what is allowed.

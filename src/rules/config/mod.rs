@@ -98,6 +98,8 @@ pub struct Config {
     pub request_timeout: Duration,
     /// Days that rows of the audit log are kept; `None` = for ever.
     pub audit_retention_days: Option<NonZeroU32>,
+    /// How long what was deleted can be restored, milliseconds; 0 = not at all.
+    pub keep_deleted_ms: i64,
     /// Whole credits below which an organization's balance is low.
     pub low_credits: i64,
     /// Where the statements of each month are written; `None` = they are made when asked for.
@@ -244,6 +246,7 @@ impl ServeArgs {
             max_connections: usize::try_from(self.max_connections).unwrap_or(usize::MAX),
             request_timeout: self.request_timeout,
             audit_retention_days: NonZeroU32::new(self.audit_retention_days),
+            keep_deleted_ms: i64::try_from(self.keep_deleted.as_millis()).unwrap_or(0),
             low_credits: self.low_credits.into(),
             statements_dir: self.statements_dir.clone(),
             oidc: self.oidc.check(self.public_url.as_ref())?,
@@ -380,6 +383,7 @@ impl Default for Config {
             max_connections: 900,
             request_timeout: Duration::from_secs(60),
             audit_retention_days: None,
+            keep_deleted_ms: 30 * 86_400_000,
             low_credits: 100,
             statements_dir: None,
             oidc: None,

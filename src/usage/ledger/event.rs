@@ -53,11 +53,13 @@ pub struct Stored {
     pub with_project: bool,
     /// Of the service itself, and states something: dated by the clock of this machine.
     pub own: bool,
+    /// It brings a deleted computer back.
+    pub restores: bool,
 }
 
 impl Stored {
     /// What a statement selects for such a row.
-    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved', event_id IS NULL AND stated <> 0";
+    pub const COLUMNS: &str = "seq, at, stated, workspace_id, project_id, status, size, rate, type = 'project.moved', event_id IS NULL AND stated <> 0, type = 'computer.restored'";
 
     /// From [`Stored::COLUMNS`].
     pub fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
@@ -75,6 +77,7 @@ impl Stored {
             },
             with_project: columns.get()?,
             own: columns.get()?,
+            restores: columns.get()?,
         })
     }
 }
@@ -86,6 +89,9 @@ pub const PROJECT_MOVED: &str = "project.moved";
 /// before it are void: the clock had been wrong when they were dated. Of a row `e` statements ask so:
 /// `EXISTS (SELECT 1 FROM compute_events v WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')`.
 pub const VOIDED: &str = "computer.voided";
+
+/// The type of an event by which a deleted computer is there again: the one thing that ends `destroyed`.
+pub const RESTORED: &str = "computer.restored";
 
 /// A row to be appended.
 pub struct New<'a> {

@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::event::{self, New, PLACE, SIZE, STATUS, State, Stored, VOIDED, last_until};
+use super::event::{self, New, PLACE, RESTORED, SIZE, STATUS, State, Stored, VOIDED, last_until};
 use super::tariff::Tariff;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
@@ -61,15 +61,16 @@ impl Fact {
 }
 
 /// The state after something that states `status`, `size` and `place`. Nothing comes back from
-/// `destroyed`: whatever is reported for a time after a deletion, in whatever order, did not run.
+/// `destroyed` but by a restore: whatever is reported for a time after a deletion, in whatever order, did not run.
 fn after(
     before: &State,
+    restores: bool,
     status: Option<Status>,
     size: Option<Size>,
     place: Option<(WorkspaceId, ProjectId)>,
     rate: impl FnOnce(WorkspaceId, Size) -> Result<i64>,
 ) -> Result<State> {
-    let gone = before.status == Status::Destroyed;
+    let gone = before.status == Status::Destroyed && !restores;
     let size = size.unwrap_or(before.size);
     let (workspace, project) = place.unwrap_or((before.workspace, before.project));
     let status = if gone {
@@ -214,6 +215,7 @@ impl Walk<'_, '_> {
         let states = |part: i64| row.stated & part != 0;
         self.known = after(
             &self.known,
+            row.restores,
             states(STATUS).then_some(stored.status),
             states(SIZE).then_some(stored.size),
             (states(PLACE) && (!row.with_project || self.known.project == stored.project))
@@ -314,7 +316,14 @@ pub fn insert(
         }
         while let Some(fact) = facts.next_if(|fact| fact.at == at) {
             let price = |workspace, size| tariff.at(workspace, size, at);
-            walk.known = after(&walk.known, fact.status, fact.size, fact.place, price)?;
+            walk.known = after(
+                &walk.known,
+                fact.kind == RESTORED,
+                fact.status,
+                fact.size,
+                fact.place,
+                price,
+            )?;
             walk.add(&fact.kind, at, fact.event_id.as_deref(), fact.stated())?;
         }
         if walk.new != Some(walk.known) {

@@ -19,6 +19,7 @@ use crate::rules::status::Status;
 
 /// An event as it is shown.
 #[derive(Serialize, ToSchema)]
+#[schema(as = ComputeEvent)]
 pub struct EventView {
     /// Order of arrival; at equal `at` the later one holds.
     seq: i64,

@@ -105,6 +105,7 @@ pub struct EventRef {
 
 /// A correction.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Correction)]
 pub struct CorrectionView {
     seq: i64,
     /// With milliseconds.

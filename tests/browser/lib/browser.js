@@ -15,6 +15,8 @@ export const FLAGS = [
   "--disable-sync",
   "--no-first-run",
   "--disable-quic",
+  // A page that was left stays as it is, with its connections, until there is none left for the next one.
+  "--disable-features=BackForwardCache",
 ];
 
 /** A browser of its own with a fresh profile. */

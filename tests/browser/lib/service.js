@@ -18,7 +18,7 @@ export async function startService(...flags) {
 /** The same with the month of the demonstration, which is kept nowhere. */
 export async function startDemo(...flags) {
   const dir = await mkdtemp(join(tmpdir(), "workspaced-browser-"));
-  return start(dir, ["demo", "--no-open", "--speed", "1", ...flags], 180);
+  return start(dir, ["demo", "--no-open", ...flags], 180);
 }
 
 async function start(dir, flags, patience = 20) {
