@@ -262,7 +262,7 @@ pub(super) fn save(tx: &WriteTx<'_>, before: Option<&Record>, c: &Record) -> Res
     if c.due_at.is_some() {
         tx.changed(topics::AGENDA);
     }
-    if c.status != Status::Destroyed && before.is_some_and(|before| stays(before) == stays(c)) {
+    if before.is_some_and(|before| stays(before) == stays(c)) {
         let sql = "UPDATE computers SET status = ?1, due_at = ?2, updated_at = ?3, started_at = ?4, stopped_at = ?5
              WHERE id = ?6 AND tenant_id = ?7";
         let life = (c.status, c.due_at, c.updated_at, c.started_at, c.stopped_at);
@@ -294,7 +294,8 @@ pub(super) fn save(tx: &WriteTx<'_>, before: Option<&Record>, c: &Record) -> Res
 /// What of a row stays when a computer goes from status to status.
 fn stays(c: &Record) -> impl PartialEq + '_ {
     (
-        (c.workspace_id, c.project_id, c.size, c.auto_stop_seconds),
+        (c.status == Status::Destroyed, c.workspace_id, c.project_id),
+        (c.size, c.auto_stop_seconds),
         (&c.name, &c.visibility, c.metadata.text(), c.settings.text()),
         (&c.external_user_id, &c.external_project_id),
     )
