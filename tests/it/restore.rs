@@ -409,3 +409,32 @@ fn what_is_reported_late_does_not_undo_a_restore() {
     assert_eq!(total_ms(&s, &ws, "window=24h"), 3_540_000);
     proven(&s);
 }
+
+#[test]
+fn a_delegated_key_sees_and_restores_its_users_computers_only() {
+    let s = Service::new();
+    let body =
+        json!({ "external_user_id": "u1", "scopes": ["computers:*"], "name": "for the user" });
+    let made = s.post("/api-keys/scoped", body).expect(201);
+    let key = made["data"]["token"].as_str().unwrap();
+    let mut gone = Vec::new();
+    for user in ["u1", "u2"] {
+        let body = json!({ "name": format!("of {user}"), "external_user_id": user });
+        let made = s.post("/computers", body).expect(201);
+        let path = format!("/computers/{}", made["id"].as_str().unwrap());
+        s.delete(&path).expect(200);
+        gone.push(path);
+    }
+    assert_eq!(s.get("/deleted").expect(200)["total"], 2);
+    for query in ["", "?type=computer", "?limit=1"] {
+        let path = format!("/deleted{query}");
+        let seen = s.call_as(key, Method::GET, &path, None).expect(200);
+        assert_eq!(seen["total"], 1, "{seen}");
+        assert_eq!(seen["data"][0]["name"], "of u1", "{seen}");
+    }
+    let theirs = format!("{}/restore", gone[1]);
+    s.call_as(key, Method::POST, &theirs, None)
+        .refused(403, "FORBIDDEN");
+    let own = format!("{}/restore", gone[0]);
+    s.call_as(key, Method::POST, &own, None).expect(200);
+}
