@@ -286,7 +286,7 @@ test("the API reference works from this server alone", async () => {
   await create.getByText(/201 Created · request req_/).waitFor();
   const types = await page.locator(".operation td code").allTextContents();
   assert.deepEqual(
-    types.filter((type) => /View|_|BTreeMap|i64/.test(type)),
+    types.filter((type) => /View|Sourced_|BTreeMap|i64/.test(type)),
     [],
   );
 });
