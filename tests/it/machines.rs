@@ -1051,7 +1051,7 @@ fn the_container_of_a_deleted_computer_is_kept_stopped_until_its_time_is_over() 
         gone.then_some(())
     });
     h.s.post(&path, json!({})).refused(409, "NOT_RESTORABLE");
-    assert!(h.s.app.store.read_blocking(|tx| verify(tx)).unwrap().ok);
+    assert!(h.s.app.store.read_blocking(verify).unwrap().ok);
 }
 
 #[test]

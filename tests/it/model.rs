@@ -326,7 +326,7 @@ impl Model<'_> {
         assert_eq!(self.service.count(counts), 0);
         let deleted = self.service.get("/deleted").expect(200);
         assert_eq!(deleted["total"], self.deleted.len());
-        let proof = self.service.app.store.read_blocking(|tx| verify(tx));
+        let proof = self.service.app.store.read_blocking(verify);
         assert!(proof.unwrap().ok);
     }
 }

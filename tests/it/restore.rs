@@ -22,7 +22,7 @@ fn forget(s: &Service) -> usize {
 }
 
 fn proven(s: &Service) {
-    let findings = s.app.store.read_blocking(|tx| verify(tx)).unwrap();
+    let findings = s.app.store.read_blocking(verify).unwrap();
     assert!(findings.ok, "{findings}");
 }
 
