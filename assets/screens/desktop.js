@@ -4,6 +4,7 @@
 import { h, fill } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, copyable, empty, toast, toastError } from "../lib/ui.js";
+import { actingIn } from "../lib/organizations.js";
 import { show } from "../lib/rfb.js";
 import { time } from "../lib/format.js";
 
@@ -34,6 +35,7 @@ export function desktop(id) {
       document.baseURI,
     );
     url.protocol = url.protocol.replace("http", "ws");
+    actingIn(url);
     fill(place, canvas, note);
     note.textContent = "Connecting…";
     const mine = show(url, canvas, {
