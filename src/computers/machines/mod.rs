@@ -25,8 +25,8 @@
 //! is done again.
 
 pub mod adopt;
-pub mod desktop;
 pub mod around;
+pub mod desktop;
 pub mod engine;
 pub mod env;
 pub mod exec;

@@ -589,7 +589,12 @@ fn events(
             rate: -interval.rate,
             micros: 0,
         };
-        let started = event(Some(interval.event_id()), "history.started", interval.from, Status::Running);
+        let started = event(
+            Some(interval.event_id()),
+            "history.started",
+            interval.from,
+            Status::Running,
+        );
         all.push((interval.from, started, runs));
         let last = ends.get(interval.computer.as_str()) == Some(&interval.to);
         let after = if last {

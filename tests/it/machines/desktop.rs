@@ -546,7 +546,8 @@ fn a_link_of_an_operator_who_acts_as_an_organization_opens_and_no_other_organiza
     let made = h.s.call_as(&key, Method::POST, "/computers", Some(body));
     let id = made.expect(201)["id"].as_str().unwrap().to_owned();
     h.until("it to run", || {
-        let shown = h.s.call_as(&key, Method::GET, &format!("/computers/{id}"), None);
+        let shown =
+            h.s.call_as(&key, Method::GET, &format!("/computers/{id}"), None);
         (shown.expect(200)["status"] == "running").then_some(())
     });
     Programs::of_a_desktop(&h, &id);
