@@ -52,20 +52,13 @@ pub(super) struct Whose {
     /// Of this workspace: id, slug, or external:YOUR-ID
     #[arg(long)]
     workspace: Option<String>,
-    /// Of this organization, by its id; that of the key if left out
-    #[arg(long, value_name = "ID")]
-    tenant: Option<String>,
 }
 
 impl Whose {
     fn body(&self, service: &Service, from: Option<String>) -> Result<Value, Failure> {
-        // Another organization's workspaces are seen by its own keys only: there it is an id.
-        let workspace = match (&self.workspace, &self.tenant) {
-            (Some(name), None) => Some(service.workspace(name)?),
-            (named, _) => named.clone(),
-        };
+        let workspace = self.workspace.as_ref();
+        let workspace = workspace.map(|name| service.workspace(name)).transpose()?;
         Ok(given(&[
-            ("tenant_id", self.tenant.clone().map(Value::from)),
             ("workspace_id", workspace.map(Value::from)),
             ("effective_from", from.map(Value::from)),
         ]))

@@ -23,7 +23,11 @@ struct Programs(PathBuf);
 impl Programs {
     /// Those of a desktop; each writes its arguments to `said`.
     fn of_a_desktop(h: &House, id: &str) -> Programs {
-        let programs = Programs::none(h, id, "/usr/bin:/bin");
+        Programs::of_a_desktop_of(h, &h.s.key, id)
+    }
+
+    fn of_a_desktop_of(h: &House, key: &str, id: &str) -> Programs {
+        let programs = Programs::found_by(h, key, id, "/usr/bin:/bin");
         programs.add(
             "xdotool",
             r#"printf '%s\n' "xdotool $*" >> "$D/said"
@@ -65,10 +69,15 @@ dd bs=1 count=1 2>/dev/null >/dev/null; printf init; exec cat"#,
     }
 
     fn none(h: &House, id: &str, path: &str) -> Programs {
+        Programs::found_by(h, &h.s.key, id, path)
+    }
+
+    fn found_by(h: &House, key: &str, id: &str, path: &str) -> Programs {
         let dir = tempfile::TempDir::new().unwrap().keep();
         let path = format!("{}:{path}", dir.display());
         let body = json!({ "name": "PATH", "value": path });
-        h.s.post(&format!("/computers/{id}/env"), body).expect(201);
+        let env = format!("/computers/{id}/env");
+        h.s.call_as(key, Method::POST, &env, Some(body)).expect(201);
         Programs(dir)
     }
 
@@ -550,7 +559,7 @@ fn a_link_of_an_operator_who_acts_as_an_organization_opens_and_no_other_organiza
             h.s.call_as(&key, Method::GET, &format!("/computers/{id}"), None);
         (shown.expect(200)["status"] == "running").then_some(())
     });
-    Programs::of_a_desktop(&h, &id);
+    Programs::of_a_desktop_of(&h, &key, &id);
     let root = listen(&h).trim_end_matches("/api/v1").to_owned();
     let links = format!("/computers/{id}/desktop-links");
     h.s.post(&links, json!({})).refused(403, "FORBIDDEN");
