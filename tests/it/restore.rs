@@ -413,8 +413,7 @@ fn what_is_reported_late_does_not_undo_a_restore() {
 #[test]
 fn a_delegated_key_sees_and_restores_its_users_computers_only() {
     let s = Service::new();
-    let body =
-        json!({ "external_user_id": "u1", "scopes": ["computers:*"], "name": "for the user" });
+    let body = json!({ "external_user_id": "u1", "scopes": ["computers:*", "workspaces:read"], "name": "for the user" });
     let made = s.post("/api-keys/scoped", body).expect(201);
     let key = made["data"]["token"].as_str().unwrap();
     let mut gone = Vec::new();
