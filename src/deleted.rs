@@ -139,7 +139,7 @@ const KINDS: [(&str, &str, char, &str); 3] = [
              w.deleted_at IS NOT NULL OR p.deleted_at IS NOT NULL AS parent_deleted
          FROM computers c JOIN workspaces w ON w.id = c.workspace_id JOIN projects p ON p.id = c.project_id
          WHERE c.tenant_id = :tenant AND c.restorable_until IS NOT NULL AND c.deleted_with IS NULL
-           AND (:only IS NULL OR c.workspace_id = :only) AND (:user IS NULL OR c.external_user_id = :user)",
+           AND (:only IS NULL OR c.workspace_id = :only)",
     ),
 ];
 
@@ -180,11 +180,7 @@ fn read(tx: &Tx<'_>, caller: &Caller, page: &Page, kind: Option<&str>) -> Result
         each.collect::<Vec<_>>().join(" UNION ALL ")
     };
     let (tenant, only) = (caller.tenant_id(), caller.only_workspace());
-    let user = caller.only_user();
     let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant), (":only", &only)];
-    if shown.iter().any(|(name, ..)| *name == "computer") {
-        params.push((":user", &user));
-    }
     let all = union(&|_| String::new());
     let total = tx
         .prepare_cached(&format!("SELECT count(*) FROM ({all})"))?

@@ -68,8 +68,7 @@ test("below a path one signs in, works, and is told what others do", async () =>
 
 test("the reference and the manual are below it, too", async () => {
   await page.goto(`${proxy.url}/docs`);
-  await page.getByRole("heading", { name: "/api/v1/whoami" }).waitFor();
-  await page.locator("details > summary").first().click();
+  await page.getByRole("heading", { name: "Who this key is" }).waitFor();
   await page.getByText(`${proxy.url}/api/v1/`).first().waitFor();
   await page.getByRole("link", { name: "Manual" }).first().click();
   await page.waitForURL(`${proxy.url}/docs/manual`);

@@ -411,7 +411,7 @@ fn what_is_reported_late_does_not_undo_a_restore() {
 }
 
 #[test]
-fn a_delegated_key_sees_and_restores_its_users_computers_only() {
+fn a_delegated_key_restores_its_users_computers_only() {
     let s = Service::new();
     let body = json!({ "external_user_id": "u1", "scopes": ["computers:*", "workspaces:read"], "name": "for the user" });
     let made = s.post("/api-keys/scoped", body).expect(201);
@@ -425,12 +425,8 @@ fn a_delegated_key_sees_and_restores_its_users_computers_only() {
         gone.push(path);
     }
     assert_eq!(s.get("/deleted").expect(200)["total"], 2);
-    for query in ["", "?type=computer", "?limit=1"] {
-        let path = format!("/deleted{query}");
-        let seen = s.call_as(key, Method::GET, &path, None).expect(200);
-        assert_eq!(seen["total"], 1, "{seen}");
-        assert_eq!(seen["data"][0]["name"], "of u1", "{seen}");
-    }
+    s.call_as(key, Method::GET, "/deleted", None)
+        .refused(403, "FORBIDDEN");
     let theirs = format!("{}/restore", gone[1]);
     s.call_as(key, Method::POST, &theirs, None)
         .refused(403, "FORBIDDEN");
