@@ -17,7 +17,9 @@ before(async () => {
     ["b", "intake", "large"],
     ["c", "intake", "medium"],
   ])
-    made.push(await service.post("/computers", { name, workspace_id: id, project_slug: project, size }));
+    made.push(
+      await service.post("/computers", { name, workspace_id: id, project_slug: project, size }),
+    );
   await until(
     async () => (await service.get(`/workspaces/${id}/stats`)).computers.by_status.running === 3,
     "three running computers",
@@ -60,11 +62,15 @@ const middle = (box, bar, bars) => box.x + 56 + ((bar + 0.5) * (box.width - 68))
 const usage = (query) => service.get(`/workspaces/${id}/usage?${query}`);
 /** Micro-credits as the page shows a sum of them: cut off after two decimals. */
 const shownAs = (micros) =>
-  new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 }).format(Math.trunc(micros / 1e4) / 100);
+  new Intl.NumberFormat("en-GB", { maximumFractionDigits: 2 }).format(
+    Math.trunc(micros / 1e4) / 100,
+  );
 
 test("a total is one number wherever it stands, however its bars were rounded", async () => {
   const said = await page.evaluate(async () => {
-    const { summary, METRICS } = await import(new URL("assets/lib/chart.js", document.baseURI).href);
+    const { summary, METRICS } = await import(
+      new URL("assets/lib/chart.js", document.baseURI).href
+    );
     const bar = (ts, credits_micros) => ({ ts, credits_micros, compute_ms: 0 });
     const series = [bar("2026-05-18T00:00:00Z", 581_999_999), bar("2026-05-19T00:00:00Z", 582e6)];
     const usage = { series, granularity: "day", time_zone: "UTC" };
@@ -81,15 +87,23 @@ test("a total is one number wherever it stands, however its bars were rounded", 
 test("the chart says what the API says", async () => {
   const expected = await usage("window=30d&granularity=day");
   await slider().waitFor();
-  assert.equal(await page.locator(".totals b").first().textContent(), String(expected.total_credits_used));
+  assert.equal(
+    await page.locator(".totals b").first().textContent(),
+    String(expected.total_credits_used),
+  );
   assert.equal(Number(await slider().getAttribute("aria-valuemax")) + 1, expected.series.length);
   await page.getByRole("button", { name: "Table" }).click();
   const rows = await page
     .locator(".twin tbody tr")
-    .evaluateAll((list) => list.map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent)));
+    .evaluateAll((list) =>
+      list.map((tr) => [...tr.querySelectorAll("td")].map((td) => td.textContent)),
+    );
   assert.deepEqual(
     rows.reverse(),
-    expected.series.map((b) => [String(b.credits_used), b.compute_hours ? b.compute_hours.toFixed(4) : "0"]),
+    expected.series.map((b) => [
+      String(b.credits_used),
+      b.compute_hours ? b.compute_hours.toFixed(4) : "0",
+    ]),
   );
   assert.match(
     await page.locator("figcaption .hint").textContent(),
@@ -105,7 +119,10 @@ test("by keyboard from bar to bar, and Enter explains one", async () => {
   await page.keyboard.press("End");
   await page.keyboard.press("ArrowLeft");
   const bar = expected.series.at(-2);
-  assert.match(await slider().getAttribute("aria-valuetext"), new RegExp(`: ${shownAs(bar.credits_micros)} credits`));
+  assert.match(
+    await slider().getAttribute("aria-valuetext"),
+    new RegExp(`: ${shownAs(bar.credits_micros)} credits`),
+  );
   await page
     .locator(".tip")
     .getByText(`${shownAs(bar.credits_micros)} credits`)
@@ -130,7 +147,9 @@ test("a click on the last bar shows the intervals behind it, and they add up", a
   await page.mouse.click(middle(box, last, expected.series.length), box.y + 120);
   const intervals = page.getByRole("table", { name: "Running intervals" }).locator("tbody tr");
   await intervals.first().waitFor();
-  const shown = await intervals.evaluateAll((rows) => rows.map((tr) => Number(tr.lastElementChild.textContent)));
+  const shown = await intervals.evaluateAll((rows) =>
+    rows.map((tr) => Number(tr.lastElementChild.textContent)),
+  );
   assert.equal(shown.length, 3);
   const sum = Math.round(shown.reduce((a, b) => a + b, 0) * 1e6);
   // The hour may also turn between start and stop: then only the last part is explained.
@@ -152,7 +171,11 @@ test("dragging over bars zooms in", async () => {
     [query.get("window"), query.get("from"), query.get("to")],
     ["custom", whole.series[10].ts, whole.series[15].ts],
   );
-  assert.equal(await page.getByRole("heading", { name: /^What is behind/ }).count(), 0, "it was no click");
+  assert.equal(
+    await page.getByRole("heading", { name: /^What is behind/ }).count(),
+    0,
+    "it was no click",
+  );
   await page.getByRole("radio", { name: "24 h" }).check();
 });
 
@@ -163,7 +186,10 @@ test("stacked by project, the parts are those of the API", async () => {
   const shown = await page
     .locator(".legend li")
     .evaluateAll((list) =>
-      list.map((li) => [li.querySelector(".legend-name").textContent, li.querySelector("b").textContent]),
+      list.map((li) => [
+        li.querySelector(".legend-name").textContent,
+        li.querySelector("b").textContent,
+      ]),
     );
   const wanted = expected.groups
     .map((g) => [g.name, g.total_credits_micros])
@@ -228,7 +254,10 @@ test("another zone has other days", async () => {
     `${service.origin}/admin#/workspaces/${id}/usage?window=7d&granularity=day&tz=Asia/Kathmandu&table=1`,
   );
   const expected = await usage("window=7d&granularity=day&tz=Asia/Kathmandu");
-  await until(async () => (await page.locator(".twin tbody tr").count()) === expected.series.length, "the table");
+  await until(
+    async () => (await page.locator(".twin tbody tr").count()) === expected.series.length,
+    "the table",
+  );
   const shown = await page.locator(".twin tbody tr td:nth-child(2)").allTextContents();
   assert.deepEqual(
     shown.reverse(),
@@ -244,4 +273,5 @@ test("usage prints without the controls", async () => {
   await page.emulateMedia({ media: "screen" });
 });
 
-test("no error in the console, no request to another origin", () => assert.deepEqual(browser.faults, []));
+test("no error in the console, no request to another origin", () =>
+  assert.deepEqual(browser.faults, []));

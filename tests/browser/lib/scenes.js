@@ -12,7 +12,9 @@ import { startDemo, startService, until } from "./service.js";
 /** The same screens of whatever there is. */
 async function plain(service) {
   const first = async (path) => (await service.get(path)).data.at(-1)?.id;
-  const [w, c, p, hook] = await Promise.all(["/workspaces", "/computers", "/projects", "/webhooks"].map(first));
+  const [w, c, p, hook] = await Promise.all(
+    ["/workspaces", "/computers", "/projects", "/webhooks"].map(first),
+  );
   const screens = {
     signin: ["", null],
     overview: ["/"],
@@ -56,7 +58,9 @@ async function seeded(dir, page) {
   });
   await handOver(service);
   const w = made.workspaces[1].id,
-    c = made.computers.find((one) => one.w === made.workspaces[1] && one.outside) ?? made.computers[1];
+    c =
+      made.computers.find((one) => one.w === made.workspaces[1] && one.outside) ??
+      made.computers[1];
   const project = (await service.get(`/workspaces/${w}/projects`)).data[0];
   for (const name of ["Billing job", "Reporting (read only)"])
     await service.post("/api-keys", {
@@ -80,8 +84,11 @@ async function seeded(dir, page) {
   receiver.answers = [503];
   await service.post("/workspaces", { name: "Hooked Clinic" });
   await until(async () => (await service.get(`/webhooks/${hook.id}`)).data.failed_attempts > 0);
-  for (const at of [1, 5]) await service.get(`/workspaces/${made.workspaces[at].id}/preview-domain/verify`);
-  const day = (await service.get(`/workspaces/${w}/usage?window=30d&granularity=day`)).series.at(-4).ts;
+  for (const at of [1, 5])
+    await service.get(`/workspaces/${made.workspaces[at].id}/preview-domain/verify`);
+  const day = (await service.get(`/workspaces/${w}/usage?window=30d&granularity=day`)).series.at(
+    -4,
+  ).ts;
   await service.call("DELETE", `/workspaces/${made.workspaces[7].id}?force=1`);
   await service.call("DELETE", `/computers/${made.computers[3].id}`).catch(() => {});
   const open = (name) => page.getByRole("button", { name }).first().click();
@@ -175,7 +182,8 @@ async function many() {
     await Promise.all(
       Array.from({ length: 20 }, async (_, i) => {
         const w = await service.post("/workspaces", { name: `Practice ${n + i + 1}` });
-        if ((n + i) % 10 === 0) await service.post("/computers", { name: "front-desk", workspace_id: w.id });
+        if ((n + i) % 10 === 0)
+          await service.post("/computers", { name: "front-desk", workspace_id: w.id });
       }),
     );
   return { service, screens: await plain(service), stop: [] };
@@ -189,7 +197,9 @@ async function hostile() {
       .replace(/\?.*/, "")
       .replace(/[0-9a-f-]{36}/g, "x")
       .replaceAll("/", "-");
-  const screens = Object.fromEntries(hashes.map((hash, n) => [`${String(n).padStart(2, "0")}${name(hash)}`, [hash]]));
+  const screens = Object.fromEntries(
+    hashes.map((hash, n) => [`${String(n).padStart(2, "0")}${name(hash)}`, [hash]]),
+  );
   return { service, screens: { signin: ["", null], ...screens }, stop: [] };
 }
 
