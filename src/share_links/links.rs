@@ -23,7 +23,6 @@ use crate::http::{
 use crate::ids::{ShareLinkId, TenantId, WorkspaceId};
 use crate::json;
 use crate::rules::config::Config;
-use crate::rules::public_url::PublicUrl;
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
 use crate::workspaces;
@@ -198,12 +197,12 @@ fn insert(
         ),
     )?;
     record(tx, caller, "workspace.share_link_created", &link)?;
-    let path = config.path(&format!("/share/{token}"));
-    let url = match &config.public_url {
-        Some(public) => format!("{}/share/{token}", PublicUrl::base(public)),
-        None => format!("http://127.0.0.1:{}{path}", config.port),
-    };
-    Ok(MadeLink { link, url, path })
+    let page = format!("/share/{token}");
+    Ok(MadeLink {
+        link,
+        url: config.url(&page),
+        path: config.path(&page),
+    })
 }
 
 fn record(tx: &WriteTx<'_>, caller: &Caller, kind: &str, link: &ShareLink) -> Result<()> {

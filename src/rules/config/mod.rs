@@ -121,6 +121,14 @@ impl Config {
         format!("{prefix}{path}")
     }
 
+    /// The same with the address of this service, to be sent to somebody.
+    pub fn url(&self, path: &str) -> String {
+        match &self.public_url {
+            Some(public) => format!("{}{path}", public.base()),
+            None => format!("http://127.0.0.1:{}{path}", self.port),
+        }
+    }
+
     /// The names by which this server may be reached, where they matter: besides those of loopback.
     pub fn own_names(&self) -> Option<&[String]> {
         self.dev.then_some(&self.dev_hosts)

@@ -23,7 +23,6 @@ use crate::error::{Error, Fields, Result};
 use crate::http::{Mutation, NoBody, Params, PathId, PathIds, Reply};
 use crate::ids::{ComputerId, DesktopLinkId};
 use crate::rules::config::Config;
-use crate::rules::public_url::PublicUrl;
 use crate::store::{Tx, WriteTx};
 
 /// What it takes to make one, and to go on looking by one.
@@ -199,11 +198,7 @@ fn insert(
         ),
     )?;
     record(tx, caller, computer, "computer.desktop_link_created", &link)?;
-    let base = match &config.public_url {
-        Some(public) => PublicUrl::base(public),
-        None => format!("http://127.0.0.1:{}{}", config.port, config.path("")),
-    };
-    let url = format!("{base}/desktop/{token}");
+    let url = config.url(&format!("/desktop/{token}"));
     Ok(MadeDesktopLink {
         mode: if view_only { "view" } else { "control" },
         websocket_url: format!("{}/stream", url.replacen("http", "ws", 1)),
