@@ -245,9 +245,17 @@ pub fn begin_with(tx: &WriteTx<'_>, computer: ComputerId, snapshot: &Snapshot) -
     Ok(())
 }
 
-/// How many computers began with it that are there.
+/// How many computers began with it that somebody has.
 pub fn used_by(tx: &Tx<'_>, id: SnapshotId) -> Result<i64> {
-    let sql = "SELECT count(*) FROM computer_origins o WHERE o.snapshot_id = ?1";
+    let sql = "SELECT count(*) FROM computer_origins o JOIN computers c ON c.id = o.computer_id
+         WHERE o.snapshot_id = ?1 AND c.deleted_at IS NULL";
+    Ok(tx.row(sql, [id], |row| row.get(0))?)
+}
+
+/// Its image is needed: besides what somebody has, a deleted computer needs it that may come back, or that the engine
+/// has not removed yet.
+pub fn is_needed(tx: &Tx<'_>, id: SnapshotId) -> Result<bool> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM computer_origins WHERE snapshot_id = ?1)";
     Ok(tx.row(sql, [id], |row| row.get(0))?)
 }
 

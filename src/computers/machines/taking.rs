@@ -184,7 +184,7 @@ fn shell(kit: &Kit, names: &Names) -> Spec {
 
 /// Removes its image, when nothing is made from it any more.
 async fn remove(kit: &Kit, id: SnapshotId) -> Result<(), Trouble> {
-    if kit.store.read(move |tx| kept::used_by(tx, id)).await? > 0 {
+    if kit.store.read(move |tx| kept::is_needed(tx, id)).await? {
         kit.store
             .write(move |tx| kept::later(tx, id, AGAIN_MS))
             .await?;
