@@ -255,7 +255,7 @@ fn in_turns<T: Send + 'static>(
     let mut left = items.into_iter();
     while left.len() > 0 {
         let write = write.clone();
-        left = store.write_blocking(move |tx| {
+        left = store.write_turn_blocking(move |tx| {
             is_under_way(tx, workspace)?;
             for item in left.by_ref() {
                 write(tx, &item)?;

@@ -28,7 +28,7 @@ pub fn interrupted(tx: &Tx<'_>) -> Result<Vec<WorkspaceId>> {
 pub async fn undo(store: Store, workspace: WorkspaceId) {
     let mut at = Undoing::default();
     loop {
-        let turn = store.write(move |tx| at.turn(tx, workspace)).await;
+        let turn = store.write_turn(move |tx| at.turn(tx, workspace)).await;
         match turn {
             Ok(Some(next)) => at = next,
             Ok(None) => return,

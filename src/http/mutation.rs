@@ -288,7 +288,7 @@ impl<T: Send + 'static> Mutation<T> {
         while !answered && body.as_ref().is_ok_and(more) {
             let (asking, turn) = (caller.clone(), turn.clone());
             let Ok(todo) = body else { break };
-            body = store.write(move |tx| turn(tx, &asking, todo)).await;
+            body = store.write_turn(move |tx| turn(tx, &asking, todo)).await;
         }
         match body {
             Err(e) if !e.status().is_client_error() => Err(e),

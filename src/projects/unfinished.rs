@@ -93,7 +93,7 @@ impl Unfinished {
             loop {
                 let (fleet, caller) = (fleet.clone(), caller.clone());
                 let turn = store
-                    .write(move |tx| self.turn(tx, &fleet, caller.as_ref(), after))
+                    .write_turn(move |tx| self.turn(tx, &fleet, caller.as_ref(), after))
                     .await;
                 match turn {
                     Ok(Some(reached)) => after = reached,

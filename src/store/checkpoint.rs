@@ -3,19 +3,18 @@
 //! to the writer is the little that has come since, when the WAL has to begin anew.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 use rusqlite::Connection;
 
 use super::open::OpenError;
+use super::signals::{Commits, Signals};
 
 /// The thread, as the writer sees it.
 pub(super) struct Checkpointer {
     wake: Sender<()>,
-    /// Pages of the WAL that are in the database file.
-    copied: Arc<AtomicU32>,
     thread: JoinHandle<()>,
 }
 
@@ -24,19 +23,16 @@ impl Checkpointer {
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub(super) fn start(conn: Connection) -> Result<Checkpointer, OpenError> {
+    pub(super) fn start(
+        conn: Connection,
+        signals: Arc<Signals>,
+    ) -> Result<Checkpointer, OpenError> {
         let (wake, wanted) = bounded(1);
-        let copied = Arc::new(AtomicU32::new(0));
-        let told = copied.clone();
         let thread = std::thread::Builder::new()
             .name("checkpoint".into())
-            .spawn(move || run(&conn, &wanted, &told))
+            .spawn(move || run(&conn, &wanted, &signals.commits))
             .map_err(|e| OpenError::new(format!("no thread for checkpoints: {e}")))?;
-        Ok(Checkpointer {
-            wake,
-            copied,
-            thread,
-        })
+        Ok(Checkpointer { wake, thread })
     }
 
     /// Asks for a checkpoint and does not wait for it.
@@ -50,16 +46,6 @@ impl Checkpointer {
         }
     }
 
-    /// Pages of the WAL that are in the database file, as far as is known.
-    pub(super) fn copied(&self) -> u32 {
-        self.copied.load(Ordering::Relaxed)
-    }
-
-    /// The WAL has begun anew: nothing of it is copied.
-    pub(super) fn begun_anew(&self) {
-        self.copied.store(0, Ordering::Relaxed);
-    }
-
     /// Ends the thread after what it is doing, and with it its connection.
     pub(super) fn stop(self) {
         drop(self.wake);
@@ -67,14 +53,17 @@ impl Checkpointer {
     }
 }
 
-fn run(conn: &Connection, wanted: &Receiver<()>, copied: &AtomicU32) {
+fn run(conn: &Connection, wanted: &Receiver<()>, commits: &Commits) {
     while wanted.recv().is_ok() {
         // Failing is no error: the pages stay in the WAL, and the next one tries again.
         let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
             row.get::<_, i64>(2)
         });
         match done {
-            Ok(pages) => copied.store(u32::try_from(pages).unwrap_or(0), Ordering::Relaxed),
+            Ok(pages) => {
+                let pages = u32::try_from(pages).unwrap_or(0);
+                commits.copied.store(pages, Ordering::Relaxed);
+            }
             Err(e) => tracing::warn!(error = %e, "checkpoint failed"),
         }
     }

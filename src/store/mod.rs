@@ -33,6 +33,7 @@ mod restore;
 mod schema;
 mod signals;
 mod statements;
+mod turns;
 mod tx;
 mod upgrade;
 mod writer;
@@ -103,6 +104,8 @@ struct Inner {
     threads: Mutex<Vec<JoinHandle<()>>>,
     signals: Arc<Signals>,
     attachments: Arc<Attachments>,
+    /// Held by whoever has a turn of something long with the writer.
+    turns: tokio::sync::Mutex<()>,
 }
 
 impl<E: Failure> Store<E> {
@@ -122,7 +125,8 @@ impl<E: Failure> Store<E> {
             copies::go_on(&writer_conn, copies::last_number(&writer_conn)? + far)?;
         }
         open::fold_log(&writer_conn);
-        let checkpointer = checkpoint::Checkpointer::start(open::for_checkpoints(path)?)?;
+        let checkpointer =
+            checkpoint::Checkpointer::start(open::for_checkpoints(path)?, signals.clone())?;
         let attachments = Arc::new(Attachments::default());
         let (writer, writer_thread) = writer::start(
             writer_conn,
@@ -146,6 +150,7 @@ impl<E: Failure> Store<E> {
                 threads: Mutex::new(threads),
                 signals,
                 attachments,
+                turns: tokio::sync::Mutex::default(),
             }),
             PhantomData,
         ))

@@ -1,6 +1,6 @@
 //! What the rest of the program hears of commits, before the callers get their answers.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::futures::Notified;
@@ -117,6 +117,18 @@ pub struct Commits {
     pub duration: Histogram,
     /// Microseconds of the longest turn of the writer so far: for so long all others waited.
     pub longest_turn: AtomicU64,
+    /// Pages in the WAL.
+    pub(super) pages: AtomicU32,
+    /// Of these the ones that are in the database file, as far as is known.
+    pub(super) copied: AtomicU32,
+}
+
+impl Commits {
+    /// Pages of the WAL that are not in the database file yet.
+    pub(super) fn left(&self) -> u32 {
+        let copied = self.copied.load(Ordering::Relaxed);
+        self.pages.load(Ordering::Relaxed).saturating_sub(copied)
+    }
 }
 
 impl Default for Commits {
@@ -125,6 +137,8 @@ impl Default for Commits {
             writes: Histogram::new(exponential_buckets(1.0, 2.0, 9)),
             last: AtomicUsize::new(0),
             longest_turn: AtomicU64::new(0),
+            pages: AtomicU32::new(0),
+            copied: AtomicU32::new(0),
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
         }
     }

@@ -74,6 +74,31 @@ impl Tx<'_> {
         })?;
         found.ok_or(rusqlite::Error::QueryReturnedNoRows)
     }
+
+    /// As [`Tx::row`], of all rows. For few: they lie in memory.
+    ///
+    /// # Errors
+    /// What SQLite or `f` returns.
+    pub fn rows<T>(
+        &self,
+        sql: &'static str,
+        params: impl Params,
+        f: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
+    ) -> rusqlite::Result<Vec<T>> {
+        let Some(statements) = self.statements else {
+            return self.prepare_cached(sql)?.query_map(params, f)?.collect();
+        };
+        let (mut asked, mut found) = (Some((params, f)), Vec::new());
+        statements.with(sql, &mut |statement| {
+            if let Some((params, f)) = asked.take() {
+                found = statement
+                    .query_map(params, f)?
+                    .collect::<rusqlite::Result<_>>()?;
+            }
+            Ok(())
+        })?;
+        Ok(found)
+    }
 }
 
 impl Deref for Tx<'_> {
@@ -94,6 +119,15 @@ pub(super) struct Writing {
     pub turn: RefCell<Option<Stopwatch>>,
     /// What is known of the clock by which the present one is stamped.
     pub stamp: Cell<Stamp>,
+    /// Of the jobs in it the one that took longest.
+    pub longest: Cell<LongestJob>,
+}
+
+/// A job and the microseconds that it took.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LongestJob {
+    pub name: &'static str,
+    pub micros: u64,
 }
 
 /// What is known of the clock that a transaction is stamped by.

@@ -25,7 +25,7 @@ use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
 use super::statements::Statements;
-use super::tx::{Effects, JOB, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
+use super::tx::{Effects, JOB, LongestJob, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
 
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
@@ -34,8 +34,8 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// can start over. Without this a WAL under steady reads only ever grows.
 const RESTART_PAGES: u32 = 4000;
 /// Pages that are not copied yet, with which the writer does not insist: it would have to copy them itself
-/// while everybody waits: 32 MiB take a tenth of a second. From [`HARD_PAGES`] (256 MiB) on it does all the same.
-const LEFT_PAGES: u32 = 8000;
+/// while everybody waits: 8 MiB take some hundredths of a second. From [`HARD_PAGES`] (256 MiB) on it does all the same.
+const LEFT_PAGES: u32 = 2000;
 const HARD_PAGES: u32 = 64_000;
 /// How long it insists: so many looks, a short sleep before each. A long read must not hold up every
 /// write; and between two short ones there is often less than a millisecond to be caught.
@@ -101,7 +101,14 @@ where
     F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
 {
     Box::new(move |tx| {
+        let watch = Stopwatch::start();
         let result = tx.undoing(savepoint, &JOB, || super::guard(|| f(tx)));
+        let micros = watch.micros();
+        if micros > tx.writer.longest.get().micros {
+            // The path of the closure names the function that wrote it.
+            let name = std::any::type_name::<F>();
+            tx.writer.longest.set(LongestJob { name, micros });
+        }
         Box::new(move |failure| {
             let result = match failure {
                 // What f refused stays refused whatever became of the commit.
@@ -140,7 +147,6 @@ pub(super) fn start(
                 attachments,
                 ..Writing::default()
             },
-            pages: Cell::new(0),
             copy_at: Cell::new(CHECKPOINT_PAGES),
             insist_at: Cell::new(RESTART_PAGES),
             group_commit: Cell::default(),
@@ -192,16 +198,27 @@ struct Writer {
     signals: Arc<Signals>,
     source: IdSource,
     writing: Writing,
-    /// Pages in the WAL after the last commit.
-    pages: Cell<u32>,
     /// Pages in the WAL at which they are next copied beside the writer.
     copy_at: Cell<u32>,
     /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
     insist_at: Cell<u32>,
     group_commit: Cell<GroupCommit>,
-    /// Microseconds that the last transaction took.
-    turn: Cell<u64>,
+    /// The last transaction.
+    turn: Cell<Turn>,
 }
+
+/// What one turn took, in microseconds.
+#[derive(Clone, Copy, Default)]
+struct Turn {
+    /// From the first job until the disk has it.
+    transaction: u64,
+    /// Of that the waiting for the disk.
+    commit: u64,
+    writes: usize,
+}
+
+/// From here on, microseconds, the longest turn so far is told in the log.
+const LONG_TURN: u64 = 100_000;
 
 impl Writer {
     fn run(mut self, receiver: &Receiver<Message>) {
@@ -255,6 +272,8 @@ impl Writer {
         let mut answers = Vec::new();
         let mut effects = Effects::default();
         let (mut after, mut committing, mut gone) = (None, false, false);
+        let mut flush = 0;
+        self.writing.longest.take();
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
@@ -318,9 +337,9 @@ impl Writer {
             // What was written into a file that has gone meanwhile is not acknowledged.
             self.home.check().inspect_err(|_| gone = true)?;
             let present = answers.len() + others.map_or(0, Receiver::len);
+            flush = watch.micros() - running;
             let group_commit = self.group_commit.get();
-            self.group_commit
-                .set(group_commit.after(present, watch.micros() - running));
+            self.group_commit.set(group_commit.after(present, flush));
             Ok(())
         })();
         if let Some(fault) = effects.fault {
@@ -351,8 +370,12 @@ impl Writer {
         let commits = &self.signals.commits;
         commits.writes.observe(answers.len() as f64);
         commits.last.store(answers.len(), Ordering::Relaxed);
-        let turn = watch.micros();
-        commits.duration.observe(turn as f64 / 1e6);
+        let turn = Turn {
+            transaction: watch.micros(),
+            commit: flush,
+            writes: answers.len(),
+        };
+        commits.duration.observe(turn.transaction as f64 / 1e6);
         self.turn.set(turn);
         let answers = Answers {
             answers: answers.into_iter(),
@@ -390,21 +413,34 @@ impl Writer {
     fn copy_back(&self) {
         let watch = Stopwatch::start();
         self.checkpoint();
-        let turn = self.turn.get() + watch.micros();
+        let (turn, checkpoint) = (self.turn.get(), watch.micros());
+        let all = turn.transaction + checkpoint;
         let longest = &self.signals.commits.longest_turn;
-        longest.fetch_max(turn, Ordering::Relaxed);
+        if all > longest.fetch_max(all, Ordering::Relaxed) && all >= LONG_TURN {
+            let job = self.writing.longest.get();
+            tracing::info!(
+                micros = all,
+                commit = turn.commit,
+                checkpoint,
+                writes = turn.writes,
+                longest = job.micros,
+                of = job.name,
+                "the longest turn of the writer so far"
+            );
+        }
     }
 
     /// Keeps the WAL bounded. Failing is no error: the next commit tries again.
     fn checkpoint(&self) {
         let pages = WAL_PAGES.get();
-        if pages < self.pages.replace(pages) {
-            // It has begun anew.
+        let commits = &self.signals.commits;
+        if pages < commits.pages.swap(pages, Ordering::Relaxed) {
+            // It has begun anew: nothing of it is copied.
             self.copy_at.set(CHECKPOINT_PAGES);
             self.insist_at.set(RESTART_PAGES);
-            self.checkpointer.begun_anew();
+            commits.copied.store(0, Ordering::Relaxed);
         }
-        let left = pages.saturating_sub(self.checkpointer.copied());
+        let left = commits.left();
         if pages >= self.insist_at.get() && (left <= LEFT_PAGES || pages >= HARD_PAGES) {
             self.restart(pages);
         } else if pages >= self.copy_at.get() {

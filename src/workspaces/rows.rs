@@ -31,10 +31,7 @@ pub fn find(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
 /// # Errors
 /// 404, 403.
 pub fn reach(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record> {
-    let found = tx
-        .prepare_cached(&select("w.id = ?1"))?
-        .query_row([id], Record::from_row)
-        .optional()?;
+    let found = tx.row(BY_ID.as_str(), [id], Record::from_row).optional()?;
     let record = found.ok_or_else(|| Error::not_found("workspace"))?;
     caller.within_reach(record.view.tenant_id, id)?;
     Ok(record)
@@ -73,6 +70,8 @@ pub fn find_kept(tx: &Tx<'_>, caller: &Caller, id: WorkspaceId) -> Result<Record
 
 /// What [`Record::from_row`] reads.
 static COLUMNS: LazyLock<String> = LazyLock::new(Record::columns);
+
+static BY_ID: LazyLock<String> = LazyLock::new(|| select("w.id = ?1"));
 
 /// The statement for a [`Record`] of the live workspace that a condition on `w` finds.
 fn select(condition: &str) -> String {

@@ -10,7 +10,7 @@ use crate::harness::{START, at};
 use workspaced::testing::Clock;
 use workspaced::testing::Error;
 use workspaced::testing::store::lock_data_dir;
-use workspaced::testing::{SCHEMA, Store, VERSION};
+use workspaced::testing::{SCHEMA, Store, VERSION, WriteTx};
 
 fn open(dir: &TempDir) -> Store {
     Store::open(
@@ -513,4 +513,70 @@ fn the_schema_is_strict_and_says_what_it_is() {
         .collect();
     assert_eq!(loose, Vec::<String>::new());
     assert!(!SCHEMA.to_lowercase().contains("strftime(") && !SCHEMA.contains("CURRENT_TIMESTAMP"));
+}
+
+/// However many long changes there are, who writes a little comes after the one turn that is under way.
+#[test]
+fn a_small_write_waits_for_one_turn_of_something_long() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let order = Arc::new(parking_lot::Mutex::new(Vec::new()));
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go_on, may_go_on) = std::sync::mpsc::channel::<()>();
+    let note = |name: &'static str| {
+        let order = order.clone();
+        move || order.lock().push(name)
+    };
+    threads().block_on(async {
+        let first = tokio::spawn({
+            let (store, note) = (store.clone(), note("a turn"));
+            async move {
+                let turn = move |_: &WriteTx<'_>| {
+                    begun.send(()).unwrap();
+                    may_go_on.recv().unwrap();
+                    note();
+                    Ok(())
+                };
+                store.write_turn(turn).await.unwrap();
+            }
+        });
+        tokio::task::spawn_blocking(move || has_begun.recv().unwrap())
+            .await
+            .unwrap();
+        let others = (0..8).map(|_| {
+            let (store, note) = (store.clone(), note("a turn"));
+            async move {
+                let turn = move |_: &WriteTx<'_>| {
+                    note();
+                    Ok(())
+                };
+                store.write_turn(turn).await.unwrap();
+            }
+        });
+        let others: Vec<_> = others.map(tokio::spawn).collect();
+        // Were they not made to wait for each other, they would be in the queue by now.
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        let small = tokio::spawn({
+            let (store, note) = (store.clone(), note("a small write"));
+            async move {
+                let write = move |_: &WriteTx<'_>| {
+                    note();
+                    Ok(())
+                };
+                store.write(write).await.unwrap();
+            }
+        });
+        while store.writes_waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        go_on.send(()).unwrap();
+        small.await.unwrap();
+        first.await.unwrap();
+        for other in others {
+            other.await.unwrap();
+        }
+    });
+    let order = order.lock();
+    assert_eq!(order[..2], ["a turn", "a small write"]);
+    assert_eq!(order.len(), 10);
 }

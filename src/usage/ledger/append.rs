@@ -96,6 +96,9 @@ pub fn append(tx: &WriteTx<'_>, catalog: &Catalog, event: &Event) -> Result<Time
             at,
             stated: last.map_or(ALL, |_| event.states),
             state: &state,
+            noted: before.is_some_and(|before| {
+                before.status.billable() && before.workspace == state.workspace
+            }),
         }
         .insert(tx)?;
         steps(before.as_ref(), &state, |workspace, flow| {

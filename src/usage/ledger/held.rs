@@ -1,5 +1,7 @@
 //! What holds for a computer by its events.
 
+use std::sync::LazyLock;
+
 use rusqlite::OptionalExtension;
 
 use super::event;
@@ -21,19 +23,22 @@ pub struct Held {
     pub next: Option<Timestamp>,
 }
 
+static LAST: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {} FROM compute_events e WHERE computer_id = ?1
+             AND (at <= ?2 OR (event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
+             WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')))
+         ORDER BY at DESC, seq DESC LIMIT 1",
+        event::Stored::COLUMNS
+    )
+});
+
 /// What holds for a computer now, whatever its row says: reports from outside may be dated ahead, and
 /// are invisible until then. Our own events hold at once, also after the clock stepped back, until they are
 /// made void.
 pub fn held(tx: &Tx<'_>, computer: ComputerId) -> Result<Option<Held>> {
     let last = tx
-        .prepare_cached(&format!(
-            "SELECT {} FROM compute_events e WHERE computer_id = ?1
-                 AND (at <= ?2 OR (event_id IS NULL AND stated <> 0 AND NOT EXISTS (SELECT 1 FROM compute_events v
-                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided')))
-             ORDER BY at DESC, seq DESC LIMIT 1",
-            event::Stored::COLUMNS
-        ))?
-        .query_row((computer, tx.now()), event::Stored::from_row)
+        .row(LAST.as_str(), (computer, tx.now()), event::Stored::from_row)
         .optional()?;
     let Some(last) = last else {
         return Ok(None);

@@ -13,6 +13,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 
 use super::event::{self, New, PLACE, RESTORED, SIZE, STATUS, State, Stored, VOIDED, last_until};
 use super::tariff::Tariff;
@@ -103,6 +104,16 @@ struct Later<'a, 'tx> {
     ended: bool,
 }
 
+static LATER: LazyLock<String> = LazyLock::new(|| {
+    format!(
+        "SELECT {}, EXISTS (SELECT 1 FROM compute_events v
+             WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided') AS void
+         FROM compute_events e WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4
+         ORDER BY at, seq LIMIT ?5",
+        Stored::COLUMNS
+    )
+});
+
 impl<'a, 'tx> Later<'a, 'tx> {
     /// Most events come in order, and of those that are late most change nothing beyond the next row.
     const FIRST_PAGE: u32 = 4;
@@ -125,14 +136,12 @@ impl<'a, 'tx> Later<'a, 'tx> {
     /// When the next row holds.
     fn at(&mut self) -> Result<Option<i64>> {
         if self.page.is_empty() && !self.ended {
-            let mut statement = self.tx.prepare_cached(&format!("SELECT {}, EXISTS (SELECT 1 FROM compute_events v
-                 WHERE v.computer_id = e.computer_id AND v.at = e.at AND v.seq > e.seq AND v.type = 'computer.voided') AS void FROM compute_events e WHERE computer_id = ?1 AND (at, seq) > (?2, ?3) AND seq <= ?4 ORDER BY at, seq LIMIT ?5", Stored::COLUMNS))?;
             let (at, seq) = self.from;
-            let rows = statement
-                .query_map((self.computer, at, seq, self.until, self.size), |row| {
-                    Ok((Stored::from_row(row)?, row.get("void")?))
-                })?;
-            self.page = rows.collect::<Result<_, _>>()?;
+            let page = (self.computer, at, seq, self.until, self.size);
+            let rows = self.tx.rows(LATER.as_str(), page, |row| {
+                Ok((Stored::from_row(row)?, row.get("void")?))
+            })?;
+            self.page = rows.into();
             self.ended = self.page.len() < self.size as usize;
             self.size = Self::PAGE;
             self.from = self
@@ -161,6 +170,8 @@ struct Walk<'a, 'tx> {
     changes: &'a mut Changes,
     /// Instants at which our own rows are void from now on.
     voids: BTreeSet<i64>,
+    /// The workspace of which it is noted that the computer ran there.
+    noted: Option<WorkspaceId>,
     /// The row before, as the chain of rows was and as it is now; `None` before the first one.
     old: Option<State>,
     new: Option<State>,
@@ -180,8 +191,12 @@ impl Walk<'_, '_> {
             at,
             stated,
             state,
+            noted: self.noted == Some(state.workspace),
         }
         .insert(self.tx)?;
+        if state.status.billable() {
+            self.noted = Some(state.workspace);
+        }
         event::steps(self.new.as_ref(), state, |workspace, flow| {
             self.changes.add(workspace, at, seq, flow);
         });
@@ -294,6 +309,7 @@ pub fn insert(
         computer,
         changes,
         voids: voids.map(|fact| fact.at).collect(),
+        noted: None,
         old: before,
         new: before,
         known,

@@ -274,21 +274,18 @@ fn rewrite_steps(
         .unwrap_or((hour, Sums::default()));
     let sql = "SELECT at, seq, running, running_ms, rate, credit_ms, micros FROM meter_steps
              WHERE workspace_id = ?1 AND (at, seq) >= (?2, ?3) AND at < ?4 ORDER BY at, seq";
-    let later: Vec<(i64, i64, Sums)> = tx
-        .prepare_cached(sql)?
-        .query_map((workspace, first_at, first_seq, hour + HOUR_MS), |row| {
-            let mut columns = Columns::new(row);
-            Ok((
-                columns.get()?,
-                columns.get()?,
-                Sums::from_row(&mut columns)?,
-            ))
-        })?
-        .collect::<Result<_, _>>()?;
+    let until = hour + HOUR_MS;
+    let later = tx.rows(sql, (workspace, first_at, first_seq, until), |row| {
+        let mut columns = Columns::new(row);
+        Ok((
+            columns.get()?,
+            columns.get()?,
+            Sums::from_row(&mut columns)?,
+        ))
+    })?;
 
     let sql = "INSERT OR REPLACE INTO meter_steps (workspace_id, at, seq, running, running_ms, rate, credit_ms, micros)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
-    let mut write = tx.prepare_cached(sql)?;
     let mut old = sums;
     let mut later = later.into_iter().peekable();
     let mut changes = changes.iter().peekable();
@@ -312,7 +309,7 @@ fn rewrite_steps(
         }
         sums = sums.later(key.0 - at).plus(flow);
         at = key.0;
-        write.execute((
+        let step = (
             workspace,
             key.0,
             key.1,
@@ -321,6 +318,7 @@ fn rewrite_steps(
             sums.rate,
             sums.credit_ms,
             sums.micros,
-        ))?;
+        );
+        tx.run(sql, step)?;
     }
 }

@@ -33,7 +33,7 @@ use crate::{limits, projects, workspaces};
 const MAX_EVENTS: usize = 10_000;
 
 /// Events that one turn of the writer takes.
-const PIECE: usize = 500;
+const PIECE: usize = 250;
 
 /// Bytes of one call: 10,000 events of 800 bytes.
 pub const MAX_BODY: usize = 8 << 20;

@@ -1,0 +1,61 @@
+//! Long changes, turn after turn: a move of twenty thousand computers, an import, a deletion.
+//!
+//! Each turn is a write like any other, but who writes a little is not to stand behind all of them: there is one
+//! such turn at a time, and none while the disk is behind with what was written.
+
+use std::time::Duration;
+
+use super::failure::Failure;
+use super::tx::WriteTx;
+use super::{Savepoint, Signals, Store};
+
+/// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
+/// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
+const BEHIND_PAGES: u32 = 2000;
+/// How often it looks, and after how many looks it goes on all the same: a long read may hold the WAL.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS: u32 = 100;
+
+impl<E: Failure> Store<E> {
+    /// [`Store::write`] for one turn of something long.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub async fn write_turn<T, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let _turn = self.0.turns.lock().await;
+        for _ in 0..LOOKS {
+            if !is_behind(&self.0.signals) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        self.write_as(Savepoint::Own, f).await
+    }
+
+    /// [`Store::write_turn`] for threads outside the runtime.
+    ///
+    /// # Errors
+    /// As [`Store::write`].
+    pub fn write_turn_blocking<T, F>(&self, f: F) -> Result<T, E>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
+        let _turn = self.0.turns.blocking_lock();
+        for _ in 0..LOOKS {
+            if !is_behind(&self.0.signals) {
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+        self.write_blocking(f)
+    }
+}
+
+fn is_behind(signals: &Signals) -> bool {
+    signals.commits.left() > BEHIND_PAGES
+}
