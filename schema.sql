@@ -694,7 +694,9 @@ CREATE TABLE machines (
     fault       TEXT,                                -- what is wrong, in words for its owner
     fault_since INTEGER,
     look_at     INTEGER,                             -- when something is to be done; NULL: nothing is
-    looks       INTEGER NOT NULL DEFAULT 0           -- counts what its container has to follow
+    looks       INTEGER NOT NULL DEFAULT 0,          -- counts what its container has to follow
+    seen_at     INTEGER,                             -- when it was last seen alive, as far as that was written down
+    process     TEXT                                 -- as which process of this machine: number, start, boot of the host
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX machines_to_look_at ON machines (look_at) WHERE look_at IS NOT NULL;
 
@@ -718,6 +720,7 @@ CREATE TABLE snapshots (
     gone_at       INTEGER,                           -- until here: somebody asked to delete it
     look_at       INTEGER                            -- when something is to be done with it; NULL: nothing is
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshots_of_organization ON snapshots (tenant_id, created_at, id);
 CREATE INDEX snapshots_of_computer ON snapshots (computer_id, created_at, id);
 CREATE INDEX snapshots_of_workspace ON snapshots (workspace_id, ready_at);
 CREATE INDEX snapshots_of_tenant ON snapshots (tenant_id, ready_at);

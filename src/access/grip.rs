@@ -22,8 +22,8 @@ pub struct Grip {
     /// The session whose end is the end of the connection too.
     session: Option<[u8; 32]>,
     ip: Option<IpAddr>,
-    /// As which organization an operator acts.
-    elsewhere: Option<(TenantId, String)>,
+    /// For which organization: an operator's may be another one.
+    organization: (TenantId, String),
     /// A secret that was replaced opens nothing from then on.
     until: Option<Timestamp>,
 }
@@ -41,11 +41,7 @@ impl Grip {
             key: caller.key_id(),
             session,
             ip: caller.ip(),
-            elsewhere: caller
-                .key()
-                .acts_from
-                .as_ref()
-                .map(|_| (caller.tenant_id(), caller.key().tenant_slug.clone())),
+            organization: (caller.tenant_id(), caller.key().tenant_slug.clone()),
             until: caller.key().expires_at.filter(|_| caller.key().replaced),
         }
     }
@@ -66,9 +62,7 @@ impl Grip {
                 .optional()?
         };
         let found = found.filter(|key| key.check_address(self.ip).is_ok());
-        Ok(match &self.elsewhere {
-            Some((id, slug)) => found.and_then(|key| key.acting_as(*id, slug.clone())),
-            None => found,
-        })
+        let (id, slug) = self.organization.clone();
+        Ok(found.and_then(|key| key.acting_as(id, slug)))
     }
 }

@@ -127,8 +127,11 @@ impl Key {
         })
     }
 
-    /// The same for another organization, which only an operator's is.
+    /// The same for an organization: its own, or another one, which only an operator's is.
     pub fn acting_as(self, tenant_id: TenantId, tenant_slug: String) -> Option<Self> {
+        if tenant_id == self.tenant_id {
+            return Some(self);
+        }
         let whole = self.workspace_id.is_none() && self.external_user_id.is_none();
         (self.operator && whole).then_some(Key {
             acts_from: Some(self.tenant_slug),

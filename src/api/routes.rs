@@ -614,7 +614,7 @@ pub fn desktops() -> Vec<Route> {
 /// that runs.
 #[rustfmt::skip]
 pub fn addresses() -> Vec<Route> {
-    use computers::machines::{around, env, kept, snapshots, variables};
+    use computers::machines::{around, disk, env, kept, snapshots, variables};
     use previews::ports;
     vec![
         get("/computers/{id}/ports", ports::list, "Where its programs listen, and by which addresses that is reached").scope("computers:read").ok::<ports::PortList>(),
@@ -625,6 +625,8 @@ pub fn addresses() -> Vec<Route> {
         post("/computers/{id}/env", env::create, "Set a variable").scope("computers:exec").body::<env::SetVariable>().created::<variables::Variable>(),
         patch("/computers/{id}/env/{name}", env::update, "Change a variable").scope("computers:exec").body::<env::SetVariable>().ok::<variables::Variable>(),
         delete("/computers/{id}/env/{name}", env::delete, "Unset a variable").scope("computers:exec").body::<NoBody>().ok::<env::Unset>(),
+        get("/computers/{id}/disk", disk::export, "All files of it as a tar file").scope("computers:files").gives::<disk::Disk>("application/x-tar").long(),
+        get("/snapshots", snapshots::everywhere, "Snapshots of the organization, newest first").scope("computers:read").reach(Reach::Tenant).paged().query::<snapshots::SnapshotFilter>().list::<kept::Snapshot>(),
         get("/computers/{id}/snapshots", snapshots::list, "Its snapshots, newest first").scope("computers:read").ok::<snapshots::SnapshotList>(),
         post("/computers/{id}/snapshots", snapshots::create, "Take a snapshot").scope("computers:write").body::<snapshots::NewSnapshot>().created::<kept::Snapshot>(),
         get("/computers/{id}/snapshots/{sid}", snapshots::show, "Get a snapshot").scope("computers:read").ok::<kept::Snapshot>(),

@@ -1,6 +1,7 @@
 //! `workspaced computers`: computers of a service.
 
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Subcommand;
@@ -74,6 +75,21 @@ pub(super) enum ComputersCommand {
         /// Lines from the end (1 to 10000)
         #[arg(long, value_name = "N", default_value_t = 100)]
         lines: u32,
+    },
+    /// Write all files of a computer to a tar file
+    Export {
+        #[command(flatten)]
+        one: One,
+        /// A file that does not exist
+        file: PathBuf,
+    },
+    /// List snapshots of the organization's computers, the newest first
+    Snapshots {
+        #[command(flatten)]
+        client: ClientArgs,
+        /// Only those of this workspace: id, slug, or external:YOUR-ID
+        #[arg(long)]
+        workspace: Option<String>,
     },
     /// Copy a file into a computer, or out of one
     Cp {
@@ -162,6 +178,25 @@ pub(super) fn run(command: ComputersCommand) -> Result<(), Failure> {
             }
             Ok(())
         }
+        ComputersCommand::Export { one, file } => export(one, &file),
+        ComputersCommand::Snapshots { client, workspace } => {
+            let service = Service::new(client)?;
+            let workspace = workspace.map(|w| service.workspace(&w)).transpose()?;
+            let query: Vec<_> = workspace
+                .iter()
+                .map(|w| ("workspace_id", w.as_str()))
+                .collect();
+            let rows = service.all("/snapshots", &query)?;
+            let columns = [
+                "id",
+                "computer_id",
+                "status",
+                "rootfs_size_bytes",
+                "created_at",
+                "comment",
+            ];
+            service.out.list(&rows, &columns)
+        }
         ComputersCommand::Cp { client, from, to } => copy(client, &from, &to),
     }
 }
@@ -247,6 +282,39 @@ fn copy(client: ClientArgs, from: &str, to: &str) -> Result<(), Failure> {
             "one of the two must be in a computer, such as web:/home/notes.txt, and the other here"
                 .into(),
         )),
+    }
+}
+
+/// Writes a computer's files to one here, which is there only when it is whole.
+fn export(one: One, file: &Path) -> Result<(), Failure> {
+    let failed = |e: std::io::Error| Failure::Fatal(format!("{}: {e}", file.display()));
+    if file.exists() {
+        return Err(Failure::Usage(format!(
+            "{} is there already",
+            file.display()
+        )));
+    }
+    let service = Service::patient(one.client, Duration::from_secs(3600))?;
+    let id = service.computer(&one.computer)?;
+    let mut reply = service.bytes(&format!("/computers/{id}/disk"))?;
+    let mut part = file.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    let mut to = std::fs::File::create(&part).map_err(failed)?;
+    let written = std::io::copy(&mut reply, &mut to).and_then(|bytes| {
+        to.sync_all()?;
+        std::fs::rename(&part, file)?;
+        Ok(bytes)
+    });
+    match written {
+        Ok(bytes) => {
+            println!("{} {bytes} bytes", file.display());
+            Ok(())
+        }
+        Err(e) => {
+            let _ = std::fs::remove_file(&part);
+            Err(failed(e))
+        }
     }
 }
 

@@ -140,6 +140,7 @@ CREATE TABLE snapshots (
     gone_at       INTEGER,                           -- until here: somebody asked to delete it
     look_at       INTEGER                            -- when something is to be done with it; NULL: nothing is
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX snapshots_of_organization ON snapshots (tenant_id, created_at, id);
 CREATE INDEX snapshots_of_computer ON snapshots (computer_id, created_at, id);
 CREATE INDEX snapshots_of_workspace ON snapshots (workspace_id, ready_at);
 CREATE INDEX snapshots_of_tenant ON snapshots (tenant_id, ready_at);
@@ -188,3 +189,8 @@ END;
 -- ---- all preview domains of an organization ----
 
 CREATE INDEX preview_domains_of_tenant ON preview_domains (tenant_id, domain, owner_id);
+
+-- ---- signs of life of machines ----
+
+ALTER TABLE machines ADD COLUMN seen_at INTEGER;
+ALTER TABLE machines ADD COLUMN process TEXT;

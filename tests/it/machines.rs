@@ -1,8 +1,10 @@
 //! Computers that a container engine runs, over an engine that can lie, hang, lose events and die.
 
 mod desktop;
+mod disk;
 mod fake;
 mod previews;
+mod pulse;
 mod snapshots;
 mod terminal;
 
@@ -51,6 +53,7 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         host_ports: Vec::new(),
         snapshots: Snapshots::default(),
         look_every: Duration::from_millis(30),
+        pulse_every: Duration::from_millis(20),
         sample_every: Duration::from_millis(30),
         images: BTreeMap::from([("miosa-desktop".to_owned(), image)]),
     }

@@ -68,7 +68,7 @@ class Engine:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         self.socket = directory / "engine.sock"
         self.process: subprocess.Popen | None = None
         self.log = directory / "engine.log"

@@ -33,9 +33,10 @@ use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::seam::{
-    About, Answer, Engine, Fault, Life, Limits, Listed, Net, Output, Program, Running, Seen, Spec,
-    Usage,
+    About, Answer, Engine, Fault, Life, Limits, Listed, Net, Output, Pieces, Program, Running,
+    Seen, Spec, Usage,
 };
+use super::spec;
 use crate::clock::{Clock, Timestamp};
 
 /// Seconds after which the crate gives up a call; whoever calls is less patient.
@@ -315,6 +316,16 @@ fn body(spec: &Spec) -> ContainerCreateBody {
 }
 
 impl DockerApi {
+    /// Docker keeps bridges apart; Podman routes between them unless it is told not to.
+    fn network_options(&self, name: &str) -> HashMap<String, String> {
+        let bridge = ("com.docker.network.bridge.name", spec::bridge(name));
+        let apart = self.podman.then(|| ("isolate", "true".to_owned()));
+        let options = std::iter::once(bridge).chain(apart);
+        options
+            .map(|(key, value)| (key.to_owned(), value))
+            .collect()
+    }
+
     /// Removes all but one of the networks of this name, those that nothing is plugged into.
     async fn leave_one_network(&self, name: &str) -> Result<(), Fault> {
         let options = ListNetworksOptions {
@@ -569,10 +580,7 @@ impl Engine for DockerApi {
                 name: name.to_owned(),
                 driver: Some("bridge".into()),
                 internal: Some(internal),
-                // Docker keeps bridges apart; Podman routes between them unless it is told not to.
-                options: self
-                    .podman
-                    .then(|| HashMap::from([("isolate".into(), "true".into())])),
+                options: Some(self.network_options(name)),
                 labels: Some(HashMap::from([(key.to_owned(), value.to_owned())])),
                 ..NetworkCreateRequest::default()
             };
@@ -604,9 +612,11 @@ impl Engine for DockerApi {
                         bits.parse().ok().filter(|bits| *bits <= 32)?,
                     ))
                 });
+                let name = network.name.unwrap_or_default();
                 Net {
-                    name: network.name.unwrap_or_default(),
+                    bridge: spec::bridge(&name),
                     subnets: subnets.collect(),
+                    name,
                 }
             });
             Ok(found.collect())
@@ -703,6 +713,24 @@ impl Engine for DockerApi {
             let tar = body_try_stream(pieces);
             let done = self.docker.upload_to_container(to, Some(into), tar).await;
             done.map_err(fault)
+        })
+    }
+
+    fn disk<'a>(&'a self, name: &'a str) -> Answer<'a, Pieces> {
+        Box::pin(async move {
+            let seen = self.inspect(name).await?;
+            if self.podman && seen.life != Life::Running {
+                return Err(Fault::Unable(
+                    "Podman leaves out the home volume of a computer that does not run; start it, then export its disk"
+                        .into(),
+                ));
+            }
+            let all = DownloadFromContainerOptions { path: "/".into() };
+            let pieces = self.docker.download_from_container(name, Some(all));
+            let pieces: Pieces = pieces
+                .map(|piece| piece.map_err(std::io::Error::other))
+                .boxed();
+            Ok(pieces)
         })
     }
 

@@ -5,7 +5,7 @@
 //!
 //! An engine does not know when a container ended that a loss of power has ended: Docker dates it to its own
 //! restart (exit code 255), Podman 4 goes on calling it running, or forgets that it ran. Then it ends when it
-//! was last seen alive: at most ten seconds early, never late.
+//! was last seen alive: at most ten seconds early while this service runs, never late.
 
 use rusqlite::OptionalExtension;
 
@@ -60,7 +60,7 @@ pub struct Observation {
 /// What is known besides what an engine says.
 #[derive(Clone, Copy, Debug)]
 pub struct Circumstances {
-    /// When everything was last seen to run that should.
+    /// When everything was last seen to run that should, or this one.
     pub seen_at: Timestamp,
     /// The host has been started since then.
     pub rebooted: bool,
@@ -139,8 +139,8 @@ fn is_told(tx: &Tx<'_>, tenant: TenantId, event: &str) -> Result<bool> {
     )?)
 }
 
-/// Takes what is known of a computer's container into its history, its row, and what is wanted of it.
-/// Repeating it changes nothing.
+/// Takes what is known of a computer's container into its history, its row, and what is wanted of it. By `seen_at`,
+/// or its own last sign of life, it was alive if it ran. Repeating it changes nothing.
 ///
 /// # Errors
 /// When the store fails.
@@ -155,6 +155,8 @@ pub fn take(
         return Ok(());
     };
     let wanted = wanted::load(tx, id)?;
+    let sign = wanted.as_ref().and_then(|w| w.seen_at);
+    let seen_at = seen_at.max(sign.unwrap_or(seen_at));
     let mut facts = Vec::new();
     // The engine reads the same clock; where that stepped back, nothing lies before the computer or ahead.
     let within = |nanos: i64| {

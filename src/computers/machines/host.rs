@@ -36,6 +36,22 @@ impl Host {
     }
 }
 
+/// Which start of this machine this is.
+pub fn boot_id() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .map(|text| text.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// When a process of this machine was started, in hundredths of a second since that was; `None`: it is not there, or
+/// has ended.
+pub fn born(pid: u32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let over = matches!(fields.next()?, "Z" | "X");
+    fields.nth(18)?.parse().ok().filter(|_| !over)
+}
+
 /// How long ago a process of this machine was started, milliseconds.
 pub fn age_ms(pid: u32) -> Option<i64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;

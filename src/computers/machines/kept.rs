@@ -3,7 +3,7 @@
 //! The row stays when the image is gone: what was kept counts in the usage of its time. Space counts from when a
 //! snapshot was ready until somebody asked to delete it.
 
-use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Value, ValueRef};
 use rusqlite::{OptionalExtension, named_params};
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -12,6 +12,8 @@ use crate::clock::Timestamp;
 use crate::computers::Record;
 use crate::db::topics;
 use crate::error::{Error, Result};
+use crate::http::cursor::Order;
+use crate::http::{List, Page};
 use crate::ids::{ComputerId, SnapshotId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
 use crate::store::{Columns, Tx, WriteTx, columns};
@@ -148,6 +150,50 @@ pub fn all(tx: &Tx<'_>, computer: ComputerId) -> Result<Vec<Snapshot>> {
         Snapshot::from_columns(&mut Columns::new(row))
     })?;
     Ok(found.collect::<Result<_, _>>()?)
+}
+
+/// Those of an organization that can be seen, or of one of its workspaces, the newest first.
+pub fn everywhere(
+    tx: &Tx<'_>,
+    tenant: TenantId,
+    workspace: Option<WorkspaceId>,
+    page: &Page,
+) -> Result<List<Snapshot>> {
+    let mut place = "status IN ('creating', 'ready', 'failed')".to_owned();
+    let mut params: Vec<(&str, &dyn ToSql)> = vec![(":tenant", &tenant)];
+    if let Some(workspace) = &workspace {
+        place.push_str(" AND workspace_id = :workspace");
+        params.push((":workspace", workspace));
+    }
+    let total = tx
+        .prepare_cached(&format!(
+            "SELECT count(*) FROM snapshots WHERE tenant_id = :tenant AND {place}"
+        ))?
+        .query_row(params.as_slice(), |row| row.get(0))?;
+    let order = Order {
+        columns: &["created_at", "id"],
+        descending: true,
+    };
+    page.narrow(&order, &mut place, &mut params)?;
+    let sql = select(&format!(
+        "tenant_id = :tenant AND {place} ORDER BY {} {}",
+        order.sql(),
+        Page::SQL
+    ));
+    let data = tx
+        .prepare_cached(&sql)?
+        .query_map(params.as_slice(), |row| {
+            Snapshot::from_columns(&mut Columns::new(row))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let last = data.last().filter(|_| page.is_full(data.len()));
+    let next = last.and_then(|last| {
+        page.link(&[
+            Value::Integer(last.created_at.0),
+            Value::Blob(last.id.0.as_bytes().to_vec()),
+        ])
+    });
+    Ok(page.linked(data, total, next))
 }
 
 /// One is to be taken.

@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::host::Host;
 use super::load::Loads;
+use super::pulse::Pulses;
 use super::seam::{About, Engine};
 use super::seats::Seats;
 use crate::clock::Timestamp;
@@ -38,6 +39,8 @@ pub struct Link {
     pub seats: Arc<Seats>,
     /// What computers use.
     pub loads: Loads,
+    /// Who is alive.
+    pub pulses: Pulses,
     /// What last happened in each, also what is not written down yet.
     active: Mutex<HashMap<ComputerId, (Timestamp, Activity)>>,
     pub standing: Mutex<Standing>,
@@ -86,6 +89,7 @@ impl Default for Link {
             next: AtomicU64::new(0),
             seats: Arc::default(),
             loads: Loads::default(),
+            pulses: Pulses::default(),
             active: Mutex::default(),
             standing: Mutex::default(),
             pretended: Mutex::default(),

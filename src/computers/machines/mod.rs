@@ -7,7 +7,7 @@
 //! * [`wanted`]: what was asked for, and how far that has come
 //! * [`facts`]: what the engine saw, on its way into the history that is billed
 //! * [`reconcile`]: one computer's container, brought to what is wanted
-//! * [`watch`]: the task that does all this
+//! * [`watch`]: the task that does all this; [`pulse`], [`signs`]: whether their processes are there, without the engine
 //! * [`inside`], [`exec`], [`files`], [`logs`]: work in a computer; [`terminal`], [`seats`]: with both streams open
 //! * [`desktop`]: a screen, where the image has one
 //! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
@@ -17,6 +17,7 @@
 //! * [`import`]: an image, given to an engine
 //! * [`walls`]: what keeps them apart, besides what an engine does
 //! * [`snapshots`], [`kept`], [`taking`]: what a computer was at an instant, for another one to begin with
+//! * [`disk`]: what one has on its disk, as a file
 //! * [`adopt`]: a container without a computer becomes one again
 //!
 //! Requests write what is wanted in their transaction and answer; nothing here is awaited inside one. What
@@ -27,6 +28,7 @@
 pub mod adopt;
 pub mod around;
 pub mod desktop;
+pub mod disk;
 pub mod engine;
 pub mod env;
 pub mod exec;
@@ -41,10 +43,12 @@ pub mod listening;
 pub mod load;
 pub mod logs;
 pub mod probe;
+pub mod pulse;
 pub mod reconcile;
 pub mod room;
 pub mod seam;
 pub mod seats;
+pub mod signs;
 pub mod snapshots;
 pub mod spec;
 pub mod taking;

@@ -189,7 +189,13 @@ async fn look(kit: &Kit, w: &Wanted) -> Result<(Option<Seen>, Observation), Trou
             None => false,
         };
     }
-    let what = judge(seen.as_ref(), dead, &kit.known.lock());
+    let runs = seen
+        .as_ref()
+        .filter(|seen| seen.life == Life::Running && !dead);
+    kit.fleet.engine.pulses.found(w.computer_id, runs);
+    let mut known = *kit.known.lock();
+    known.seen_at = known.seen_at.max(w.seen_at.unwrap_or(known.seen_at));
+    let what = judge(seen.as_ref(), dead, &known);
     Ok((seen, what))
 }
 

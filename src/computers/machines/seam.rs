@@ -8,10 +8,15 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use axum::body::Bytes;
+use futures_util::Stream;
 use tokio::sync::mpsc;
 
 /// What an engine answers, some time later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
+/// Bytes that come piece by piece.
+pub type Pieces = Pin<Box<dyn Stream<Item = std::io::Result<Bytes>> + Send>>;
 
 /// Why an engine did not do what it was asked.
 #[derive(Clone, Debug)]
@@ -103,6 +108,8 @@ pub struct Net {
     pub name: String,
     /// Addresses in it: the first of them, and how many bits they have in common.
     pub subnets: Vec<(Ipv4Addr, u8)>,
+    /// As which interface this machine has it, once somebody is in it.
+    pub bridge: String,
 }
 
 /// What holds a container.
@@ -220,6 +227,8 @@ pub trait Engine: Send + Sync {
     fn commit<'a>(&'a self, name: &'a str, image: &'a str) -> Answer<'a, ()>;
     /// Copies a directory from one container that runs to the same place in another, which need not.
     fn carry<'a>(&'a self, from: &'a str, to: &'a str, dir: &'a str) -> Answer<'a, ()>;
+    /// All files of a container as a tar file, those of its volumes too.
+    fn disk<'a>(&'a self, name: &'a str) -> Answer<'a, Pieces>;
     /// Runs a program in a running container.
     fn exec<'a>(&'a self, name: &'a str, program: Program) -> Answer<'a, Running>;
     /// Another size of a program's terminal.

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use futures_util::stream;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use super::inside;
 use super::kept::{self, Snapshot, Stage};
@@ -21,11 +21,12 @@ use crate::computers::create::{self, CloneRequest};
 use crate::computers::{Computer, Fleet, Record, changed};
 use crate::db::{Store, topics};
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, NoBody, PathId, PathIds, Reply};
-use crate::ids::{ComputerId, SnapshotId};
+use crate::http::{List, Mutation, NoBody, PageQuery, Param, Params, PathId, PathIds, Reply};
+use crate::ids::{ComputerId, SnapshotId, WorkspaceId};
 use crate::rules::config::Snapshots;
 use crate::rules::text;
 use crate::store::{Tx, WriteTx};
+use crate::workspaces;
 
 /// Characters of a comment.
 const LONGEST: usize = 500;
@@ -183,6 +184,33 @@ pub async fn list(
         kept::all(tx, id)
     });
     Ok(Json(SnapshotList { data: found.await? }))
+}
+
+/// `GET /snapshots`
+#[derive(Deserialize, IntoParams, Default)]
+#[into_params(parameter_in = Query)]
+#[serde(default)]
+pub struct SnapshotFilter {
+    /// Only those whose space this workspace takes
+    pub workspace_id: Param<WorkspaceId>,
+}
+
+/// `GET /snapshots`: those of all computers of the organization.
+pub async fn everywhere(
+    State(store): State<Store>,
+    caller: Caller,
+    page: Params<PageQuery>,
+    filter: Params<SnapshotFilter>,
+) -> Result<List<Snapshot>> {
+    let list = store.read(move |tx| {
+        let (page, filter) = (page.get()?.page()?, filter.get()?);
+        let workspace = filter.workspace_id.get("workspace_id")?;
+        if let Some(id) = workspace {
+            workspaces::reach(tx, &caller, id)?;
+        }
+        kept::everywhere(tx, caller.tenant_id(), workspace, &page)
+    });
+    list.await
 }
 
 /// `GET /computers/{id}/snapshots/{sid}`

@@ -47,6 +47,14 @@ pub fn network(id: WorkspaceId) -> String {
     format!("ws-net-{}", id.0)
 }
 
+/// The interface of this machine that a network is: a rule can name it before it is there. As long as such names may
+/// be; the end of an id is its random part.
+pub fn bridge(network: &str) -> String {
+    let letters: Vec<char> = network.chars().filter(|c| *c != '-').collect();
+    let last: String = letters[letters.len().saturating_sub(12)..].iter().collect();
+    format!("wsb{last}")
+}
+
 /// The image of a snapshot.
 pub fn snapshot(id: SnapshotId) -> String {
     format!("localhost/workspaced/snapshot:{}", id.0)

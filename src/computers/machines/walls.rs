@@ -100,6 +100,13 @@ fn rules(table: &str, networks: &[Net], open: &[u16]) -> String {
         .collect();
     subnets.sort_unstable();
     subnets.dedup();
+    // An engine gives a computer no address of IPv6, and the kernel one all the same that reaches the host's end of the
+    // bridge: nothing of it is needed but between computers of one workspace.
+    let bridges: Vec<String> = networks
+        .iter()
+        .map(|net| format!("\"{}\"", net.bridge))
+        .collect();
+    let from_all = format!("meta nfproto ipv6 iifname {{ {} }}", bridges.join(", "));
     let mut text = format!("table inet {table} {{}}\ndelete table inet {table}\n");
     if subnets.is_empty() {
         return text;
@@ -118,6 +125,12 @@ fn rules(table: &str, networks: &[Net], open: &[u16]) -> String {
             );
         }
     }
+    for own in &bridges {
+        let _ = writeln!(
+            within,
+            "  meta nfproto ipv6 iifname {own} oifname {own} accept"
+        );
+    }
     let ports: Vec<String> = open.iter().map(ToString::to_string).collect();
     let allowed = match ports.is_empty() {
         true => String::new(),
@@ -134,12 +147,14 @@ fn rules(table: &str, networks: &[Net], open: &[u16]) -> String {
   type filter hook forward priority {PRIORITY}; policy accept;
 {within}  ip saddr @computers ip daddr @computers drop
   ip saddr @computers ip daddr {LINK_LOCAL} drop
+  {from_all} drop
  }}
  chain input {{
   type filter hook input priority {PRIORITY}; policy accept;
   iif lo accept
   ip saddr @computers ct state established,related accept
 {resolver}{allowed}  ip saddr @computers drop
+  {from_all} drop
  }}
 }}
 ",
@@ -204,6 +219,7 @@ mod tests {
         let net = |third: u8| Net {
             name: format!("ws-net-{third}"),
             subnets: vec![(Ipv4Addr::new(10, 200, third, 0), 24)],
+            bridge: format!("wsb{third}"),
         };
         let text = rules("workspaced_1", &[net(2), net(1)], &[443]);
         let at = |what: &str| {
@@ -215,6 +231,9 @@ mod tests {
         let own = at("ip saddr 10.200.1.0/24 ip daddr 10.200.1.0/24 accept");
         assert!(own < at("ip saddr @computers ip daddr @computers drop"));
         at("ip saddr @computers ip daddr 169.254.0.0/16 drop");
+        let own = at("meta nfproto ipv6 iifname \"wsb1\" oifname \"wsb1\" accept");
+        let all = "meta nfproto ipv6 iifname { \"wsb2\", \"wsb1\" } drop";
+        assert!(own < at(all) && text.matches(all).count() == 2, "{text}");
         // The host reaches its own addresses in these networks.
         assert!(at("iif lo accept") < at("  ip saddr @computers drop"));
         assert!(at("tcp dport { 443 } accept") < at("  ip saddr @computers drop"));

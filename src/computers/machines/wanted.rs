@@ -77,6 +77,8 @@ pub struct Wanted {
     /// Counts what its container has to follow.
     pub looks: i64,
     pub fault: Option<String>,
+    /// When it was last seen alive, as far as that was written down.
+    pub seen_at: Option<Timestamp>,
 }
 
 columns! { Wanted {
@@ -91,6 +93,7 @@ columns! { Wanted {
     failures: ["failures"],
     looks: ["looks"],
     fault: ["fault"],
+    seen_at: ["seen_at"],
 } }
 
 impl Wanted {
@@ -323,6 +326,23 @@ pub fn install(tx: &WriteTx<'_>, boot_id: &str) -> Result<String> {
         (&name, boot_id, tx.now()),
     )?;
     Ok(name)
+}
+
+/// These were alive at this instant, some of them as processes of this machine.
+pub fn alive(tx: &WriteTx<'_>, at: Timestamp, seen: &[(ComputerId, Option<String>)]) -> Result<()> {
+    let sql = "UPDATE machines SET seen_at = max(coalesce(seen_at, 0), ?2), process = ?3 WHERE computer_id = ?1";
+    for (id, process) in seen {
+        tx.run(sql, (id, at, process))?;
+    }
+    Ok(())
+}
+
+/// The processes that machines last were.
+pub fn processes(tx: &Tx<'_>) -> Result<Vec<(ComputerId, String)>> {
+    let sql = "SELECT computer_id, process FROM machines WHERE process IS NOT NULL";
+    let mut statement = tx.prepare_cached(sql)?;
+    let found = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    Ok(found.collect::<Result<_, _>>()?)
 }
 
 /// By now everything was seen to run that the events say runs.

@@ -1,4 +1,4 @@
-//! The task that runs machines: finds the engine, looks at all containers every ten seconds, follows its
+//! The task that runs machines: finds the engine, looks at all containers every few seconds, follows its
 //! events in between, and has what is wanted done, four computers at a time and one task a computer.
 
 use std::collections::{HashMap, HashSet};
@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use super::engine;
 use super::facts::Circumstances;
-use super::host::age_ms;
+use super::host::{age_ms, boot_id};
 use super::inside::{Activity, active};
 use super::kept;
 use super::link::State;
@@ -23,6 +23,7 @@ use super::load::BUSY_PERCENT;
 use super::probe::probe;
 use super::reconcile::{Kit, LOOK, Trouble, bounded, bring, is_dead, keep_apart};
 use super::seam::{About, Engine, Fault, Life, Listed};
+use super::signs;
 use super::spec;
 use super::taking;
 use super::walls::Walls;
@@ -35,7 +36,7 @@ use crate::error::Error;
 use crate::ids::{ComputerId, parse_uuid};
 use crate::rules::config::{EngineSettings, Firewall, Network};
 use crate::rules::status::Status;
-use crate::store::Tx;
+use crate::store::{Tx, WriteTx};
 use crate::usage::ledger::held;
 
 /// Until an engine that is not there is looked for again.
@@ -55,10 +56,24 @@ const LEAVE: Duration = Duration::from_secs(5);
 const OVERLAP: i64 = 5;
 
 /// Runs machines until `stop` changes; returns at once where there are none.
-pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
+pub async fn run(store: Store, fleet: Fleet, stop: watch::Receiver<bool>) {
     let Some(settings) = fleet.config.engine.clone() else {
         return;
     };
+    tokio::select! {
+        () = signs::follow(&store, &fleet, settings.pulse_every) => {}
+        () = follow(&store, &fleet, &settings, stop) => {}
+    }
+    fleet.engine.seats.close(LEAVE).await;
+}
+
+/// Works with the engine, and looks for it again when it is lost.
+async fn follow(
+    store: &Store,
+    fleet: &Fleet,
+    settings: &EngineSettings,
+    mut stop: watch::Receiver<bool>,
+) {
     let mut said = String::new();
     fleet.engine.set(State::Down(
         "the container engine is being looked for".into(),
@@ -66,7 +81,7 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
     loop {
         let why = tokio::select! {
             _ = stop.changed() => break,
-            why = serve(&store, &fleet, &settings) => why,
+            why = serve(store, fleet, settings) => why,
         };
         if why != said {
             tracing::error!(
@@ -80,7 +95,7 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
             standing.broken = None;
         }
         fleet.engine.set(State::Down(why));
-        if let Err(e) = overdue(&store, &fleet).await {
+        if let Err(e) = overdue(store, fleet).await {
             tracing::error!(
                 error = e.message(),
                 detail = e.internal_detail(),
@@ -92,7 +107,6 @@ pub async fn run(store: Store, fleet: Fleet, mut stop: watch::Receiver<bool>) {
             () = tokio::time::sleep(AGAIN) => {}
         }
     }
-    fleet.engine.seats.close(LEAVE).await;
 }
 
 /// Finds the engine.
@@ -219,12 +233,6 @@ async fn overdue(store: &Store, fleet: &Fleet) -> Result<(), Error> {
             .await?;
     }
     Ok(())
-}
-
-fn boot_id() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .map(|text| text.trim().to_owned())
-        .unwrap_or_default()
 }
 
 /// When the process that answers at a socket was started. Where systemd holds the socket, nobody knows.
@@ -536,12 +544,20 @@ impl Watch {
             })
             .await?;
         self.orphans(&by_computer, &known).await?;
+        let running = known
+            .keys()
+            .filter_map(|id| Some((*id, *by_computer.get(id)?)))
+            .filter(|(_, container)| container.life == Life::Running);
+        let liars = match first {
+            true => HashSet::new(),
+            false => self.alive(at, running).await?,
+        };
         let mut differ = Vec::new();
         let mut whole = true;
         for (id, billed) in &known {
             let listed = by_computer.get(id);
             let runs = listed.is_some_and(|c| c.life == Life::Running);
-            let lies = runs && !first && self.may_lie(listed).await?;
+            let lies = liars.contains(id);
             // What is being worked on is looked at there. Until that has told of an end, not all was seen to run: that
             // end would be dated to this look.
             if !first && self.busy.lock().contains(id) {
@@ -595,11 +611,42 @@ impl Watch {
         Ok(())
     }
 
+    /// Writes down which of these containers that are said to run do so, also when the engine breaks off halfway; returns
+    /// those that do not. Where the process can be seen from here, that is looked at more often.
+    async fn alive(
+        &self,
+        at: Timestamp,
+        running: impl Iterator<Item = (ComputerId, &Listed)>,
+    ) -> Result<HashSet<ComputerId>, Trouble> {
+        let (mut liars, mut alive, mut broken) = (HashSet::new(), Vec::new(), None);
+        for (id, container) in running {
+            match self.may_lie(container).await {
+                Ok(true) => {
+                    liars.insert(id);
+                }
+                Ok(false) if self.kit.fleet.engine.pulses.knows(id) => {}
+                Ok(false) => alive.push((id, None)),
+                Err(e) => {
+                    broken = Some(e);
+                    break;
+                }
+            }
+        }
+        if !alive.is_empty() {
+            let write = move |tx: &WriteTx<'_>| wanted::alive(tx, at, &alive);
+            self.kit.store.write(write).await?;
+        }
+        match broken {
+            Some(e) => Err(e),
+            None => Ok(liars),
+        }
+    }
+
     /// Podman goes on calling a container running whose processes went with a power loss.
-    async fn may_lie(&self, listed: Option<&&Listed>) -> Result<bool, Trouble> {
-        let Some(listed) = listed.filter(|_| self.kit.about.podman) else {
+    async fn may_lie(&self, listed: &Listed) -> Result<bool, Trouble> {
+        if !self.kit.about.podman {
             return Ok(false);
-        };
+        }
         match bounded(LOOK, self.kit.engine.inspect(&listed.id)).await {
             Ok(seen) => Ok(is_dead(self.kit.engine.as_ref(), &seen).await?),
             Err(Fault::Missing(_)) => Ok(true),

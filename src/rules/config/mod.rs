@@ -25,7 +25,9 @@ use crate::rules::public_url::PublicUrl;
 use bootstrap::too_simple;
 
 /// How often all containers are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(8);
+/// How often it is looked whether their processes are there.
+const PULSE_EVERY: Duration = Duration::from_secs(3);
 /// How often it is looked at what computers use.
 const SAMPLE_EVERY: Duration = Duration::from_secs(15);
 /// The usual places, in the order in which they are tried.
@@ -156,8 +158,9 @@ pub struct EngineSettings {
     pub allow_unlimited: bool,
     /// A terminal in which nothing is typed and nothing said for so long is closed.
     pub terminal_idle: Duration,
-    /// How often all containers are looked at: what a loss of power can hide at most.
+    /// How often all containers are looked at, and whether their processes are there: what a loss of power can hide.
     pub look_every: Duration,
+    pub pulse_every: Duration,
     /// How often it is looked at what they use.
     pub sample_every: Duration,
     /// A container is tried out when the engine has been found.
@@ -353,6 +356,7 @@ impl ServeArgs {
                 file.engine.terminal_idle_seconds.unwrap_or(1800),
             )),
             look_every: LOOK_EVERY,
+            pulse_every: PULSE_EVERY,
             sample_every: SAMPLE_EVERY,
             probe: true,
             reserve: file.engine.reserve,

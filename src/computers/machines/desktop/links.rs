@@ -20,7 +20,7 @@ use crate::clock::Timestamp;
 use crate::computers::{self, Fleet, Record};
 use crate::db::Store;
 use crate::error::{Error, Fields, Result};
-use crate::http::{Mutation, NoBody, Params, PathId, PathIds, Reply};
+use crate::http::{Mutation, NoBody, Param, Params, PathId, PathIds, Reply};
 use crate::ids::{ComputerId, DesktopLinkId};
 use crate::rules::config::Config;
 use crate::store::{Tx, WriteTx};
@@ -56,8 +56,7 @@ pub struct EmbedQuery {
     /// view or control
     pub mode: Option<String>,
     /// true or false; instead of a mode
-    #[param(value_type = Option<bool>)]
-    pub view_only: Option<String>,
+    pub view_only: Param<bool>,
 }
 
 /// A link, without its secret.
@@ -306,15 +305,7 @@ pub async fn embed(
             false
         }
     };
-    let view_only = match query.view_only.as_deref() {
-        None => by_mode,
-        Some("true" | "1") => true,
-        Some("false" | "0") => by_mode,
-        Some(_) => {
-            fields.push("view_only", "must be true or false");
-            true
-        }
-    };
+    let view_only = query.view_only.is_true(&mut fields, "view_only") || by_mode;
     fields.finish()?;
     let made = store
         .write(move |tx| {
@@ -407,12 +398,8 @@ pub fn opened(tx: &Tx<'_>, hash: &[u8; 32]) -> Result<Option<Opened>> {
     let Some(((link, computer, view_only), (organization, slug), key)) = found.optional()? else {
         return Ok(None);
     };
-    // An operator who acted as another organization made it.
-    let key = match key.tenant_id == organization {
-        true => Some(key),
-        false => key.acting_as(organization, slug),
-    };
-    let Some(key) = key else {
+    // Perhaps an operator made it, who acted as another organization.
+    let Some(key) = key.acting_as(organization, slug) else {
         return Ok(None);
     };
     if !covers(&key.scopes, SCOPE) {

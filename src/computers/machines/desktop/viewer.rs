@@ -31,7 +31,7 @@ use crate::computers::{self, Fleet};
 use crate::db::{Store, topics};
 use crate::error::{Error, Result};
 use crate::http::websocket::{Socket, Switch};
-use crate::http::{Params, PathId};
+use crate::http::{Param, Params, PathId};
 use crate::ids::{ComputerId, DesktopLinkId};
 
 /// Until a screen has begun, and how long a side that does not take what it is sent is waited for.
@@ -56,8 +56,7 @@ const UNREAD: usize = 512 << 10;
 #[serde(default)]
 pub struct ViewQuery {
     /// true: what would change something is dropped
-    #[param(value_type = Option<bool>)]
-    pub view_only: Option<String>,
+    pub view_only: Param<bool>,
 }
 
 /// By what a screen is open.
@@ -91,11 +90,7 @@ pub async fn stream(
     request: Request,
 ) -> Result<Response> {
     inside::machine(&store, caller.clone(), id).await?;
-    let view_only = match query.get()?.view_only.as_deref() {
-        None | Some("false" | "0") => false,
-        Some("true" | "1") => true,
-        Some(_) => return Err(Error::field("view_only", "must be true or false")),
-    };
+    let view_only = query.get()?.view_only.get("view_only")? == Some(true);
     let hold = Hold {
         grip: Grip::of(&auth, &caller, request.headers()),
         caller: caller.clone(),
