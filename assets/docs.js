@@ -201,6 +201,11 @@ function snippet(text) {
   return h("div", { class: "snippet" }, h("pre", { tabindex: 0 }, h("code", null, text)), action);
 }
 
+/** The language of all examples, and what shows it in each of them. */
+let language = "";
+/** @type {Set<(title: string) => void>} */
+const examples = new Set();
+
 /**
  * A panel per language behind buttons that look like one.
  * @param {[language: string, text: string][]} list
@@ -208,19 +213,28 @@ function snippet(text) {
  */
 function tabs(list, name) {
   const place = h("div");
-  /** @param {string} text */
-  const show = (text) => fill(place, snippet(text));
-  show(list[0][1]);
+  const first = list.some(([title]) => title === language) ? language : list[0][0];
+  /** @param {string} title */
+  function show(title) {
+    fill(place, snippet(list.find(([one]) => one === title)?.[1] ?? list[0][1]));
+    choice.querySelectorAll("input").forEach((input) => (input.checked = input.value === title));
+  }
   const choice = h(
     "fieldset",
     { class: "segmented" },
     h("legend", { class: "sr" }, "Language"),
-    list.map(([title, text], i) => {
-      const input = h("input", { type: "radio", name, checked: i === 0 });
-      input.addEventListener("change", () => show(text));
+    list.map(([title]) => {
+      const input = h("input", { type: "radio", name, value: title });
+      // Who reads one in Go reads the others in Go.
+      input.addEventListener("change", () => {
+        language = title;
+        examples.forEach((one) => one(title));
+      });
       return h("label", null, input, h("span", null, title));
     }),
   );
+  show(first);
+  examples.add(show);
   return [choice, place];
 }
 
@@ -330,6 +344,45 @@ function drawWhatIsNear() {
     { rootMargin: "900px 0px" },
   );
   main.querySelectorAll(".operation > details").forEach((one) => near.observe(one));
+}
+
+/** Cards above one that are drawn before it is gone to: what is drawn later would push it away. */
+const ABOVE = 3;
+
+/** Goes to what the address names. */
+function land() {
+  const target =
+    location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target) return;
+  const all = [...main.querySelectorAll(".operation")];
+  const at = all.indexOf(target);
+  for (const one of at < 0 ? [] : all.slice(Math.max(0, at - ABOVE), at + 1))
+    /** @type {any} */ (one.querySelector(":scope > details"))?.draw();
+  target.scrollIntoView();
+}
+
+/** Marks in the list which endpoint is looked at. */
+function markWhatIsRead() {
+  const reading = new IntersectionObserver(
+    (entries) => {
+      const now = entries.filter((entry) => entry.isIntersecting).at(-1)?.target;
+      if (!now) return;
+      toc
+        .querySelectorAll("[aria-current]")
+        .forEach((link) => link.removeAttribute("aria-current"));
+      const link = find(`a[href="#${CSS.escape(now.id)}"]`, toc);
+      link?.setAttribute("aria-current", "true");
+      // Where the list stands beside the text, and has a bar of its own.
+      if (
+        link &&
+        toc.scrollHeight > toc.clientHeight &&
+        getComputedStyle(toc).position === "sticky"
+      )
+        toc.scrollTop += link.getBoundingClientRect().top - toc.getBoundingClientRect().top - 120;
+    },
+    { rootMargin: "-90px 0px -75% 0px" },
+  );
+  main.querySelectorAll(".operation").forEach((one) => reading.observe(one));
 }
 
 /** @param {Operation} op */
@@ -458,9 +511,11 @@ async function start() {
   );
   drawToc(groups);
   drawWhatIsNear();
-  if (location.hash) byId(decodeURIComponent(location.hash.slice(1)))?.scrollIntoView();
+  markWhatIsRead();
+  land();
 }
 
+addEventListener("hashchange", land);
 find(".skip")?.addEventListener("click", (event) => {
   event.preventDefault();
   main.focus();

@@ -14,6 +14,7 @@ use crate::error::{Error, Fields, Refusal, Result};
 use crate::ids::{ProjectId, TenantId, WorkspaceId};
 use crate::rules::config::{ConfigFile, Limits};
 use crate::rules::size::Size;
+use crate::rules::text::count;
 use crate::store::Tx;
 use crate::workspaces::types::{Record, Settings};
 
@@ -175,8 +176,9 @@ pub fn check_start(
     };
     Err(Error::limit(
         format!(
-            "the budget of the {scope}, {credits} credits, is used up; nothing is started before {until}, unless it \
-             is raised with PUT {path}"
+            "the budget of the {scope}, {}, is used up; nothing is started before {until}, unless it \
+             is raised with PUT {path}",
+            count(credits, "credit")
         ),
         details(
             "budget",

@@ -78,7 +78,7 @@ export function forgetCells(key) {
 }
 
 /**
- * The name of a workspace, project or computer.
+ * The name of a workspace, project, computer or webhook, of which some have an address only.
  * @param {string} kind
  * @param {string} id
  */
@@ -86,6 +86,6 @@ export const nameOf = (kind, id) =>
   cell(
     `${kind}/${id}`,
     () => api.get(`/${kind}s/${id}`),
-    (one) => one.name,
+    (one) => (one.data ?? one).name ?? (one.data ?? one).url,
     { first: h("code", null, `${id.slice(0, 8)}…`), kind: "name" },
   );

@@ -13,6 +13,8 @@ import {
   duration,
   decimals,
   amountOf,
+  count,
+  counted,
 } from "./format.js";
 
 /**
@@ -40,7 +42,7 @@ import {
  * What a chart can show of a bucket.
  * @typedef {object} Metric
  * @property {string} name
- * @property {string} unit
+ * @property {string} unit of one
  * @property {(b: Bucket) => number} of
  * @property {(b: Bucket) => number} raw as the API counts it: whole numbers, of which a sum is exact
  * @property {(usage: any) => number | undefined} whole the total that came with them
@@ -55,6 +57,8 @@ const HEIGHT = 260,
   RIGHT = 12,
   TOP = 14,
   BOTTOM = 30;
+/** Half of the widest time below the bars. */
+const HALF = 20;
 
 /**
  * The two things that can be shown.
@@ -63,16 +67,16 @@ const HEIGHT = 260,
 export const METRICS = {
   credits: {
     name: "Credits",
-    unit: "credits",
+    unit: "credit",
     of: (b) => b.credits_micros / 1e6,
     raw: (b) => b.credits_micros,
     whole: (usage) => usage.total_credits_micros,
     shown: amountOf,
-    text: (b) => `${decimals(b.credits_micros / 1e6)} credits`,
+    text: (b) => counted(decimals(b.credits_micros / 1e6)),
   },
   hours: {
     name: "Compute hours",
-    unit: "compute hours",
+    unit: "compute hour",
     of: (b) => b.compute_ms / 36e5,
     raw: (b) => b.compute_ms,
     whole: (usage) => usage.total_compute_ms,
@@ -165,8 +169,8 @@ export function summary(usage, metric) {
     total > 0 ? `; the most, ${metric.shown(metric.raw(top))}, ${when} ${label(top)}` : "";
   const are = partial === 1 ? "One bucket is" : `${partial} buckets are`;
   return [
-    `${metric.shown(total)} ${metric.unit} from ${label(series[0])} to ${label(series[series.length - 1])}`,
-    `, in ${number(series.length)} ${granularity}s${most}`,
+    `${counted(metric.shown(total), metric.unit)} from ${label(series[0])} to ${label(series[series.length - 1])}`,
+    `, in ${count(series.length, granularity)}${most}`,
     partial ? `. ${are} partial (hatched)` : "",
     ".",
   ].join("");
@@ -292,12 +296,13 @@ function drawTimes({ width, x, slot }, { series, granularity, time_zone: zone })
     .map(({ i, b, first }) => {
       const format = byDay || (first && i > 0) ? day : hour;
       const at = granularity === "day" ? (x(i) + x(i + 1)) / 2 : x(i) + Math.min(8, slot / 2);
-      const anchor = at < LEFT + 24 ? "start" : at > width - 30 ? "end" : "middle";
+      // Below its bar, also at the edges: moved no further than to be whole.
+      const middle = Math.max(HALF, Math.min(at, width - HALF));
       return [
         s("line", { class: "grid", x1: at, x2: at, y1: HEIGHT - BOTTOM, y2: HEIGHT - BOTTOM + 5 }),
         s(
           "text",
-          { class: "tick", x: at, y: HEIGHT - 8, "text-anchor": anchor },
+          { class: "tick", x: middle, y: HEIGHT - 8, "text-anchor": "middle" },
           format.format(new Date(b.ts)),
         ),
       ];
@@ -713,7 +718,11 @@ export function twin(usage, groups) {
   const totals = h(
     "tr",
     null,
-    h("th", { scope: "row" }, "Total"),
+    h(
+      "th",
+      { scope: "row", title: "Of the exact amounts; each row above is cut off to whole credits" },
+      "Total",
+    ),
     num(number(usage.total_credits_used)),
     num(usage.total_compute_hours.toFixed(4)),
     parts.map((g) => num(number(g.total_credits_used))),

@@ -144,12 +144,26 @@ const UNITS = [
 ];
 const relative = new Intl.RelativeTimeFormat(LOCALE, { numeric: "auto", style: "long" });
 /**
- * "5 minutes ago", with the instant in the tooltip.
+ * "5 minutes ago", with the instant in the tooltip. What has happened is never ahead: where the server's clock
+ * is, by as much as nobody noticed yet, it happened just now.
  * @param {string | null | undefined} at
  */
-export function ago(at) {
+export const ago = (at) => distance(at, Math.min(0, passedTo(at)));
+/**
+ * "in 5 minutes".
+ * @param {string | null | undefined} at
+ */
+export const until = (at) => distance(at, passedTo(at));
+
+/** @param {string | null | undefined} at */
+const passedTo = (at) => Date.parse(at ?? "") - now();
+
+/**
+ * @param {string | null | undefined} at
+ * @param {number} passed
+ */
+function distance(at, passed) {
   if (!at) return h("span", { class: "none" }, "–");
-  const passed = Date.parse(at) - now();
   const unit = UNITS.find(([, ms]) => Math.abs(passed) >= ms);
   const text = unit
     ? relative.format(Math.round(passed / unit[1]), unit[0])
@@ -243,6 +257,20 @@ export const amountOf = (micros) =>
     ? number(Math.trunc(micros / 1e6))
     : decimals(Math.trunc(micros / 1e4) / 100);
 /**
+ * Whole credits of parts that add up to those of the whole: each is cut off, and what is then missing goes to
+ * those that lost the most.
+ * @param {number[]} micros
+ * @param {number} total of them
+ */
+export function shares(micros, total) {
+  const whole = micros.map((part) => Math.floor(part / 1e6));
+  const missing = Math.floor(total / 1e6) - whole.reduce((all, n) => all + n, 0);
+  const lost = (/** @type {number} */ i) => micros[i] - whole[i] * 1e6;
+  const order = micros.map((_, i) => i).sort((a, b) => lost(b) - lost(a));
+  for (const i of order.slice(0, missing)) whole[i]++;
+  return whole;
+}
+/**
  * Micro-credits as credits, exactly.
  * @param {number | null | undefined} micros
  */
@@ -273,3 +301,8 @@ export function bytes(n) {
  * @param {string} one
  */
 export const count = (n, one, many = `${one}s`) => `${number(n)} ${n === 1 ? one : many}`;
+/**
+ * The same of a number that is written already: "1 credit", "1.5 credits".
+ * @param {string} text
+ */
+export const counted = (text, one = "credit") => `${text} ${text === "1" ? one : `${one}s`}`;

@@ -413,6 +413,23 @@ function asText(value) {
 }
 
 /**
+ * What the API says to programs, for people: fields are left empty where those send null, and lengths of time
+ * have units.
+ * @param {string} text
+ * @param {FieldSpec} spec
+ */
+export function inWords(text, spec) {
+  const plain = text
+    .replace(/,? or null for (.+)/, "; empty: $1")
+    .replace(/,? (or|not) (nothing \(null\)|null)/, "; or empty")
+    .replace(/\ba text \(string\)/, "a text");
+  if (spec.kind !== "duration") return plain;
+  return plain
+    .replace("0 (never)", "never")
+    .replace(/\b(\d+) seconds( \([^)]*\))?/g, (_, n) => spanText(Number(n)));
+}
+
+/**
  * Says at each field what the API has against it, and above the form what is about none of them.
  * @param {Field[]} fields
  * @param {HTMLElement} general
@@ -427,8 +444,13 @@ function showRefusal(fields, general, error) {
     const texts = names.flatMap((name) => left[name] ?? []);
     names.forEach((name) => delete left[name]);
     if (!texts.length) continue;
-    const request = error.requestId ? ` (request ${error.requestId})` : "";
-    f.problem.textContent = `${f.spec.label} ${texts.join("; ")}${request}`;
+    fill(f.problem, `${f.spec.label} ${texts.map((text) => inWords(text, f.spec)).join("; ")}`);
+    // For who asks about it: nothing to read for who only fills in a form.
+    if (error.requestId) {
+      const request = ` (request ${error.requestId})`;
+      f.problem.title = request.trim();
+      f.problem.append(h("span", { hidden: true }, request));
+    }
     f.input?.setAttribute("aria-invalid", "true");
     first ??= f.input;
   }

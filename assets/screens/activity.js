@@ -14,6 +14,8 @@ import { listen } from "../lib/live.js";
 /** @type {Record<string, string>} */
 const WORDS = { settings_updated: "settings changed", running: "started" };
 /** @type {Record<string, string>} */
+const NOUNS = { api_key: "API key", credits: "credits" };
+/** @type {Record<string, string>} */
 const ICONS = {
   workspace: "workspaces",
   computer: "computers",
@@ -53,7 +55,8 @@ function verbOf(type) {
  */
 export function what(type) {
   const verb = verbOf(type);
-  const noun = type.split(".")[0].replaceAll("_", " ");
+  const [kind] = type.split(".");
+  const noun = NOUNS[kind] ?? kind.replaceAll("_", " ");
   const words = verb.includes(" ") ? verb : `${noun} ${verb}`;
   return words[0].toUpperCase() + words.slice(1);
 }
@@ -72,20 +75,42 @@ const keyName = (id, first, title) =>
     { first, kind: "actor" },
   );
 
+/**
+ * Of what an entry is: that what has no screen of its own is of a workspace, a project or the organization.
+ * @param {any} row
+ * @returns {{ type: string, id: string }}
+ */
+function owner(row) {
+  const { resource_type: type, resource_id: id, workspace_id: workspace } = row;
+  if (PLACES[type] || ["api_key", "backup"].includes(type)) return { type, id };
+  if (row.metadata.after?.scope === "project") return { type: "project", id };
+  return workspace ? { type: "workspace", id: workspace } : { type: "organization", id };
+}
+
+/** @param {string} id */
+const organizationName = (id) =>
+  cell(
+    `organization/${id}`,
+    () => once("/platform/tenants"),
+    (list) => list.data.find((/** @type {any} */ one) => one.id === id)?.name ?? "The organization",
+    { first: "The organization", kind: "name" },
+  );
+
 /** @param {any} row */
 function target(row) {
+  const { type, id } = owner(row);
   const { before, after } = row.metadata;
   const named = after?.name ?? before?.name ?? after?.domain;
-  const place = PLACES[row.resource_type];
+  const place = PLACES[type];
   const gone = /\.(deleted|revoked)$/.test(row.type);
-  if (row.resource_type === "api_key" && !named)
-    return keyName(row.resource_id, shortIdOf(row.resource_id));
-  if (!place || gone)
-    return named ? h("span", { class: "name" }, named) : shortIdOf(row.resource_id);
+  if (type === "api_key" && !named) return keyName(id, shortIdOf(id));
+  if (type === "organization") return named ?? organizationName(row.tenant_id);
+  if (!place || (gone && type === row.resource_type))
+    return named ? h("span", { class: "name" }, named) : shortIdOf(id);
   return h(
     "a",
-    { class: "row-link", href: `#/${place}/${row.resource_id}` },
-    named ?? nameOf(row.resource_type, row.resource_id),
+    { class: "row-link", href: `#/${place}/${id}` },
+    type === row.resource_type && named ? named : nameOf(type, id),
   );
 }
 

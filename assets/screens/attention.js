@@ -7,6 +7,7 @@ import { h, icon } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, copyable, panel, toast } from "../lib/ui.js";
 import { count, duration, now, number, prefer, preference } from "../lib/format.js";
+import { dayOf } from "./bill.js";
 import { confirmDialog } from "../lib/forms.js";
 import { nameOf } from "../lib/cells.js";
 
@@ -50,7 +51,7 @@ const open = (href, text) => h("a", { class: "row-link", href }, text);
 const toButton = (href, text) => h("a", { class: "button small", href }, text);
 
 /** @param {number} micros */
-const inCredits = (micros) => `${number(Math.floor(micros / 1e6))} credits`;
+const inCredits = (micros) => count(Math.floor(micros / 1e6), "credit");
 
 /**
  * Everything that needs somebody, the worst first.
@@ -161,10 +162,10 @@ const moreItem = (more) => ({
 function budgetItem(b) {
   const name =
     b.scope === "organization" ? "The organization" : h("bdi", null, nameOf(b.scope, b.owner_id));
-  const used = `${number(b.used_percent)} % of ${number(b.credits)} credits a ${b.period}`;
+  const used = `${number(b.used_percent)} % of ${count(b.credits, "credit")} a ${b.period}`;
   const why = b.exceeded
     ? `budget used up: ${used}${b.refusing ? "; nothing can be started" : ""}`
-    : `budget will be used up on ${b.used_up_on}: ${used} so far`;
+    : `budget will be used up on ${dayOf(b.used_up_on)}: ${used} so far`;
   return {
     id: `b-${b.owner_id}`,
     ico: "activity",

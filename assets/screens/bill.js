@@ -18,7 +18,16 @@ import {
   table,
   toast,
 } from "../lib/ui.js";
-import { credits, dateFormat, decimals, number, time } from "../lib/format.js";
+import {
+  count,
+  counted,
+  credits,
+  dateFormat,
+  decimals,
+  number,
+  shares,
+  time,
+} from "../lib/format.js";
 import { confirmDialog, dialog, filled, form, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 import { historyPanel } from "./history.js";
@@ -43,7 +52,7 @@ const two = new Intl.NumberFormat(navigator.language || "en", {
  * @param {number} micros
  */
 const even = (micros) =>
-  h("span", { title: `${credits(micros)} credits` }, two.format(Math.floor(micros / 1e4) / 100));
+  h("span", { title: counted(credits(micros)) }, two.format(Math.floor(micros / 1e4) / 100));
 
 /**
  * A read that answers null where there is none.
@@ -65,14 +74,19 @@ export function budgetBar(b) {
   return meterBar(share, level, `${b.used_percent} % of the budget`);
 }
 
+/**
+ * "24 May" of a calendar's date.
+ * @param {string} date
+ */
+export const dayOf = (date) =>
+  dateFormat({ day: "numeric", month: "short" }, "UTC").format(new Date(`${date}T12:00:00Z`));
+
 /** @param {any} b a budget */
 export function budgetNote(b) {
-  const day = (/** @type {string} */ date) =>
-    dateFormat({ day: "numeric", month: "short" }, "UTC").format(new Date(`${date}T12:00:00Z`));
-  const used = `${inCredits(b.used_micros)} of ${number(b.credits)} credits`;
+  const used = `${inCredits(b.used_micros)} of ${count(b.credits, "credit")}`;
   if (b.exceeded) return `${used}; used up${b.refusing ? ", nothing can be started" : ""}`;
   return b.used_up_on
-    ? `${used}; used up on ${day(b.used_up_on)}`
+    ? `${used}; used up on ${dayOf(b.used_up_on)}`
     : `${used}; enough until the end`;
 }
 
@@ -249,12 +263,23 @@ function compared({ now, before }) {
     const sum = (/** @type {"now" | "before"} */ n) => rest.reduce((all, r) => all + r[n], 0);
     list.push({ key: "", name: `${rest.length} others`, before: sum("before"), now: sum("now") });
   }
+  // What is shown adds up: the rows to the sums above them, and each row across.
+  const were = shares(
+    list.map((r) => r.before),
+    a,
+  );
+  const are = shares(
+    list.map((r) => r.now),
+    b,
+  );
+  const shown = list.map((r, i) => ({ ...r, before: were[i], now: are[i] }));
+  const [sumBefore, sumNow] = [a, b].map((micros) => Math.floor(micros / 1e6));
   return [
     h(
       "p",
       { class: "lead" },
-      h("strong", null, `${inCredits(b)} credits`),
-      ` so far, ${inCredits(Math.abs(b - a))} ${word} than ${inCredits(a)} in the same days of last month. `,
+      h("strong", null, count(sumNow, "credit")),
+      ` so far, ${number(Math.abs(sumNow - sumBefore))} ${word} than ${number(sumBefore)} in the same days of last month. `,
       "The largest differences come first.",
     ),
     table(
@@ -265,8 +290,8 @@ function compared({ now, before }) {
           cell: (r) =>
             r.key ? h("a", { class: "row-link", href: `#/computers/${r.key}` }, r.name) : r.name,
         },
-        { label: "Last month", num: true, cell: (r) => inCredits(r.before) },
-        { label: "This month", num: true, cell: (r) => inCredits(r.now) },
+        { label: "Last month", num: true, cell: (r) => number(r.before) },
+        { label: "This month", num: true, cell: (r) => number(r.now) },
         { label: "Difference", num: true, cell: (r) => signed(difference(r)) },
         {
           label: "What happened",
@@ -279,7 +304,7 @@ function compared({ now, before }) {
             }),
         },
       ],
-      list,
+      shown,
       { rowKey: (r) => r.key },
     ),
   ];
@@ -320,11 +345,11 @@ function showEvents({ key, name }, since) {
   );
 }
 
-/** @param {number} micros */
-function signed(micros) {
-  const text = inCredits(Math.abs(micros));
-  if (micros === 0 || text === "0") return h("span", { class: "none" }, "0");
-  return h("b", { class: micros > 0 ? "rise" : "fall" }, `${micros > 0 ? "+" : "−"}${text}`);
+/** @param {number} n */
+function signed(n) {
+  if (n === 0) return h("span", { class: "none" }, "0");
+  const text = `${n > 0 ? "+" : "−"}${number(Math.abs(n))}`;
+  return h("b", { class: n > 0 ? "rise" : "fall" }, text);
 }
 
 // ---------------------------------------------------------------------------------------------

@@ -55,9 +55,10 @@ export async function show({ main, signal, title, query, setQuery, who, covers }
     h(
       "div",
       { class: "columns" },
-      h("div", { class: "column" }, h("div", null, budget, rates)),
+      h("div", { class: "column" }, budget),
       h("div", { class: "column" }, prices),
     ),
+    rates,
     refused,
   );
   const reload = resource(

@@ -23,7 +23,7 @@ import {
   toast,
   toastError,
 } from "../lib/ui.js";
-import { ago, duration, fullTime, now, number, time, utcTime } from "../lib/format.js";
+import { duration, fullTime, now, number, time, until, utcTime } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
 import { actionsOf } from "./computers.js";
@@ -178,11 +178,11 @@ function idleStop(c) {
   if (!c.auto_stop_seconds) return "never";
   const after = `after ${duration(c.auto_stop_seconds * 1000)}`;
   if (!c.auto_stop_at) return after;
-  const when = h("span", null, ", ", ago(c.auto_stop_at), " ");
+  const when = h("span", null, ", ", until(c.auto_stop_at), " ");
   async function extend() {
     try {
       const kept = await api.post(`/computers/${c.id}/keep-alive`);
-      fill(when, ", ", ago(kept.auto_stop_at), " ");
+      fill(when, ", ", until(kept.auto_stop_at), " ");
       toast("The idle time begins anew.");
     } catch (e) {
       toastError(e);

@@ -5,7 +5,7 @@
 import { h, fill, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import { button, empty, head, none, pager, resource, table, tag } from "../lib/ui.js";
-import { ago, count } from "../lib/format.js";
+import { ago, count, until } from "../lib/format.js";
 import { listen } from "../lib/live.js";
 import { restore } from "../lib/undo.js";
 
@@ -83,7 +83,7 @@ const deletedTable = (rows, covers, done) =>
       { label: "What", cell: (row) => tag(row.type) },
       { label: "Where", hide: "wide", cell: whereOf },
       { label: "Deleted", cell: (row) => ago(row.deleted_at) },
-      { label: "Gone for good", cell: (row) => ago(row.restorable_until) },
+      { label: "Gone for good", cell: (row) => until(row.restorable_until) },
       {
         label: "Actions",
         end: true,

@@ -8,6 +8,7 @@ import { api, query, readiness } from "../lib/api.js";
 import { capBar, empty, head, panel, resource, shared, table } from "../lib/ui.js";
 import {
   count,
+  counted,
   credits,
   dateFormat,
   decimals,
@@ -189,7 +190,7 @@ function tiles(o, today, budgets) {
   const rate = o.burn_rate_credits_per_hour;
   const others = [
     `of ${count(o.computers.total, "computer")}`,
-    running > 0 && `${number(rate)} credits an hour`,
+    running > 0 && `${count(rate, "credit")} an hour`,
     moving > 0 && `${moving} in transition`,
     by.error > 0 && `${by.error} in error`,
   ].filter(Boolean);
@@ -254,7 +255,7 @@ function ranks(rows) {
         h("a", { href: `#/workspaces/${row.workspace_id}` }, row.name),
         h(
           "span",
-          { class: "num", title: `${credits(row.credits_micros)} credits` },
+          { class: "num", title: counted(credits(row.credits_micros)) },
           number(row.credits_used),
         ),
         h("span", {

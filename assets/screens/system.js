@@ -21,7 +21,7 @@ import {
   toast,
   toastError,
 } from "../lib/ui.js";
-import { ago, bytes, decimals, duration, number, time } from "../lib/format.js";
+import { ago, bytes, count, decimals, duration, number, time } from "../lib/format.js";
 
 /** @typedef {{ signal?: AbortSignal }} Options */
 
@@ -143,7 +143,7 @@ const aboutFacts = ({ database, ...system }) =>
     ],
     system.events_ahead > 0 && [
       "Dated ahead",
-      `${number(system.events_ahead)} compute events; see workspaced repair-clock`,
+      `${count(system.events_ahead, "compute event")}; see workspaced repair-clock`,
     ],
     ["Database", bytes(database.database_bytes)],
     ["Write-ahead log", bytes(database.wal_bytes)],
@@ -155,7 +155,7 @@ const aboutFacts = ({ database, ...system }) =>
       ],
     ],
     ["Schema", `version ${database.schema_version}, SQLite ${database.sqlite_version}`],
-    ["Connections", `${number(database.readers)} readers, one writer`],
+    ["Connections", `${count(database.readers, "reader")}, one writer`],
   ]);
 
 /** @param {Record<string, number>} counts */
@@ -199,7 +199,11 @@ const verdict = (found, seconds) => [
       "p",
       { class: "verdict" },
       status(found.ok ? "ok" : "wrong"),
-      h("strong", null, `${number(found.events)} events, ${number(found.differences)} differences`),
+      h(
+        "strong",
+        null,
+        `${count(found.events, "event")}, ${count(found.differences, "difference")}`,
+      ),
       `in ${decimals(seconds)} s`,
     ),
     facts([

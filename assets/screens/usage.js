@@ -8,6 +8,7 @@ import { h, fill, find, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import { button, downloadLink, empty, panel, resource, table } from "../lib/ui.js";
 import {
+  counted,
   credits,
   dateFormat,
   decimals,
@@ -435,7 +436,7 @@ function totals(usage) {
       "Credits",
       h(
         "b",
-        { title: `${credits(usage.total_credits_micros)} credits` },
+        { title: counted(credits(usage.total_credits_micros)) },
         METRICS.credits.shown(usage.total_credits_micros),
       ),
     ),
@@ -463,7 +464,7 @@ function reasons({ intervals, corrections, ...why }, tz) {
     h(
       "p",
       { class: "lead" },
-      h("strong", null, `${credits(why.credits_micros)} credits`),
+      h("strong", null, counted(credits(why.credits_micros))),
       ` from ${number(intervals.length)} running ${intervals.length === 1 ? "interval" : "intervals"}`,
       corrections.length > 0 && ` and ${number(corrections.length)} corrections`,
       why.partial && ", so far",

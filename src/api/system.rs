@@ -64,11 +64,25 @@ pub struct System {
 #[derive(Serialize, ToSchema)]
 pub struct Flag {
     /// As on the command line
-    name: &'static str,
+    name: String,
     value: String,
 }
 
+/// All flags: what the service goes by where that is more than what was given, and the others as they were given.
 fn flags(config: &Config) -> Vec<Flag> {
+    let mut all = in_effect(config);
+    for (name, value) in &config.told {
+        if !all.iter().any(|flag| flag.name == *name) {
+            all.push(Flag {
+                name: name.clone(),
+                value: value.clone(),
+            });
+        }
+    }
+    all
+}
+
+fn in_effect(config: &Config) -> Vec<Flag> {
     let or_none = |text: Option<String>| text.unwrap_or_else(|| "none".to_owned());
     let path = |path: &Path| path.display().to_string();
     let backups = config.backups.as_ref();
@@ -118,7 +132,7 @@ fn flags(config: &Config) -> Vec<Flag> {
             format!("{} s", config.request_timeout.as_secs()),
         ),
         (
-            "--trusted-proxies",
+            "--trusted-proxy",
             or_none(
                 Some(
                     config
@@ -164,7 +178,10 @@ fn flags(config: &Config) -> Vec<Flag> {
         ),
     ];
     all.into_iter()
-        .map(|(name, value)| Flag { name, value })
+        .map(|(name, value)| Flag {
+            name: name.to_owned(),
+            value,
+        })
         .collect()
 }
 

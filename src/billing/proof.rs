@@ -12,6 +12,7 @@ use super::period::{self, Span};
 use crate::clock::Timestamp;
 use crate::error::Result;
 use crate::ids::{TenantId, WorkspaceId};
+use crate::rules::text::count;
 use crate::store::Tx;
 use crate::usage::meter::reading::readings;
 
@@ -54,10 +55,10 @@ impl std::fmt::Display for Proof {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} statements, {} lines: {} differences",
-            self.statements,
-            self.lines,
-            self.differences.len()
+            "{}, {}: {}",
+            count(self.statements, "statement"),
+            count(self.lines, "line"),
+            count(self.differences.len(), "difference")
         )?;
         for wrong in &self.differences {
             write!(f, "\n  statement {}: {}", wrong.number, wrong.what)?;

@@ -11,6 +11,7 @@ use super::output::{credits, text};
 use super::service::{Service, given, with_query};
 use super::{Failure, chart, deleted};
 use crate::rules::config::ClientArgs;
+use crate::rules::text::count;
 
 /// `workspaced ws`
 #[derive(Subcommand)]
@@ -375,14 +376,14 @@ fn draw(usage: &Value, width: usize) -> String {
         })
         .collect();
     format!(
-        "Credits per {}, {} to {} ({})\n\n{}\n{} credits, {} compute hours\n",
+        "Credits per {}, {} to {} ({})\n\n{}\n{}, {}\n",
         usage["granularity"].as_str().unwrap_or("day"),
         text(&usage["window_start"]),
         text(&usage["window_end"]),
         text(&usage["time_zone"]),
         chart::bars(&rows, width),
-        credits(&usage["total_credits_micros"]),
-        text(&usage["total_compute_hours"]),
+        count(credits(&usage["total_credits_micros"]), "credit"),
+        count(text(&usage["total_compute_hours"]), "compute hour"),
     )
 }
 

@@ -18,7 +18,7 @@ const BUILT_IN: &str = "clinic";
 #[derive(Args, Clone)]
 pub(super) struct DemoArgs {
     #[command(flatten)]
-    serve: ServeArgs,
+    pub(super) serve: ServeArgs,
     /// A built-in scenario (see `scenario list`), or a scenario file
     #[arg(long, default_value = BUILT_IN)]
     scenario: String,

@@ -12,6 +12,7 @@ use super::output::credits;
 use super::seed::{bar, spinner};
 use super::service::{Service, with_query};
 use crate::rules::config::ClientArgs;
+use crate::rules::text;
 
 #[derive(Subcommand)]
 pub(super) enum CapsuleCommand {
@@ -154,14 +155,14 @@ fn import(service: &Service, file: &Path, query: &[(&str, &str)]) -> Result<(), 
     }
     let rows = &reply["rows"];
     println!(
-        "{id}  {}: {} projects, {} computers, {} compute events, {} audit rows; {} ms of compute, {} credits, as in the file",
+        "{id}  {}: {}, {}, {}, {}; {} ms of compute, {}, as in the file",
         reply["slug"].as_str().unwrap_or(""),
-        rows["projects"],
-        rows["computers"],
-        rows["events"],
-        rows["audit"],
+        text::count(&rows["projects"], "project"),
+        text::count(&rows["computers"], "computer"),
+        text::count(&rows["events"], "compute event"),
+        text::count(&rows["audit"], "audit row"),
         reply["usage"]["compute_ms"],
-        credits(&reply["usage"]["credits_micros"]),
+        text::count(credits(&reply["usage"]["credits_micros"]), "credit"),
     );
     if count("stopped") + count("kept_running") > 0 {
         println!(

@@ -9,6 +9,7 @@ use crate::backups;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
 use crate::rules::config::DataArgs;
+use crate::rules::text::count;
 use crate::store::{self, Target};
 use crate::tenants;
 use crate::usage::ledger::verify::verify;
@@ -113,7 +114,8 @@ fn restore(data: &DataArgs, file: &Path, checksum: bool, now: Timestamp) -> Resu
         Ok(0) => {}
         Ok(keys) => {
             println!(
-                "{keys} keys were revoked, disabled or rotated since that backup, and stay so"
+                "revoked, disabled or rotated since that backup, and still so: {}",
+                count(keys, "key")
             );
         }
         Err(error) => eprintln!(
@@ -199,10 +201,10 @@ fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
     println!("usage       {found}");
     let sum = |of: fn(&tenants::Overview) -> i64| organizations.iter().map(of).sum::<i64>();
     println!(
-        "contents    {} organizations, {} workspaces, {} computers",
-        organizations.len(),
-        sum(|t| t.workspaces),
-        sum(|t| t.computers)
+        "contents    {}, {}, {}",
+        count(organizations.len(), "organization"),
+        count(sum(|t| t.workspaces), "workspace"),
+        count(sum(|t| t.computers), "computer")
     );
     if found.ok {
         Ok(())

@@ -213,7 +213,14 @@ impl From<std::io::Error> for Failure {
 /// Runs the program with the arguments of this process.
 pub fn main() -> ExitCode {
     let given = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&given).unwrap_or_else(|e| e.exit());
+    let mut cli = Cli::from_arg_matches(&given).unwrap_or_else(|e| e.exit());
+    let of = given.subcommand().map_or(&given, |(_, of)| of);
+    match &mut cli.command {
+        None => cli.serve.told = ServeArgs::told(of),
+        Some(Command::Serve(args)) => args.told = ServeArgs::told(of),
+        Some(Command::Demo(args)) => args.serve.told = ServeArgs::told(of),
+        Some(_) => {}
+    }
     let done = match cli.command {
         Some(Command::Demo(_)) if names_a_directory(&given) => Err(Failure::Usage(
             "--data-dir: demo keeps nothing, so nothing would be there; leave it out, or fill a directory with: workspaced \
@@ -294,7 +301,7 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 /// Serves until it is told to stop; with `demo` what that shows.
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
-    let config = args.check().map_err(Failure::Usage)?;
+    let mut config = args.check().map_err(Failure::Usage)?;
     let reload = start_log(args)?;
     let given = args.bootstrap().map_err(Failure::Usage)?;
     // Before anything is made: a first start that ends here has cost nobody the only key.
@@ -308,6 +315,12 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         .as_ref()
         .map(|at| bind("--admin-listen", at))
         .transpose()?;
+    if let Some(first) = listeners.first() {
+        config.listens(first);
+    }
+    let listening: Vec<String> = listeners.iter().map(Bound::url).collect();
+    config.tell("--listen", listening.join(", "));
+    config.tell("--ephemeral", args.ephemeral.to_string());
     // Removed when it goes out of scope, whichever way that is.
     let temporary = args.ephemeral.then(temporary_dir).transpose()?;
     if args.ephemeral && args.data.data_dir != Path::new(DATA_DIR) {
@@ -320,6 +333,8 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         .as_ref()
         .map_or(&*args.data.data_dir, |dir| dir.path());
     let (lock, file) = store::lock_data_dir(data_dir)?;
+    let whole = std::path::absolute(data_dir)?;
+    config.tell("--data-dir", whole.display().to_string());
     let clock = if config.virtual_clock {
         Clock::controlled(Course::new(Mode::Real, Timestamp(0), 1))
     } else {

@@ -9,6 +9,7 @@ use crate::computers::{self, Fleet};
 use crate::db::Store;
 use crate::rules::catalog::Catalog;
 use crate::rules::config::{Config, ConfigFile, DataArgs};
+use crate::rules::text::count;
 use crate::store::TURN;
 use crate::usage::ledger::repair::{self, Misdated};
 
@@ -66,8 +67,8 @@ pub(super) fn run(args: &RepairClockArgs) -> Result<(), Failure> {
         let computers = repair::by_computer(found);
         if !args.apply {
             println!(
-                "of {} computers. Nothing was changed; with --apply these events are made void and put there",
-                computers.len()
+                "of {}. Nothing was changed; with --apply these events are made void and put there",
+                count(computers.len(), "computer")
             );
             return Ok(());
         }
@@ -92,16 +93,17 @@ fn show(found: &[Misdated]) {
     if found.len() > SHOWN {
         println!("and {} more", found.len() - SHOWN);
     }
-    println!("{} events were dated wrongly", found.len());
+    let were = if found.len() == 1 { "was" } else { "were" };
+    println!("{} {were} dated wrongly", count(found.len(), "event"));
 }
 
 /// In turns, each whole: what was done is right, and a second run finds the rest.
 fn apply(store: &Store, fleet: &Fleet, computers: Vec<Vec<Misdated>>) -> Result<(), Failure> {
-    let count = computers.len();
+    let all = computers.len();
     for turn in computers.chunks(TURN) {
         let (turn, fleet) = (turn.to_vec(), fleet.clone());
         store.write_blocking(move |tx| computers::repair::put_right(tx, &fleet, &turn))?;
     }
-    println!("of {count} computers, which were put right");
+    println!("of {}, put right", count(all, "computer"));
     Ok(())
 }

@@ -13,6 +13,7 @@ use crate::clock::Clock;
 use crate::db::Store;
 use crate::dev::{self, Seeded, scenario};
 use crate::rules::config::{Config, ConfigFile, DataArgs};
+use crate::rules::text::count;
 use crate::store;
 
 /// `workspaced seed`
@@ -104,8 +105,11 @@ pub(super) fn run(args: &SeedArgs) -> Result<(), Failure> {
     drop(lock);
     let (seeded, ()) = seeded?;
     println!(
-        "{} workspaces, {} computers, {} compute events up to {}",
-        seeded.workspaces, seeded.computers, seeded.events, seeded.end
+        "{}, {}, {} up to {}",
+        count(seeded.workspaces, "workspace"),
+        count(seeded.computers, "computer"),
+        count(seeded.events, "compute event"),
+        seeded.end
     );
     println!(
         "serve it with the clock at that instant: workspaced --dev --data-dir {}",

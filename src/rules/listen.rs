@@ -127,6 +127,11 @@ fn socket(at: SocketAddr) -> io::Result<TcpListener> {
 }
 
 impl Bound {
+    /// The one that it has.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// As it was given, with the port that it has.
     pub fn url(&self) -> String {
         format!("http://{}:{}", self.host, self.port)

@@ -21,6 +21,13 @@ pub const MAX_DEPTH: usize = 32;
 /// The text for a slug that does not fit its pattern.
 pub const BAD_SLUG: &str = "must start with alphanumeric and contain only a-z 0-9 -";
 
+/// "1 computer", "3 computers": of a number, or of one that is written already.
+pub fn count(n: impl std::fmt::Display, one: &str) -> String {
+    let n = n.to_string();
+    let s = if n == "1" { "" } else { "s" };
+    format!("{n} {one}{s}")
+}
+
 /// A name, trimmed; `None` and blank are the same mistake.
 pub fn name(fields: &mut Fields, field: &'static str, value: Option<&str>) -> String {
     let value = value.unwrap_or("").trim();

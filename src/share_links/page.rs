@@ -16,6 +16,7 @@ use crate::billing::html::text;
 use crate::clock::Timestamp;
 use crate::domains::DomainStatus;
 use crate::rules::config::Brand;
+use crate::rules::text::count;
 use crate::usage::questions::types::Series;
 
 const STYLE: &str = include_str!("share.css");
@@ -186,10 +187,10 @@ fn draw_usage(out: &mut String, usage: &Usage, token: &str) {
     let used = series.total_credits_micros;
     let _ = write!(
         out,
-        "<section><h2>Usage in {}</h2><p class=\"sum\"><strong>{}</strong> credits <span>{} hours</span></p>",
+        "<section><h2>Usage in {}</h2><p class=\"sum\"><strong>{}</strong> credits <span>{}</span></p>",
         month(&usage.period),
         amount(used),
-        series.total_compute_hours
+        count(series.total_compute_hours, "hour")
     );
     // The present month is compared with as much of the one before.
     let so_far = match usage.next {

@@ -1,5 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { violations } from "./lib/axe.js";
 import { signIn, startBrowser } from "./lib/browser.js";
 import { LONG, RTL, UNBROKEN, makeHostile } from "./lib/hostile.js";
 import { startService } from "./lib/service.js";
@@ -79,6 +80,19 @@ for (const width of [1280, 390, 320]) {
     assert.deepEqual(found, []);
   });
 }
+
+test("axe finds nothing about them either, in the dark theme", async () => {
+  await page.setViewportSize({ width: 1280, height: 800 });
+  await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
+  const found = [];
+  // Each kind of screen once.
+  for (const hash of screens.slice(0, 20)) {
+    await open(hash);
+    found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
+  }
+  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
+  assert.deepEqual(found, []);
+});
 
 test("nor a dialog", async () => {
   const [{ id }] = (await service.get(`/workspaces?q=${LONG}`)).data;

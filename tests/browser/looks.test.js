@@ -132,7 +132,8 @@ test("times in UTC by one switch", async () => {
   await page.getByRole("button", { name: /Times in Europe\/Budapest/ }).click();
 });
 
-for (const width of [360, 390, 820, 3840]) {
+// 320 is also what 1280 pixels are at 400 %.
+for (const width of [320, 360, 390, 820, 3840]) {
   test(`${width} pixels wide nothing scrolls sideways`, async () => {
     await page.setViewportSize({ width, height: 800 });
     const wide = [];
@@ -160,6 +161,10 @@ for (const width of [360, 390, 820, 3840]) {
       const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
       if (over > 0) wide.push(`manual${path}: ${over} px`);
     }
+    await page.goto(`${service.origin}/docs`);
+    await page.locator(".operation").first().waitFor();
+    const over = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+    if (over > 0) wide.push(`docs: ${over} px`);
     await open("/");
     assert.deepEqual(wide, []);
     await page.setViewportSize({ width: 1440, height: 900 });
@@ -289,6 +294,20 @@ test("the API reference works from this server alone", async () => {
     types.filter((type) => /View|Sourced_|BTreeMap|i64/.test(type)),
     [],
   );
+});
+
+test("an address of the reference leads to its endpoint, which is marked; a language holds for all", async () => {
+  await page.goto("about:blank");
+  await page.goto(`${service.origin}/docs#post_workspaces`);
+  const card = page.locator("#post_workspaces");
+  await card.getByRole("radio", { name: "Go", exact: true }).waitFor();
+  const top = async () => (await card.boundingBox()).y;
+  await page.waitForTimeout(500);
+  assert.ok((await top()) > -5 && (await top()) < 200, `${await top()}`);
+  const list = page.getByRole("navigation", { name: "Endpoints" });
+  assert.equal(await list.locator("[aria-current]").getAttribute("href"), "#post_workspaces");
+  await card.getByRole("radio", { name: "Go", exact: true }).check();
+  await page.locator("#get_workspaces").getByText("http.NewRequest").waitFor();
 });
 
 test("in the examples every part of a path is a variable of the language", async () => {

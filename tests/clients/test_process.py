@@ -190,6 +190,29 @@ def test_every_flag_has_a_variable(tmp_path):
         assert done.returncode == 2 and name.removeprefix("WORKSPACED_").lower().replace("_", "-") in done.stderr
 
 
+def test_every_flag_is_shown_as_it_is_in_effect_and_no_secret(tmp_path):
+    named = set(re.findall(r"^ +(?:-\w, )?(--[a-z-]+)", run("serve", "--help").stdout, re.M)) - {"--help", "--version"}
+    assert {"--listen", "--data-dir", "--clock", "--oidc-issuer"} <= named
+    secret = "msk_a_0123456789abcdefghijKLMNOPqrstuvwxyz01"
+    with Server(tmp_path, "--low-credits", "7", WORKSPACED_BOOTSTRAP_KEY=secret) as server, server.http(secret) as http:
+        reply = http.get("/system")
+        shown = {flag["name"]: flag["value"] for flag in reply.json()["flags"]}
+        assert set(shown) == named
+        assert secret not in reply.text and shown["--bootstrap-key"] == "given, not shown"
+        # The port that was free, the whole path, what was given and what was not.
+        assert shown["--listen"] == server.url
+        assert shown["--data-dir"] == str(server.data_dir.absolute())
+        assert (shown["--low-credits"], shown["--clock"], shown["--config"]) == ("7", "real", "none")
+
+
+def test_links_have_the_port_that_was_free(tmp_path):
+    with Server(tmp_path) as server, server.http(server.first_key) as http:
+        [workspace] = http.get("/workspaces").json()["data"]
+        link = http.post(f"/workspaces/{workspace['id']}/share-links", json={}).json()
+        assert link["url"] == server.url + link["path"]
+        assert httpx.get(link["url"]).status_code == 200
+
+
 def test_help_and_version(tmp_path):
     done = run("--help")
     assert done.returncode == 0

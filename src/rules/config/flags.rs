@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use clap::{ArgAction, ArgMatches, Args, ValueEnum};
 use ipnet::IpNet;
 
 use super::oidc::OidcArgs;
@@ -218,6 +218,34 @@ pub struct ServeArgs {
     /// Backups that are kept in the directory (1 to 10000) [default: 7]
     #[arg(long, env = "WORKSPACED_BACKUP_KEEP", allow_negative_numbers = true, value_name = "N", requires = "backup_dir", value_parser = clap::value_parser!(u16).range(1..=10_000))]
     pub backup_keep: Option<u16>,
+    /// All of them as they were given, for people to look at
+    #[arg(skip)]
+    pub told: Vec<(String, String)>,
+}
+
+impl ServeArgs {
+    /// Every flag by its name with its value; of a secret only whether there is one.
+    pub fn told(given: &ArgMatches) -> Vec<(String, String)> {
+        let all = ServeArgs::augment_args(clap::Command::new("serve"));
+        let value = |arg: &clap::Arg| {
+            let id = arg.get_id().as_str();
+            if matches!(arg.get_action(), ArgAction::SetTrue) {
+                return given.get_flag(id).to_string();
+            }
+            let Some(values) = given.get_raw(id) else {
+                return "none".to_owned();
+            };
+            if arg.is_hide_env_values_set() {
+                return "given, not shown".to_owned();
+            }
+            let values: Vec<_> = values.map(|one| one.to_string_lossy()).collect();
+            values.join(", ")
+        };
+        all.get_arguments()
+            .filter(|arg| !arg.is_hide_set())
+            .filter_map(|arg| Some((format!("--{}", arg.get_long()?), value(arg))))
+            .collect()
+    }
 }
 
 /// Where a container engine may listen.

@@ -20,7 +20,7 @@ pub use flags::*;
 pub use oidc::*;
 
 use crate::rules::driven_by::DrivenBy;
-use crate::rules::listen::Listen;
+use crate::rules::listen::{Bound, Listen};
 use crate::rules::public_url::PublicUrl;
 use bootstrap::too_simple;
 
@@ -70,6 +70,10 @@ pub struct Config {
     pub public_url: Option<PublicUrl>,
     /// The port of the first `--listen`, which stands in addresses of this machine.
     pub port: u16,
+    /// The address of the first `--listen` by which it can be opened.
+    pub own_url: String,
+    /// What it was started with: every flag and its value, none of them secret.
+    pub told: Vec<(String, String)>,
     /// The clock can be driven: everything below `/_dev` is there.
     pub virtual_clock: bool,
     /// The clock of a new installation stands still.
@@ -127,7 +131,20 @@ impl Config {
     pub fn url(&self, path: &str) -> String {
         match &self.public_url {
             Some(public) => format!("{}{path}", public.base()),
-            None => format!("http://127.0.0.1:{}{path}", self.port),
+            None => format!("{}{path}", self.own_url),
+        }
+    }
+
+    /// Takes over where it does listen: the port that was free, and an address for a wildcard.
+    pub fn listens(&mut self, first: &Bound) {
+        self.port = first.port();
+        self.own_url = first.usable_url();
+    }
+
+    /// Shows a flag as what came of it.
+    pub fn tell(&mut self, name: &str, value: String) {
+        if let Some((_, told)) = self.told.iter_mut().find(|(flag, _)| flag == name) {
+            *told = value;
         }
     }
 
@@ -237,6 +254,12 @@ impl ServeArgs {
             dev_hosts: self.dev_hosts.iter().cloned().chain(public_name).collect(),
             public_url: self.public_url.clone(),
             port: self.listen.first().map_or(0, Listen::port),
+            own_url: self
+                .listen
+                .first()
+                .map(|at| format!("http://{at}"))
+                .unwrap_or_default(),
+            told: self.told.clone(),
             // Nobody drives the time in which a machine runs.
             virtual_clock: engine.is_none() && (self.dev || self.clock == ClockKind::Virtual),
             frozen: self.clock == ClockKind::Virtual,
@@ -376,6 +399,8 @@ impl Default for Config {
             dev_hosts: Vec::new(),
             public_url: None,
             port: 8400,
+            own_url: "http://127.0.0.1:8400".into(),
+            told: Vec::new(),
             virtual_clock: false,
             frozen: false,
             strict: false,

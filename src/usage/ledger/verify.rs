@@ -6,6 +6,7 @@ use utoipa::ToSchema;
 
 use crate::clock::Timestamp;
 use crate::error::Result;
+use crate::rules::text::count;
 use crate::store::{Tx, WriteTx};
 
 const STEPS: &str = include_str!("rebuild/steps.sql");
@@ -76,8 +77,11 @@ impl std::fmt::Display for Verification {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "{} events, {} meter rows: {} differences, {} ms unexplained",
-            self.events, self.rows, self.differences, self.unexplained_ms
+            "{}, {}: {}, {} ms unexplained",
+            count(self.events, "event"),
+            count(self.rows, "meter row"),
+            count(self.differences, "difference"),
+            self.unexplained_ms
         )?;
         self.found
             .iter()
@@ -85,9 +89,9 @@ impl std::fmt::Display for Verification {
         if self.ahead > 0 {
             write!(
                 f,
-                "\n  {} events are dated ahead of the clock, which was ahead when they were written: see \
+                "\n  dated ahead of the clock, which was ahead when they were written: {}; see \
                  `workspaced repair-clock`",
-                self.ahead
+                count(self.ahead, "event")
             )?;
         }
         Ok(())
