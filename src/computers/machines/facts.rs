@@ -155,7 +155,9 @@ pub fn take(
         return Ok(());
     };
     let wanted = wanted::load(tx, id)?;
+    // One that lies ahead was written down by a clock that was ahead.
     let sign = wanted.as_ref().and_then(|w| w.seen_at);
+    let sign = sign.filter(|sign| *sign <= tx.now());
     let seen_at = seen_at.max(sign.unwrap_or(seen_at));
     let mut facts = Vec::new();
     // The engine reads the same clock; where that stepped back, nothing lies before the computer or ahead.

@@ -11,6 +11,9 @@ use crate::rules::config::EngineSettings;
 
 /// What one step may take: an image may have to be unpacked.
 const STEP: Duration = Duration::from_secs(90);
+/// How often the removal is tried again, and after how long.
+const TRIES: u32 = 5;
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// What the engine cannot do, in a sentence; `Ok`: it makes, starts and removes a container as those of computers
 /// are made. Without an image there is nothing to try.
@@ -58,8 +61,10 @@ pub async fn probe(
         user: image.user.clone(),
     };
     let tried = tried(engine, &spec).await;
-    let _ = bounded(STEP, engine.remove(&name)).await;
-    let _ = bounded(STEP, engine.remove_volume(&volume)).await;
+    if let Err(e) = clean(engine, &name, &volume).await {
+        // The next probe takes away what this one has left.
+        tracing::warn!(why = e.text(), "what was tried out could not be removed");
+    }
     match tried {
         Ok(()) => Ok(None),
         Err(e @ Fault::Silent(_)) => Err(e),
@@ -72,12 +77,33 @@ pub async fn probe(
     }
 }
 
+/// Removes what was tried out. An engine may say for a moment that it is still in use.
+async fn clean(engine: &dyn Engine, name: &str, volume: &str) -> Result<(), Fault> {
+    let mut tries = 0..TRIES;
+    loop {
+        let container = gone(bounded(STEP, engine.remove(name)).await);
+        let cleaned = match container {
+            Ok(()) => gone(bounded(STEP, engine.remove_volume(volume)).await),
+            failed => failed,
+        };
+        match cleaned {
+            Err(Fault::Refused(_)) if tries.next().is_some() => tokio::time::sleep(AGAIN).await,
+            done => return done,
+        }
+    }
+}
+
+/// What is not there need not be removed.
+fn gone(removed: Result<(), Fault>) -> Result<(), Fault> {
+    match removed {
+        Err(Fault::Missing(_)) => Ok(()),
+        other => other,
+    }
+}
+
 async fn tried(engine: &dyn Engine, spec: &Spec) -> Result<(), Fault> {
     // Left by a probe that was cut off.
-    match bounded(STEP, engine.remove(&spec.name)).await {
-        Ok(()) | Err(Fault::Missing(_)) => {}
-        Err(e) => return Err(e),
-    }
+    gone(bounded(STEP, engine.remove(&spec.name)).await)?;
     bounded(STEP, engine.create(spec)).await?;
     bounded(STEP, engine.start(&spec.name)).await?;
     let seen = bounded(STEP, engine.inspect(&spec.name)).await?;

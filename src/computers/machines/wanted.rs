@@ -330,9 +330,12 @@ pub fn install(tx: &WriteTx<'_>, boot_id: &str) -> Result<String> {
 
 /// These were alive at this instant, some of them as processes of this machine.
 pub fn alive(tx: &WriteTx<'_>, at: Timestamp, seen: &[(ComputerId, Option<String>)]) -> Result<()> {
-    let sql = "UPDATE machines SET seen_at = max(coalesce(seen_at, 0), ?2), process = ?3 WHERE computer_id = ?1";
+    // What lies ahead was written by a clock that was ahead.
+    let sql = "UPDATE machines SET process = ?3,
+             seen_at = CASE WHEN seen_at BETWEEN ?2 AND ?4 THEN seen_at ELSE ?2 END
+         WHERE computer_id = ?1";
     for (id, process) in seen {
-        tx.run(sql, (id, at, process))?;
+        tx.run(sql, (id, at, process, tx.now()))?;
     }
     Ok(())
 }
