@@ -34,8 +34,8 @@ const CHECKPOINT_PAGES: u32 = 1000;
 /// can start over. Without this a WAL under steady reads only ever grows.
 const RESTART_PAGES: u32 = 4000;
 /// Pages that are not copied yet, with which the writer does not insist: it would have to copy them itself
-/// while everybody waits: 8 MiB take some hundredths of a second. From [`HARD_PAGES`] (256 MiB) on it does all the same.
-const LEFT_PAGES: u32 = 2000;
+/// while everybody waits: 32 MiB take a tenth of a second. From [`HARD_PAGES`] (256 MiB) on it does all the same.
+const LEFT_PAGES: u32 = 8000;
 const HARD_PAGES: u32 = 64_000;
 /// How long it insists: so many looks, a short sleep before each. A long read must not hold up every
 /// write; and between two short ones there is often less than a millisecond to be caught.
