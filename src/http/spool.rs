@@ -30,7 +30,7 @@ const STEP: usize = 256 << 10;
 /// system would let hundreds of megabytes gather and write them all at once.
 const FLUSH: usize = 4 << 20;
 /// Bytes that are read from the file at once.
-const PIECE: usize = 32 << 10;
+const PIECE: usize = 64 << 10;
 
 /// Where the files are.
 pub struct Spools {
