@@ -26,9 +26,6 @@ const DISK: usize = 1 << 30;
 const SHARE: usize = DISK / 4;
 /// The file grows by so much at a time.
 const STEP: usize = 256 << 10;
-/// After so many bytes of a file it is waited for the disk: what a commit waits for behind them is then little, where the
-/// system would let hundreds of megabytes gather and write them all at once.
-const FLUSH: usize = 4 << 20;
 /// Bytes that are read from the file at once.
 const PIECE: usize = 64 << 10;
 
@@ -85,9 +82,6 @@ impl Spools {
                             return Err(full().into());
                         }
                         room += STEP;
-                        if room.is_multiple_of(FLUSH) {
-                            to.sync_data().await.map_err(not_kept)?;
-                        }
                     }
                     to.write_all(&data).await.map_err(not_kept)?;
                 }
@@ -282,22 +276,25 @@ impl Write for Spool {
             self.spill()?;
         }
         self.length += bytes.len();
-        if let Some((file, held)) = &mut self.file {
-            while self.length > self.room {
+        match &mut self.file {
+            Some((file, held)) if bytes.len() > MEMORY => {
+                while self.length > self.room {
+                    if !held.grow(STEP) {
+                        return Err(io::Error::other(NoRoom));
+                    }
+                    self.room += STEP;
+                }
+                file.write_all(bytes)?;
+            }
+            Some((_, held)) if self.length > self.room => {
                 if !held.grow(STEP) {
                     return Err(io::Error::other(NoRoom));
                 }
                 self.room += STEP;
-                if self.room.is_multiple_of(FLUSH) {
-                    file.sync_data()?;
-                }
+                self.start.extend_from_slice(bytes);
             }
-            if bytes.len() > MEMORY {
-                file.write_all(bytes)?;
-                return Ok(bytes.len());
-            }
+            _ => self.start.extend_from_slice(bytes),
         }
-        self.start.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
