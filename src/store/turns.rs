@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::tx::WriteTx;
-use super::{Savepoint, Signals, Store};
+use super::{Savepoint, Store};
 
 /// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
 /// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
@@ -27,10 +27,7 @@ impl<E: Failure> Store<E> {
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         let _turn = self.0.turns.lock().await;
-        for _ in 0..LOOKS {
-            if !is_behind(&self.0.signals) {
-                break;
-            }
+        for _ in self.looks() {
             tokio::time::sleep(LOOK).await;
         }
         self.write_as(Savepoint::Own, f).await
@@ -46,16 +43,14 @@ impl<E: Failure> Store<E> {
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
         let _turn = self.0.turns.blocking_lock();
-        for _ in 0..LOOKS {
-            if !is_behind(&self.0.signals) {
-                break;
-            }
+        for _ in self.looks() {
             std::thread::sleep(LOOK);
         }
         self.write_blocking(f)
     }
-}
 
-fn is_behind(signals: &Signals) -> bool {
-    signals.commits.left() > BEHIND_PAGES
+    /// One for each time that it is to be waited for the disk.
+    fn looks(&self) -> impl Iterator<Item = u32> {
+        (0..LOOKS).take_while(|_| self.0.signals.commits.left() > BEHIND_PAGES)
+    }
 }

@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { violations } from "./lib/axe.js";
-import { signIn, startBrowser } from "./lib/browser.js";
+import { openScreen, signIn, startBrowser } from "./lib/browser.js";
 import { LONG, RTL, UNBROKEN, makeHostile } from "./lib/hostile.js";
 import { startService } from "./lib/service.js";
 
@@ -19,13 +19,7 @@ after(async () => {
   await service?.stop();
 });
 
-async function open(hash) {
-  await page.goto(`${service.origin}/admin#${hash}`);
-  await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
-  await page.waitForFunction(
-    () => !document.querySelector("main [aria-busy=true], main .skeleton"),
-  );
-}
+const open = (hash) => openScreen(page, service.origin, hash);
 
 /** What is wider than the window, and what can be pressed only after scrolling sideways. */
 const outside = () =>

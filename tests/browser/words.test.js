@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { signIn, startBrowser } from "./lib/browser.js";
+import { openScreen, signIn, startBrowser } from "./lib/browser.js";
 import { startService } from "./lib/service.js";
 
 let service, browser, page, computer;
@@ -21,13 +21,7 @@ after(async () => {
   await service?.stop();
 });
 
-async function open(hash) {
-  await page.goto(`${service.origin}/admin#${hash}`);
-  await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
-  await page.waitForFunction(
-    () => !document.querySelector("main [aria-busy=true], main .skeleton"),
-  );
-}
+const open = (hash) => openScreen(page, service.origin, hash);
 /** Calls a function of a module of the page. */
 const inPage = (name, ...given) =>
   page.evaluate(

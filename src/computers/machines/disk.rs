@@ -7,7 +7,6 @@ use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
-use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 use utoipa::ToSchema;
 
@@ -16,7 +15,6 @@ use super::reconcile::{LOOK, bounded};
 use super::seam::{Fault, Pieces};
 use super::spec;
 use crate::access::caller::Caller;
-use crate::audit::{self, Actor, Entry};
 use crate::computers::Fleet;
 use crate::db::Store;
 use crate::error::{Error, Result};
@@ -53,26 +51,16 @@ pub async fn export(
         Fault::Unable(text) => Error::conflict("TARGET_NOT_RUNNING", text),
         Fault::Refused(text) => Error::conflict("RESOURCE_STATE", text),
     })?;
-    let runs = computer.status == Status::Running;
     let name = format!("attachment; filename=\"{}.tar\"", computer.slug);
-    store
-        .write(move |tx| {
-            let shown = json!({ "name": computer.name, "what": "exported its disk" });
-            audit::record(
-                tx,
-                &Entry {
-                    actor: Actor::Key(&caller),
-                    tenant_id: computer.tenant_id,
-                    workspace_id: Some(computer.workspace_id),
-                    kind: "computer.files",
-                    resource: computer.id.0,
-                    before: audit::NONE,
-                    after: Some(&shown),
-                },
-            )
-        })
-        .await?;
-    if runs {
+    inside::note(
+        &store,
+        &caller,
+        &computer,
+        "computer.files",
+        "exported its disk",
+    )
+    .await?;
+    if computer.status == Status::Running {
         inside::active(&store, &fleet, id, Activity::Files).await?;
     }
     let mut response = Body::from_stream(whole(pieces, turn)).into_response();

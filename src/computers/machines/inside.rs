@@ -192,24 +192,7 @@ impl Inside {
         let Some((kind, what)) = noted else {
             return Ok(());
         };
-        let what: String = what.chars().take(NOTED).collect();
-        let (caller, computer) = (caller.clone(), self.computer.clone());
-        self.store
-            .write(move |tx| {
-                audit::record(
-                    tx,
-                    &Entry {
-                        actor: Actor::Key(&caller),
-                        tenant_id: computer.tenant_id,
-                        workspace_id: Some(computer.workspace_id),
-                        kind,
-                        resource: computer.id.0,
-                        before: None::<&()>,
-                        after: Some(&json!({ "name": computer.name, "what": what })),
-                    },
-                )
-            })
-            .await
+        note(&self.store, caller, &self.computer, kind, &what).await
     }
 
     pub async fn active(&self, by: Activity) -> Result<()> {
@@ -280,6 +263,37 @@ impl Inside {
         said.ms = watch.micros() / 1000;
         Ok(said)
     }
+}
+
+/// Who did what in a computer goes into the audit log.
+///
+/// # Errors
+/// When the store fails.
+pub async fn note(
+    store: &Store,
+    caller: &Caller,
+    computer: &Record,
+    kind: &'static str,
+    what: &str,
+) -> Result<()> {
+    let what: String = what.chars().take(NOTED).collect();
+    let (caller, computer) = (caller.clone(), computer.clone());
+    store
+        .write(move |tx| {
+            audit::record(
+                tx,
+                &Entry {
+                    actor: Actor::Key(&caller),
+                    tenant_id: computer.tenant_id,
+                    workspace_id: Some(computer.workspace_id),
+                    kind,
+                    resource: computer.id.0,
+                    before: audit::NONE,
+                    after: Some(&json!({ "name": computer.name, "what": what })),
+                },
+            )
+        })
+        .await
 }
 
 /// A computer is not idle.

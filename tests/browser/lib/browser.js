@@ -83,3 +83,12 @@ export async function signIn(page, origin, hash = "") {
   await page.getByRole("button", { name: "Sign in with msk_u_dev" }).click();
   await page.locator("body.signed-in").waitFor();
 }
+
+/** Opens a screen of the page and waits until all of it is there. */
+export async function openScreen(page, origin, hash) {
+  await page.goto(`${origin}/admin#${hash}`);
+  await page.locator(`main[data-path="${hash.split("?")[0]}"] h1`).waitFor();
+  await page.waitForFunction(
+    () => !document.querySelector("main [aria-busy=true], main .skeleton"),
+  );
+}
