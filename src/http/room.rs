@@ -35,8 +35,9 @@ const WHOLE: usize = 64 << 20;
 const HEAVY: usize = WHOLE / 2;
 /// Rows of a whole list that is read without waiting for a turn.
 const SHORT: i64 = 200;
-/// Rows of a longer one that are in memory at the same time.
-const PIECE: i64 = 1000;
+/// Of a longer one, the rows that are in memory at the same time: as many as give so many bytes, within bounds.
+const PIECE: usize = 1 << 20;
+const ROWS: std::ops::RangeInclusive<usize> = 50..=1000;
 /// Bytes of a body that needs no memory worth counting.
 const SMALL_BODY: usize = 8 << 10;
 /// How much larger a body is once it has been taken apart.
@@ -151,18 +152,20 @@ impl Room {
         // Piece by piece from one snapshot of the database to the disk.
         let pieces = store.read(move |tx| {
             let mut start = "{\"data\":[";
-            let mut offset = page.offset;
+            let mut written = 0;
             let total = loop {
-                let list = read(tx, page.part(PIECE, offset))?;
+                let rows = piece(spool.len(), written);
+                let from = page.offset.saturating_add(count(written));
+                let list = read(tx, page.part(count(rows), from))?;
                 for row in &list.data {
                     spool.write_all(start.as_bytes()).map_err(not_kept)?;
                     serde_json::to_writer(&mut spool, row).map_err(|e| not_kept(e.into()))?;
                     start = ",";
                 }
-                if i64::try_from(list.data.len()).map_or(true, |rows| rows < PIECE) {
+                written += list.data.len();
+                if list.data.len() < rows {
                     break list.total;
                 }
-                offset += PIECE;
             };
             write!(spool, "],\"total\":{total}}}").map_err(not_kept)?;
             Ok(spool)
@@ -188,7 +191,7 @@ impl Room {
         from_spool(store::heavy(written).await?)
     }
 
-    /// Takes the body of a reply out of the memory, if it is a large one.
+    /// Takes the body of a reply out of the memory, if it is a large one and others wait there already.
     pub async fn lay_aside(&self, owner: TenantId, response: Response) -> Result<Response> {
         let length = response.body().size_hint().exact();
         if length.is_none_or(|length| length <= MEMORY as u64) {
@@ -196,10 +199,13 @@ impl Room {
         }
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await.map_err(Error::internal)?.to_bytes();
-        let (body, _) = self
-            .spools
-            .reply(owner, move |out| out.write_all(&bytes))
-            .await?;
+        let body = match self.spools.keep(owner, bytes) {
+            Ok(bytes) => bytes.into(),
+            Err(bytes) => {
+                let write = move |out: &mut dyn Write| out.write_all(&bytes);
+                self.spools.reply(owner, write).await?.0
+            }
+        };
         let mut response = Response::from_parts(parts, body);
         if let Some(length) = length {
             response
@@ -208,6 +214,16 @@ impl Room {
         }
         Ok(response)
     }
+}
+
+/// How many rows to read next, after so many bytes of so many rows.
+fn piece(bytes: usize, rows: usize) -> usize {
+    let fit = PIECE.saturating_mul(rows) / bytes.max(1);
+    fit.clamp(*ROWS.start(), *ROWS.end())
+}
+
+fn count(rows: usize) -> i64 {
+    i64::try_from(rows).unwrap_or(i64::MAX)
 }
 
 fn from_spool(spool: Spool) -> Result<Response> {

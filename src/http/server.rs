@@ -34,8 +34,9 @@ use crate::rules::config::Config;
 /// the next one on a connection that stays open: who sends a byte a minute does not hold a connection.
 /// Replies wait as long for who does not read (see [`Paced`]).
 const HEAD_PATIENCE: Duration = Duration::from_secs(30);
-/// Bytes of a request's head. Beyond that hyper answers 431.
-const MAX_HEAD: usize = 64 << 10;
+/// Bytes of a request's head; beyond that hyper answers 431. And of what one connection holds in memory of what
+/// came and was not read yet, and of what is to be sent.
+const MAX_HEAD: usize = 16 << 10;
 /// Bytes of a reply that the kernel holds for a client; it takes twice as many for its own books.
 const SEND_BUFFER: usize = 128 << 10;
 /// After a failure to accept (no file handles left), before the next try.

@@ -20,19 +20,36 @@ use crate::ids::TenantId;
 
 /// Bytes that are kept in memory.
 pub const MEMORY: usize = 64 << 10;
+/// Bytes of all larger replies that are kept in memory all the same: most clients read at once, and the way over the
+/// disk costs more than the reply.
+const AT_HAND: usize = 8 << 20;
 /// Bytes of all files together.
 const DISK: usize = 1 << 30;
 /// Of these for one organization.
 const SHARE: usize = DISK / 4;
 /// The file grows by so much at a time.
 const STEP: usize = 256 << 10;
-/// Bytes that are read from the file at once.
-const PIECE: usize = 64 << 10;
+/// Bytes that are read from the file or written to it at once. There may be a thousand clients: each has one such
+/// piece on its way through the file, and one on its way to the socket.
+const PIECE: usize = 16 << 10;
 
 /// Where the files are.
 pub struct Spools {
     directory: PathBuf,
     budget: Arc<Budget>,
+    at_hand: Arc<Budget>,
+}
+
+/// Bytes in memory that count for as long as anybody has them.
+struct Counted {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 impl Spools {
@@ -41,6 +58,15 @@ impl Spools {
         Spools {
             directory: database.parent().unwrap_or(Path::new(".")).to_owned(),
             budget: Budget::new(DISK, SHARE),
+            at_hand: Budget::new(AT_HAND, AT_HAND / 4),
+        }
+    }
+
+    /// Keeps a reply in memory until it is sent, where there is room for it; else it comes back.
+    pub fn keep(&self, owner: TenantId, bytes: Bytes) -> Result<Bytes, Bytes> {
+        match self.at_hand.try_take(owner, bytes.len()) {
+            Some(_held) => Ok(Bytes::from_owner(Counted { bytes, _held })),
+            None => Err(bytes),
         }
     }
 
@@ -69,7 +95,7 @@ impl Spools {
             match (&mut file, owner) {
                 (None, Some(owner)) if length > MEMORY => {
                     let held = self.held(owner)?;
-                    let mut to = tokio::fs::File::from_std(self.file().map_err(not_kept)?);
+                    let mut to = in_pieces(self.file().map_err(not_kept)?);
                     to.write_all(&start).await.map_err(not_kept)?;
                     to.write_all(&data).await.map_err(not_kept)?;
                     start = Vec::new();
@@ -120,6 +146,13 @@ impl Spools {
             length: 0,
         }
     }
+}
+
+/// A file that is read and written piece by piece.
+fn in_pieces(file: File) -> tokio::fs::File {
+    let mut file = tokio::fs::File::from_std(file);
+    file.set_max_buf_size(PIECE);
+    file
 }
 
 /// Why a body did not come to its end.
@@ -245,7 +278,7 @@ impl Spool {
             return Err(Error::internal("a spool without its file"));
         };
         file.seek(SeekFrom::Start(0)).map_err(not_kept)?;
-        let pieces = ReaderStream::with_capacity(tokio::fs::File::from_std(file), PIECE);
+        let pieces = ReaderStream::with_capacity(in_pieces(file), PIECE);
         // Its room is free again when the reply has been sent, or its client has gone.
         let body = Body::from_stream(pieces).map_frame(move |frame| {
             let _ = &held;
@@ -327,5 +360,31 @@ pub fn not_kept(error: io::Error) -> Error {
     match error.downcast::<NoRoom>() {
         Ok(_) => full(),
         Err(error) => Error::of_io(&error, Path::new("the data directory")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reply_counts_until_nobody_has_it() {
+        let spools = Spools::new(Path::new("never.db"));
+        let [one, other] = [1, 2].map(|n| TenantId(uuid::Uuid::from_u128(n)));
+        let large = Bytes::from(vec![0; AT_HAND / 4]);
+        let kept = spools.keep(one, large.clone()).unwrap();
+        assert!(spools.keep(one, large.clone()).is_err(), "it has its share");
+        assert!(
+            spools.keep(other, large.clone()).is_ok(),
+            "nobody else's matter"
+        );
+        let part = kept.slice(..10);
+        drop(kept);
+        assert!(
+            spools.keep(one, large.clone()).is_err(),
+            "some of it is not sent yet"
+        );
+        drop(part);
+        assert!(spools.keep(one, large).is_ok());
     }
 }

@@ -237,7 +237,9 @@ fn pragmas(conn: &Connection, cache_kib: i64) -> rusqlite::Result<()> {
     conn.pragma_update(None, "synchronous", "FULL")?;
     conn.pragma_update(None, "foreign_keys", true)?;
     conn.pragma_update(None, "trusted_schema", false)?;
-    conn.pragma_update(None, "temp_store", "MEMORY")?;
+    // Large sorts go to the disk: a proof of ten million events is not to need gigabytes. And what undoes a
+    // statement: SQLite walks through all of it at the end of each, if it is in memory.
+    conn.pragma_update(None, "temp_store", "FILE")?;
     conn.pragma_update(None, "cache_size", -cache_kib)?;
     // A plan that depends on a bound value (a LIMIT, say) is made anew at each use of the statement.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
@@ -273,8 +275,6 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     // Until it is known to be sound, not a byte of it is changed; not even by closing it.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     pragmas(&conn, WRITER_CACHE_KIB)?;
-    // What undoes a statement: SQLite walks through all of it at the end of each, if it is in memory.
-    conn.pragma_update(None, "temp_store", "FILE")?;
     // Finds a damaged page when it is read, not when it is used.
     conn.pragma_update(None, "cell_size_check", true)?;
     glance(&conn)?;

@@ -4,9 +4,11 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::OptionalExtension;
 
+use super::split::Split;
 use super::types::{Group, GroupBy, Grouping};
 use super::window::Window;
 use crate::error::{Error, Result};
@@ -50,7 +52,8 @@ pub fn groups(
     let cuts = window.cuts();
     let buckets = cuts.len() - 1;
     let (start, end) = (cuts[0], cuts[buckets]);
-    let mut parts: BTreeMap<Part, Vec<Amount>> = BTreeMap::new();
+    let shared: Arc<[_]> = window.buckets().collect();
+    let mut parts: BTreeMap<Part, Split> = BTreeMap::new();
     let mut labels = match by {
         Grouping::Label(key) => Some(Labels::load(tx, tenant, workspace, key)?),
         Grouping::By(_) => None,
@@ -62,15 +65,13 @@ pub fn groups(
             );
             return Err(Error::field("granularity", text));
         }
-        let amounts = parts
-            .entry(part)
-            .or_insert_with(|| vec![Amount::default(); buckets]);
+        let split = parts.entry(part).or_insert_with(|| Split::new(&shared));
         // From the bucket in which the interval starts to the one in which it ends.
         let first = cuts.partition_point(|cut| *cut <= interval.start) - 1;
-        for (amount, edge) in amounts[first..].iter_mut().zip(cuts[first..].windows(2)) {
+        for (n, edge) in cuts.windows(2).enumerate().skip(first) {
             let (from, to) = (interval.start.max(edge[0]), interval.end.min(edge[1]));
             if from < to {
-                *amount += intervals::amount(&interval.opened, from, to);
+                split.add(n, intervals::amount(&interval.opened, from, to));
             }
             if edge[1] >= interval.end {
                 break;
@@ -109,64 +110,57 @@ pub fn groups(
         parts = largest(parts, limit);
     }
     for correction in intervals::corrections(tx, tenant, workspace, start, end)? {
-        let amounts = parts
+        let split = parts
             .entry(Part::Corrections)
-            .or_insert_with(|| vec![Amount::default(); buckets]);
-        let bucket = cuts.partition_point(|cut| *cut <= correction.at) - 1;
-        amounts[bucket] += Amount {
+            .or_insert_with(|| Split::new(&shared));
+        let amount = Amount {
             micros: correction.micros.into(),
             ..Amount::default()
         };
+        split.add(
+            cuts.partition_point(|cut| *cut <= correction.at) - 1,
+            amount,
+        );
     }
 
-    let readings = readings(tx, workspace, &cuts)?;
-    let mut shown = vec![Vec::with_capacity(buckets); parts.len()];
-    for (n, (bucket, reading)) in window.buckets().zip(readings.windows(2)).enumerate() {
-        let exact: Vec<Amount> = parts.values().map(|amounts| amounts[n]).collect();
-        for (part, share) in shown
-            .iter_mut()
-            .zip(share(&exact, &reading[0].until(&reading[1])))
-        {
-            part.push((bucket, share));
+    for (n, reading) in readings(tx, workspace, &cuts)?.windows(2).enumerate() {
+        let exact: Vec<Amount> = parts.values().map(|split| split.exact(n)).collect();
+        let shares = share(&exact, &reading[0].until(&reading[1]));
+        for (split, share) in parts.values_mut().zip(shares) {
+            split.show(n, share);
         }
     }
     parts
-        .into_keys()
-        .zip(shown)
-        .map(|(part, shown)| {
+        .into_iter()
+        .map(|(part, split)| {
             let (key, name) = named(tx, tenant, part)?;
-            Ok(Group::new(key, name, shown))
+            Ok(Group::new(key, name, split))
         })
         .collect()
 }
 
 /// The `limit` parts that cost the most (of equal ones, those that ran the longest), and one of all others.
-fn largest(parts: BTreeMap<Part, Vec<Amount>>, limit: usize) -> BTreeMap<Part, Vec<Amount>> {
+fn largest(parts: BTreeMap<Part, Split>, limit: usize) -> BTreeMap<Part, Split> {
     let mut sorted: Vec<_> = parts
         .into_iter()
-        .map(|(part, amounts)| {
-            let mut total = Amount::default();
-            amounts.iter().for_each(|amount| total += *amount);
-            ((total.units(), total.ms), part, amounts)
+        .map(|(part, split)| {
+            let total = split.total();
+            ((total.units(), total.ms), part, split)
         })
         .collect();
     sorted.sort_by_key(|(total, part, _)| (Reverse(*total), part.clone()));
     let rest = sorted.split_off(limit.min(sorted.len()));
     let mut kept: BTreeMap<_, _> = sorted
         .into_iter()
-        .map(|(_, part, amounts)| (part, amounts))
+        .map(|(_, part, split)| (part, split))
         .collect();
     let count = rest.len();
-    let others = rest
-        .into_iter()
-        .map(|(_, _, amounts)| amounts)
-        .reduce(|mut sum, amounts| {
-            sum.iter_mut()
-                .zip(amounts)
-                .for_each(|(sum, amount)| *sum += amount);
-            sum
-        });
-    kept.extend(others.map(|amounts| (Part::Others(count), amounts)));
+    let others = rest.into_iter().map(|(_, _, split)| split);
+    let others = others.reduce(|mut sum, split| {
+        sum.add_all(&split);
+        sum
+    });
+    kept.extend(others.map(|split| (Part::Others(count), split)));
     kept
 }
 

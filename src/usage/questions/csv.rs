@@ -44,7 +44,7 @@ pub fn text(series: &Series) -> String {
                 group
                     .series
                     .iter()
-                    .for_each(|bucket| row(&mut out, bucket, &labels));
+                    .for_each(|bucket| row(&mut out, &bucket, &labels));
             }
         }
         _ => {

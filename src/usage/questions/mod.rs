@@ -18,6 +18,7 @@ pub mod organization;
 pub mod rollup;
 pub mod series;
 pub mod sessions;
+mod split;
 pub mod table;
 pub mod types;
 pub mod verification;

@@ -5,6 +5,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
+use super::split::Split;
 use crate::clock::Timestamp;
 use crate::computers::machines::kept::Storage;
 use crate::http::{FromText, words};
@@ -170,17 +171,13 @@ pub struct Group {
     pub total_credits_micros: i64,
     pub total_compute_hours: Hours,
     pub total_compute_ms: i64,
-    pub series: Vec<Bucket>,
+    #[schema(value_type = Vec<Bucket>)]
+    pub series: Split,
 }
 
 impl Group {
-    pub fn new(
-        key: Option<String>,
-        name: String,
-        buckets: Vec<((Timestamp, bool), Shown)>,
-    ) -> Self {
-        let mut total = Shown::default();
-        buckets.iter().for_each(|(_, shown)| total += *shown);
+    pub fn new(key: Option<String>, name: String, series: Split) -> Self {
+        let total = series.sum();
         Group {
             key,
             name,
@@ -188,10 +185,7 @@ impl Group {
             total_credits_micros: total.credits_micros,
             total_compute_hours: total.compute_hours,
             total_compute_ms: total.compute_ms,
-            series: buckets
-                .into_iter()
-                .map(|(bucket, shown)| Bucket::new(bucket, shown))
-                .collect(),
+            series,
         }
     }
 }
