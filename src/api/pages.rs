@@ -10,6 +10,7 @@ use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::{Path, State};
 use axum::http::header::{
     ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG,
@@ -137,9 +138,10 @@ pub fn pages() -> Router<App> {
 pub(crate) struct Document {
     kind: &'static str,
     etag: HeaderValue,
-    plain: Cow<'static, [u8]>,
+    /// Shared by all who are sent it: whoever does not read it holds no copy.
+    plain: Bytes,
     /// Empty where compressing did not help.
-    gzip: Vec<u8>,
+    gzip: Bytes,
 }
 
 impl Document {
@@ -167,8 +169,11 @@ impl Document {
             kind,
             etag: HeaderValue::from_str(&format!("\"{tag}\""))
                 .unwrap_or(HeaderValue::from_static("\"\"")),
-            plain,
-            gzip,
+            plain: match plain {
+                Cow::Borrowed(embedded) => Bytes::from_static(embedded),
+                Cow::Owned(made) => made.into(),
+            },
+            gzip: gzip.into(),
         }
     }
 
@@ -197,7 +202,7 @@ impl Document {
         } else if packed {
             ([(CONTENT_ENCODING, "gzip")], self.gzip.clone()).into_response()
         } else {
-            self.plain.clone().into_owned().into_response()
+            self.plain.clone().into_response()
         };
         let out = response.headers_mut();
         out.insert(CONTENT_TYPE, HeaderValue::from_static(self.kind));

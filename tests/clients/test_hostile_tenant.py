@@ -161,6 +161,16 @@ def test_lists_that_nobody_reads_do_not_fill_the_memory(service):
         time.sleep(2)
 
 
+def test_documents_that_nobody_reads_are_held_once(service):
+    size = len(raw.exchange(service, raw.request("GET", "/openapi.json", None, None, "Connection: close")).body)
+    count = 2 * GROWTH_MB * (1 << 20) // size  # together they would be twice what is allowed
+    with bounded_memory(service), contextlib.ExitStack() as held:
+        for n in range(count):
+            connection = held.enter_context(raw.connect(service, f"127.0.1.{n % 10 + 1}", receive_buffer=2048))
+            connection.sendall(raw.request("GET", "/openapi.json"))
+        time.sleep(1)
+
+
 def test_a_whole_list_is_answered_whole(service):
     rows = [{"name": f"w {n}", "metadata": {"pad": "x" * 10_000}} for n in range(400)]
     raw.make(service, service.attacker, "/workspaces", rows)
