@@ -42,7 +42,7 @@ mod writer_cache;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::JoinHandle;
 
 use attachments::Attachments;
@@ -52,6 +52,7 @@ use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
+use turns::Turns;
 
 use crate::clock::{Clock, Timestamp};
 
@@ -105,7 +106,9 @@ struct Inner {
     signals: Arc<Signals>,
     attachments: Arc<Attachments>,
     /// Held by whoever has a turn of something long with the writer.
-    turns: tokio::sync::Mutex<()>,
+    turns: tokio::sync::Mutex<Turns>,
+    /// Writes that were no such turn.
+    others: AtomicU64,
 }
 
 impl<E: Failure> Store<E> {
@@ -151,6 +154,7 @@ impl<E: Failure> Store<E> {
                 signals,
                 attachments,
                 turns: tokio::sync::Mutex::default(),
+                others: AtomicU64::default(),
             }),
             PhantomData,
         ))
@@ -226,6 +230,7 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.0.others.fetch_add(1, Ordering::Relaxed);
         self.queue_write(savepoint, f)?
             .await
             .map_err(|_| E::from(dropped()))?
@@ -319,6 +324,7 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.0.others.fetch_add(1, Ordering::Relaxed);
         self.queue_write(Savepoint::Own, f)?
             .blocking_recv()
             .map_err(|_| E::from(dropped()))?

@@ -1,13 +1,15 @@
 //! Long changes, turn after turn: a move of twenty thousand computers, an import, a deletion.
 //!
 //! Each turn is a write like any other, but who writes a little is not to stand behind all of them: there is one
-//! such turn at a time, and none while the disk is behind with what was written.
+//! such turn at a time, none while the disk is behind with what was written, and a rest after each while others write.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::failure::Failure;
 use super::tx::WriteTx;
-use super::{Savepoint, Store};
+use super::{Savepoint, Store, dropped};
+use crate::clock::Stopwatch;
 
 /// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
 /// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
@@ -15,6 +17,36 @@ const BEHIND_PAGES: u32 = 2000;
 /// How often it looks, and after how many looks it goes on all the same: a long read may hold the WAL.
 const LOOK: Duration = Duration::from_millis(5);
 const LOOKS: u32 = 100;
+/// After a turn the writer and the disk are left to the others for as long as it took, or at most this.
+const REST: Duration = Duration::from_millis(50);
+/// Unless in so many turns nobody else has written.
+const ALONE: u32 = 50;
+
+/// What the turns have seen of other writes.
+#[derive(Default)]
+pub(super) struct Turns {
+    /// How many there had been at the last turn.
+    others: u64,
+    /// Turns since there was one.
+    alone: u32,
+}
+
+impl Turns {
+    /// After a turn that took so long, with so many other writes up to now: how long to rest.
+    fn rest(&mut self, took: Duration, others: u64) -> Duration {
+        self.alone = if self.others == others {
+            self.alone.saturating_add(1)
+        } else {
+            0
+        };
+        self.others = others;
+        if self.alone < ALONE {
+            took.min(REST)
+        } else {
+            Duration::ZERO
+        }
+    }
+}
 
 impl<E: Failure> Store<E> {
     /// [`Store::write`] for one turn of something long.
@@ -26,11 +58,14 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let _turn = self.0.turns.lock().await;
+        let mut turns = self.0.turns.lock().await;
         for _ in self.looks() {
             tokio::time::sleep(LOOK).await;
         }
-        self.write_as(Savepoint::Own, f).await
+        let watch = Stopwatch::start();
+        let done = self.queue_write(Savepoint::Own, f)?.await;
+        tokio::time::sleep(self.rest(&mut turns, &watch)).await;
+        done.map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write_turn`] for threads outside the runtime.
@@ -42,15 +77,48 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let _turn = self.0.turns.blocking_lock();
+        let mut turns = self.0.turns.blocking_lock();
         for _ in self.looks() {
             std::thread::sleep(LOOK);
         }
-        self.write_blocking(f)
+        let watch = Stopwatch::start();
+        let done = self.queue_write(Savepoint::Own, f)?.blocking_recv();
+        std::thread::sleep(self.rest(&mut turns, &watch));
+        done.map_err(|_| E::from(dropped()))?
+    }
+
+    fn rest(&self, turns: &mut Turns, watch: &Stopwatch) -> Duration {
+        let others = self.0.others.load(Ordering::Relaxed);
+        turns.rest(Duration::from_micros(watch.micros()), others)
     }
 
     /// One for each time that it is to be waited for the disk.
     fn looks(&self) -> impl Iterator<Item = u32> {
         (0..LOOKS).take_while(|_| self.0.signals.commits.left() > BEHIND_PAGES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rests_while_others_write() {
+        let took = Duration::from_millis(7);
+        let mut turns = Turns::default();
+        for n in 1..=3 * u64::from(ALONE) {
+            assert_eq!(
+                turns.rest(took, n / 10),
+                took,
+                "one in ten turns sees another write"
+            );
+        }
+        let last = 3 * u64::from(ALONE) / 10;
+        let rests = (0..2 * ALONE).filter(|_| !turns.rest(took, last).is_zero());
+        assert!(
+            rests.count() < ALONE as usize,
+            "nobody has written for long"
+        );
+        assert_eq!(turns.rest(Duration::from_secs(3), last + 1), REST);
     }
 }
