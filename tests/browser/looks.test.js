@@ -236,9 +236,11 @@ test("beside each other panels begin at one height, and below each other they ke
       }
       const gaps = panels.flatMap((one) =>
         panels
-          .filter((next) => Math.abs(box(next).left - box(one).left) < 1)
-          .map((next) => Math.round(box(next).top - box(one).bottom))
-          .filter((gap) => gap >= 0)
+          // What stands above it.
+          .filter((over) => box(over).left < box(one).right && box(one).left < box(over).right)
+          .map((over) => Math.round(box(one).top - box(over).bottom))
+          // What is further away has something else between.
+          .filter((gap) => gap >= 0 && gap < 60)
           .sort((a, b) => a - b)
           .slice(0, 1),
       );
