@@ -4,7 +4,7 @@
 
 /** @import { Child } from "./dom.js" */
 import { h, fill } from "./dom.js";
-import { api } from "./api.js";
+import { api, query } from "./api.js";
 
 const AT_ONCE = 4,
   FRESH_MS = 60_000;
@@ -85,7 +85,21 @@ export function forgetCells(key) {
 export const nameOf = (kind, id) =>
   cell(
     `${kind}/${id}`,
-    () => api.get(`/${kind}s/${id}`),
+    () => api.get(`/${kind}s/${id}`).catch((e) => gone(kind, id, e)),
     (one) => (one.data ?? one).name ?? (one.data ?? one).url,
     { first: h("code", null, `${id.slice(0, 8)}…`), kind: "name" },
   );
+
+/**
+ * What was deleted, as the audit log saw it last.
+ * @param {string} kind
+ * @param {string} id
+ * @param {any} error what asking for it said
+ */
+async function gone(kind, id, error) {
+  if (error.status !== 404) throw error;
+  const asked = query({ resource_id: id, type: `${kind}.deleted`, limit: 1 });
+  const [entry] = (await api.get(`/audit-log${asked}`)).data;
+  if (!entry?.metadata.before) throw error;
+  return entry.metadata.before;
+}

@@ -15,6 +15,7 @@ import {
   amountOf,
   count,
   counted,
+  wholeOf,
 } from "./format.js";
 
 /**
@@ -27,7 +28,7 @@ import {
  * @property {number} compute_hours
  * @property {boolean} partial
  */
-/** @typedef {{ key: string, name: string, series: Bucket[], total_credits_used: number }} Group */
+/** @typedef {{ key: string, name: string, series: Bucket[], total_credits_micros: number }} Group */
 /** @typedef {Group & { total: number, hue?: number }} Part */
 /**
  * @typedef {object} Usage
@@ -37,7 +38,7 @@ import {
  * @property {number} [total_credits_micros] of the whole, where that came with it
  * @property {number} [total_compute_ms]
  */
-/** @typedef {Usage & { total_credits_used: number, total_compute_hours: number }} WholeUsage */
+/** @typedef {Usage & { total_credits_micros: number, total_compute_hours: number }} WholeUsage */
 /**
  * What a chart can show of a bucket.
  * @typedef {object} Metric
@@ -111,10 +112,10 @@ export function topGroups(groups, metric) {
   const rest = sorted.slice(SERIES - 1);
   const other = {
     key: "other",
-    name: `${rest.length} others`,
+    name: count(rest.length, "other"),
     series: rest[0].series.map((_, i) => sumOf(rest.map((g) => g.series[i]))),
     total: rest.reduce((sum, g) => sum + g.total, 0),
-    total_credits_used: rest.reduce((sum, g) => sum + g.total_credits_used, 0),
+    total_credits_micros: rest.reduce((sum, g) => sum + g.total_credits_micros, 0),
   };
   return [...sorted.slice(0, SERIES - 1), other];
 }
@@ -692,10 +693,13 @@ function followKeys(slider, { now, end, jump, mark, unmark, pick }) {
  * @param {Group[] | null} [groups]
  */
 export function twin(usage, groups) {
-  /** @param {number} n */
-  const plain = (n) => (n === 0 ? h("span", { class: "none" }, "0") : number(n));
   /** @param {Child} content */
   const num = (content) => h("td", { class: "num" }, content);
+  /** @param {number} n */
+  const plain = (n) => (n === 0 ? h("span", { class: "none" }, "0") : number(n));
+  /** @param {Bucket} b */
+  const used = ({ credits_used: whole, credits_micros: micros }) =>
+    num(whole || !micros ? plain(whole) : wholeOf(micros));
   const { series, granularity, time_zone: zone } = usage;
   const parts = groups ?? [];
   const heads = ["Time", "Credits", "Compute hours", ...parts.map((g) => g.name || g.key || "–")];
@@ -710,9 +714,9 @@ export function twin(usage, groups) {
         bucketLabel(b.ts, granularity, zone),
         note && h("span", { class: "hint" }, note),
       ),
-      num(plain(b.credits_used)),
+      used(b),
       num(b.compute_hours ? b.compute_hours.toFixed(4) : plain(0)),
-      parts.map((g) => num(plain(g.series[i].credits_used))),
+      parts.map((g) => used(g.series[i])),
     );
   });
   const totals = h(
@@ -723,9 +727,9 @@ export function twin(usage, groups) {
       { scope: "row", title: "Of the exact amounts; each row above is cut off to whole credits" },
       "Total",
     ),
-    num(number(usage.total_credits_used)),
+    num(wholeOf(usage.total_credits_micros)),
     num(usage.total_compute_hours.toFixed(4)),
-    parts.map((g) => num(number(g.total_credits_used))),
+    parts.map((g) => num(wholeOf(g.total_credits_micros))),
   );
   const caption = `Usage per ${granularity}, newest first; times in ${zone}`;
   return h(
@@ -741,7 +745,9 @@ export function twin(usage, groups) {
         h(
           "tr",
           null,
-          heads.map((t, n) => h("th", { scope: "col", class: n ? "num" : null }, t)),
+          heads.map((t, n) =>
+            h("th", { scope: "col", class: n ? "num" : null }, h("span", { class: "name" }, t)),
+          ),
         ),
       ),
       h("tbody", null, rows.reverse()),
@@ -749,6 +755,16 @@ export function twin(usage, groups) {
     ),
   );
 }
+
+/**
+ * What a computer cost in a window: the answer adds up whole credits, and its buckets say what is left of them.
+ * @param {{ series: Bucket[], total_credits_used: number }} metrics
+ */
+export const microsOf = ({ series, total_credits_used: whole }) =>
+  Math.max(
+    whole * 1e6,
+    series.reduce((sum, b) => sum + b.credits_micros, 0),
+  );
 
 /**
  * Some days on the size of a word.

@@ -257,6 +257,12 @@ export const amountOf = (micros) =>
     ? number(Math.trunc(micros / 1e6))
     : decimals(Math.trunc(micros / 1e4) / 100);
 /**
+ * Whole credits of a sum in a list: what is less than one is not nothing.
+ * @param {number} micros
+ */
+export const wholeOf = (micros) =>
+  micros > 0 && micros < 1e6 ? "<1" : number(Math.floor(micros / 1e6));
+/**
  * Whole credits of parts that add up to those of the whole: each is cut off, and what is then missing goes to
  * those that lost the most.
  * @param {number[]} micros

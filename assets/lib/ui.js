@@ -430,6 +430,7 @@ const STATUS_ICON = {
   missing: "cross",
   pending: "more",
   pending_dns: "more",
+  not_configured: "more",
   unchecked: "more",
   revoked: "cross",
 };
@@ -442,7 +443,13 @@ export const status = (word) =>
     "span",
     { class: "status", dataset: { status: word } },
     icon(STATUS_ICON[word] ?? "restart"),
-    h("span", null, String(word).replaceAll("_", " ")),
+    h(
+      "span",
+      null,
+      String(word)
+        .replaceAll("_", " ")
+        .replace(/\bdns\b/, "DNS"),
+    ),
   );
 
 /**

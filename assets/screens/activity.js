@@ -12,7 +12,15 @@ import { dialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
 
 /** @type {Record<string, string>} */
-const WORDS = { settings_updated: "settings changed", running: "started" };
+const WORDS = {
+  settings_updated: "settings changed",
+  running: "started",
+  stop_soon: "stops soon",
+  threshold: "threshold reached",
+  exec: "command run",
+  files: "files changed",
+  desktop: "desktop used",
+};
 /** @type {Record<string, string>} */
 const NOUNS = { api_key: "API key", credits: "credits" };
 /** @type {Record<string, string>} */
@@ -50,14 +58,22 @@ function verbOf(type) {
 }
 
 /**
+ * "computer stopped", "settings changed".
+ * @param {string} type
+ */
+function phrase(type) {
+  const verb = verbOf(type);
+  const [kind] = type.split(".");
+  const noun = NOUNS[kind] ?? kind.replaceAll("_", " ");
+  return verb.includes(" ") ? verb : `${noun} ${verb}`;
+}
+
+/**
  * "Computer stopped", "Settings changed".
  * @param {string} type
  */
 export function what(type) {
-  const verb = verbOf(type);
-  const [kind] = type.split(".");
-  const noun = NOUNS[kind] ?? kind.replaceAll("_", " ");
-  const words = verb.includes(" ") ? verb : `${noun} ${verb}`;
+  const words = phrase(type);
   return words[0].toUpperCase() + words.slice(1);
 }
 
@@ -227,7 +243,8 @@ function feedEntry(row) {
       dataset: { key: `f${row.id}` },
       onclick: () => details(row),
     },
-    verbOf(row.type),
+    // Of the statement of a workspace it is the statement that was created.
+    owner(row).type === row.resource_type ? verbOf(row.type) : phrase(row.type),
   );
   return h(
     "li",
@@ -337,12 +354,22 @@ export function activityList(place, { filters, signal }) {
   return reload;
 }
 
+/** Whoever may have done something can be chosen, also the hundred-and-first. */
+async function everyKey() {
+  const keys = [];
+  for (let page = 1; ; page++) {
+    const { data, total } = await once(`/api-keys?page=${page}&page_size=100`);
+    keys.push(...data);
+    if (!data.length || keys.length >= total) return keys;
+  }
+}
+
 /** @param {Context} context */
 export async function show({ main, signal, title, query, setQuery, reroute, covers }) {
   title("Activity");
   const type = query.get("type") ?? "";
   const actor = query.get("actor_id") ?? "";
-  const keys = covers("keys:admin") ? (await once("/api-keys?page=1&page_size=100")).data : [];
+  const keys = covers("keys:admin") ? await everyKey() : [];
   const who = h(
     "select",
     { "aria-label": "Who", dataset: { key: "who" } },

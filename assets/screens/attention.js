@@ -6,7 +6,16 @@
 import { h, icon } from "../lib/dom.js";
 import { api } from "../lib/api.js";
 import { button, copyable, panel, toast } from "../lib/ui.js";
-import { count, duration, now, number, prefer, preference } from "../lib/format.js";
+import {
+  amountOf,
+  count,
+  counted,
+  duration,
+  now,
+  number,
+  prefer,
+  preference,
+} from "../lib/format.js";
 import { dayOf } from "./bill.js";
 import { confirmDialog } from "../lib/forms.js";
 import { nameOf } from "../lib/cells.js";
@@ -51,7 +60,7 @@ const open = (href, text) => h("a", { class: "row-link", href }, text);
 const toButton = (href, text) => h("a", { class: "button small", href }, text);
 
 /** @param {number} micros */
-const inCredits = (micros) => count(Math.floor(micros / 1e6), "credit");
+const inCredits = (micros) => counted(amountOf(micros));
 
 /**
  * Everything that needs somebody, the worst first.
@@ -219,7 +228,7 @@ const capItem = (w) => ({
   ico: "workspaces",
   level: "warn",
   what: open(`#/workspaces/${w.workspace_id}`, w.name),
-  why: `is at its limit: ${number(w.computer_count)} of ${count(w.max_computers, "computer")}`,
+  why: `is ${w.computer_count > w.max_computers ? "over" : "at"} its limit: ${number(w.computer_count)} of ${count(w.max_computers, "computer")}`,
   action: toButton(`#/workspaces/${w.workspace_id}/settings`, "Limits"),
 });
 

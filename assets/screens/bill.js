@@ -19,14 +19,15 @@ import {
   toast,
 } from "../lib/ui.js";
 import {
+  amountOf,
   count,
   counted,
   credits,
   dateFormat,
-  decimals,
   number,
   shares,
   time,
+  wholeOf,
 } from "../lib/format.js";
 import { confirmDialog, dialog, filled, form, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
@@ -39,9 +40,6 @@ import { monthName, monthsSince } from "./usage.js";
 
 /** Rows of the comparison. */
 const SHOWN = 8;
-
-/** @param {number} micros */
-export const inCredits = (micros) => number(Math.floor(micros / 1e6));
 
 const two = new Intl.NumberFormat(navigator.language || "en", {
   minimumFractionDigits: 2,
@@ -83,7 +81,7 @@ export const dayOf = (date) =>
 
 /** @param {any} b a budget */
 export function budgetNote(b) {
-  const used = `${inCredits(b.used_micros)} of ${count(b.credits, "credit")}`;
+  const used = `${amountOf(b.used_micros)} of ${count(b.credits, "credit")}`;
   if (b.exceeded) return `${used}; used up${b.refusing ? ", nothing can be started" : ""}`;
   return b.used_up_on
     ? `${used}; used up on ${dayOf(b.used_up_on)}`
@@ -128,7 +126,7 @@ export function budgetPanel(place, { path, signal, may }) {
         h("p", { class: "note" }, budgetNote(b)),
         facts([
           ["Credits", `${number(b.credits)} a ${b.period}`],
-          ["Forecast", `${inCredits(b.forecast_micros)} at the end of the ${b.period}`],
+          ["Forecast", `${amountOf(b.forecast_micros)} at the end of the ${b.period}`],
           ["Told at", b.notify_at.map((/** @type {number} */ n) => `${n} %`).join(", ")],
           ["When used up", ENDS.find(([value]) => value === b.on_exceeded)?.[1]],
         ]),
@@ -261,7 +259,12 @@ function compared({ now, before }) {
   const list = sorted.slice(0, SHOWN);
   if (rest.length) {
     const sum = (/** @type {"now" | "before"} */ n) => rest.reduce((all, r) => all + r[n], 0);
-    list.push({ key: "", name: `${rest.length} others`, before: sum("before"), now: sum("now") });
+    list.push({
+      key: "",
+      name: count(rest.length, "other"),
+      before: sum("before"),
+      now: sum("now"),
+    });
   }
   // What is shown adds up: the rows to the sums above them, and each row across.
   const were = shares(
@@ -279,7 +282,9 @@ function compared({ now, before }) {
       "p",
       { class: "lead" },
       h("strong", null, count(sumNow, "credit")),
-      ` so far, ${number(Math.abs(sumNow - sumBefore))} ${word} than ${number(sumBefore)} in the same days of last month. `,
+      sumNow === sumBefore
+        ? " so far, as much as in the same days of last month. "
+        : ` so far, ${number(Math.abs(sumNow - sumBefore))} ${word} than ${number(sumBefore)} in the same days of last month. `,
       "The largest differences come first.",
     ),
     table(
@@ -400,8 +405,8 @@ export const statementsTable = (rows, { names = false, signal }) =>
       },
       names && { label: "Month", cell: (s) => monthName(s.period) },
       { label: "Number", num: true, cell: (s) => number(s.number) },
-      { label: "Hours", num: true, hide: "wide", cell: (s) => decimals(s.compute_hours) },
-      { label: "Credits", num: true, cell: (s) => inCredits(s.credits_micros) },
+      { label: "Hours", num: true, hide: "wide", cell: (s) => two.format(s.compute_hours) },
+      { label: "Credits", num: true, cell: (s) => wholeOf(s.credits_micros) },
       { label: "Total", num: true, cell: (s) => money(s.total, s.currency) },
       { label: "Made", hide: "wide wider", cell: (s) => time(s.created_at) },
       {
@@ -519,7 +524,7 @@ function statement(s, signal, close) {
         {
           label: "Hours",
           num: true,
-          cell: (l) => (l.compute_ms ? decimals(l.compute_hours) : none()),
+          cell: (l) => (l.compute_ms ? two.format(l.compute_hours) : none()),
         },
         { label: "Credits", num: true, cell: (l) => even(l.credits_micros) },
         paid && { label: "Amount", num: true, cell: (l) => money(l.amount, s.currency) },
@@ -531,7 +536,7 @@ function statement(s, signal, close) {
       "div",
       { class: "sums" },
       facts([
-        ["Hours", decimals(s.compute_hours)],
+        ["Hours", two.format(s.compute_hours)],
         ["Credits", h("b", null, even(s.credits_micros))],
         paid && ["Net", money(s.net, s.currency)],
         paid && s.tax !== null && ["Tax", money(s.tax, s.currency)],

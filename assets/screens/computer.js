@@ -23,8 +23,8 @@ import {
   toast,
   toastError,
 } from "../lib/ui.js";
-import { duration, fullTime, now, number, time, until, utcTime } from "../lib/format.js";
-import { barChart, METRICS } from "../lib/chart.js";
+import { amountOf, duration, fullTime, now, number, time, until, utcTime } from "../lib/format.js";
+import { barChart, METRICS, microsOf } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
 import { actionsOf } from "./computers.js";
 
@@ -238,7 +238,7 @@ function drawUsage(metrics) {
     h(
       "div",
       { class: "totals" },
-      total("Credits", number(metrics.total_credits_used)),
+      total("Credits", amountOf(microsOf(metrics))),
       total("Ran", duration(metrics.total_compute_ms)),
     ),
     barChart(
@@ -246,7 +246,7 @@ function drawUsage(metrics) {
         series,
         granularity,
         time_zone: "UTC",
-        total_credits_micros: metrics.total_credits_used * 1e6,
+        total_credits_micros: microsOf(metrics),
       },
       { metric: METRICS.credits },
     ),

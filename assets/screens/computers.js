@@ -25,9 +25,9 @@ import {
   toast,
   toastError,
 } from "../lib/ui.js";
-import { ago, count, duration, fullTime, now, number } from "../lib/format.js";
+import { ago, count, duration, fullTime, now, number, wholeOf } from "../lib/format.js";
 import { cell, nameOf } from "../lib/cells.js";
-import { sparkline } from "../lib/chart.js";
+import { microsOf, sparkline } from "../lib/chart.js";
 import { findWorkspaces } from "../lib/combo.js";
 import { confirmDialog, editDialog, filled, formDialog } from "../lib/forms.js";
 import { listen } from "../lib/live.js";
@@ -381,7 +381,7 @@ const weekCell = (c, signal) =>
   cell(
     `week/${c.id}`,
     () => api.get(`/computers/${c.id}/metrics?window=7d`, { signal }),
-    (m) => [sparkline(m.series), h("span", { class: "num" }, number(m.total_credits_used))],
+    (m) => [sparkline(m.series), h("span", { class: "num" }, wholeOf(microsOf(m)))],
     { first: h("span", { class: "none" }, "…"), kind: "cell sparkcell" },
   );
 

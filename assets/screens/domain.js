@@ -31,7 +31,13 @@ const SOURCES = {
 /** Asking again at once finds the same: resolvers remember. */
 const COOL_DOWN_S = 5;
 
-/** @typedef {{ path: string, name: string, signal: AbortSignal }} Owner `path` of the domain in the API, `name` of whose it is */
+/**
+ * @typedef {object} Owner
+ * @property {string} path of the domain in the API
+ * @property {string} name of whose it is
+ * @property {AbortSignal} signal
+ * @property {boolean} [second] something else on the screen is what it is for
+ */
 
 /**
  * @param {HTMLElement} place
@@ -49,7 +55,7 @@ export function domainPanel(place, owner) {
     inner,
     (o) => api.get(path, o),
     (d) => [
-      h("div", { class: "split" }, state(d), domainForm(d, path, reload).element),
+      h("div", { class: "split" }, state(d), domainForm(d, owner, reload).element),
       d.last_error && h("p", { class: "warn-line" }, icon("warn"), unasked(d.last_error)),
       d.records.length > 0 && [
         h(
@@ -76,10 +82,10 @@ const unasked = (error) =>
 
 /**
  * @param {any} d
- * @param {string} path
+ * @param {Owner} owner
  * @param {() => void} done
  */
-const domainForm = (d, path, done) =>
+const domainForm = (d, { path, second }, done) =>
   form(
     [
       {
@@ -94,6 +100,8 @@ const domainForm = (d, path, done) =>
     ],
     {
       label: d.preview_domain ? "Change" : "Set domain",
+      // Checking is next, once there is a domain.
+      kind: second || d.preview_domain ? "" : "primary",
       edits: true,
       seen: d,
       submit: async (values, seen) => {
@@ -109,8 +117,9 @@ const domainForm = (d, path, done) =>
  * @param {HTMLElement} inner what `reload` draws anew, with another such button
  * @param {() => Promise<void>} reload
  */
-function checkButton({ path, signal }, inner, reload) {
-  const check = button("Check now", run, { kind: "primary", dataset: { key: "check" } });
+function checkButton({ path, signal, second }, inner, reload) {
+  const kind = second ? "" : "primary";
+  const check = button("Check now", run, { kind, dataset: { key: "check" } });
   async function run() {
     check.disabled = true;
     check.setAttribute("aria-busy", "true");

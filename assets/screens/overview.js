@@ -7,6 +7,7 @@ import { h, fill, debounce } from "../lib/dom.js";
 import { api, query, readiness } from "../lib/api.js";
 import { capBar, empty, head, panel, resource, shared, table } from "../lib/ui.js";
 import {
+  amountOf,
   count,
   counted,
   credits,
@@ -15,12 +16,13 @@ import {
   LOCAL_ZONE,
   number,
   startOfDay,
+  wholeOf,
   zone,
 } from "../lib/format.js";
 import { barChart, METRICS } from "../lib/chart.js";
 import { activityFeed } from "./activity.js";
 import { attention, checklist, itemsOf, placeOf } from "./attention.js";
-import { budgetBar, budgetNote, inCredits } from "./bill.js";
+import { budgetBar, budgetNote } from "./bill.js";
 import { nameOf } from "../lib/cells.js";
 import { listen } from "../lib/live.js";
 
@@ -204,18 +206,18 @@ function tiles(o, today, budgets) {
     tile("Running now", number(running), others.join(", "), "#/computers?status=running"),
     tile(
       "Credits today",
-      inCredits(today.total_credits_micros),
+      amountOf(today.total_credits_micros),
       [
         `${decimals(today.compute_ms / 36e5)} compute hours`,
         month.time_zone !== zone() && `, since midnight in ${month.time_zone}`,
       ],
       "#/workspaces",
     ),
-    tile("Credits this month", inCredits(month.used_micros), against(month), "#/workspaces"),
+    tile("Credits this month", amountOf(month.used_micros), against(month), "#/workspaces"),
     tile(
       "Forecast for the month",
-      inCredits(month.forecast_micros),
-      `until ${until}, at ${inCredits(month.burn_micros_per_day)} a day`,
+      amountOf(month.forecast_micros),
+      `until ${until}, at ${amountOf(month.burn_micros_per_day)} a day`,
     ),
     whole &&
       tile(
@@ -235,7 +237,7 @@ function against({ start, used_micros: used, previous_micros: before, time_zone:
   if (!before) return `nothing in the same days of ${name}`;
   const change = Math.round(((used - before) / before) * 100);
   // A beginning is no growth.
-  if (change > 300) return `${inCredits(before)} in the same days of ${name}`;
+  if (change > 300) return `${amountOf(before)} in the same days of ${name}`;
   const sign = change > 0 ? "+" : change < 0 ? "−" : "±";
   return `${sign}${number(Math.abs(change))} % against the same days of ${name}`;
 }
@@ -256,7 +258,7 @@ function ranks(rows) {
         h(
           "span",
           { class: "num", title: counted(credits(row.credits_micros)) },
-          number(row.credits_used),
+          wholeOf(row.credits_micros),
         ),
         h("span", {
           class: "rank-bar",
@@ -321,7 +323,7 @@ function budgetsTable(rows) {
         cell: (b) =>
           h("div", { class: "stack" }, budgetBar(b), h("span", { class: "hint" }, budgetNote(b))),
       },
-      { label: "Forecast", num: true, cell: (b) => inCredits(b.forecast_micros) },
+      { label: "Forecast", num: true, cell: (b) => amountOf(b.forecast_micros) },
     ],
     rows,
     { rowKey: (b) => b.owner_id },

@@ -44,7 +44,8 @@ export async function show(context, id) {
     ...context,
     filters: { project_id: id, workspace_id: project.workspace_id },
   });
-  domainPanel(domain, { path: `/projects/${id}/preview-domain`, name: project.name, signal });
+  const path = `/projects/${id}/preview-domain`;
+  domainPanel(domain, { path, name: project.name, signal, second: true });
 }
 
 /** @param {any} project */

@@ -79,7 +79,7 @@ export function show({ main, who, note, done }) {
     ),
   );
   // One way in is the first, and looks like it.
-  if (who.provider) find(".button.primary", made.element)?.classList.remove("primary");
+  if (who.provider || dev) find(".button.primary", made.element)?.classList.remove("primary");
   const first = who.provider && find(".button.primary", main);
   (dev ? find("button", dev) : first || made.get("password")?.input)?.focus();
 }

@@ -8,6 +8,7 @@ import { h, fill, find, debounce } from "../lib/dom.js";
 import { api, query as queryString } from "../lib/api.js";
 import { button, downloadLink, empty, panel, resource, table } from "../lib/ui.js";
 import {
+  count,
   counted,
   credits,
   dateFormat,
@@ -466,7 +467,7 @@ function reasons({ intervals, corrections, ...why }, tz) {
       { class: "lead" },
       h("strong", null, counted(credits(why.credits_micros))),
       ` from ${number(intervals.length)} running ${intervals.length === 1 ? "interval" : "intervals"}`,
-      corrections.length > 0 && ` and ${number(corrections.length)} corrections`,
+      corrections.length > 0 && ` and ${count(corrections.length, "correction")}`,
       why.partial && ", so far",
       ". Each is its milliseconds times its rate.",
     ),

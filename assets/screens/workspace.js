@@ -143,8 +143,8 @@ function about(workspace, stats, cap) {
       { class: "strip" },
       h("span", null, figure(stats.computers.by_status.running ?? 0), " running"),
       cap === null
-        ? h("span", null, figure(used), " computers, no cap")
-        : h("span", null, capBar(used, cap), " computers"),
+        ? h("span", null, figure(used), used === 1 ? " computer, no cap" : " computers, no cap")
+        : h("span", null, capBar(used, cap), cap === 1 ? " computer" : " computers"),
       h("span", null, figure(vcpus), " vCPU"),
       h("span", null, figure(memory / 1024), " GiB memory"),
       h("span", { class: "wide" }, "Created ", ago(workspace.created_at)),

@@ -18,7 +18,7 @@ import {
   tag,
   toast,
 } from "../lib/ui.js";
-import { ago, number } from "../lib/format.js";
+import { ago, wholeOf } from "../lib/format.js";
 import { filled, formDialog } from "../lib/forms.js";
 import { sparkline } from "../lib/chart.js";
 import { listen } from "../lib/live.js";
@@ -199,7 +199,7 @@ const columns = (signal) => [
         () => api.get(`/workspaces/${w.id}/usage?window=30d&granularity=day`, { signal }),
         (usage) => [
           sparkline(usage.series),
-          h("span", { class: "num" }, number(usage.total_credits_used)),
+          h("span", { class: "num" }, wholeOf(usage.total_credits_micros)),
         ],
         { first: h("span", { class: "none" }, "…"), kind: "cell sparkcell" },
       ),

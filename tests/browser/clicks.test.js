@@ -95,6 +95,20 @@ test("last month for one client, in two", async () => {
   assert.equal(clicks, 2);
 });
 
+test("any month for one client by its name, in three", async () => {
+  await home();
+  await click(page.locator(".ranks a").first());
+  // A list that opens is one click, and what is chosen in it another.
+  const months = page.getByLabel("Month", { exact: true });
+  const [name] = await months
+    .locator("option")
+    .evaluateAll((all) => all.slice(-1).map((o) => o.value));
+  await months.selectOption(name);
+  clicks += 2;
+  await until(() => page.url().includes(`period=${name}`), "the month");
+  assert.equal(clicks, 3);
+});
+
 test("a domain is verified in two", async () => {
   await home();
   await click(link("Records"));

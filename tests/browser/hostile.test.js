@@ -3,6 +3,8 @@ import { after, before, test } from "node:test";
 import { violations } from "./lib/axe.js";
 import { openScreen, signIn, startBrowser } from "./lib/browser.js";
 import { LONG, RTL, UNBROKEN, makeHostile } from "./lib/hostile.js";
+import { outside } from "./lib/outside.js";
+import { uncovered } from "./lib/routes.js";
 import { startService } from "./lib/service.js";
 
 let service, browser, page, screens;
@@ -21,46 +23,8 @@ after(async () => {
 
 const open = (hash) => openScreen(page, service.origin, hash);
 
-/** What is wider than the window, and what can be pressed only after scrolling sideways. */
-const outside = () =>
-  page.evaluate(() => {
-    const found = [];
-    const over = document.documentElement.scrollWidth - innerWidth;
-    if (over > 0) {
-      const wide = [...document.querySelectorAll("main *")].filter(
-        (e) => e.getBoundingClientRect().right > innerWidth + 1,
-      );
-      found.push(`${over} px too wide: ${wide.at(-1)?.outerHTML.slice(0, 120)}`);
-    }
-    const place = document.querySelector("dialog[open]") ?? document.querySelector("main");
-    for (const e of place.querySelectorAll("button, input, select, a.button")) {
-      if (!e.checkVisibility() || e.closest(".twin, .sr, .tabs, [popover]")) continue;
-      if (e.classList.contains("sr") || (innerWidth < 641 && e.closest("thead"))) continue;
-      const { left, right, width } = e.getBoundingClientRect();
-      if (width && (left < 0 || right > innerWidth + 1))
-        found.push(`out of reach (${left}–${right}): ${e.outerHTML.slice(0, 120)}`);
-    }
-    for (const table of document.querySelectorAll("main .scroll:not(.twin, .twin *)"))
-      if (table.scrollWidth > table.clientWidth + 1)
-        found.push(
-          `a table ${table.scrollWidth - table.clientWidth} px too wide: ${table.ariaLabel}`,
-        );
-    for (const row of document.querySelectorAll("main tbody tr"))
-      if (row.scrollHeight > row.offsetHeight + 2)
-        found.push(`over the next row: ${row.textContent.slice(0, 60)}`);
-      else if (row.offsetHeight > 800)
-        found.push(`${row.offsetHeight} px high: ${row.textContent.slice(0, 60)}`);
-    // What lies over the next column.
-    for (const cell of document.querySelectorAll("main tbody :is(th, td)")) {
-      const { right } = cell.getBoundingClientRect();
-      for (const e of cell.querySelectorAll(
-        "*:not(svg, svg *, [popover], [popover] *, .sr, bdi, a > .name)",
-      ))
-        if (e.checkVisibility() && e.getBoundingClientRect().right > right + 1)
-          found.push(`over the next column: ${e.outerHTML.slice(0, 120)}`);
-    }
-    return found;
-  });
+test("every screen of the page is looked at", async () =>
+  assert.deepEqual(await uncovered(screens), []));
 
 // 320 is also what 1280 pixels are at 400 %.
 for (const width of [1280, 390, 320]) {
@@ -69,24 +33,26 @@ for (const width of [1280, 390, 320]) {
     const found = [];
     for (const hash of screens) {
       await open(hash);
-      found.push(...(await outside()).map((what) => `${hash}: ${what}`));
+      found.push(...(await outside(page)).map((what) => `${hash}: ${what}`));
     }
     assert.deepEqual(found, []);
   });
 }
 
-test("axe finds nothing about them either, in the dark theme", async () => {
-  await page.setViewportSize({ width: 1280, height: 800 });
-  await page.emulateMedia({ colorScheme: "dark", reducedMotion: "reduce" });
-  const found = [];
-  // Each kind of screen once.
-  for (const hash of screens.slice(0, 20)) {
-    await open(hash);
-    found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
-  }
-  await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
-  assert.deepEqual(found, []);
-});
+for (const theme of ["light", "dark"]) {
+  test(`axe finds nothing about them either, in the ${theme} theme`, async () => {
+    await page.setViewportSize({ width: 1280, height: 800 });
+    await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
+    const found = [];
+    // Each kind of screen once.
+    for (const hash of screens.slice(0, 20)) {
+      await open(hash);
+      found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
+    }
+    await page.emulateMedia({ colorScheme: "light", reducedMotion: "reduce" });
+    assert.deepEqual(found, []);
+  });
+}
 
 test("nor a dialog", async () => {
   const [{ id }] = (await service.get(`/workspaces?q=${LONG}`)).data;
@@ -95,12 +61,12 @@ test("nor a dialog", async () => {
     await open(`/workspaces/${id}/settings`);
     await page.getByRole("button", { name: "Edit", exact: true }).click();
     await page.getByRole("dialog").waitFor();
-    assert.deepEqual(await outside(), [], `edit at ${width}`);
+    assert.deepEqual(await outside(page), [], `edit at ${width}`);
     await page.keyboard.press("Escape");
     await page.locator("main").getByRole("button", { name: "More" }).first().click();
     await page.getByRole("button", { name: "Delete workspace" }).click();
     await page.getByRole("dialog").waitFor();
-    assert.deepEqual(await outside(), [], `delete at ${width}`);
+    assert.deepEqual(await outside(page), [], `delete at ${width}`);
     await page.keyboard.press("Escape");
   }
   await page.setViewportSize({ width: 1280, height: 800 });

@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 import { violations } from "./lib/axe.js";
 import { openScreen, signIn, startBrowser } from "./lib/browser.js";
+import { uncovered } from "./lib/routes.js";
 import { seed } from "./lib/seed.js";
 import { startService } from "./lib/service.js";
 import { filesOf, weigh } from "./lib/weight.js";
@@ -16,6 +17,8 @@ before(async () => {
   const made = await seed(service, { workspaces: 30, computers: 60 });
   const w = made.workspaces[1].id,
     c = made.computers[0];
+  const [project] = (await service.get(`/workspaces/${w}/projects`)).data;
+  const hook = await service.post("/webhooks", { url: "https://example.com/hook", events: ["*"] });
   screens = [
     "/",
     "/workspaces",
@@ -30,9 +33,11 @@ before(async () => {
     "/computers",
     `/computers/${c.id}`,
     "/projects",
+    `/projects/${project.id}`,
     "/billing",
     "/keys",
     "/webhooks",
+    `/webhooks/${hook.data.id}`,
     "/activity",
     "/deleted",
     "/system",
@@ -46,6 +51,9 @@ after(async () => {
 });
 
 const open = (hash) => openScreen(page, service.origin, hash);
+
+test("every screen of the page is looked at", async () =>
+  assert.deepEqual(await uncovered(screens), []));
 
 test("the whole page weighs less than 150 kB", async () => {
   await page.goto(`${service.origin}/admin`);
@@ -204,8 +212,44 @@ test("rows are 44 pixels high, numbers stand below each other, one button is pri
       [],
       hash,
     );
+  }
+  for (const hash of screens) {
+    await open(hash);
     assert.ok((await page.locator("main .button.primary").count()) <= 1, `${hash}: primary`);
   }
+});
+
+test("beside each other panels begin at one height, and below each other they keep one distance", async () => {
+  await page.setViewportSize({ width: 1280, height: 900 });
+  for (const hash of screens) {
+    await open(hash);
+    const found = await page.evaluate(() => {
+      const box = (e) => e.getBoundingClientRect();
+      const panels = [...document.querySelectorAll("main .panel")].filter((e) => box(e).height);
+      const found = [];
+      for (const group of document.querySelectorAll("main .columns")) {
+        const tops = [...group.children]
+          .map((part) => panels.find((one) => part.contains(one)))
+          .filter(Boolean)
+          .map((one) => Math.round(box(one).top));
+        if (tops.some((top) => tops[0] !== top && tops[0] + 40 > top)) found.push(`tops ${tops}`);
+      }
+      const gaps = panels.flatMap((one) =>
+        panels
+          // What stands above it.
+          .filter((over) => box(over).left < box(one).right && box(one).left < box(over).right)
+          .map((over) => Math.round(box(one).top - box(over).bottom))
+          // What is further away has something else between.
+          .filter((gap) => gap >= 0 && gap < 60)
+          .sort((a, b) => a - b)
+          .slice(0, 1),
+      );
+      if (new Set(gaps).size > 1) found.push(`distances ${gaps}`);
+      return found;
+    });
+    assert.deepEqual(found, [], hash);
+  }
+  await page.setViewportSize({ width: 1440, height: 900 });
 });
 
 test("by keyboard only: sign in, find a workspace, read its usage, open a dialog and leave it", async () => {

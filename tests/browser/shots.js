@@ -43,7 +43,7 @@ try {
           await page.goto(`${service.origin}/admin#${hash}`);
           await page.locator("main h1").waitFor();
           // What is out of sight does not ask for its numbers: everything is in sight once.
-          await page.setViewportSize({ width, height: 2600 });
+          await page.setViewportSize({ width, height: 7000 });
           await page
             .waitForFunction(
               () =>

@@ -175,17 +175,32 @@ async function fresh() {
   return { service, screens: await plain(service), stop: [] };
 }
 
-/** A thousand customers; every tenth has a computer. */
-async function many() {
-  const service = await startService("--dev", "--provision-ms", "0");
-  for (let n = 0; n < 1000; n += 20)
-    await Promise.all(
-      Array.from({ length: 20 }, async (_, i) => {
-        const w = await service.post("/workspaces", { name: `Practice ${n + i + 1}` });
-        if ((n + i) % 10 === 0)
-          await service.post("/computers", { name: "front-desk", workspace_id: w.id });
-      }),
-    );
+/** A thousand customers with three thousand computers and a month of what they did. */
+async function many(dir) {
+  const service = await startService(
+    "--dev",
+    "--provision-ms",
+    "0",
+    "--backup-dir",
+    join(dir, "backups"),
+  );
+  const made = await seed(service, {
+    workspaces: 1000,
+    computers: 3000,
+    sessions: 3,
+    backdate: (days) => backdate(service, days),
+  });
+  await handOver(service);
+  for (let n = 1; n <= 60; n++) await service.post("/api-keys", { name: `Application ${n}` });
+  for (let n = 1; n <= 20; n++)
+    await service.post("/webhooks", {
+      url: `https://example.com/hooks/${n}`,
+      name: `Receiver ${n}`,
+      events: ["computer.*"],
+      enabled: false,
+    });
+  for (const { id } of made.workspaces.slice(900, 960))
+    await service.call("DELETE", `/workspaces/${id}?force=1`);
   return { service, screens: await plain(service), stop: [] };
 }
 
