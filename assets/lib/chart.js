@@ -698,8 +698,7 @@ export function twin(usage, groups) {
   /** @param {number} n */
   const plain = (n) => (n === 0 ? h("span", { class: "none" }, "0") : number(n));
   /** @param {Bucket} b */
-  const used = ({ credits_used: whole, credits_micros: micros }) =>
-    num(whole || !micros ? plain(whole) : wholeOf(micros));
+  const used = (b) => num(plain(b.credits_used));
   const { series, granularity, time_zone: zone } = usage;
   const parts = groups ?? [];
   const heads = ["Time", "Credits", "Compute hours", ...parts.map((g) => g.name || g.key || "–")];

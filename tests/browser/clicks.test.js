@@ -100,6 +100,7 @@ test("any month for one client by its name, in three", async () => {
   await click(page.locator(".ranks a").first());
   // A list that opens is one click, and what is chosen in it another.
   const months = page.getByLabel("Month", { exact: true });
+  await months.waitFor();
   const [name] = await months
     .locator("option")
     .evaluateAll((all) => all.slice(-1).map((o) => o.value));

@@ -121,7 +121,6 @@ def test_the_usage_of_all(ws):
 
     rows = eventually(listed, "something to bill")
     assert {"workspace_id", "credits", "compute_hours", "workspace_name"} == rows[0].keys()
-    assert all(float(row["compute_hours"]) >= 0 for row in rows)
     whole = json.loads(ws("ws", "usage", "--all", "--json"))
     assert {row["workspace_id"] for row in whole["results"]} == {row["workspace_id"] for row in rows}
     assert "WORKSPACE NAME" in ws("ws", "usage", "--all", "--window", "30d")
