@@ -344,6 +344,7 @@ fn put_into(
         actor: Actor::Key(caller),
     }
     .apply(tx, fleet, Some(before), after)
+    .map(drop)
 }
 
 /// Some of the live computers that a condition on `c` finds, oldest first, and whether there are more.

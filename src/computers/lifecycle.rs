@@ -41,14 +41,14 @@ pub struct Change<'a> {
 
 impl Change<'_> {
     /// Takes a computer from `before` to `after`; `None` before a creation. Where the status
-    /// changes, the instants that go with it and what the driver does next are set here.
+    /// changes, the instants that go with it and what the driver does next are set here: so it is returned.
     pub fn apply(
         self,
         tx: &WriteTx<'_>,
         fleet: &Fleet,
         before: Option<&Record>,
         mut after: Record,
-    ) -> Result<()> {
+    ) -> Result<Record> {
         let states = before.map_or(ledger::ALL, |before| stated(self.kind, before, &after));
         let with_project = before.is_some_and(|before| {
             before.project_id == after.project_id
@@ -127,7 +127,8 @@ impl Change<'_> {
             )?;
         }
         save(tx, before, &after)?;
-        record(tx, self.actor, self.kind, before, &after)
+        record(tx, self.actor, self.kind, before, &after)?;
+        Ok(after)
     }
 
     /// A change of a computer that an engine runs: the row says what is wanted, and the events follow when
@@ -139,7 +140,7 @@ impl Change<'_> {
         before: &Record,
         mut after: Record,
         wish: Wish,
-    ) -> Result<()> {
+    ) -> Result<Record> {
         match wish {
             Wish::Size => wanted::look(tx, after.id)?,
             Wish::Run { restart } => {
@@ -158,7 +159,8 @@ impl Change<'_> {
         }
         after.updated_at = tx.now();
         save(tx, Some(before), &after)?;
-        record(tx, self.actor, self.kind, Some(before), &after)
+        record(tx, self.actor, self.kind, Some(before), &after)?;
+        Ok(after)
     }
 }
 

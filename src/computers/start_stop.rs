@@ -61,9 +61,13 @@ async fn act(
         .run(move |tx, caller, input| {
             let before = settled(tx, &fleet, caller, id)?;
             input?;
-            let message = perform(tx, &fleet, caller, before, verb)?;
+            let (after, message) = perform(tx, &fleet, caller, before, verb)?;
             Ok(Reply::ok(Moved {
-                computer: changed(tx, &fleet, id)?,
+                computer: match after.driver {
+                    // More than its row has changed.
+                    DrivenBy::Docker => changed(tx, &fleet, id)?,
+                    _ => after.view(&fleet),
+                },
                 success: true,
                 message,
             }))
@@ -77,7 +81,7 @@ fn perform(
     caller: &Caller,
     before: Record,
     verb: Verb,
-) -> Result<String> {
+) -> Result<(Record, String)> {
     use Status::{Error as Broken, Provisioning, Running, Starting, Stopped, Stopping};
     if before.driver == DrivenBy::External {
         return Err(Error::conflict(
@@ -92,7 +96,7 @@ fn perform(
             let mut touched = before.clone();
             restart_idle_time(tx, fleet, &mut touched, Activity::Start)?;
             save(tx, Some(&before), &touched)?;
-            return Ok(message);
+            return Ok((touched, message));
         }
         (Verb::Start, Stopped | Broken) | (Verb::Restart, Running) => Starting,
         (Verb::Stop, Running) => Stopping,
@@ -118,8 +122,8 @@ fn perform(
     if verb == Verb::Start {
         limits::check_start(tx, before.tenant_id, before.workspace_id, before.project_id)?;
     }
-    go(tx, fleet, Actor::Key(caller), &before, target)?;
-    Ok(format!("computer is {target}"))
+    let after = go(tx, fleet, Actor::Key(caller), &before, target)?;
+    Ok((after, format!("computer is {target}")))
 }
 
 fn go(
@@ -128,7 +132,7 @@ fn go(
     actor: Actor<'_>,
     before: &Record,
     status: Status,
-) -> Result<()> {
+) -> Result<Record> {
     let after = Record {
         status,
         ..before.clone()
@@ -160,7 +164,7 @@ pub fn wake(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
 pub fn stop_by_system(tx: &WriteTx<'_>, fleet: &Fleet, id: ComputerId) -> Result<()> {
     match super::load(tx, id)? {
         Some(before) if before.status == Status::Running && before.driver != DrivenBy::External => {
-            go(tx, fleet, Actor::System, &before, Status::Stopping)
+            go(tx, fleet, Actor::System, &before, Status::Stopping).map(drop)
         }
         _ => Ok(()),
     }

@@ -351,4 +351,5 @@ fn follow(
         actor: Actor::System,
     }
     .apply(tx, &dev.fleet, Some(&before), after)
+    .map(drop)
 }

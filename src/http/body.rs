@@ -26,7 +26,7 @@ pub struct NoBody {}
 /// A JSON body as `T`. No body, `null` and `{}` are the same: nothing was given.
 ///
 /// Field names are accepted in camelCase too: one client sends them as its callers wrote them.
-pub(super) fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> Result<T> {
+pub(super) fn parse_body<T: Body>(parts: &Parts, bytes: &Bytes) -> Result<T> {
     if !bytes.is_empty() && !is_json(parts) {
         return Err(Error::unsupported_media_type());
     }
@@ -49,12 +49,27 @@ pub(super) fn parse_body<T: DeserializeOwned>(parts: &Parts, bytes: &Bytes) -> R
 }
 
 /// [`parse_body`] after the text has been read.
-pub fn from_json<T: DeserializeOwned>(value: Value) -> Result<T> {
-    let object = match value {
-        Value::Null => Map::new(),
-        Value::Object(object) => snake_case(object)?,
-        _ => return Err(Error::field("body", "must be a JSON object")),
-    };
+pub fn from_json<T: Body>(value: Value) -> Result<T> {
+    match value {
+        Value::Null => T::of(Map::new()),
+        Value::Object(object) => T::of(snake_case(object)?),
+        _ => Err(Error::field("body", "must be a JSON object")),
+    }
+}
+
+/// What a body is read as: nearly always a type, field by field.
+pub trait Body: Sized {
+    fn of(object: Map<String, Value>) -> Result<Self>;
+}
+
+impl<T: DeserializeOwned> Body for T {
+    fn of(object: Map<String, Value>) -> Result<Self> {
+        typed(object)
+    }
+}
+
+/// An object as `T`; an error names the field.
+pub fn typed<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T> {
     serde_path_to_error::deserialize(Value::Object(object).into_deserializer()).map_err(|e| {
         let path = e.path().to_string();
         let field = if path == "." {

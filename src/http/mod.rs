@@ -23,7 +23,7 @@ mod server;
 mod spool;
 pub mod websocket;
 
-pub use body::{MAX_BODY, NoBody, body_patience, from_json, read_body};
+pub use body::{Body, MAX_BODY, NoBody, body_patience, from_json, read_body, typed};
 pub use cells::cell;
 pub use cursor::link;
 pub use etag::{Guarded, Look, Seen, Single, Versioned};

@@ -13,10 +13,9 @@ use axum::http::Method;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
-use super::body::{MAX_BODY, body_patience, parse_body};
+use super::body::{Body, MAX_BODY, body_patience, parse_body};
 use super::budget::Held;
 use super::etag::{Precondition, Seen};
 use super::idempotency::{self, Idempotency, Raw, Reply};
@@ -90,7 +89,7 @@ impl<T> Mutation<T> {
     }
 }
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Mutation<T>
+impl<T: Body, S: Send + Sync> FromRequest<S> for Mutation<T>
 where
     Kit: FromRef<S>,
 {

@@ -4,8 +4,8 @@
 //! * There are two ways in, [`Store::read`] (with [`Store::look_up`]) and [`Store::write`]. The closure's `Ok` commits, its
 //!   `Err` rolls back; a panic rolls back too and becomes a 500.
 //! * A write that was answered `Ok` is on disk (`synchronous=FULL`). Writes that wait at the same
-//!   time share one commit, and one refusal undoes itself alone: by a savepoint of its own, or because
-//!   it comes before any change (see [`Store::write_validating_first`]).
+//!   time share one commit, and one refusal undoes itself alone: by a savepoint of its own, because
+//!   nobody has written before it, or because it comes before any change (see [`Store::write_validating_first`]).
 //! * A full queue answers 503 and nothing has happened. Once queued, a write runs to its end even
 //!   if the client has left.
 //! * Readers never wait for the writer and share no lock with it; each read sees one snapshot.

@@ -115,6 +115,8 @@ pub(super) struct Writing {
     pub attachments: Arc<Attachments>,
     /// How many transactions it has begun.
     pub transactions: Cell<u64>,
+    /// Nobody has run in the present one yet: what is undone by undoing all of it needs no savepoint.
+    pub first: Cell<bool>,
     /// Since the last of them began.
     pub turn: RefCell<Option<Stopwatch>>,
     /// What is known of the clock by which the present one is stamped.
@@ -344,7 +346,8 @@ pub(crate) enum Savepoint {
     /// By a savepoint of its own. It keeps a copy of every page that is touched.
     Own,
     /// There is none: it validates first. Should it have changed something after all, all who share
-    /// the commit are told that nothing was changed.
+    /// the commit are told that nothing was changed. Who is the first of a transaction never has one:
+    /// the transaction itself is begun anew.
     None,
 }
 

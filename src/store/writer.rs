@@ -1,7 +1,7 @@
 //! The writer: one thread, one connection, shared durable commits.
 //!
-//! Whoever waits is run in one IMMEDIATE transaction, each in its own savepoint (or without one, see
-//! [`Savepoint`]), and answered after the one commit. While that commit is on its way to the disk the next
+//! Whoever waits is run in one IMMEDIATE transaction, each but the first in its own savepoint (or without one,
+//! see [`Savepoint`]), and answered after the one commit. While that commit is on its way to the disk the next
 //! callers gather, so throughput grows with concurrency by itself; nobody is ever made to wait for company
 //! (see [`GroupCommit`] for who is left to the next commit).
 
@@ -102,6 +102,11 @@ where
 {
     Box::new(move |tx| {
         let watch = Stopwatch::start();
+        let savepoint = if tx.writer.first.take() {
+            Savepoint::None
+        } else {
+            savepoint
+        };
         let result = tx.undoing(savepoint, &JOB, || super::guard(|| f(tx)));
         let micros = watch.micros();
         if micros > tx.writer.longest.get().micros {
@@ -277,7 +282,7 @@ impl Writer {
         let result = (|| -> rusqlite::Result<()> {
             let mut next = Some(first);
             // If this fails nobody has run: `first` is dropped, and its caller told to try again.
-            statements.execute("BEGIN IMMEDIATE", [])?;
+            self.begin(statements)?;
             let of_wall = self.clock.follows_the_wall();
             let judged = of_wall.then(|| self.clock.judge());
             let now = judged.map_or_else(|| self.clock.now(), |judged| judged.now);
@@ -286,9 +291,7 @@ impl Writer {
                 wrong: judged.is_some_and(|judged| judged.wrong),
                 ahead_ms: judged.map_or(0, |judged| judged.ahead_ms),
             });
-            self.writing
-                .transactions
-                .set(self.writing.transactions.get() + 1);
+            self.writing.first.set(true);
             self.writing.turn.replace(Some(Stopwatch::start()));
             while let Some(job) = next.take() {
                 let tx = WriteTx::new(
@@ -312,6 +315,12 @@ impl Writer {
                         rusqlite::ffi::Error::new(code),
                         Some("the transaction was rolled back".into()),
                     ));
+                }
+                if effects.half_done && answers.len() == 1 {
+                    statements.execute("ROLLBACK", [])?;
+                    self.writing.cache.clear();
+                    self.begin(statements)?;
+                    effects.half_done = false;
                 }
                 if effects.half_done {
                     return Err(rusqlite::Error::SqliteFailure(
@@ -388,6 +397,13 @@ impl Writer {
             _ => drop(answers),
         }
         after
+    }
+
+    fn begin(&self, statements: &Statements<'_>) -> rusqlite::Result<()> {
+        statements.execute("BEGIN IMMEDIATE", [])?;
+        let transactions = &self.writing.transactions;
+        transactions.set(transactions.get() + 1);
+        Ok(())
     }
 
     /// After a commit that failed. Its pages may lie in the log, whole up to the commit mark, with only

@@ -118,9 +118,10 @@ fn share_a_commit(runtime: &tokio::runtime::Runtime) {
     let held = {
         let store = store.clone();
         std::thread::spawn(move || {
-            store.write_blocking(move |_| {
+            store.write_blocking(move |tx| {
+                tx.execute("INSERT INTO scratch (n) VALUES (-1)", [])?;
                 gate.recv().ok();
-                Ok(())
+                Err::<(), _>(Error::forbidden())
             })
         })
     };
@@ -149,7 +150,7 @@ fn share_a_commit(runtime: &tokio::runtime::Runtime) {
         .into_iter()
         .map(|call| runtime.block_on(call).unwrap())
         .collect();
-    held.join().unwrap().unwrap();
+    assert_eq!(held.join().unwrap().unwrap_err().status(), 403);
     for (n, ok) in done.iter().enumerate() {
         assert_eq!(*ok, n % 3 != 0, "{n}");
     }
