@@ -766,26 +766,56 @@ export const microsOf = ({ series, total_credits_used: whole }) =>
   );
 
 /**
- * Some days on the size of a word.
- * @param {Bucket[]} series
+ * The sparklines of a screen, by the signal that ends it.
+ * @type {WeakMap<AbortSignal, { most: number, lines: { bars: Element, values: number[] }[] }>}
  */
-export function sparkline(series) {
-  const values = series.map((b) => b.credits_micros),
-    max = Math.max(...values, 1e6);
-  const width = 90,
-    height = 24,
-    slot = width / Math.max(1, values.length);
-  let d = "";
-  values.forEach((v, i) => {
-    if (v <= 0) return;
-    const top = height - Math.max(1, (v / max) * height);
-    const wide = Math.max(0.8, slot - 0.8);
-    d += `M${(i * slot).toFixed(2)} ${height}V${top.toFixed(2)}h${wide.toFixed(2)}V${height}z`;
-  });
+const screens = new WeakMap();
+
+const SPARK = { width: 90, height: 24 },
+  KEPT = 400;
+
+/**
+ * Some days on the size of a word. All of a screen have one scale: what cost ten times as much is ten times as high.
+ * @param {Bucket[]} series
+ * @param {AbortSignal} signal of the screen
+ */
+export function sparkline(series, signal) {
+  const scale = screens.get(signal) ?? { most: 1e6, lines: [] };
+  screens.set(signal, scale);
+  const { width, height } = SPARK;
+  const line = {
+    bars: s("path", { class: "spark-bars" }),
+    values: series.map((b) => b.credits_micros),
+  };
+  const most = Math.max(...line.values, scale.most);
+  scale.lines.push(line);
+  // Those of rows that were drawn anew have gone; the latest may not be in the page yet.
+  if (scale.lines.length > KEPT)
+    scale.lines = scale.lines.filter(({ bars }, n) => bars.isConnected || n >= KEPT / 2);
+  for (const { bars, values } of most > scale.most ? scale.lines : [line])
+    bars.setAttribute("d", spark(values, most));
+  scale.most = most;
   return s(
     "svg",
     { class: "spark", viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true" },
     s("path", { class: "spark-base", d: `M0 ${height - 0.5}H${width}` }),
-    s("path", { class: "spark-bars", d }),
+    line.bars,
   );
+}
+
+/**
+ * @param {number[]} values
+ * @param {number} most what is as high as the line
+ */
+function spark(values, most) {
+  const { width, height } = SPARK;
+  const slot = width / Math.max(1, values.length);
+  let d = "";
+  values.forEach((v, i) => {
+    if (v <= 0) return;
+    const top = height - Math.max(1, (v / most) * height);
+    const wide = Math.max(0.8, slot - 0.8);
+    d += `M${(i * slot).toFixed(2)} ${height}V${top.toFixed(2)}h${wide.toFixed(2)}V${height}z`;
+  });
+  return d;
 }

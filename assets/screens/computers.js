@@ -381,7 +381,7 @@ const weekCell = (c, signal) =>
   cell(
     `week/${c.id}`,
     () => api.get(`/computers/${c.id}/metrics?window=7d`, { signal }),
-    (m) => [sparkline(m.series), h("span", { class: "num" }, wholeOf(microsOf(m)))],
+    (m) => [sparkline(m.series, signal), h("span", { class: "num" }, wholeOf(microsOf(m)))],
     { first: h("span", { class: "none" }, "…"), kind: "cell sparkcell" },
   );
 

@@ -198,7 +198,7 @@ const columns = (signal) => [
         `month/${w.id}`,
         () => api.get(`/workspaces/${w.id}/usage?window=30d&granularity=day`, { signal }),
         (usage) => [
-          sparkline(usage.series),
+          sparkline(usage.series, signal),
           h("span", { class: "num" }, wholeOf(usage.total_credits_micros)),
         ],
         { first: h("span", { class: "none" }, "…"), kind: "cell sparkcell" },

@@ -341,7 +341,7 @@ fn usage_of_all(service: &Service, window: &str) -> Result<(), Failure> {
         .map(|row| {
             json!({
                 "workspace_id": row["workspace_id"], "workspace_name": row["workspace_name"],
-                "credits": credits(&row["credits_micros"]), "compute_hours": row["compute_hours"],
+                "credits": credits(&row["credits_micros"]), "compute_hours": hours(&row["compute_ms"]),
             })
         })
         .collect();
@@ -349,6 +349,11 @@ fn usage_of_all(service: &Service, window: &str) -> Result<(), Failure> {
         &rows,
         &["workspace_id", "credits", "compute_hours", "workspace_name"],
     )
+}
+
+/// Hours of milliseconds, to four decimals, as the service writes them.
+fn hours(ms: &Value) -> f64 {
+    ((ms.as_f64().unwrap_or(0.0) + 180.0) / 360.0).floor() / 10_000.0
 }
 
 /// The usage of a window as bars, and its totals.

@@ -74,6 +74,24 @@ test("computers are sorted by a click, and the address keeps it", async () => {
   assert.match(page.url(), /q=in/);
 });
 
+test("their lines have one scale: what cost more is higher", async () => {
+  await open("/computers?sort=-credits");
+  const bars = page.locator("main tbody .spark-bars");
+  await until(async () => (await bars.count()) === 4, "a line of each");
+  const heights = await bars.evaluateAll((all) =>
+    all.map((bar) => Math.round(/** @type {SVGGraphicsElement} */ (bar).getBBox().height)),
+  );
+  const most = await Promise.all(
+    ["gpu-retrain", "archive", "intake", "booking"].map(async (name) => {
+      const { series } = await service.get(`/computers/${made[name].id}/metrics?window=7d`);
+      return Math.max(...series.map((bucket) => bucket.credits_micros));
+    }),
+  );
+  const expected = most.map((micros) => Math.round(Math.max(1, (24 * micros) / most[0])));
+  assert.deepEqual(heights, expected);
+  assert.ok(heights[0] > heights[1] && heights[1] > heights[3], `${heights}`);
+});
+
 test("workspaces by what they cost", async () => {
   await open("/workspaces");
   await page.getByRole("button", { name: "Credits, 30 days" }).click();

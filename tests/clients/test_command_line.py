@@ -123,6 +123,8 @@ def test_the_usage_of_all(ws):
     assert {"workspace_id", "credits", "compute_hours", "workspace_name"} == rows[0].keys()
     whole = json.loads(ws("ws", "usage", "--all", "--json"))
     assert {row["workspace_id"] for row in whole["results"]} == {row["workspace_id"] for row in rows}
+    ran = {row["workspace_id"]: row["compute_ms"] / 3_600_000 for row in whole["results"]}
+    assert all(abs(float(row["compute_hours"]) - ran[row["workspace_id"]]) < 0.01 for row in rows)
     assert "WORKSPACE NAME" in ws("ws", "usage", "--all", "--window", "30d")
     assert "WORKSPACE NAME" in ws("ws", "usage", "--all", "--window", "this_month")
     assert "--tz" in ws("ws", "usage", "--all", "--tz", "Europe/Budapest", code=2), "what would be ignored is refused"

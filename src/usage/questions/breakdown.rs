@@ -14,6 +14,7 @@ use super::window::Window;
 use crate::error::{Error, Result};
 use crate::ids::{ComputerId, ProjectId, TenantId, WorkspaceId};
 use crate::rules::size::Size;
+use crate::rules::text::count;
 use crate::store::Tx;
 use crate::usage::ledger::intervals::{self, Interval};
 use crate::usage::ledger::labels::Labels;
@@ -193,7 +194,7 @@ fn named(tx: &Tx<'_>, tenant: TenantId, part: Part) -> Result<(Option<String>, S
             let name = value.clone().unwrap_or_else(|| "Without".into());
             (value, name)
         }
-        Part::Others(count) => (None, format!("{count} others")),
+        Part::Others(others) => (None, count(others, "other")),
         Part::Corrections => (None, "Corrections".into()),
     })
 }
