@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
-use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::budget::{Budget, Held};
@@ -29,8 +29,8 @@ const DISK: usize = 1 << 30;
 const SHARE: usize = DISK / 4;
 /// The file grows by so much at a time.
 const STEP: usize = 256 << 10;
-/// Bytes that are read from the file or written to it at once. There may be a thousand clients: each has one such
-/// piece on its way through the file, and one on its way to the socket.
+/// Bytes that are read from the file at once. There may be a thousand clients: each has one such piece on its way
+/// through the file, and one on its way to the socket.
 const PIECE: usize = 16 << 10;
 
 /// Where the files are.
@@ -84,38 +84,43 @@ impl Spools {
         B: axum::body::HttpBody<Data = Bytes, Error = axum::BoxError>,
     {
         let mut body = std::pin::pin!(body);
-        let mut start = Vec::new();
-        let mut file: Option<(tokio::fs::File, Held)> = None;
+        // What is not in the file yet: all of a small body.
+        let mut piece = Vec::new();
+        let mut file: Option<(File, Held)> = None;
         let (mut length, mut room) = (0, STEP);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(Broken::Body)?.into_data() else {
                 continue;
             };
             length += data.len();
-            match (&mut file, owner) {
-                (None, Some(owner)) if length > MEMORY => {
-                    let held = self.held(owner)?;
-                    let mut to = in_pieces(self.file().map_err(not_kept)?);
-                    to.write_all(&start).await.map_err(not_kept)?;
-                    to.write_all(&data).await.map_err(not_kept)?;
-                    start = Vec::new();
-                    file = Some((to, held));
-                }
-                (None, _) => start.extend_from_slice(&data),
-                (Some((to, held)), _) => {
-                    while length > room {
-                        if !held.grow(STEP) {
-                            return Err(full().into());
-                        }
-                        room += STEP;
+            piece.extend_from_slice(&data);
+            if let Some((_, held)) = &mut file {
+                while length > room {
+                    if !held.grow(STEP) {
+                        return Err(full().into());
                     }
-                    to.write_all(&data).await.map_err(not_kept)?;
+                    room += STEP;
                 }
             }
+            let Some(owner) = owner.filter(|_| piece.len() > MEMORY) else {
+                continue;
+            };
+            let (to, held) = if let Some(begun) = file {
+                begun
+            } else {
+                let held = self.held(owner)?;
+                (self.file().map_err(not_kept)?, held)
+            };
+            let (to, empty) = written(to, piece).await?;
+            (file, piece) = (Some((to, held)), empty);
         }
         Ok(match file {
-            None => Received::Memory(start.into()),
-            Some((file, held)) => Received::Disk { file, length, held },
+            None => Received::Memory(piece.into()),
+            Some((file, held)) => {
+                let (file, _) = written(file, piece).await?;
+                let file = in_pieces(file);
+                Received::Disk { file, length, held }
+            }
         })
     }
 
@@ -148,7 +153,20 @@ impl Spools {
     }
 }
 
-/// A file that is read and written piece by piece.
+/// Writes a piece behind what a file has, and gives both back: many clients may send at the same time, so a thread
+/// that writes is woken for a good piece and not for each packet.
+async fn written(mut file: File, mut piece: Vec<u8>) -> Result<(File, Vec<u8>)> {
+    let write = move || {
+        file.write_all(&piece).map_err(not_kept)?;
+        piece.clear();
+        Ok((file, piece))
+    };
+    tokio::task::spawn_blocking(write)
+        .await
+        .map_err(Error::internal)?
+}
+
+/// A file that is read piece by piece.
 fn in_pieces(file: File) -> tokio::fs::File {
     let mut file = tokio::fs::File::from_std(file);
     file.set_max_buf_size(PIECE);
