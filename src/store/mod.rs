@@ -29,6 +29,7 @@ mod home;
 mod id_source;
 mod open;
 mod readers;
+mod rest;
 mod restore;
 mod schema;
 mod signals;
@@ -50,9 +51,9 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
+use rest::Turns;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
-use turns::Turns;
 
 use crate::clock::{Clock, Timestamp};
 

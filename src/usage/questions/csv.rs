@@ -5,7 +5,8 @@ use std::fmt::Write;
 use axum::http::HeaderMap;
 use axum::http::header::ACCEPT;
 
-use super::types::{Bucket, Series};
+use super::bucket::Bucket;
+use super::types::Series;
 pub use crate::http::cell;
 
 /// Whether the client would rather have a table: it names `text/csv` and not JSON before it.

@@ -8,6 +8,7 @@
 //! * [`table`]: what they have in common as tables
 
 pub mod breakdown;
+mod bucket;
 pub mod credits;
 pub mod csv;
 pub mod events;

@@ -9,7 +9,7 @@ use rusqlite::named_params;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::types::Bucket;
+use super::bucket::Bucket;
 use super::window::{PeriodQuery, Window};
 use crate::access::caller::Caller;
 use crate::clock::Timestamp;

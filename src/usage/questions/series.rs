@@ -7,8 +7,9 @@ use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
 
+use super::bucket::Bucket;
 use super::table::Table;
-use super::types::{Bucket, Format, Grouping, Series};
+use super::types::{Format, Grouping, Series};
 use super::window::{PeriodQuery, Window};
 use super::{breakdown, csv};
 use crate::access::caller::Caller;

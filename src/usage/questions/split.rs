@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Serialize, Serializer};
 
-use super::types::Bucket;
+use super::bucket::Bucket;
 use crate::clock::Timestamp;
 use crate::usage::meter::units::{Amount, Shown, narrow};
 

@@ -5,12 +5,12 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
+use super::bucket::Bucket;
 use super::split::Split;
-use crate::clock::Timestamp;
 use crate::computers::machines::kept::Storage;
 use crate::http::{FromText, words};
 use crate::ids::WorkspaceId;
-use crate::usage::meter::units::{Hours, Shown};
+use crate::usage::meter::units::Hours;
 
 words! {
     /// What usage can be split by.
@@ -127,36 +127,6 @@ pub struct Series {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The same usage by part; in each bucket the parts add up to the bucket.
     pub groups: Option<Vec<Group>>,
-}
-
-/// One bucket.
-#[derive(Serialize, ToSchema, Clone)]
-pub struct Bucket {
-    /// Its aligned start, also where the window begins inside it.
-    pub ts: Timestamp,
-    /// Whole credits.
-    pub credits_used: i64,
-    /// Running hours, summed over computers.
-    pub compute_hours: Hours,
-    /// The same in milliseconds.
-    pub compute_ms: i64,
-    /// Credits in micro-credits.
-    pub credits_micros: i64,
-    /// The window begins or ends inside it, or it is not over yet.
-    pub partial: bool,
-}
-
-impl Bucket {
-    pub fn new((ts, partial): (Timestamp, bool), shown: Shown) -> Self {
-        Bucket {
-            ts,
-            credits_used: shown.credits_used,
-            compute_hours: shown.compute_hours,
-            compute_ms: shown.compute_ms,
-            credits_micros: shown.credits_micros,
-            partial,
-        }
-    }
 }
 
 /// A part of the usage of a workspace.
