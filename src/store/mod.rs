@@ -29,7 +29,6 @@ mod home;
 mod id_source;
 mod open;
 mod readers;
-mod rest;
 mod restore;
 mod schema;
 mod signals;
@@ -43,7 +42,7 @@ mod writer_cache;
 use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
 
 use attachments::Attachments;
@@ -51,7 +50,6 @@ use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use r2d2::Pool;
 use r2d2_sqlite::SqliteConnectionManager;
-use rest::Turns;
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
@@ -107,9 +105,7 @@ struct Inner {
     signals: Arc<Signals>,
     attachments: Arc<Attachments>,
     /// Held by whoever has a turn of something long with the writer.
-    turns: tokio::sync::Mutex<Turns>,
-    /// Writes that were no such turn.
-    others: AtomicU64,
+    turns: tokio::sync::Mutex<()>,
 }
 
 impl<E: Failure> Store<E> {
@@ -155,7 +151,6 @@ impl<E: Failure> Store<E> {
                 signals,
                 attachments,
                 turns: tokio::sync::Mutex::default(),
-                others: AtomicU64::default(),
             }),
             PhantomData,
         ))
@@ -231,7 +226,6 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.0.others.fetch_add(1, Ordering::Relaxed);
         self.queue_write(savepoint, f)?
             .await
             .map_err(|_| E::from(dropped()))?
@@ -325,7 +319,6 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        self.0.others.fetch_add(1, Ordering::Relaxed);
         self.queue_write(Savepoint::Own, f)?
             .blocking_recv()
             .map_err(|_| E::from(dropped()))?

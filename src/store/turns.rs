@@ -1,16 +1,13 @@
 //! Long changes, turn after turn: a move of twenty thousand computers, an import, a deletion.
 //!
 //! Each turn is a write like any other, but who writes a little is not to stand behind all of them: there is one
-//! such turn at a time, none while the disk is behind with what was written, and a rest after each while others write.
+//! such turn at a time, and none while the disk is behind with what was written.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::failure::Failure;
-use super::rest::Turns;
 use super::tx::WriteTx;
-use super::{Savepoint, Store, dropped};
-use crate::clock::Stopwatch;
+use super::{Savepoint, Store};
 
 /// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
 /// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
@@ -29,14 +26,11 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let mut turns = self.0.turns.lock().await;
+        let _turn = self.0.turns.lock().await;
         for _ in self.looks() {
             tokio::time::sleep(LOOK).await;
         }
-        let watch = Stopwatch::start();
-        let done = self.queue_write(Savepoint::Own, f)?.await;
-        tokio::time::sleep(self.rest(&mut turns, &watch)).await;
-        done.map_err(|_| E::from(dropped()))?
+        self.write_as(Savepoint::Own, f).await
     }
 
     /// [`Store::write_turn`] for threads outside the runtime.
@@ -48,19 +42,11 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
-        let mut turns = self.0.turns.blocking_lock();
+        let _turn = self.0.turns.blocking_lock();
         for _ in self.looks() {
             std::thread::sleep(LOOK);
         }
-        let watch = Stopwatch::start();
-        let done = self.queue_write(Savepoint::Own, f)?.blocking_recv();
-        std::thread::sleep(self.rest(&mut turns, &watch));
-        done.map_err(|_| E::from(dropped()))?
-    }
-
-    fn rest(&self, turns: &mut Turns, watch: &Stopwatch) -> Duration {
-        let others = self.0.others.load(Ordering::Relaxed);
-        turns.rest(Duration::from_micros(watch.micros()), others)
+        self.write_blocking(f)
     }
 
     /// One for each time that it is to be waited for the disk.
