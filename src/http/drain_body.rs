@@ -3,6 +3,7 @@
 //! Whatever of a body arrives after its reply ends the connection, and a client loses the reply or the
 //! next request that it sends there. So the rest is read, within reason, before the reply goes out.
 
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -13,6 +14,8 @@ use axum::http::header::EXPECT;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Bytes, Frame, Incoming, SizeHint};
 use tokio::sync::oneshot;
+
+use super::pace::Pace;
 
 /// Bytes of a refused body that are still read.
 const MOST: usize = 16 << 20;
@@ -45,18 +48,20 @@ pub(super) fn watch(request: Request<Incoming>) -> (Request, Unread) {
 }
 
 impl Unread {
-    /// Reads what is left of a body that was not read, once there is a reply.
-    pub(super) async fn discard(self) {
+    /// Reads what is left of a body that was not read, once there is a reply; at the pace of those who send from there.
+    pub(super) async fn discard(self, pace: &Pace<IpAddr>, from: IpAddr) {
         let Some(mut body) = self.0.and_then(|mut unread| unread.try_recv().ok()) else {
             return;
         };
         let all = async {
             let mut left = MOST;
             while let Some(Ok(frame)) = body.frame().await {
-                match left.checked_sub(frame.data_ref().map_or(0, Bytes::len)) {
+                let came = frame.data_ref().map_or(0, Bytes::len);
+                match left.checked_sub(came) {
                     Some(less) => left = less,
                     None => return,
                 }
+                pace.sent(from, came).await;
             }
         };
         let _ = tokio::time::timeout(PATIENCE, all).await;

@@ -11,6 +11,7 @@ pub(crate) mod etag;
 pub mod idempotency;
 mod mutation;
 mod names;
+mod pace;
 mod paced;
 mod paging;
 pub(crate) mod params;

@@ -95,7 +95,7 @@ impl Room {
         patience: Duration,
     ) -> Result<Source> {
         let (received, _) = self.spooled(parts, body, limit, patience).await?;
-        Ok(received.source().await)
+        Ok(received.source())
     }
 
     async fn spooled(

@@ -24,6 +24,7 @@ use tower::ServiceExt;
 
 use super::arrival::arrived;
 use super::drain_body;
+use super::pace::Pace;
 use super::paced::Paced;
 use super::places::Places;
 use super::repeats::{Flushing, Token, Told, Wired};
@@ -75,6 +76,7 @@ pub async fn serve_all(
 ) {
     let config = Arc::new(config.clone());
     let places = Places::new(config.max_connections);
+    let pace = Arc::new(Pace::default());
     let patience = config.request_timeout.min(HEAD_PATIENCE);
     let mut builder = http1::Builder::new();
     builder
@@ -100,7 +102,8 @@ pub async fn serve_all(
             .trusted_proxies
             .iter()
             .any(|net| net.contains(&address));
-        let Some(place) = places.take(neighbourhood(address), shared) else {
+        let from = neighbourhood(address);
+        let Some(place) = places.take(from, shared) else {
             tokio::spawn(turn_away(stream));
             continue;
         };
@@ -110,7 +113,7 @@ pub async fn serve_all(
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER);
         let flushing = Flushing::default();
         let (router, guest, waiting) = (router.clone(), place.guest.clone(), flushing.clone());
-        let config = config.clone();
+        let (config, pace) = (config.clone(), pace.clone());
         let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
             arrived(&mut request, address, &config);
             request
@@ -118,14 +121,14 @@ pub async fn serve_all(
                 .insert(ConnectInfo::<SocketAddr>(peer));
             request.extensions_mut().insert(guest.clone());
             request.extensions_mut().insert(Wired);
-            let waiting = waiting.clone();
+            let (waiting, pace) = (waiting.clone(), pace.clone());
             let (request, unread) = drain_body::watch(request);
             let answer = router.clone().oneshot(request);
             async move {
                 let mut reply = answer.await.unwrap_or_else(|never| match never {});
                 // Whoever was told that the body did not come is not waited for again.
                 if reply.status() != StatusCode::REQUEST_TIMEOUT {
-                    unread.discard().await;
+                    unread.discard(&pace, from).await;
                 }
                 // What the service answers with an error, hyper does not answer at all.
                 reply

@@ -5,16 +5,16 @@
 //! costs disk and no memory; and of the disk an organization has its share (see [`Budget`]).
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
-use tokio::io::{AsyncReadExt, AsyncSeekExt};
 use tokio_util::io::ReaderStream;
 
 use super::budget::{Budget, Held};
+use super::pace::Pace;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
 
@@ -38,6 +38,7 @@ pub struct Spools {
     directory: PathBuf,
     budget: Arc<Budget>,
     at_hand: Arc<Budget>,
+    pace: Pace<TenantId>,
 }
 
 /// Bytes in memory that count for as long as anybody has them.
@@ -59,6 +60,7 @@ impl Spools {
             directory: database.parent().unwrap_or(Path::new(".")).to_owned(),
             budget: Budget::new(DISK, SHARE),
             at_hand: Budget::new(AT_HAND, AT_HAND / 4),
+            pace: Pace::default(),
         }
     }
 
@@ -111,14 +113,15 @@ impl Spools {
                 let held = self.held(owner)?;
                 (self.file().map_err(not_kept)?, held)
             };
+            let came = piece.len();
             let (to, empty) = written(to, piece).await?;
+            self.pace.sent(owner, came).await;
             (file, piece) = (Some((to, held)), empty);
         }
         Ok(match file {
             None => Received::Memory(piece.into()),
             Some((file, held)) => {
                 let (file, _) = written(file, piece).await?;
-                let file = in_pieces(file);
                 Received::Disk { file, length, held }
             }
         })
@@ -166,13 +169,6 @@ async fn written(mut file: File, mut piece: Vec<u8>) -> Result<(File, Vec<u8>)> 
         .map_err(Error::internal)?
 }
 
-/// A file that is read piece by piece.
-fn in_pieces(file: File) -> tokio::fs::File {
-    let mut file = tokio::fs::File::from_std(file);
-    file.set_max_buf_size(PIECE);
-    file
-}
-
 /// Why a body did not come to its end.
 pub enum Broken {
     /// It is the client's.
@@ -191,7 +187,7 @@ pub enum Received {
     Memory(Bytes),
     /// It waits on disk.
     Disk {
-        file: tokio::fs::File,
+        file: File,
         length: usize,
         held: Held,
     },
@@ -206,13 +202,10 @@ impl Received {
     }
 
     /// To be read where it is, more than once.
-    pub async fn source(self) -> Source {
+    pub fn source(self) -> Source {
         match self {
             Received::Memory(bytes) => Source::Memory(bytes),
-            Received::Disk { file, held, .. } => Source::Disk {
-                file: file.into_std().await,
-                _held: held,
-            },
+            Received::Disk { file, held, .. } => Source::Disk { file, _held: held },
         }
     }
 
@@ -225,15 +218,17 @@ impl Received {
                 length,
                 held,
             } => {
-                let mut bytes = Vec::with_capacity(length);
-                file.seek(SeekFrom::Start(0))
+                let read = move || {
+                    let mut bytes = Vec::with_capacity(length);
+                    file.rewind()?;
+                    file.read_to_end(&mut bytes)?;
+                    drop(held);
+                    Ok(bytes.into())
+                };
+                tokio::task::spawn_blocking(read)
                     .await
-                    .map_err(Error::internal)?;
-                file.read_to_end(&mut bytes)
-                    .await
-                    .map_err(Error::internal)?;
-                drop(held);
-                Ok(bytes.into())
+                    .map_err(Error::internal)?
+                    .map_err(not_kept)
             }
         }
     }
@@ -258,7 +253,7 @@ impl Source {
         Ok(match self {
             Source::Memory(bytes) => Box::new(&bytes[..]),
             Source::Disk { file, .. } => {
-                file.seek(SeekFrom::Start(0))?;
+                file.rewind()?;
                 Box::new(BufReader::with_capacity(PIECE, file))
             }
         })
@@ -295,8 +290,10 @@ impl Spool {
         let Some((mut file, held)) = self.file else {
             return Err(Error::internal("a spool without its file"));
         };
-        file.seek(SeekFrom::Start(0)).map_err(not_kept)?;
-        let pieces = ReaderStream::with_capacity(in_pieces(file), PIECE);
+        file.rewind().map_err(not_kept)?;
+        let mut file = tokio::fs::File::from_std(file);
+        file.set_max_buf_size(PIECE);
+        let pieces = ReaderStream::with_capacity(file, PIECE);
         // Its room is free again when the reply has been sent, or its client has gone.
         let body = Body::from_stream(pieces).map_frame(move |frame| {
             let _ = &held;
