@@ -3,6 +3,7 @@
 use clap::Args;
 
 use tokio::runtime::Runtime;
+use tracing::subscriber::NoSubscriber;
 
 use super::{Failure, demo_data, open, seed, serve};
 use crate::api::app::App;
@@ -52,6 +53,8 @@ impl DemoArgs {
         dev::resume(store, false)?;
         if self.scenario == BUILT_IN {
             let router = edge::router(App::new(store.clone(), config.clone()));
+            // Nobody asks for these requests: the log begins with those that somebody does.
+            let _silent = tracing::subscriber::set_default(NoSubscriber::default());
             runtime.block_on(demo_data::fill(&router))?;
         }
         dev::set_pace(store, self.speed)?;

@@ -9,7 +9,7 @@ use clap::Subcommand;
 
 use super::Failure;
 use super::output::credits;
-use super::seed::{bar, spinner};
+use super::progress::{bar, spinner};
 use super::service::{Service, with_query};
 use crate::rules::config::ClientArgs;
 use crate::rules::text;

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use super::{Failure, installation_now};
+use super::{Failure, installation_now, progress};
 use crate::backups;
 use crate::clock::{Clock, Timestamp};
 use crate::error::Error;
@@ -12,7 +12,7 @@ use crate::rules::config::DataArgs;
 use crate::rules::text::count;
 use crate::store::{self, Target};
 use crate::tenants;
-use crate::usage::ledger::verify::verify;
+use crate::usage::ledger::verify::{COMPARED, verify_telling};
 
 #[derive(Subcommand)]
 pub(super) enum FilesCommand {
@@ -195,9 +195,12 @@ fn check(file: &Path, now: Timestamp) -> Result<(), Failure> {
         );
         return Ok(());
     }
+    let bar = progress::parts("comparing all usage with the events", COMPARED);
     let (found, organizations) = store::read_file(file, now, |tx| {
-        Ok::<_, Error>((verify(tx)?, tenants::all(tx)?))
+        let found = verify_telling(tx, &|| bar.inc(1))?;
+        Ok::<_, Error>((found, tenants::all(tx)?))
     })?;
+    bar.finish_and_clear();
     println!("usage       {found}");
     let sum = |of: fn(&tenants::Overview) -> i64| organizations.iter().map(of).sum::<i64>();
     println!(

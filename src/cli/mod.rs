@@ -21,6 +21,7 @@ mod images;
 mod machines;
 mod open;
 mod output;
+mod progress;
 mod rates;
 mod seed;
 mod service;
@@ -559,9 +560,12 @@ fn with_store<T>(
 
 /// Prints what was compared; exit code 1 where anything differs.
 fn verify(data: &DataArgs) -> Result<(), Failure> {
-    let busy = seed::spinner("comparing all usage with the events");
-    let found = with_store(data, |store| Ok(store.read_blocking(verify::verify)?))?;
-    busy.finish_and_clear();
+    let bar = progress::parts("comparing all usage with the events", verify::COMPARED);
+    let told = bar.clone();
+    let found = with_store(data, |store| {
+        Ok(store.read_blocking(move |tx| verify::verify_telling(tx, &|| told.inc(1)))?)
+    })?;
+    bar.finish_and_clear();
     if found.ok {
         println!("{found}");
         Ok(())
@@ -571,9 +575,12 @@ fn verify(data: &DataArgs) -> Result<(), Failure> {
 }
 
 fn rebuild_usage(data: &DataArgs) -> Result<(), Failure> {
-    let busy = seed::spinner("building the meter");
-    let rows = with_store(data, |store| Ok(store.write_blocking(verify::rebuild)?))?;
-    busy.finish_and_clear();
+    let bar = progress::parts("building the meter", verify::BUILT);
+    let told = bar.clone();
+    let rows = with_store(data, |store| {
+        Ok(store.write_blocking(move |tx| verify::rebuild_telling(tx, &|| told.inc(1)))?)
+    })?;
+    bar.finish_and_clear();
     println!("{rows} meter rows built");
     verify(data)
 }

@@ -1,12 +1,11 @@
 //! `workspaced seed` and `workspaced scenario`.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::accounts::tenant_of;
+use super::progress::bar;
 use super::{Failure, with_store};
 use crate::api::app::App;
 use crate::clock::Clock;
@@ -48,22 +47,6 @@ pub(super) enum ScenarioCommand {
         #[arg(long)]
         tenant: Option<String>,
     },
-}
-
-/// A bar on a terminal; nothing elsewhere.
-pub(super) fn bar(what: &'static str, length: u64) -> ProgressBar {
-    let style = ProgressStyle::with_template("{msg} [{bar:40}] {pos}/{len}");
-    let bar = ProgressBar::new(length).with_message(what);
-    style.map_or(bar.clone(), |style| {
-        bar.with_style(style.progress_chars("=> "))
-    })
-}
-
-/// Something that turns on a terminal while work without a known end goes on.
-pub(super) fn spinner(what: &'static str) -> ProgressBar {
-    let bar = ProgressBar::new_spinner().with_message(what);
-    bar.enable_steady_tick(Duration::from_millis(100));
-    bar
 }
 
 /// Seeds a database that is open, and takes the snapshot to come back to.

@@ -9,7 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::Output;
-use super::seed::spinner;
+use super::progress::spinner;
 use super::service::{Service, with_query};
 use super::{Failure, with_store};
 use crate::billing::proof;

@@ -98,8 +98,18 @@ impl std::fmt::Display for Verification {
     }
 }
 
+/// Parts of the work of [`verify_telling`].
+pub const COMPARED: usize = 2 * DERIVED.len() + 2;
+/// Parts of the work of [`rebuild_telling`].
+pub const BUILT: usize = DERIVED.len();
+
 /// Recomputes everything from the raw events of this snapshot and compares.
 pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
+    verify_telling(tx, &|| ())
+}
+
+/// [`verify`], which calls `done` after each of its parts: with millions of events each takes a while.
+pub fn verify_telling(tx: &Tx<'_>, done: &dyn Fn()) -> Result<Verification> {
     let count = |sql: &str| -> Result<i64> { Ok(tx.query_row(sql, [], |row| row.get(0))?) };
     let mut found = Vec::new();
     let mut rows = 0;
@@ -113,7 +123,10 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
         let expected = format!("SELECT * FROM expected WHERE {whole}");
         let one = format!("{with} SELECT count(*) FROM ({expected} EXCEPT {stored})");
         let other = format!("{with} SELECT count(*) FROM ({stored} EXCEPT {expected})");
-        let different = count(&one)?.max(count(&other)?);
+        let missing = count(&one)?;
+        done();
+        let different = missing.max(count(&other)?);
+        done();
         if different > 0 {
             found.push(Difference {
                 what: table.into(),
@@ -128,6 +141,7 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
         ms = ms.saturating_add(row.get::<_, i64>("running_ms")?.saturating_abs());
         credit_ms = credit_ms.saturating_add(row.get::<_, i64>("credit_ms")?.saturating_abs());
     }
+    done();
     let mut statement = tx.prepare(ROWS)?;
     let mut lines = statement.query([])?;
     while let Some(row) = lines.next()? {
@@ -136,6 +150,7 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
             rows: row.get("rows")?,
         });
     }
+    done();
     let ahead = tx.query_row(include_str!("verify_ahead.sql"), [tx.now()], |row| {
         row.get(0)
     })?;
@@ -159,14 +174,23 @@ pub fn verify(tx: &Tx<'_>) -> Result<Verification> {
 /// # Errors
 /// When the store fails; then nothing has changed.
 pub fn rebuild(tx: &WriteTx<'_>) -> Result<i64> {
+    rebuild_telling(tx, &|| ())
+}
+
+/// [`rebuild`], which calls `done` after each of its parts.
+///
+/// # Errors
+/// As [`rebuild`].
+pub fn rebuild_telling(tx: &WriteTx<'_>, done: &dyn Fn()) -> Result<i64> {
     let mut rows = 0;
     for (table, columns, expected) in DERIVED {
         tx.execute(&format!("DELETE FROM {table}"), [])?;
-        let done = tx.execute(
+        let built = tx.execute(
             &format!("INSERT INTO {table} ({columns}) SELECT * FROM ({expected})"),
             [],
         )?;
-        rows += i64::try_from(done).unwrap_or(i64::MAX);
+        rows += i64::try_from(built).unwrap_or(i64::MAX);
+        done();
     }
     Ok(rows)
 }
