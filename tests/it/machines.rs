@@ -213,6 +213,7 @@ fn a_computer_is_a_container_and_is_billed_for_what_it_ran() {
     assert_eq!(shown["vm_id"], json!(container.id));
     let host = &container.body["HostConfig"];
     assert_eq!(host["NanoCpus"], 2_000_000_000_i64);
+    assert_eq!(host["CpuShares"], 256, "the host's own services come first");
     assert_eq!(host["Memory"], 8_192_i64 << 20);
     assert_eq!(host["MemorySwap"], host["Memory"]);
     assert_eq!(host["PidsLimit"], 1024);

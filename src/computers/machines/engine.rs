@@ -251,6 +251,7 @@ fn output(log: LogOutput) -> Output {
 fn limits_of(limits: Limits) -> ContainerUpdateBody {
     ContainerUpdateBody {
         nano_cpus: Some(limits.nano_cpus),
+        cpu_shares: Some(limits.cpu_shares),
         memory: Some(limits.memory),
         memory_swap: Some(limits.memory),
         pids_limit: Some(limits.processes),
@@ -287,6 +288,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         labels: Some(spec.labels.clone().into_iter().collect()),
         host_config: Some(HostConfig {
             nano_cpus: Some(limits.nano_cpus),
+            cpu_shares: Some(limits.cpu_shares),
             memory: Some(limits.memory),
             memory_swap: Some(limits.memory),
             pids_limit: Some(limits.processes),

@@ -117,6 +117,8 @@ pub struct Net {
 pub struct Limits {
     /// Billionths of a CPU.
     pub nano_cpus: i64,
+    /// What it weighs where CPUs are scarce; a program outside of containers weighs 1024.
+    pub cpu_shares: i64,
     /// Bytes, without swap.
     pub memory: i64,
     pub processes: i64,

@@ -65,12 +65,17 @@ pub fn label(install: &str) -> String {
     format!("{INSTALL}={install}")
 }
 
+/// What a virtual CPU weighs where CPUs are scarce: the host's own services, this one among them, come first.
+const SHARES: i64 = 128;
+
 /// What holds a computer of this size on an engine.
 pub fn limits(fleet: &Fleet, about: &About, size: Size) -> Limits {
     let hardware = fleet.catalog.hardware(size);
+    // An engine refuses more than the host has.
+    let cpus = hardware.vcpus.min(about.cpus);
     Limits {
-        // An engine refuses more than the host has.
-        nano_cpus: hardware.vcpus.min(about.cpus) * 1_000_000_000,
+        nano_cpus: cpus * 1_000_000_000,
+        cpu_shares: cpus * SHARES,
         memory: hardware.memory_mb << 20,
         processes: PROCESSES * hardware.vcpus,
     }
