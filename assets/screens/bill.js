@@ -281,7 +281,7 @@ function compared({ now, before }) {
     h(
       "p",
       { class: "lead" },
-      h("strong", null, count(sumNow, "credit")),
+      h("strong", null, !sumNow && b ? "less than 1 credit" : count(sumNow, "credit")),
       sumNow === sumBefore
         ? " so far, as much as in the same days of last month. "
         : ` so far, ${number(Math.abs(sumNow - sumBefore))} ${word} than ${number(sumBefore)} in the same days of last month. `,
@@ -424,15 +424,18 @@ export const statementsTable = (rows, { names = false, signal }) =>
  * @param {string} since
  * @param {string} label
  * @param {(period: string) => Promise<unknown>} make
- * @param {string} [kind]
+ * @param {string[]} [made] months of which there is a statement already
  */
-export function monthForm(since, label, make, kind = "primary") {
-  const closed = monthsSince(since).slice(2);
+export function monthForm(since, label, make, made = []) {
+  const over = monthsSince(since).slice(2);
+  const closed = over.filter(([period]) => !made.includes(period));
   if (!closed.length)
     return h(
       "p",
       { class: "hint" },
-      "The first month is not over yet: its statement can be made then.",
+      over.length
+        ? "Every month that is over has its statement."
+        : "The first month is not over yet: its statement can be made then.",
     );
   return h(
     "div",
@@ -448,7 +451,7 @@ export function monthForm(since, label, make, kind = "primary") {
           required: true,
         },
       ],
-      { label, kind, submit: ({ period }) => make(period) },
+      { label, kind: "primary", submit: ({ period }) => make(period) },
     ).element,
   );
 }
@@ -461,26 +464,28 @@ function statementsPanel(place, { id, workspace, signal, query, setQuery, covers
   const inner = h("div"),
     one = h("div");
   const path = `/workspaces/${id}/statements`;
-  const make =
-    covers("tenant:admin") &&
-    monthForm(workspace.created_at, "Make the statement", async (period) => {
-      const made = await api.post(path, { period });
-      toast(`Statement ${made.number} of ${monthName(period)} is there.`);
-      reload();
-      open(made.number);
-    });
-  fill(
-    place,
-    panel("Statements", { note: "Of months that are over; never changed" }, inner, make),
-    one,
-  );
+  const make = async (/** @type {string} */ period) => {
+    const made = await api.post(path, { period });
+    toast(`Statement ${made.number} of ${monthName(period)} is there.`);
+    reload();
+    open(made.number);
+  };
+  fill(place, panel("Statements", { note: "Of months that are over; never changed" }, inner), one);
   const reload = resource(
     inner,
     (o) => api.get(`${path}?page=1&page_size=60`, o),
-    (list) =>
+    (list) => [
       list.total
         ? statementsTable(list.data, { signal })
         : empty("There is no statement yet", "A month that is over becomes one."),
+      covers("tenant:admin") &&
+        monthForm(
+          workspace.created_at,
+          "Make the statement",
+          make,
+          list.data.map((/** @type {any} */ s) => s.period),
+        ),
+    ],
     { signal, lines: 3 },
   );
   /** @param {number} n */

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { violations } from "./lib/axe.js";
+import { allViolations, violations } from "./lib/axe.js";
 import { openScreen, signIn, startBrowser } from "./lib/browser.js";
-import { uncovered } from "./lib/routes.js";
+import { screensOf, uncovered } from "./lib/routes.js";
 import { seed } from "./lib/seed.js";
 import { startService } from "./lib/service.js";
 import { filesOf, weigh } from "./lib/weight.js";
@@ -20,27 +20,9 @@ before(async () => {
   const [project] = (await service.get(`/workspaces/${w}/projects`)).data;
   const hook = await service.post("/webhooks", { url: "https://example.com/hook", events: ["*"] });
   screens = [
-    "/",
-    "/workspaces",
+    ...screensOf({ workspace: w, computer: c.id, project: project.id, webhook: hook.data.id }),
     `/workspaces/${w}/usage`,
     `/workspaces/${w}/usage?window=7d&granularity=hour&group_by=size&table=1`,
-    `/workspaces/${w}/bill`,
-    `/workspaces/${w}/computers`,
-    `/workspaces/${w}/projects`,
-    `/workspaces/${w}/domain`,
-    `/workspaces/${w}/settings`,
-    `/workspaces/${w}/activity`,
-    "/computers",
-    `/computers/${c.id}`,
-    "/projects",
-    `/projects/${project.id}`,
-    "/billing",
-    "/keys",
-    "/webhooks",
-    `/webhooks/${hook.data.id}`,
-    "/activity",
-    "/deleted",
-    "/system",
   ];
   await service.call("DELETE", `/workspaces/${made.workspaces[2].id}?force=1`);
   await service.call("DELETE", `/computers/${made.computers.at(-1).id}`).catch(() => {});
@@ -72,12 +54,7 @@ test("the whole page weighs less than 150 kB", async () => {
 
 for (const theme of ["light", "dark"]) {
   test(`axe finds nothing in the ${theme} theme`, async () => {
-    await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
-    const found = [];
-    for (const hash of screens) {
-      await open(hash);
-      found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
-    }
+    const found = await allViolations(page, service.origin, screens, theme);
     await open("/workspaces");
     await page.keyboard.press("n");
     await page.getByRole("dialog").waitFor();

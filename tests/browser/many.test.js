@@ -1,9 +1,9 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { violations } from "./lib/axe.js";
+import { allViolations } from "./lib/axe.js";
 import { openScreen, signIn, startBrowser } from "./lib/browser.js";
-import { outside } from "./lib/outside.js";
-import { uncovered } from "./lib/routes.js";
+import { WIDTHS, allOutside } from "./lib/outside.js";
+import { screensOf, uncovered } from "./lib/routes.js";
 import { seed } from "./lib/seed.js";
 import { startService, until } from "./lib/service.js";
 
@@ -23,31 +23,14 @@ before(async () => {
   });
   for (const { id } of made.workspaces.slice(900, 940))
     await service.call("DELETE", `/workspaces/${id}?force=1`);
-  const short = made.workspaces[0].id;
-  const c = made.computers[0];
-  const [project] = (await service.get(`/workspaces/${short}/projects`)).data;
-  screens = [
-    "/",
-    "/workspaces",
-    "/computers",
-    "/projects",
-    "/billing",
-    "/keys",
-    "/webhooks",
-    `/webhooks/${hook.data.id}`,
-    "/activity",
-    "/deleted",
-    "/system",
-    `/workspaces/${short}/usage?group_by=computer&table=1`,
-    `/workspaces/${short}/bill`,
-    `/workspaces/${short}/computers`,
-    `/workspaces/${short}/projects`,
-    `/workspaces/${short}/domain`,
-    `/workspaces/${short}/settings`,
-    `/workspaces/${short}/activity`,
-    `/computers/${c.id}`,
-    `/projects/${project.id}`,
-  ];
+  const workspace = made.workspaces[0].id;
+  const [project] = (await service.get(`/workspaces/${workspace}/projects`)).data;
+  screens = screensOf({
+    workspace,
+    computer: made.computers[0].id,
+    project: project.id,
+    webhook: hook.data.id,
+  });
   await signIn(page, service.origin);
 });
 after(async () => {
@@ -60,31 +43,15 @@ const open = (hash) => openScreen(page, service.origin, hash);
 test("every screen of the page is looked at", async () =>
   assert.deepEqual(await uncovered(screens), []));
 
-// 320 is also what 1280 pixels are at 400 %.
-for (const width of [1280, 390, 320]) {
-  test(`${width} pixels wide nothing is cut off or out of reach`, async () => {
-    await page.setViewportSize({ width, height: 800 });
-    const found = [];
-    for (const hash of screens) {
-      await open(hash);
-      found.push(...(await outside(page)).map((what) => `${hash}: ${what}`));
-    }
-    assert.deepEqual(found, []);
-  });
-}
+for (const width of WIDTHS)
+  test(`${width} pixels wide nothing is cut off or out of reach`, async () =>
+    assert.deepEqual(await allOutside(page, service.origin, screens, width), []));
 
-for (const theme of ["light", "dark"]) {
+for (const theme of ["light", "dark"])
   test(`axe finds nothing in the ${theme} theme`, async () => {
     await page.setViewportSize({ width: 1280, height: 800 });
-    await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
-    const found = [];
-    for (const hash of screens) {
-      await open(hash);
-      found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
-    }
-    assert.deepEqual(found, []);
+    assert.deepEqual(await allViolations(page, service.origin, screens, theme), []);
   });
-}
 
 test("a list shows one page of its rows, and asks for no more than it shows", async () => {
   await page.setViewportSize({ width: 1280, height: 900 });

@@ -3,6 +3,7 @@
 
 import { readFile } from "node:fs/promises";
 import { createRequire } from "node:module";
+import { openScreen } from "./browser.js";
 
 const source = await readFile(
   createRequire(import.meta.url).resolve("axe-core/axe.min.js"),
@@ -24,4 +25,15 @@ export async function violations(page) {
         .map((n) => `${n.target.join(" ")} ${n.any[0]?.message ?? ""}`)
         .join("; ")})`,
   );
+}
+
+/** The violations of these screens in a theme. */
+export async function allViolations(page, origin, screens, theme) {
+  await page.emulateMedia({ colorScheme: theme, reducedMotion: "reduce" });
+  const found = [];
+  for (const hash of screens) {
+    await openScreen(page, origin, hash);
+    found.push(...(await violations(page)).map((v) => `${hash}: ${v}`));
+  }
+  return found;
 }

@@ -1,5 +1,7 @@
 // Names, texts and domains at their longest and strangest, on every screen that shows them.
 
+import { screensBelow, screensOf } from "./routes.js";
+
 export const LONG = "W".repeat(120);
 export const RTL = "مركز الشفاء الطبي (٣)";
 const EMOJI = `👩‍⚕️🏥 ${"🦷".repeat(50)}`;
@@ -29,7 +31,7 @@ export async function makeHostile(service) {
       external_user_id: "u".repeat(100),
       auto_stop_seconds: 0,
     });
-    made.push({ w: w.id, c: c.id, p: c.project_id });
+    made.push({ workspace: w.id, computer: c.id, project: c.project_id });
     await service.call("PATCH", `/projects/${c.project_id}`, {
       description: UNBROKEN,
       external_project_id: "p".repeat(100),
@@ -54,29 +56,7 @@ export async function makeHostile(service) {
     slug: `${SLUG}gone`,
   });
   await service.call("DELETE", `/workspaces/${gone.id}`);
-  const hook = (await service.get("/webhooks")).data[0].id;
-  return [
-    "/",
-    "/workspaces",
-    "/computers",
-    "/projects",
-    "/billing",
-    "/keys",
-    "/webhooks",
-    `/webhooks/${hook}`,
-    "/activity",
-    "/deleted",
-    "/system",
-    ...made.flatMap(({ w, c, p }) => [
-      `/workspaces/${w}/usage?group_by=computer&table=1`,
-      `/workspaces/${w}/bill`,
-      `/workspaces/${w}/computers`,
-      `/workspaces/${w}/projects`,
-      `/workspaces/${w}/domain`,
-      `/workspaces/${w}/settings`,
-      `/workspaces/${w}/activity`,
-      `/computers/${c}`,
-      `/projects/${p}`,
-    ]),
-  ];
+  const webhook = (await service.get("/webhooks")).data[0].id;
+  const [first, ...others] = made;
+  return [...screensOf({ ...first, webhook }), ...others.flatMap(screensBelow)];
 }

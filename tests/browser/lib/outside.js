@@ -1,5 +1,21 @@
 // What lies where nobody sees or reaches it.
 
+import { openScreen } from "./browser.js";
+
+/** The widths that screens are looked at: 320 is also what 1280 pixels are at 400 %. */
+export const WIDTHS = [1280, 390, 320];
+
+/** What is `outside` of these screens at a width. */
+export async function allOutside(page, origin, screens, width) {
+  await page.setViewportSize({ width, height: 800 });
+  const found = [];
+  for (const hash of screens) {
+    await openScreen(page, origin, hash);
+    found.push(...(await outside(page)).map((what) => `${hash}: ${what}`));
+  }
+  return found;
+}
+
 /** What is wider than the window, and what can be pressed only after scrolling sideways. */
 export const outside = (page) =>
   page.evaluate(() => {

@@ -21,3 +21,32 @@ function sidesOf(pattern) {
     ? words.split("|").map((word) => pattern.replace(/\(\?:.*\)\?/, `\\/${word}`))
     : [pattern];
 }
+
+/** The screens of an installation with this workspace, computer, project and webhook, and all sides of them. */
+export const screensOf = ({ workspace, computer, project, webhook }) => [
+  "/",
+  "/workspaces",
+  "/computers",
+  "/projects",
+  "/billing",
+  "/keys",
+  "/webhooks",
+  `/webhooks/${webhook}`,
+  "/activity",
+  "/deleted",
+  "/system",
+  ...screensBelow({ workspace, computer, project }),
+];
+
+/** Those of one workspace and of what is in it. */
+export const screensBelow = ({ workspace, computer, project }) => [
+  `/workspaces/${workspace}/usage?group_by=computer&table=1`,
+  `/workspaces/${workspace}/bill`,
+  `/workspaces/${workspace}/computers`,
+  `/workspaces/${workspace}/projects`,
+  `/workspaces/${workspace}/domain`,
+  `/workspaces/${workspace}/settings`,
+  `/workspaces/${workspace}/activity`,
+  `/computers/${computer}`,
+  `/projects/${project}`,
+];
