@@ -153,6 +153,13 @@ class Engine:
         self.process.wait(30)
 
 
+def unmount(directory: Path) -> None:
+    """What a daemon leaves mounted below its directory."""
+    mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
+    for mount in sorted((m for m in mounts if Path(m).is_relative_to(directory.resolve())), reverse=True):
+        subprocess.run(["umount", "-l", mount], capture_output=True)
+
+
 class Docker(Engine):
     name = "docker"
 
@@ -194,13 +201,7 @@ class Docker(Engine):
                 os.kill(pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
-        self._unmount()
-
-    def _unmount(self) -> None:
-        """What a daemon leaves mounted below its directory."""
-        mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
-        for mount in sorted((m for m in mounts if m.startswith(str(self.directory))), reverse=True):
-            subprocess.run(["umount", "-l", mount], capture_output=True)
+        unmount(self.directory)
 
 
 class Podman(Engine):
@@ -235,7 +236,7 @@ class Podman(Engine):
             if network["Name"].startswith("ws-net-"):
                 self.request("DELETE", f"/v1.41/networks/{network['Id']}")
         super().end()
-        Docker._unmount(self)  # type: ignore[arg-type]
+        unmount(self.directory)
 
 
 ENGINES = {"docker": Docker, "podman": Podman}
