@@ -72,6 +72,14 @@ export function errorBox(error, retry) {
       "div",
       null,
       h("p", null, error.message),
+      error.status === 404 &&
+        h(
+          "p",
+          null,
+          "If it was deleted, look under ",
+          h("a", { href: "#/deleted" }, "Deleted"),
+          ".",
+        ),
       error.requestId && h("p", { class: "hint" }, "Request ", h("code", null, error.requestId)),
       error.retryAfter && h("p", { class: "hint" }, `Try again in ${error.retryAfter} s.`),
     ),

@@ -117,6 +117,10 @@ test("what was deleted later keeps its name in the log", async () => {
   await row("Preview domain updated").getByText("Old site").waitFor();
   await row("Settings changed").getByText("Gone Tomorrow").waitFor();
   await row("Budget updated").getByText("Gone Tomorrow").waitFor();
+  // A link to it leads to where it can be brought back.
+  await page.goto(`${service.origin}/admin#/workspaces/${clinic.id}/settings`);
+  await page.getByRole("alert").getByRole("link", { name: "Deleted" }).click();
+  await page.locator('main[data-path="/deleted"]').getByText("Gone Tomorrow").waitFor();
   await open("/");
   const feed = page.locator(".feed li").filter({ hasText: "budget updated" });
   await feed.getByText("Gone Tomorrow").waitFor();
