@@ -76,8 +76,8 @@ export function errorBox(error, retry) {
         h(
           "p",
           null,
-          "If it was deleted, look under ",
-          h("a", { href: "#/deleted" }, "Deleted"),
+          "If it was deleted, it may be ",
+          h("a", { href: "#/deleted" }, "brought back"),
           ".",
         ),
       error.requestId && h("p", { class: "hint" }, "Request ", h("code", null, error.requestId)),

@@ -119,7 +119,7 @@ test("what was deleted later keeps its name in the log", async () => {
   await row("Budget updated").getByText("Gone Tomorrow").waitFor();
   // A link to it leads to where it can be brought back.
   await page.goto(`${service.origin}/admin#/workspaces/${clinic.id}/settings`);
-  await page.getByRole("alert").getByRole("link", { name: "Deleted" }).click();
+  await page.getByRole("alert").getByRole("link", { name: "brought back" }).click();
   await page.locator('main[data-path="/deleted"]').getByText("Gone Tomorrow").waitFor();
   await open("/");
   const feed = page.locator(".feed li").filter({ hasText: "budget updated" });
