@@ -30,6 +30,7 @@ for (const width of WIDTHS)
   test(`${width} pixels wide no text of anybody breaks a screen`, async () =>
     assert.deepEqual(await allOutside(page, service.origin, screens, width), []));
 
+// Light comes last: the tests that follow go on in it.
 for (const theme of ["dark", "light"])
   test(`axe finds nothing about them either, in the ${theme} theme`, async () => {
     await page.setViewportSize({ width: 1280, height: 800 });
