@@ -184,10 +184,15 @@ fn shell(kit: &Kit, names: &Names) -> Spec {
 
 /// Removes its image, when nothing is made from it any more.
 async fn remove(kit: &Kit, id: SnapshotId) -> Result<(), Trouble> {
-    if kit.store.read(move |tx| kept::is_needed(tx, id)).await? {
-        kit.store
-            .write(move |tx| kept::later(tx, id, AGAIN_MS))
-            .await?;
+    // Seen and put off in one transaction: the end of what needs it would be missed between the two.
+    let put_off = kit.store.write(move |tx| {
+        let needed = kept::is_needed(tx, id)?;
+        if needed {
+            kept::later(tx, id, AGAIN_MS)?;
+        }
+        Ok::<_, Error>(needed)
+    });
+    if put_off.await? {
         return Ok(());
     }
     match bounded(COPY, kit.engine.remove_image(&spec::snapshot(id))).await {
