@@ -46,23 +46,22 @@ impl Timestamp {
         self.with_rfc3339(str::to_owned)
     }
 
-    /// [`Timestamp::rfc3339`] without an allocation: a page of a list has a hundred of them.
-    fn with_rfc3339<T>(self, f: impl FnOnce(&str) -> T) -> T {
+    /// Hands `f` [`Timestamp::rfc3339`] without an allocation: a page of a list has a hundred of them.
+    pub fn with_rfc3339<T>(self, f: impl FnOnce(&str) -> T) -> T {
         let at = self.civil();
+        let year = at.year().unsigned_abs();
         let mut text = *b"0000-00-00T00:00:00Z";
-        let fields = [
-            (0..4, at.year().unsigned_abs()),
-            (5..7, u8::from(at.month()).into()),
-            (8..10, at.day().into()),
-            (11..13, at.hour().into()),
-            (14..16, at.minute().into()),
-            (17..19, at.second().into()),
-        ];
-        for (place, mut value) in fields {
-            for digit in text[place].iter_mut().rev() {
-                *digit += (value % 10) as u8;
-                value /= 10;
-            }
+        for (place, value) in [
+            (0, year / 100 % 100),
+            (2, year % 100),
+            (5, u8::from(at.month()).into()),
+            (8, at.day().into()),
+            (11, at.hour().into()),
+            (14, at.minute().into()),
+            (17, at.second().into()),
+        ] {
+            text[place] += (value / 10) as u8;
+            text[place + 1] += (value % 10) as u8;
         }
         f(std::str::from_utf8(&text).unwrap_or_default())
     }

@@ -24,6 +24,13 @@ def ask(method: str, url: str, key: str | None = None, body: object = None):
         return json.load(reply)
 
 
+def release_binary() -> pathlib.Path:
+    """The server, built as it is released."""
+    root = HERE.parents[1]
+    subprocess.run(["cargo", "build", "--release", "--bins"], cwd=root, check=True)
+    return pathlib.Path(os.environ.get("CARGO_TARGET_DIR", root / "target")) / "release" / "workspaced"
+
+
 class Process:
     """A server process: its address, what it costs, and its end."""
 

@@ -37,17 +37,17 @@ impl Amount {
 
     /// Whole credits of a reading.
     pub fn credits(&self) -> i64 {
-        narrow(self.units().div_euclid(UNITS_PER_CREDIT))
+        whole(self.units(), UNITS_PER_CREDIT)
     }
 
     /// Whole micro-credits of a reading.
     pub fn micro_credits(&self) -> i64 {
-        narrow(self.units().div_euclid(UNITS_PER_MICRO))
+        whole(self.units(), UNITS_PER_MICRO)
     }
 
     /// Ten-thousandths of an hour of a reading, half rounded up.
     fn hour_digits(&self) -> i64 {
-        narrow((self.ms + MS_PER_HOUR_DIGIT / 2).div_euclid(MS_PER_HOUR_DIGIT))
+        whole(self.ms + MS_PER_HOUR_DIGIT / 2, MS_PER_HOUR_DIGIT)
     }
 
     /// As it adds up in the meter of an organization: to the micro-credit, so that its workspaces'
@@ -133,6 +133,32 @@ impl Serialize for Hours {
     }
 }
 
+impl Hours {
+    /// Appends the JSON number that serde writes of it.
+    pub fn write_json(self, out: &mut Vec<u8>) {
+        let mut digits = itoa::Buffer::new();
+        if self.0 < 0 {
+            out.push(b'-');
+        }
+        let (whole, mut part) = (
+            self.0.unsigned_abs() / 10_000,
+            self.0.unsigned_abs() % 10_000,
+        );
+        out.extend_from_slice(digits.format(whole).as_bytes());
+        out.push(b'.');
+        // One digit at least.
+        let mut place = 1_000;
+        loop {
+            out.push(b'0' + u8::try_from(part / place).unwrap_or(0));
+            part %= place;
+            place /= 10;
+            if part == 0 {
+                return;
+            }
+        }
+    }
+}
+
 impl std::fmt::Display for Hours {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
@@ -178,6 +204,16 @@ pub fn apportion(parts: &[i128], unit: i128, total: i64) -> Vec<i64> {
         shown[i] += 1;
     }
     shown
+}
+
+/// How many whole `unit`s there are, rounded down. Nearly every amount fits into 64 bits, which divide ten times as
+/// fast as 128.
+#[inline]
+fn whole(value: i128, unit: i128) -> i64 {
+    match (i64::try_from(value), i64::try_from(unit)) {
+        (Ok(value), Ok(unit)) => value.div_euclid(unit),
+        _ => narrow(value.div_euclid(unit)),
+    }
 }
 
 /// To 64 bits, which hold every shown number of a century; beyond them the largest there is.

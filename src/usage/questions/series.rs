@@ -1,8 +1,8 @@
 //! `GET /workspaces/{id}/usage`: credits and compute hours over time.
 
-use axum::Json;
 use axum::extract::State;
 use axum::http::HeaderMap;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
 use utoipa::IntoParams;
@@ -16,7 +16,7 @@ use crate::access::caller::Caller;
 use crate::clock::Timestamp;
 use crate::computers::machines::kept;
 use crate::db::Store;
-use crate::error::{Fields, Result};
+use crate::error::{Error, Fields, Result};
 use crate::http::{DeletedQuery, Param, Params, PathId, Room, Within};
 use crate::ids::{TenantId, WorkspaceId};
 use crate::store::Tx;
@@ -73,7 +73,8 @@ pub async fn workspace_series(
     } else if series.groups.is_some() {
         room.json(owner, series).await
     } else {
-        Ok(Json(series).into_response())
+        let json = series.into_json().map_err(Error::internal)?;
+        Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
     }
 }
 

@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 use utoipa::openapi::RefOr;
 use utoipa::openapi::schema::{ObjectBuilder, Schema, Type};
 
-use super::bucket::Bucket;
+use super::bucket::{Bucket, fill_list};
 use super::split::Split;
 use crate::computers::machines::kept::Storage;
 use crate::http::{FromText, words};
@@ -127,6 +127,22 @@ pub struct Series {
     #[serde(skip_serializing_if = "Option::is_none")]
     /// The same usage by part; in each bucket the parts add up to the bucket.
     pub groups: Option<Vec<Group>>,
+}
+
+impl Series {
+    /// The JSON of it.
+    ///
+    /// # Errors
+    /// None that a series can cause.
+    pub fn into_json(mut self) -> serde_json::Result<Vec<u8>> {
+        let buckets = std::mem::take(&mut self.series);
+        let mut text = serde_json::to_vec(&self)?;
+        if !fill_list(&mut text, &buckets) {
+            self.series = buckets;
+            text = serde_json::to_vec(&self)?;
+        }
+        Ok(text)
+    }
 }
 
 /// A part of the usage of a workspace.
