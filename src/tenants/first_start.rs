@@ -30,7 +30,7 @@ pub(crate) fn first_start(
     dev: bool,
     given: Option<String>,
 ) -> crate::error::Result<Option<String>> {
-    let first = tenants::all(tx)?.first().map(|tenant| tenant.id);
+    let first = tenants::first(tx)?;
     let Some(tenant) = first else {
         let known = given.is_some();
         let fixed = given.or_else(|| dev.then(|| DEV_KEY.to_owned()));

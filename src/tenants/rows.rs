@@ -106,6 +106,12 @@ pub struct Overview {
     pub computers: i64,
 }
 
+/// The organization that was made first: ids are in the order of their making.
+pub fn first(tx: &Tx<'_>) -> Result<Option<TenantId>> {
+    let sql = "SELECT id FROM tenants ORDER BY id LIMIT 1";
+    Ok(tx.row(sql, [], |row| row.get(0)).optional()?)
+}
+
 /// All organizations, oldest first.
 pub fn all(tx: &Tx<'_>) -> Result<Vec<Overview>> {
     let mut statement = tx.prepare(

@@ -323,3 +323,51 @@ fn a_long_call_goes_in_several_commits_and_says_of_all_what_became_of_them() {
     let found = s.app.store.read_blocking(workspaced::testing::verify);
     assert!(found.unwrap().ok);
 }
+
+#[test]
+fn a_long_call_about_many_computers_counts_as_in_the_order_of_each_and_is_told_of_as_sent() {
+    let s = service_at("2026-06-01T00:00:00Z");
+    let w = s.workspace("Clinic");
+    let computers: Vec<_> = (0..7).map(|_| external(&s, &w, "small")).collect();
+    s.clock.set(at("2026-06-03T00:00:00Z"));
+    // Two of one instant each time: the one that was sent last holds, so that each runs every other minute.
+    let mut events = Vec::new();
+    for n in 0..100 {
+        let time = format!("2026-06-01T{:02}:{:02}:00Z", 1 + n / 60, n % 60);
+        let (first, then) = if n % 2 == 0 {
+            ("stopped", "started")
+        } else {
+            ("started", "stopped")
+        };
+        for (turn, kind) in [first, then].into_iter().enumerate() {
+            for c in &computers {
+                let id = format!("{c} {n} {turn}");
+                events.push(event(&id, kind, c, &time, json!({})));
+            }
+        }
+    }
+    // Each the first of its instant: without it the other one says the same.
+    let bad = [1390, 3, 700, 4];
+    for n in bad {
+        events[n]["type"] = "computer.melted".into();
+    }
+    let reply = s
+        .post("/compute-events", json!({ "events": events }))
+        .expect(207);
+    assert_eq!(reply["accepted"], json!(1396));
+    let told: Vec<_> = reply["rejected"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|event| &event["id"])
+        .collect();
+    let sent: Vec<_> = [3, 4, 700, 1390]
+        .iter()
+        .map(|n| &events[*n]["id"])
+        .collect();
+    assert_eq!(told, sent);
+    let hours = usage(&s, &w, "from=2026-06-01T00:00:00Z&to=2026-06-02T00:00:00Z");
+    assert_eq!(hours["total_compute_ms"], 7 * 50 * 60_000);
+    let found = s.app.store.read_blocking(workspaced::testing::verify);
+    assert!(found.unwrap().ok);
+}

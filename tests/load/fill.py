@@ -108,8 +108,9 @@ def organizations(data: pathlib.Path, count: int, workspaces: int) -> list[tuple
         )
         db.executemany(
             """INSERT INTO api_keys
-                 (id, tenant_id, name, key_type, secret_hash, key_prefix, last4, status, created_at, updated_at)
-               VALUES (?1, ?2, 'all', 'admin', ?3, ?4, ?5, 'active', ?6, ?6)""",
+                 (id, tenant_id, name, key_type, secret_hash, key_prefix, last4, status, last_used_at, created_at,
+                  updated_at)
+               VALUES (?1, ?2, 'all', 'admin', ?3, ?4, ?5, 'active', ?6, ?6, ?6)""",
             (
                 (new_id(began), tenant, hashlib.sha256(key.encode()).digest(), key[:12], key[-4:], began)
                 for tenant, key in zip(tenants, keys)
@@ -130,7 +131,8 @@ def organizations(data: pathlib.Path, count: int, workspaces: int) -> list[tuple
             """INSERT INTO computers
                  (id, tenant_id, workspace_id, project_id, name, slug, template_type, size, status, driver,
                   created_at, updated_at)
-               VALUES (?1, ?2, ?3, ?4, 'pc-' || ?5, 'pc-' || ?5, 'miosa-desktop', 'small', 'stopped', 'external', ?6, ?6)""",
+               VALUES (?1, ?2, ?3, ?4, 'pc-' || ?5, 'pc-' || ?5, 'miosa-desktop', 'small', 'stopped', 'external',
+                       ?6, ?6)""",
             (
                 (new_id(began + n), tenant, workspace, project, n, began + n)
                 for project, (tenant, workspace, n) in zip(projects, made)

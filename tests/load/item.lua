@@ -9,7 +9,9 @@ function init(args)
   wrk.headers["X-Amz-Target"] = "DynamoDB_20120810." .. (what == "get" and "GetItem" or "PutItem")
 end
 function request()
-  if what == "get" then return wrk.format("POST", "/", nil, '{"TableName":"workspaces","Key":{"slug":{"S":"clinic"}}}') end
+  if what == "get" then
+    return wrk.format("POST", "/", nil, '{"TableName":"workspaces","Key":{"slug":{"S":"clinic"}}}')
+  end
   n = n + 1
   local slug = "w-" .. stamp .. "-" .. number .. "-" .. n
   return wrk.format("POST", "/", nil,

@@ -1,5 +1,5 @@
--- Requests of many organizations, each with the key of one and about a workspace of its own. Arguments: the file of keys and
--- workspace ids, what is asked for, the number of workspaces in a list, the round's stamp.
+-- Requests of many organizations, each with the key of one and about a workspace of its own. Arguments: the file of
+-- keys and workspace ids, what is asked for, the number of workspaces in a list, the round's stamp.
 dofile(os.getenv("LOAD_LIB"))
 function init(args)
   authorized()

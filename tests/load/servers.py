@@ -65,6 +65,11 @@ class Process:
         fields = pathlib.Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / CLOCK_TICKS
 
+    def io_kb(self) -> tuple[int, int]:
+        """What it has read and written so far by system calls, whether or not that came from a cache."""
+        counts = dict(line.split(": ") for line in pathlib.Path(f"/proc/{self.process.pid}/io").read_text().splitlines())
+        return int(counts["rchar"]) // 1024, int(counts["wchar"]) // 1024
+
     def wal_mb(self) -> float:
         """Size of the write-ahead log."""
         return self.wal.stat().st_size / 2**20 if self.wal and self.wal.exists() else 0.0
