@@ -325,7 +325,7 @@ fn a_long_call_goes_in_several_commits_and_says_of_all_what_became_of_them() {
 }
 
 #[test]
-fn a_long_call_about_many_computers_counts_as_in_the_order_of_each_and_is_told_of_as_sent() {
+fn a_long_call_about_many_computers_counts_and_is_told_of_as_sent() {
     let s = service_at("2026-06-01T00:00:00Z");
     let w = s.workspace("Clinic");
     let computers: Vec<_> = (0..7).map(|_| external(&s, &w, "small")).collect();

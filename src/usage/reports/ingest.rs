@@ -4,7 +4,7 @@
 //! the numbers are those of in-order arrival: the id makes a repeat a success that changes nothing,
 //! and late ones go into the middle of the history ([`super::history`]).
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 
 use axum::extract::State;
 use axum::response::Response;
@@ -95,8 +95,6 @@ pub struct Rejected {
     reason: String,
     #[serde(skip)]
     conflict: bool,
-    #[serde(skip)]
-    n: usize,
 }
 
 /// An event that is dated before its computer was created, by a clock that is a little behind.
@@ -107,8 +105,6 @@ pub struct MovedUp {
     time: String,
     /// From when it counts: the creation of the computer, with milliseconds.
     at: String,
-    #[serde(skip)]
-    n: usize,
 }
 
 /// An event that was taken and is about a computer that is deleted.
@@ -120,8 +116,6 @@ pub struct AboutDeleted {
     deleted_at: Timestamp,
     /// false: it is dated at or after the deletion, so that it changes no number.
     counts: bool,
-    #[serde(skip)]
-    n: usize,
 }
 
 /// A limit that is exceeded.
@@ -158,8 +152,7 @@ pub async fn ingest(
         .run(move |tx, caller, taking| {
             let mut taking = taking?;
             taking.take(tx, &fleet, caller, MAX_EVENTS)?;
-            let mut reply = taking.reply;
-            reply.as_sent();
+            let reply = taking.reply;
             Ok(if reply.rejected.is_empty() {
                 Reply::ok(reply)
             } else {
@@ -169,33 +162,9 @@ pub async fn ingest(
         .await
 }
 
-/// Puts the events of one computer side by side, in their order: each turn then brings a few computers in line
-/// with what was reported, instead of each turn all of them. Where two have one id, the first counts, and all stay
-/// where they are.
-fn side_by_side(events: &mut [(usize, Value)]) {
-    let mut ids = HashSet::with_capacity(events.len());
-    let text =
-        |event: &Value, name: &str| event.get(name).and_then(Value::as_str).map(str::to_owned);
-    if events
-        .iter()
-        .all(|(_, event)| ids.insert(text(event, "id")))
-    {
-        events.sort_by_cached_key(|(n, event)| (text(event, "subject"), *n));
-    }
-}
-
-impl Ingested {
-    /// Tells of the events in the order in which they were sent.
-    fn as_sent(&mut self) {
-        self.rejected.sort_by_key(|event| event.n);
-        self.moved.sort_by_key(|event| event.n);
-        self.deleted.sort_by_key(|event| event.n);
-    }
-}
-
-/// Events of a call on their way into the history, with their numbers in it.
+/// Events of a call on their way into the history.
 struct Taking {
-    left: std::vec::IntoIter<(usize, Value)>,
+    left: std::vec::IntoIter<Value>,
     count: usize,
     /// One that cannot be taken refuses all of them.
     whole: bool,
@@ -210,10 +179,6 @@ impl Taking {
                 "events",
                 format!("must be a list of 1 to {MAX_EVENTS} events"),
             ));
-        }
-        let mut events: Vec<_> = events.into_iter().enumerate().collect();
-        if !whole && count > PIECE {
-            side_by_side(&mut events);
         }
         Ok(Taking {
             left: events.into_iter(),
@@ -231,6 +196,7 @@ impl Taking {
         caller: &Caller,
         most: usize,
     ) -> Result<()> {
+        let first = self.count - self.left.len();
         let reply = &mut self.reply;
         let mut known = Known {
             tx,
@@ -241,11 +207,11 @@ impl Taking {
         };
         let mut batch: HashMap<String, Same> = HashMap::new();
         let mut facts: BTreeMap<ComputerId, (TenantId, Vec<Fact>)> = BTreeMap::new();
-        for (n, event) in self.left.by_ref().take(most) {
+        for (n, event) in (first..).zip(self.left.by_ref().take(most)) {
             let id = event.get("id").and_then(Value::as_str).map(str::to_owned);
             let outcome = parse(n, &event)
                 .map_err(no)
-                .and_then(|parsed| known.check(n, parsed, &mut batch, &mut reply.moved));
+                .and_then(|parsed| known.check(parsed, &mut batch, &mut reply.moved));
             match outcome {
                 Ok(Checked::New(tenant, computer, fact)) => {
                     let subject = known.computers.get(&computer).and_then(Option::as_ref);
@@ -255,7 +221,6 @@ impl Taking {
                             computer_id: computer,
                             deleted_at,
                             counts: fact.at < deleted_at.0,
-                            n,
                         });
                     }
                     facts
@@ -270,13 +235,11 @@ impl Taking {
                     id,
                     reason,
                     conflict,
-                    n,
                 }),
                 Err(Refusal::Request(e)) => return Err(e),
             }
         }
         if reply.rejected.len() == self.count {
-            reply.as_sent();
             return Err(all_refused(std::mem::take(&mut reply.rejected)));
         }
         if self.whole && !reply.rejected.is_empty() {
@@ -404,7 +367,6 @@ struct Known<'a, 'tx> {
 impl Known<'_, '_> {
     fn check(
         &mut self,
-        n: usize,
         mut event: Parsed,
         batch: &mut HashMap<String, Same>,
         moved: &mut Vec<MovedUp>,
@@ -432,7 +394,6 @@ impl Known<'_, '_> {
                 id: event.id.clone(),
                 time: Timestamp(event.at).rfc3339_ms(),
                 at: Timestamp(subject.created_at).rfc3339_ms(),
-                n,
             });
             event.at = subject.created_at;
         }
