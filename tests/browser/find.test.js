@@ -156,7 +156,7 @@ test("Ctrl+K does what it is told, after a question", async () => {
   await service.post(`/computers/${made["gpu-retrain"].id}/start`);
   await until(async () => (await status("gpu-retrain")) === "running", "the start");
   await page.keyboard.press("Control+k");
-  await page.keyboard.type("stop gpu");
+  await page.getByRole("combobox", { name: "Workspace or section" }).fill("stop gpu");
   await page.getByRole("option", { name: "Stop gpu-retrain" }).waitFor();
   assert.deepEqual(await violations(page), []);
   await page.keyboard.press("Enter");
@@ -177,7 +177,7 @@ for (const [text, option, path] of [
 ]) {
   test(`Ctrl+K finds “${text}”`, async () => {
     await page.keyboard.press("Control+k");
-    await page.keyboard.type(text);
+    await page.getByRole("combobox", { name: "Workspace or section" }).fill(text);
     await page.getByRole("option", { name: option }).first().click();
     await until(async () => {
       const at = await page.locator("main").getAttribute("data-path");
