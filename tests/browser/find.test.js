@@ -152,11 +152,18 @@ test("many are stopped after it was said which", async () => {
     await until(async () => (await status(name)) === "stopped", `the stop of ${name}`);
 });
 
+/** Types into what Ctrl+K opens, as soon as what is typed goes there. */
+async function search(text) {
+  await page.keyboard.press("Control+k");
+  const field = page.getByRole("combobox", { name: "Workspace or section" });
+  await field.and(page.locator(":focus")).waitFor();
+  await page.keyboard.type(text);
+}
+
 test("Ctrl+K does what it is told, after a question", async () => {
   await service.post(`/computers/${made["gpu-retrain"].id}/start`);
   await until(async () => (await status("gpu-retrain")) === "running", "the start");
-  await page.keyboard.press("Control+k");
-  await page.getByRole("combobox", { name: "Workspace or section" }).fill("stop gpu");
+  await search("stop gpu");
   await page.getByRole("option", { name: "Stop gpu-retrain" }).waitFor();
   assert.deepEqual(await violations(page), []);
   await page.keyboard.press("Enter");
@@ -176,8 +183,7 @@ for (const [text, option, path] of [
   ["new work", /New workspace/, () => "/workspaces"],
 ]) {
   test(`Ctrl+K finds “${text}”`, async () => {
-    await page.keyboard.press("Control+k");
-    await page.getByRole("combobox", { name: "Workspace or section" }).fill(text);
+    await search(text);
     await page.getByRole("option", { name: option }).first().click();
     await until(async () => {
       const at = await page.locator("main").getAttribute("data-path");

@@ -34,9 +34,7 @@ impl Bucket {
             partial,
         }
     }
-}
 
-impl Bucket {
     /// Appends what serde writes of it. A month by the hour is 721 of these: to look through every key and time for
     /// what has to be escaped took more than half of that answer.
     fn write_json(&self, out: &mut Vec<u8>) {
