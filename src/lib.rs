@@ -128,7 +128,7 @@ pub mod testing {
     pub mod store {
         pub use crate::backups::restore;
         pub use crate::store::{
-            Target, checksum_file, give_back, inspect, list_backups, lock_data_dir, sha256,
+            Target, checksum_file, give_back, heavy, inspect, list_backups, lock_data_dir, sha256,
             take_backup,
         };
     }

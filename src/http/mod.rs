@@ -11,6 +11,7 @@ pub(crate) mod etag;
 pub mod idempotency;
 mod mutation;
 mod names;
+mod on_disk;
 mod pace;
 mod paced;
 mod paging;

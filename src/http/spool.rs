@@ -4,16 +4,16 @@
 //! with its last handle whatever becomes of the process. So a client that is slow, or does not mean well,
 //! costs disk and no memory; and of the disk an organization has its share (see [`Budget`]).
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use futures_util::stream::try_unfold;
 use http_body_util::BodyExt;
-use tokio_util::io::ReaderStream;
 
 use super::budget::{Budget, Held};
+use super::on_disk::OnDisk;
 use super::pace::Pace;
 use crate::error::{Error, Result};
 use crate::ids::TenantId;
@@ -72,12 +72,11 @@ impl Spools {
         }
     }
 
-    fn file(&self) -> io::Result<File> {
-        tempfile::tempfile_in(&self.directory)
-    }
-
-    fn held(&self, owner: TenantId) -> Result<Held> {
-        self.budget.try_take(owner, STEP).ok_or_else(full)
+    /// A file with room for the first bytes.
+    fn file(&self, owner: TenantId) -> io::Result<OnDisk> {
+        let held = self.budget.try_take(owner, STEP);
+        let held = held.ok_or_else(|| io::Error::other(NoRoom))?;
+        Ok(OnDisk::new(tempfile::tempfile_in(&self.directory)?, held))
     }
 
     /// A body that is still coming, until it is whole; more than a little of it waits on disk.
@@ -88,7 +87,7 @@ impl Spools {
         let mut body = std::pin::pin!(body);
         // What is not in the file yet: all of a small body.
         let mut piece = Vec::new();
-        let mut file: Option<(File, Held)> = None;
+        let mut file: Option<OnDisk> = None;
         let (mut length, mut room) = (0, STEP);
         while let Some(frame) = body.frame().await {
             let Ok(data) = frame.map_err(Broken::Body)?.into_data() else {
@@ -96,9 +95,9 @@ impl Spools {
             };
             length += data.len();
             piece.extend_from_slice(&data);
-            if let Some((_, held)) = &mut file {
+            if let Some(begun) = &mut file {
                 while length > room {
-                    if !held.grow(STEP) {
+                    if !begun.grow(STEP) {
                         return Err(full().into());
                     }
                     room += STEP;
@@ -107,22 +106,20 @@ impl Spools {
             let Some(owner) = owner.filter(|_| piece.len() > MEMORY) else {
                 continue;
             };
-            let (to, held) = if let Some(begun) = file {
-                begun
-            } else {
-                let held = self.held(owner)?;
-                (self.file().map_err(not_kept)?, held)
+            let to = match file {
+                Some(begun) => begun,
+                None => self.file(owner).map_err(not_kept)?,
             };
             let came = piece.len();
             let (to, empty) = written(to, piece).await?;
             self.pace.sent(owner, came).await;
-            (file, piece) = (Some((to, held)), empty);
+            (file, piece) = (Some(to), empty);
         }
         Ok(match file {
             None => Received::Memory(piece.into()),
-            Some((file, held)) => {
+            Some(file) => {
                 let (file, _) = written(file, piece).await?;
-                Received::Disk { file, length, held }
+                Received::Disk { file, length }
             }
         })
     }
@@ -158,9 +155,10 @@ impl Spools {
 
 /// Writes a piece behind what a file has, and gives both back: many clients may send at the same time, so a thread
 /// that writes is woken for a good piece and not for each packet.
-async fn written(mut file: File, mut piece: Vec<u8>) -> Result<(File, Vec<u8>)> {
+async fn written(mut file: OnDisk, mut piece: Vec<u8>) -> Result<(OnDisk, Vec<u8>)> {
     let write = move || {
-        file.write_all(&piece).map_err(not_kept)?;
+        let written = file.get().and_then(|file| file.write_all(&piece));
+        written.map_err(not_kept)?;
         piece.clear();
         Ok((file, piece))
     };
@@ -187,9 +185,8 @@ pub enum Received {
     Memory(Bytes),
     /// It waits on disk.
     Disk {
-        file: File,
+        file: OnDisk,
         length: usize,
-        held: Held,
     },
 }
 
@@ -205,7 +202,7 @@ impl Received {
     pub fn source(self) -> Source {
         match self {
             Received::Memory(bytes) => Source::Memory(bytes),
-            Received::Disk { file, held, .. } => Source::Disk { file, _held: held },
+            Received::Disk { file, .. } => Source::Disk(file),
         }
     }
 
@@ -213,16 +210,12 @@ impl Received {
     pub async fn bytes(self) -> Result<Bytes> {
         match self {
             Received::Memory(bytes) => Ok(bytes),
-            Received::Disk {
-                mut file,
-                length,
-                held,
-            } => {
+            Received::Disk { mut file, length } => {
                 let read = move || {
                     let mut bytes = Vec::with_capacity(length);
+                    let file = file.get()?;
                     file.rewind()?;
                     file.read_to_end(&mut bytes)?;
-                    drop(held);
                     Ok(bytes.into())
                 };
                 tokio::task::spawn_blocking(read)
@@ -237,11 +230,7 @@ impl Received {
 /// A body that is read where it is: a small one in memory, others on disk.
 pub enum Source {
     Memory(Bytes),
-    Disk {
-        file: File,
-        /// Its room, free again when it has been read.
-        _held: Held,
-    },
+    Disk(OnDisk),
 }
 
 impl Source {
@@ -252,7 +241,8 @@ impl Source {
     pub fn rewound(&mut self) -> io::Result<Box<dyn BufRead + '_>> {
         Ok(match self {
             Source::Memory(bytes) => Box::new(&bytes[..]),
-            Source::Disk { file, .. } => {
+            Source::Disk(file) => {
+                let file = file.get()?;
                 file.rewind()?;
                 Box::new(BufReader::with_capacity(PIECE, file))
             }
@@ -266,7 +256,7 @@ pub struct Spool {
     owner: TenantId,
     /// All of it while it is little, and what the file does not have yet.
     start: Vec<u8>,
-    file: Option<(File, Held)>,
+    file: Option<OnDisk>,
     /// Bytes that there is room for, and those that are written.
     room: usize,
     length: usize,
@@ -287,35 +277,34 @@ impl Spool {
             return Ok(self.start.into());
         }
         self.spill().map_err(not_kept)?;
-        let Some((mut file, held)) = self.file else {
+        let Some(mut file) = self.file else {
             return Err(Error::internal("a spool without its file"));
         };
-        file.rewind().map_err(not_kept)?;
-        let mut file = tokio::fs::File::from_std(file);
-        file.set_max_buf_size(PIECE);
-        let pieces = ReaderStream::with_capacity(file, PIECE);
-        // Its room is free again when the reply has been sent, or its client has gone.
-        let body = Body::from_stream(pieces).map_frame(move |frame| {
-            let _ = &held;
-            frame
-        });
-        Ok(Body::new(body))
+        file.get().and_then(|f| f.rewind()).map_err(not_kept)?;
+        Ok(Body::from_stream(try_unfold(file, |file| async {
+            let read = tokio::task::spawn_blocking(|| next_piece(file)).await;
+            read.map_err(io::Error::other)?
+        })))
     }
 
     fn spill(&mut self) -> io::Result<()> {
         if self.file.is_none() {
-            let held = self
-                .spools
-                .held(self.owner)
-                .map_err(|_| io::Error::other(NoRoom))?;
-            self.file = Some((self.spools.file()?, held));
+            self.file = Some(self.spools.file(self.owner)?);
         }
-        if let Some((file, _)) = &mut self.file {
-            file.write_all(&self.start)?;
+        if let Some(file) = &mut self.file {
+            file.get()?.write_all(&self.start)?;
             self.start.clear();
         }
         Ok(())
     }
+}
+
+/// What comes next in a file, and the file; nothing at its end.
+fn next_piece(mut file: OnDisk) -> io::Result<Option<(Bytes, OnDisk)>> {
+    let mut piece = vec![0; PIECE];
+    let read = file.get()?.read(&mut piece)?;
+    piece.truncate(read);
+    Ok((read > 0).then(|| (piece.into(), file)))
 }
 
 impl Write for Spool {
@@ -325,17 +314,17 @@ impl Write for Spool {
         }
         self.length += bytes.len();
         match &mut self.file {
-            Some((file, held)) if bytes.len() > MEMORY => {
+            Some(file) if bytes.len() > MEMORY => {
                 while self.length > self.room {
-                    if !held.grow(STEP) {
+                    if !file.grow(STEP) {
                         return Err(io::Error::other(NoRoom));
                     }
                     self.room += STEP;
                 }
-                file.write_all(bytes)?;
+                file.get()?.write_all(bytes)?;
             }
-            Some((_, held)) if self.length > self.room => {
-                if !held.grow(STEP) {
+            Some(file) if self.length > self.room => {
+                if !file.grow(STEP) {
                     return Err(io::Error::other(NoRoom));
                 }
                 self.room += STEP;

@@ -12,6 +12,19 @@ use rusqlite::Connection;
 use super::open::OpenError;
 use super::signals::{Commits, Signals};
 
+/// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
+pub(super) const CHECKPOINT_PAGES: u32 = 1000;
+/// From here on (16 MiB) the WAL has to begin anew; without that it only ever grows under steady reads. Large
+/// reads do not begin and long changes pause until it has.
+pub(super) const RESTART_PAGES: u32 = 4000;
+/// Pages that are not copied yet, with which the writer does not end the WAL: it would have to copy them itself
+/// while everybody waits.
+pub(super) const LEFT_PAGES: u32 = 500;
+/// The same where the copying beside it did not come near the end in another [`CHECKPOINT_PAGES`].
+pub(super) const ITSELF_PAGES: u32 = 8000;
+/// From here on (256 MiB) the writer ends it whatever is left.
+pub(super) const HARD_PAGES: u32 = 64_000;
+
 /// The thread, as the writer sees it.
 pub(super) struct Checkpointer {
     wake: Sender<()>,
@@ -55,16 +68,26 @@ impl Checkpointer {
 
 fn run(conn: &Connection, wanted: &Receiver<()>, commits: &Commits) {
     while wanted.recv().is_ok() {
+        commits.copying.store(true, Ordering::Relaxed);
+        while copy(conn, commits) && commits.wal_has_to_end() && commits.left() > LEFT_PAGES / 2 {}
+        commits.copying.store(false, Ordering::Relaxed);
+    }
+}
+
+/// Copies what is in the WAL by now, as far as no read holds it; whether that was anything.
+fn copy(conn: &Connection, commits: &Commits) -> bool {
+    let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        row.get::<_, i64>(2)
+    });
+    match done {
+        Ok(pages) => {
+            let pages = u32::try_from(pages).unwrap_or(0);
+            commits.copied.swap(pages, Ordering::Relaxed) < pages
+        }
         // Failing is no error: the pages stay in the WAL, and the next one tries again.
-        let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
-            row.get::<_, i64>(2)
-        });
-        match done {
-            Ok(pages) => {
-                let pages = u32::try_from(pages).unwrap_or(0);
-                commits.copied.store(pages, Ordering::Relaxed);
-            }
-            Err(e) => tracing::warn!(error = %e, "checkpoint failed"),
+        Err(e) => {
+            tracing::warn!(error = %e, "checkpoint failed");
+            false
         }
     }
 }

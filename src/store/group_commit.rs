@@ -12,6 +12,8 @@ const MOST: usize = 256;
 /// How long a turn lasts, microseconds since its transaction began: whoever can leave something to the next
 /// turn does so from here on. Others may still share the commit, which costs them less than one of their own.
 pub(super) const TURN_MICROS: u64 = 10_000;
+/// How long where somebody waits: not much longer than a flush, which each of the more turns costs.
+pub(super) const AWAITED_TURN_MICROS: u64 = 2_000;
 
 /// What the writer has seen of its callers and of its disk.
 #[derive(Clone, Copy, Default)]

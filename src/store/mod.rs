@@ -138,7 +138,7 @@ impl<E: Failure> Store<E> {
             WRITE_QUEUE,
         );
         let pool = open::pool(path, readers.max(1) + readers::HEAVY_READERS)?;
-        let (reader, mut threads) = readers::Readers::start(&pool, readers, READ_QUEUE)?;
+        let (reader, mut threads) = readers::Readers::start(&pool, readers, READ_QUEUE, &signals)?;
         threads.push(writer_thread);
         Ok(Store(
             Arc::new(Inner {

@@ -1,8 +1,10 @@
 //! The readers: a fixed number of connections in a pool, and as many threads that use them. Large questions
 //! have threads of their own, so that small ones do not wait behind them.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use r2d2::Pool;
@@ -76,6 +78,13 @@ pub(super) fn read<T, E: Failure>(
     result
 }
 
+/// How often, and how many times, a large read looks whether the WAL has begun anew before it begins itself:
+/// while one is under way the WAL only grows.
+const LOOK: Duration = Duration::from_millis(5);
+const LOOKS: u32 = 200;
+/// After so many looks it must have grown.
+const LOOKS_AT_GROWTH: u32 = 10;
+
 /// Readers for large questions: so many are answered at the same time.
 pub(super) const HEAVY_READERS: usize = 2;
 
@@ -94,10 +103,11 @@ impl Readers {
         pool: &Pool<SqliteConnectionManager>,
         count: usize,
         queue: usize,
+        signals: &Arc<Signals>,
     ) -> Result<(Self, Vec<JoinHandle<()>>), OpenError> {
         let light_count = count.max(1);
-        let (light, mut threads) = start(pool, light_count, queue, false)?;
-        let (heavy, more) = start(pool, HEAVY_READERS, queue, true)?;
+        let (light, mut threads) = start(pool, light_count, queue, None)?;
+        let (heavy, more) = start(pool, HEAVY_READERS, queue, Some(signals))?;
         threads.extend(more);
         let readers = Readers {
             light,
@@ -120,23 +130,25 @@ impl Readers {
     }
 }
 
+/// Starts `count` threads; for large questions where they are to look at `signals`.
 fn start(
     pool: &Pool<SqliteConnectionManager>,
     count: usize,
     queue: usize,
-    back: bool,
+    signals: Option<&Arc<Signals>>,
 ) -> Result<(Sender<Job>, Vec<JoinHandle<()>>), OpenError> {
     let (sender, receiver) = bounded::<Job>(queue);
-    let kind = if back { "large-reader" } else { "reader" };
+    let kind = signals.map_or("reader", |_| "large-reader");
     let threads = (0..count).map(|n| {
-        let (receiver, pool) = (receiver.clone(), pool.clone());
+        let (receiver, pool, signals) = (receiver.clone(), pool.clone(), signals.cloned());
         std::thread::Builder::new()
             .name(format!("{kind}-{n}"))
             .spawn(move || {
-                if back {
+                if signals.is_some() {
                     stand_back();
                 }
                 while let Ok(Job::Run(job)) = receiver.recv() {
+                    let _large = signals.as_deref().map(LargeRead::begin);
                     match pool.get() {
                         Ok(conn) => job(&conn),
                         // The job goes unanswered, which its caller reads as 503.
@@ -147,4 +159,35 @@ fn start(
             .map_err(|e| OpenError::new(format!("no thread for reader {n}: {e}")))
     });
     Ok((sender, threads.collect::<Result<_, _>>()?))
+}
+
+/// A large read under way; counted until this is dropped.
+struct LargeRead<'a>(&'a Signals);
+
+impl<'a> LargeRead<'a> {
+    /// Waits for a WAL that has to end, but not for ever: another program may hold it. Nor where nobody
+    /// writes: it is a commit that ends it.
+    fn begin(signals: &'a Signals) -> Self {
+        let commits = &signals.commits;
+        let mut pages = 0;
+        for look in 0..LOOKS {
+            let present = commits.pages.load(Ordering::Relaxed);
+            let grows = look % LOOKS_AT_GROWTH != 0 || present != pages;
+            if !commits.wal_has_to_end() || !grows {
+                break;
+            }
+            if look % LOOKS_AT_GROWTH == 0 {
+                pages = present;
+            }
+            std::thread::sleep(LOOK);
+        }
+        commits.large_reads.fetch_add(1, Ordering::Relaxed);
+        LargeRead(signals)
+    }
+}
+
+impl Drop for LargeRead<'_> {
+    fn drop(&mut self) {
+        self.0.commits.large_reads.fetch_sub(1, Ordering::Relaxed);
+    }
 }

@@ -1,11 +1,12 @@
 //! What the rest of the program hears of commits, before the callers get their answers.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
+use super::checkpoint::RESTART_PAGES;
 use super::health::Health;
 
 /// A kind of change that somebody waits for, or remembers something of. `crate::db::topics` names them all;
@@ -121,6 +122,10 @@ pub struct Commits {
     pub(super) pages: AtomicU32,
     /// Of these the ones that are in the database file, as far as is known.
     pub(super) copied: AtomicU32,
+    /// Whether some are being copied, beside the writer.
+    pub(super) copying: AtomicBool,
+    /// Large reads under way: each holds the WAL as it was when it began.
+    pub(super) large_reads: AtomicU32,
 }
 
 impl Commits {
@@ -128,6 +133,16 @@ impl Commits {
     pub(super) fn left(&self) -> u32 {
         let copied = self.copied.load(Ordering::Relaxed);
         self.pages.load(Ordering::Relaxed).saturating_sub(copied)
+    }
+
+    /// Whether pages are being copied, beside the writer.
+    pub(super) fn copying(&self) -> bool {
+        self.copying.load(Ordering::Relaxed)
+    }
+
+    /// Whether the WAL is so long that it has to begin anew.
+    pub(super) fn wal_has_to_end(&self) -> bool {
+        self.pages.load(Ordering::Relaxed) >= RESTART_PAGES
     }
 }
 
@@ -139,6 +154,8 @@ impl Default for Commits {
             longest_turn: AtomicU64::new(0),
             pages: AtomicU32::new(0),
             copied: AtomicU32::new(0),
+            copying: AtomicBool::new(false),
+            large_reads: AtomicU32::new(0),
             duration: Histogram::new(exponential_buckets(0.0001, 2.0, 17)),
         }
     }

@@ -12,6 +12,8 @@ use super::{Savepoint, Store};
 /// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
 /// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
 const BEHIND_PAGES: u32 = 2000;
+/// The same where the WAL has to end: nothing long is added to what the writer must then copy itself.
+const LAST_PAGES: u32 = 250;
 /// How often it looks, and after how many looks it goes on all the same: a long read may hold the WAL.
 const LOOK: Duration = Duration::from_millis(5);
 const LOOKS: u32 = 100;
@@ -51,6 +53,14 @@ impl<E: Failure> Store<E> {
 
     /// One for each time that it is to be waited for the disk.
     fn looks(&self) -> impl Iterator<Item = u32> {
-        (0..LOOKS).take_while(|_| self.0.signals.commits.left() > BEHIND_PAGES)
+        let commits = &self.0.signals.commits;
+        (0..LOOKS).take_while(|_| {
+            let behind = if commits.wal_has_to_end() {
+                LAST_PAGES
+            } else {
+                BEHIND_PAGES
+            };
+            commits.left() > behind
+        })
     }
 }

@@ -5,15 +5,17 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crossbeam_channel::Receiver;
 use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
 use super::attachments::Attachments;
 use super::failure::{Failure, Fault, StoreError};
-use super::group_commit::TURN_MICROS;
+use super::group_commit::{AWAITED_TURN_MICROS, TURN_MICROS};
 use super::id_source::IdSource;
 use super::signals::{Topic, Touched};
 use super::statements::{self, Keep};
+use super::writer::Message;
 use super::writer_cache::WriterCache;
 use crate::clock::{Stopwatch, Timestamp};
 
@@ -119,6 +121,8 @@ pub(super) struct Writing {
     pub first: Cell<bool>,
     /// Since the last of them began.
     pub turn: RefCell<Option<Stopwatch>>,
+    /// Who waits for the writer.
+    pub queue: Option<Receiver<Message>>,
     /// What is known of the clock by which the present one is stamped.
     pub stamp: Cell<Stamp>,
     /// Of the jobs in it the one that took longest.
@@ -208,11 +212,20 @@ impl<'a> WriteTx<'a> {
         self.writer.stamp.get()
     }
 
-    /// Whether this turn of the writer has taken so long that what can be left to another turn is left.
+    /// Whether this turn of the writer has taken so long that what can be left to another turn is left:
+    /// sooner where somebody waits for the writer.
     pub fn turn_is_over(&self) -> bool {
         let turn = self.writer.turn.borrow();
-        turn.as_ref()
-            .is_some_and(|turn| turn.micros() >= TURN_MICROS)
+        let Some(micros) = turn.as_ref().map(Stopwatch::micros) else {
+            return false;
+        };
+        let awaited = || {
+            self.writer
+                .queue
+                .as_ref()
+                .is_some_and(|queue| !queue.is_empty())
+        };
+        micros >= TURN_MICROS || micros >= AWAITED_TURN_MICROS && awaited()
     }
 
     /// What [`Store::attach`](super::Store::attach) was given.

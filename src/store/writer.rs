@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 
 use super::Signals;
 use super::attachments::Attachments;
-use super::checkpoint::Checkpointer;
+use super::checkpoint::{
+    CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, LEFT_PAGES, RESTART_PAGES,
+};
 use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
 use super::home::Home;
@@ -28,19 +30,13 @@ use super::statements::Statements;
 use super::tx::{Effects, JOB, LongestJob, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
 
-/// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
-const CHECKPOINT_PAGES: u32 = 1000;
-/// From here on (16 MiB) the writer insists: it waits for readers to let go of the WAL, so that it
-/// can start over. Without this a WAL under steady reads only ever grows.
-const RESTART_PAGES: u32 = 4000;
-/// Pages that are not copied yet, with which the writer does not insist: it would have to copy them itself
-/// while everybody waits: 32 MiB take a tenth of a second. From [`HARD_PAGES`] (256 MiB) on it does all the same.
-const LEFT_PAGES: u32 = 8000;
-const HARD_PAGES: u32 = 64_000;
-/// How long it insists: so many looks, a short sleep before each. A long read must not hold up every
-/// write; and between two short ones there is often less than a millisecond to be caught.
-const RESTART_LOOKS: i32 = 100;
+/// How long it insists on the end of the WAL: so many looks, a short sleep before each, between which the short
+/// reads let go of it. There is often less than a millisecond to be caught.
+const RESTART_LOOKS: i32 = 30;
 const RESTART_SLEEP: Duration = Duration::from_micros(100);
+/// How long it waits before that for the end of the copying beside it.
+const COPYING_LOOKS: u32 = 1000;
+const COPYING_SLEEP: Duration = Duration::from_millis(1);
 
 /// From so many on, the callers of a commit are woken by a thread that serves requests: the writer goes
 /// on, and waking somebody from there costs less.
@@ -135,6 +131,7 @@ pub(super) fn start(
     queue: usize,
 ) -> (Sender<Message>, JoinHandle<()>) {
     let (sender, receiver) = bounded(queue);
+    let waiting = receiver.clone();
     let runtime = Handle::try_current()
         .ok()
         // One that is only driven while somebody waits on it may not be driven now.
@@ -150,10 +147,12 @@ pub(super) fn start(
             source: IdSource::system(),
             writing: Writing {
                 attachments,
+                queue: Some(waiting),
                 ..Writing::default()
             },
             copy_at: Cell::new(CHECKPOINT_PAGES),
             insist_at: Cell::new(RESTART_PAGES),
+            itself_at: Cell::default(),
             group_commit: Cell::default(),
             turn: Cell::default(),
         }
@@ -207,6 +206,8 @@ struct Writer {
     copy_at: Cell<u32>,
     /// Pages in the WAL at which the next checkpoint is the writer's own, and insists.
     insist_at: Cell<u32>,
+    /// Pages in the WAL at which the copying beside the writer has had its time to come near its end.
+    itself_at: Cell<u32>,
     group_commit: Cell<GroupCommit>,
     /// The last transaction.
     turn: Cell<Turn>,
@@ -451,22 +452,39 @@ impl Writer {
         let pages = WAL_PAGES.get();
         let commits = &self.signals.commits;
         if pages < commits.pages.swap(pages, Ordering::Relaxed) {
-            // It has begun anew: nothing of it is copied.
-            self.copy_at.set(CHECKPOINT_PAGES);
-            self.insist_at.set(RESTART_PAGES);
-            commits.copied.store(0, Ordering::Relaxed);
+            self.begun_anew();
         }
-        let left = commits.left();
-        if pages >= self.insist_at.get() && (left <= LEFT_PAGES || pages >= HARD_PAGES) {
+        let (end, left) = (pages >= self.insist_at.get(), commits.left());
+        let held = commits.large_reads.load(Ordering::Relaxed) > 0;
+        if held || !end {
+            self.itself_at.set(pages.saturating_add(CHECKPOINT_PAGES));
+        }
+        let most = if pages < self.itself_at.get() {
+            LEFT_PAGES
+        } else {
+            ITSELF_PAGES
+        };
+        if end && (pages >= HARD_PAGES || left <= most && !held) {
             self.restart(pages);
-        } else if pages >= self.copy_at.get() {
+        } else if pages >= self.copy_at.get() || end && !held {
             self.copy_at.set(pages.saturating_add(CHECKPOINT_PAGES));
             self.checkpointer.wake();
         }
     }
 
+    /// The WAL has begun anew: nothing of it is copied.
+    fn begun_anew(&self) {
+        self.copy_at.set(CHECKPOINT_PAGES);
+        self.insist_at.set(RESTART_PAGES);
+        self.signals.commits.copied.store(0, Ordering::Relaxed);
+    }
+
     /// Copies what is left, and lets the next commit begin the WAL anew.
     fn restart(&self, pages: u32) {
+        // There is one who copies at a time.
+        for _ in (0..COPYING_LOOKS).take_while(|_| self.signals.commits.copying()) {
+            std::thread::sleep(COPYING_SLEEP);
+        }
         let wait = |looks| {
             std::thread::sleep(RESTART_SLEEP);
             looks < RESTART_LOOKS
@@ -477,8 +495,13 @@ impl Writer {
                     row.get::<_, bool>(0)
                 })
         });
-        if !matches!(done, Ok(false)) {
-            self.insist_at.set(pages.saturating_add(CHECKPOINT_PAGES));
+        if matches!(done, Ok(false)) {
+            WAL_PAGES.set(0);
+            self.signals.commits.pages.store(0, Ordering::Relaxed);
+            self.begun_anew();
+        } else {
+            // Somebody holds it whom nobody here knows of, such as another program: less and less often.
+            self.insist_at.set(pages.saturating_add(pages / 4));
         }
         if let Err(e) = done.and_then(|_| self.conn.busy_timeout(super::open::BUSY_TIMEOUT)) {
             tracing::warn!(error = %e, "checkpoint failed");

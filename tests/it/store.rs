@@ -387,6 +387,97 @@ fn the_wal_stays_small_under_steady_reads_and_writes() {
 }
 
 #[test]
+fn large_reads_one_after_the_other_do_not_keep_the_wal_from_ending() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let stop = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    // Two that overlap: there is always one of them under way.
+    let readers: Vec<_> = (0..2)
+        .map(|n| {
+            let (store, stop) = (store.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .build()
+                    .unwrap();
+                let mut reads = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    let read = store.read(move |tx| {
+                        let sql = "SELECT count(*) FROM scratch";
+                        let counted: i64 = tx.query_row(sql, [], |row| row.get(0))?;
+                        std::thread::sleep(std::time::Duration::from_millis(40 + 20 * n));
+                        Ok(counted)
+                    });
+                    runtime
+                        .block_on(workspaced::testing::store::heavy(read))
+                        .unwrap();
+                    reads += 1;
+                }
+                reads
+            })
+        })
+        .collect();
+    let wal = dir.path().join("workspaced.db-wal");
+    let mut largest = 0;
+    for n in 0..1500_i64 {
+        store
+            .write_blocking(move |tx| {
+                Ok(tx.execute(
+                    "INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))",
+                    [n],
+                )?)
+            })
+            .unwrap();
+        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
+    }
+    stop.store(true, std::sync::atomic::Ordering::Relaxed);
+    for reader in readers {
+        assert!(reader.join().unwrap() > 3, "they go on");
+    }
+    assert!(
+        largest < 40 << 20,
+        "60 MB were written, and the WAL grew to {largest} bytes"
+    );
+    store.close();
+}
+
+#[test]
+fn a_long_turn_ends_sooner_where_somebody_waits() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    // Microseconds until it is over, with somebody in the queue or not.
+    let turn = |awaited: bool| {
+        let other = store.clone();
+        store
+            .write_blocking(move |tx| {
+                let watch = workspaced::testing::Stopwatch::start();
+                let waiting = awaited.then(|| {
+                    let queue = other.clone();
+                    let waiting = std::thread::spawn(move || queue.write_blocking(|_| Ok(())));
+                    while other.writes_waiting() == 0 {
+                        std::thread::yield_now();
+                    }
+                    waiting
+                });
+                while !tx.turn_is_over() {}
+                Ok((watch.micros(), waiting))
+            })
+            .map(|(micros, waiting)| {
+                waiting.map(|waiting| waiting.join().unwrap().unwrap());
+                micros
+            })
+            .unwrap()
+    };
+    let alone = (0..5).map(|_| turn(false)).min().unwrap();
+    // On a busy machine one or the other takes longer.
+    let awaited = (0..50).map(|_| turn(true)).min().unwrap();
+    assert!(alone > 9_000, "{alone} us");
+    assert!(awaited < alone / 2, "{awaited} of {alone} us");
+    store.close();
+}
+
+#[test]
 fn whoever_holds_the_wal_holds_up_neither_its_end_nor_the_stop() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
