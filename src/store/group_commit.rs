@@ -12,8 +12,8 @@ const MOST: usize = 256;
 /// How long a turn lasts, microseconds since its transaction began: whoever can leave something to the next
 /// turn does so from here on. Others may still share the commit, which costs them less than one of their own.
 pub(super) const TURN_MICROS: u64 = 10_000;
-/// How long where somebody waits: not much longer than a flush, which each of the more turns costs.
-pub(super) const AWAITED_TURN_MICROS: u64 = 2_000;
+/// The least that it lasts where somebody waits.
+const AWAITED_TURN_MICROS: u64 = 2_000;
 
 /// What the writer has seen of its callers and of its disk.
 #[derive(Clone, Copy, Default)]
@@ -32,6 +32,11 @@ impl GroupCommit {
         writes >= MOST || (half && worth_a_flush)
     }
 
+    /// How long a turn lasts where somebody waits: as long as a flush, which each of the more turns costs.
+    pub(super) fn awaited_turn(self) -> u64 {
+        self.flush.clamp(AWAITED_TURN_MICROS, TURN_MICROS)
+    }
+
     /// After a commit that took the disk `flush` microseconds, with so many in it or waiting for the next.
     pub(super) fn after(self, present: usize, flush: u64) -> GroupCommit {
         GroupCommit {
@@ -44,7 +49,7 @@ impl GroupCommit {
 
 #[cfg(test)]
 mod tests {
-    use super::{GroupCommit, MOST};
+    use super::{AWAITED_TURN_MICROS, GroupCommit, MOST, TURN_MICROS};
 
     /// After many commits of the same kind.
     fn steady(policy: GroupCommit, present: usize, flush: u64) -> GroupCommit {
@@ -64,6 +69,14 @@ mod tests {
         assert!(!policy.is_full(64, 1300));
         assert!(!policy.is_full(MOST - 1, 4000));
         assert!(policy.is_full(MOST, 4000));
+    }
+
+    #[test]
+    fn an_awaited_turn_is_not_cut_into_flushes() {
+        let turn = |flush| steady(GroupCommit::default(), 4, flush).awaited_turn();
+        assert_eq!(turn(300), AWAITED_TURN_MICROS);
+        assert!((4_900..=5_000).contains(&turn(5_000)));
+        assert_eq!(turn(80_000), TURN_MICROS);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::attachments::Attachments;
 use super::failure::{Failure, Fault, StoreError};
-use super::group_commit::{AWAITED_TURN_MICROS, TURN_MICROS};
+use super::group_commit::TURN_MICROS;
 use super::id_source::IdSource;
 use super::signals::{Topic, Touched};
 use super::statements::{self, Keep};
@@ -121,6 +121,8 @@ pub(super) struct Writing {
     pub first: Cell<bool>,
     /// Since the last of them began.
     pub turn: RefCell<Option<Stopwatch>>,
+    /// How many microseconds it lasts where somebody waits.
+    pub awaited_turn: Cell<u64>,
     /// Who waits for the writer.
     pub queue: Option<Receiver<Message>>,
     /// What is known of the clock by which the present one is stamped.
@@ -225,7 +227,7 @@ impl<'a> WriteTx<'a> {
                 .as_ref()
                 .is_some_and(|queue| !queue.is_empty())
         };
-        micros >= TURN_MICROS || micros >= AWAITED_TURN_MICROS && awaited()
+        micros >= TURN_MICROS || micros >= self.writer.awaited_turn.get() && awaited()
     }
 
     /// What [`Store::attach`](super::Store::attach) was given.

@@ -294,6 +294,9 @@ impl Writer {
             });
             self.writing.first.set(true);
             self.writing.turn.replace(Some(Stopwatch::start()));
+            self.writing
+                .awaited_turn
+                .set(self.group_commit.get().awaited_turn());
             while let Some(job) = next.take() {
                 let tx = WriteTx::new(
                     &self.conn,
