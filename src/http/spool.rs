@@ -294,6 +294,7 @@ impl Spool {
         if let Some(file) = &mut self.file {
             file.get()?.write_all(&self.start)?;
             self.start.clear();
+            crate::store::pause();
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Work that stands behind all other: what is large, and for which nobody else is to wait.
 
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -24,6 +25,15 @@ pub(super) fn is_heavy() -> bool {
 /// How far their threads stand behind the others: they get a tenth where somebody else has something to do.
 #[cfg(target_os = "linux")]
 const NICE: i32 = 10;
+
+/// How long a thread that does much for one question sleeps, about once a millisecond.
+const PAUSE: Duration = Duration::from_micros(50);
+
+/// Lets those come up who wait for a processor: the system leaves a thread its slice, of several milliseconds, also
+/// where it stands behind them.
+pub fn pause() {
+    std::thread::sleep(PAUSE);
+}
 
 /// Lets this thread stand behind the others.
 pub(super) fn stand_back() {

@@ -55,7 +55,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::{Clock, Timestamp};
 
-pub use background::{heavy, in_background};
+pub use background::{heavy, in_background, pause};
 pub use backup::{
     Backup, Record as BackupRecord, Target, checksum_file, dated_ahead, inspect,
     list as list_backups, make_dir, read_file, recorded_checksum, records as backup_records,
@@ -333,8 +333,9 @@ impl<E: Failure> Store<E> {
         let (answer, receive) = oneshot::channel();
         let asking = Arc::new(());
         let (clock, signals) = (self.0.clock.clone(), self.0.signals.clone());
-        let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking));
-        let queue = if background::is_heavy() {
+        let large = background::is_heavy();
+        let job = readers::job(clock, signals, f, answer, Arc::downgrade(&asking), large);
+        let queue = if large {
             &self.0.readers.heavy
         } else {
             &self.0.readers.light

@@ -13,7 +13,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use super::Signals;
-use super::background::stand_back;
+use super::background::{self, stand_back};
 use super::failure::Failure;
 use super::open::OpenError;
 use super::tx::Tx;
@@ -37,6 +37,7 @@ pub(super) fn job<T, E, F>(
     f: F,
     answer: oneshot::Sender<Result<T, E>>,
     asking: Weak<()>,
+    large: bool,
 ) -> Job
 where
     T: Send + 'static,
@@ -47,7 +48,12 @@ where
         if answer.is_closed() {
             return; // The client has left while this waited: reading for nobody helps nobody.
         }
-        let given_up = move || asking.strong_count() == 0;
+        let given_up = move || {
+            if large {
+                background::pause();
+            }
+            asking.strong_count() == 0
+        };
         let watched = conn.progress_handler(LOOK_EVERY, Some(given_up));
         let result = super::guard(|| read(conn, &clock, &signals, f));
         let unwatched = conn.progress_handler(0, None::<fn() -> bool>);
