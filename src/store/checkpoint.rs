@@ -14,9 +14,6 @@ use super::signals::{Commits, Signals};
 
 /// After so many new pages in the WAL (4 KiB each) they are copied into the database file.
 pub(super) const CHECKPOINT_PAGES: u32 = 1000;
-/// From here on (16 MiB) the WAL has to begin anew; without that it only ever grows under steady reads. Large
-/// reads do not begin and long changes pause until it has.
-pub(super) const RESTART_PAGES: u32 = 4000;
 /// Pages that are not copied yet, with which the writer does not end the WAL: it would have to copy them itself
 /// while everybody waits.
 pub(super) const LEFT_PAGES: u32 = 500;

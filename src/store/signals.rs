@@ -6,7 +6,6 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, watch};
 
-use super::checkpoint::RESTART_PAGES;
 use super::health::Health;
 
 /// A kind of change that somebody waits for, or remembers something of. `crate::db::topics` names them all;
@@ -108,6 +107,9 @@ impl Signals {
     }
 }
 
+/// From here on (16 MiB) the WAL has to begin anew; without that it only ever grows under steady reads. Large
+/// reads do not begin and long changes pause until it has.
+pub(super) const RESTART_PAGES: u32 = 4000;
 /// What is measured of every commit.
 pub struct Commits {
     /// How many writes shared it.

@@ -5,7 +5,6 @@ use std::cell::{Cell, RefCell};
 use std::ops::Deref;
 use std::sync::Arc;
 
-use crossbeam_channel::Receiver;
 use rusqlite::{Connection, Params, Row};
 use uuid::Uuid;
 
@@ -15,7 +14,6 @@ use super::group_commit::TURN_MICROS;
 use super::id_source::IdSource;
 use super::signals::{Topic, Touched};
 use super::statements::{self, Keep};
-use super::writer::Message;
 use super::writer_cache::WriterCache;
 use crate::clock::{Stopwatch, Timestamp};
 
@@ -123,8 +121,8 @@ pub(super) struct Writing {
     pub turn: RefCell<Option<Stopwatch>>,
     /// How many microseconds it lasts where somebody waits.
     pub awaited_turn: Cell<u64>,
-    /// Who waits for the writer.
-    pub queue: Option<Receiver<Message>>,
+    /// Whether somebody waits for the writer.
+    pub awaited: Option<Box<dyn Fn() -> bool + Send>>,
     /// What is known of the clock by which the present one is stamped.
     pub stamp: Cell<Stamp>,
     /// Of the jobs in it the one that took longest.
@@ -223,9 +221,9 @@ impl<'a> WriteTx<'a> {
         };
         let awaited = || {
             self.writer
-                .queue
+                .awaited
                 .as_ref()
-                .is_some_and(|queue| !queue.is_empty())
+                .is_some_and(|awaited| awaited())
         };
         micros >= TURN_MICROS || micros >= self.writer.awaited_turn.get() && awaited()
     }

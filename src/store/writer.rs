@@ -18,14 +18,13 @@ use tokio::sync::oneshot;
 
 use super::Signals;
 use super::attachments::Attachments;
-use super::checkpoint::{
-    CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, LEFT_PAGES, RESTART_PAGES,
-};
+use super::checkpoint::{CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, LEFT_PAGES};
 use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
 use super::home::Home;
 use super::id_source::IdSource;
 use super::schema::VERSION;
+use super::signals::RESTART_PAGES;
 use super::statements::Statements;
 use super::tx::{Effects, JOB, LongestJob, Savepoint, Stamp, WAL_PAGES, WriteTx, Writing};
 use crate::clock::{Clock, Stopwatch};
@@ -147,7 +146,7 @@ pub(super) fn start(
             source: IdSource::system(),
             writing: Writing {
                 attachments,
-                queue: Some(waiting),
+                awaited: Some(Box::new(move || !waiting.is_empty())),
                 ..Writing::default()
             },
             copy_at: Cell::new(CHECKPOINT_PAGES),

@@ -464,7 +464,9 @@ fn a_long_turn_ends_sooner_where_somebody_waits() {
                 Ok((watch.micros(), waiting))
             })
             .map(|(micros, waiting)| {
-                waiting.map(|waiting| waiting.join().unwrap().unwrap());
+                if let Some(waiting) = waiting {
+                    waiting.join().unwrap().unwrap();
+                }
                 micros
             })
             .unwrap()
