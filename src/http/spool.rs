@@ -294,7 +294,6 @@ impl Spool {
         if let Some(file) = &mut self.file {
             file.get()?.write_all(&self.start)?;
             self.start.clear();
-            crate::store::pause();
         }
         Ok(())
     }
@@ -312,6 +311,7 @@ impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.start.len() + bytes.len() > MEMORY {
             self.spill()?;
+            crate::store::pause();
         }
         self.length += bytes.len();
         match &mut self.file {
