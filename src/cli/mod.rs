@@ -18,6 +18,7 @@ mod files;
 mod health;
 mod help;
 mod images;
+mod log;
 mod machines;
 mod open;
 mod output;
@@ -30,7 +31,7 @@ mod statements;
 mod welcome;
 
 use std::fs::File;
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::LazyLock;
@@ -40,19 +41,15 @@ use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{fmt, reload};
 
 use crate::api::app::{App, attach};
-use crate::api::log_filter::{self, Reload};
 use crate::api::{edge, jobs};
 use crate::clock::{Clock, Course, Mode, Timestamp};
 use crate::computers::machines::watch as machine_watch;
 use crate::db::Store;
 use crate::error::{CANNOT_OPEN, Error};
 use crate::outbox::webhooks::deliver;
-use crate::rules::config::{Config, DATA_DIR, DataArgs, LogFormat, ServeArgs};
+use crate::rules::config::{Config, DATA_DIR, DataArgs, ServeArgs};
 use crate::rules::listen::{Bound, Listen};
 use crate::store::{self, OpenError, OpenErrorKind, StoreError};
 use crate::tenants::first_start;
@@ -303,7 +300,8 @@ const DRAIN: Duration = Duration::from_secs(10);
 /// Serves until it is told to stop; with `demo` what that shows.
 fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure> {
     let mut config = args.check().map_err(Failure::Usage)?;
-    let reload = start_log(args)?;
+    // The first to be there, and the last to go.
+    let log = log::start(args)?;
     let given = args.bootstrap().map_err(Failure::Usage)?;
     // Before anything is made: a first start that ends here has cost nobody the only key.
     let listeners: Vec<Bound> = args
@@ -360,7 +358,7 @@ fn serve(args: &ServeArgs, demo: Option<&demo::DemoArgs>) -> Result<(), Failure>
         args,
         store.clone(),
         config,
-        reload,
+        &log,
         demo,
         given,
         (listeners, admin),
@@ -395,29 +393,11 @@ fn temporary_dir() -> std::io::Result<tempfile::TempDir> {
     tempfile::Builder::new().prefix(EPHEMERAL).tempdir()
 }
 
-/// Begins to log; returns how the filter is changed later.
-fn start_log(args: &ServeArgs) -> Result<Reload, Failure> {
-    let filter = log_filter::parse(&args.log)
-        .map_err(|why| Failure::Usage(format!("--log {:?}: {why}", args.log)))?;
-    let (filter, handle) = reload::Layer::new(filter);
-    let log = fmt::layer()
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    let registry = tracing_subscriber::registry().with(filter);
-    match args.log_format {
-        LogFormat::Text => registry.with(log).init(),
-        LogFormat::Json => registry.with(log.json().flatten_event(true)).init(),
-    }
-    Ok(Box::new(move |filter| {
-        handle.reload(filter).map_err(|e| e.to_string())
-    }))
-}
-
 async fn serve_until_signal(
     args: &ServeArgs,
     store: Store,
     config: Config,
-    reload: Reload,
+    log: &log::Log,
     demo: Option<&demo::DemoArgs>,
     given: Option<String>,
     (listeners, admin): (Vec<Bound>, Option<Bound>),
@@ -430,7 +410,7 @@ async fn serve_until_signal(
         .write(move |tx| first_start::first_start(tx, &file, dev, given))
         .await?;
     let app = App::new(store, config);
-    app.log.begin(&args.log, reload);
+    app.log.begin(&args.log, log.reload());
     let (streams, health) = (app.streams.clone(), app.health.clone());
     if !dev && key.is_some() {
         app.auth.expect_first_use();
@@ -446,6 +426,7 @@ async fn serve_until_signal(
     let jobs = tokio::spawn(jobs::run(app.clone(), stopped.clone()));
     let backups = tokio::spawn(backups::run(app.backups.clone(), stopped.clone()));
     let outbox = tokio::spawn(deliver::run(app.outbox.clone(), stopped.clone()));
+    tokio::spawn(log.watch(stopped.clone()));
     // Under a clock that is driven, a day of checks would be a minute.
     if !app.config.virtual_clock {
         tokio::spawn(domains::check::watch(app.domains.clone(), stopped.clone()));

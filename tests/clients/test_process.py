@@ -251,7 +251,7 @@ def test_what_others_reach_by_plain_http_is_told(tmp_path):
         usable = next(line for line in server.output.splitlines() if "Admin page" in line).split()[-1]
         assert "0.0.0.0" not in usable
         assert httpx.get(usable).status_code == 200
-        assert "plain HTTP" in server.log and "--trusted-proxy" in server.log
+        eventually(lambda: "plain HTTP" in server.log and "--trusted-proxy" in server.log, "a word in the log")
     with Server(tmp_path, "--listen", "0.0.0.0:0", "--trusted-proxy", "127.0.0.1") as server:
         assert "plain HTTP" not in server.log
 
@@ -261,7 +261,7 @@ def test_a_directory_that_would_be_ignored_is_told(tmp_path):
     assert done.returncode == 2
     assert "--data-dir" in done.stderr and "workspaced seed" in done.stderr
     with Server(tmp_path, "--ephemeral") as server:
-        assert "--data-dir" in server.log and "not used" in server.log
+        eventually(lambda: "--data-dir" in server.log and "not used" in server.log, "a word in the log")
     assert not (tmp_path / "data").exists()
 
 
@@ -646,6 +646,49 @@ def test_a_service_goes_on_where_nobody_reads_its_first_lines(tmp_path):
     finally:
         process.terminate()
         assert process.wait(PATIENCE) == 0
+
+
+def test_a_service_goes_on_where_its_log_is_not_read(tmp_path):
+    """A pager at its first page, a terminal whose output is held: the log waits, and nobody else."""
+    reading, writing = os.pipe()
+    command = [BINARY, "--dev", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=writing, text=True)
+    os.close(writing)
+    log = bytearray()
+
+    def read() -> None:
+        while piece := os.read(reading, 1 << 16):
+            log.extend(piece)
+
+    try:
+        url = next(line.split()[-1] for line in process.stdout if line.startswith("listening on "))
+        with httpx.Client(base_url=url, timeout=10) as http:
+            # Far more lines than a pipe and the lines that may wait have room for.
+            for _ in range(6000):
+                assert http.get("/api/v1/whoami", headers={"Authorization": "Bearer msk_u_dev"}).status_code == 200
+        # Read again, it goes on, and says what is missing.
+        threading.Thread(target=read, daemon=True).start()
+        eventually(lambda: b"lines of the log were lost" in log, "a word of what was lost")
+        assert log.count(b"/api/v1/whoami") > 4000
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_service_whose_log_is_not_read_ends_when_it_is_told(tmp_path):
+    reading, writing = os.pipe()
+    command = [BINARY, "--dev", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0"]
+    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=writing, text=True)
+    os.close(writing)
+    try:
+        url = next(line.split()[-1] for line in process.stdout if line.startswith("listening on "))
+        with httpx.Client(base_url=url, timeout=10) as http:
+            for _ in range(1000):
+                assert http.get("/api/v1/whoami", headers={"Authorization": "Bearer msk_u_dev"}).status_code == 200
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+        os.close(reading)
 
 
 def test_a_key_from_a_file_of_secrets_may_end_its_line(tmp_path):
