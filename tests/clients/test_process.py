@@ -648,47 +648,44 @@ def test_a_service_goes_on_where_nobody_reads_its_first_lines(tmp_path):
         assert process.wait(PATIENCE) == 0
 
 
-def test_a_service_goes_on_where_its_log_is_not_read(tmp_path):
-    """A pager at its first page, a terminal whose output is held: the log waits, and nobody else."""
+@contextlib.contextmanager
+def unread_log(tmp_path):
+    """A service whose log goes into a pipe that nobody reads, and its other end; it ends when it is told to."""
     reading, writing = os.pipe()
     command = [BINARY, "--dev", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0"]
     process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=writing, text=True)
     os.close(writing)
-    log = bytearray()
-
-    def read() -> None:
-        while piece := os.read(reading, 1 << 16):
-            log.extend(piece)
-
     try:
         url = next(line.split()[-1] for line in process.stdout if line.startswith("listening on "))
-        with httpx.Client(base_url=url, timeout=10) as http:
-            # Far more lines than a pipe and the lines that may wait have room for.
-            for _ in range(6000):
-                assert http.get("/api/v1/whoami", headers={"Authorization": "Bearer msk_u_dev"}).status_code == 200
+        with httpx.Client(base_url=url, headers={"Authorization": "Bearer msk_u_dev"}, timeout=10) as http:
+            yield http, reading
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_a_service_goes_on_where_its_log_is_not_read(tmp_path):
+    """A pager at its first page, a terminal whose output is held: the log waits, and nobody else."""
+    log = bytearray()
+    with unread_log(tmp_path) as (http, reading):
+        # Far more lines than a pipe and the lines that may wait have room for.
+        for _ in range(6000):
+            assert http.get("/api/v1/whoami").status_code == 200
+
+        def read() -> None:
+            while piece := os.read(reading, 1 << 16):
+                log.extend(piece)
+
         # Read again, it goes on, and says what is missing.
         threading.Thread(target=read, daemon=True).start()
         eventually(lambda: b"lines of the log were lost" in log, "a word of what was lost")
         assert log.count(b"/api/v1/whoami") > 4000
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE) == 0
 
 
 def test_a_service_whose_log_is_not_read_ends_when_it_is_told(tmp_path):
-    reading, writing = os.pipe()
-    command = [BINARY, "--dev", "--data-dir", tmp_path / "data", "--listen", "127.0.0.1:0"]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=writing, text=True)
-    os.close(writing)
-    try:
-        url = next(line.split()[-1] for line in process.stdout if line.startswith("listening on "))
-        with httpx.Client(base_url=url, timeout=10) as http:
-            for _ in range(1000):
-                assert http.get("/api/v1/whoami", headers={"Authorization": "Bearer msk_u_dev"}).status_code == 200
-    finally:
-        process.terminate()
-        assert process.wait(PATIENCE) == 0
-        os.close(reading)
+    with unread_log(tmp_path) as (http, _):
+        for _ in range(1000):
+            assert http.get("/api/v1/whoami").status_code == 200
 
 
 def test_a_key_from_a_file_of_secrets_may_end_its_line(tmp_path):

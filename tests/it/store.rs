@@ -343,6 +343,19 @@ fn a_full_queue_answers_503_and_nothing_has_happened() {
     store.close();
 }
 
+/// Writes so much, 40 KB at a time; returns how long the WAL was at the most.
+fn write_60_mb(store: &Store, dir: &TempDir) -> u64 {
+    let wal = dir.path().join("workspaced.db-wal");
+    let sql = "INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))";
+    let lengths = (0..1500_i64).map(|n| {
+        store
+            .write_blocking(move |tx| Ok(tx.execute(sql, [n])?))
+            .unwrap();
+        std::fs::metadata(&wal).unwrap().len()
+    });
+    lengths.max().unwrap()
+}
+
 #[test]
 fn the_wal_stays_small_under_steady_reads_and_writes() {
     let dir = TempDir::new().unwrap();
@@ -359,31 +372,13 @@ fn the_wal_stays_small_under_steady_reads_and_writes() {
             })
         })
         .collect();
-    let wal = dir.path().join("workspaced.db-wal");
-    let mut largest = 0;
-    for n in 0..1500_i64 {
-        store
-            .write_blocking(move |tx| {
-                Ok(tx.execute(
-                    "INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))",
-                    [n],
-                )?)
-            })
-            .unwrap();
-        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
-    }
+    let largest = write_60_mb(&store, &dir);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     readers.into_iter().for_each(|r| r.join().unwrap());
-    assert!(
-        largest < 40 << 20,
-        "60 MB were written, and the WAL grew to {largest} bytes"
-    );
+    assert!(largest < 40 << 20, "the WAL grew to {largest} bytes");
     store.close();
-    assert_eq!(
-        std::fs::metadata(&wal).map_or(0, |m| m.len()),
-        0,
-        "a stop leaves one file"
-    );
+    let wal = std::fs::metadata(dir.path().join("workspaced.db-wal"));
+    assert_eq!(wal.map_or(0, |m| m.len()), 0, "a stop leaves one file");
 }
 
 #[test]
@@ -417,27 +412,12 @@ fn large_reads_one_after_the_other_do_not_keep_the_wal_from_ending() {
             })
         })
         .collect();
-    let wal = dir.path().join("workspaced.db-wal");
-    let mut largest = 0;
-    for n in 0..1500_i64 {
-        store
-            .write_blocking(move |tx| {
-                Ok(tx.execute(
-                    "INSERT INTO scratch (n, t) VALUES (?1, zeroblob(40000))",
-                    [n],
-                )?)
-            })
-            .unwrap();
-        largest = largest.max(std::fs::metadata(&wal).unwrap().len());
-    }
+    let largest = write_60_mb(&store, &dir);
     stop.store(true, std::sync::atomic::Ordering::Relaxed);
     for reader in readers {
         assert!(reader.join().unwrap() > 3, "they go on");
     }
-    assert!(
-        largest < 40 << 20,
-        "60 MB were written, and the WAL grew to {largest} bytes"
-    );
+    assert!(largest < 40 << 20, "the WAL grew to {largest} bytes");
     store.close();
 }
 
