@@ -343,6 +343,32 @@ fn a_full_queue_answers_503_and_nothing_has_happened() {
     store.close();
 }
 
+#[test]
+fn what_a_savepoint_has_to_undo_may_be_large() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let fill = "WITH RECURSIVE c (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < 1000)
+                INSERT INTO scratch (n, t) SELECT n, zeroblob(3000) FROM c";
+    store
+        .write_blocking(move |tx| Ok(tx.execute(fill, [])?))
+        .unwrap();
+    let (undone, zeros) = store
+        .write_blocking(move |tx| {
+            // A thousand pages as they were: 4 MB.
+            let undone = tx.nested(|| -> Result<(), Error> {
+                tx.execute("UPDATE scratch SET t = randomblob(3000)", [])?;
+                Err(Error::not_found("nothing"))
+            });
+            let sql = "SELECT count(*) FROM scratch WHERE t = zeroblob(3000)";
+            Ok((undone, tx.query_row(sql, [], |row| row.get::<_, i64>(0))?))
+        })
+        .unwrap();
+    assert_eq!(undone.unwrap_err().status().as_u16(), 404);
+    assert_eq!(zeros, 1000);
+    store.close();
+}
+
 /// Writes so much, 40 KB at a time; returns how long the WAL was at the most.
 fn write_60_mb(store: &Store, dir: &TempDir) -> u64 {
     let wal = dir.path().join("workspaced.db-wal");
