@@ -353,11 +353,25 @@ impl<E: Failure> Store<E> {
         T: Send + 'static,
         F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
     {
+        self.queue_job(writer::Message::Job, savepoint, f)
+    }
+
+    /// Queues a write as one or the other kind of message.
+    fn queue_job<T, F>(
+        &self,
+        message: fn(writer::Job) -> writer::Message,
+        savepoint: Savepoint,
+        f: F,
+    ) -> Result<Answer<T, E>, E>
+    where
+        T: Send + 'static,
+        F: FnOnce(&WriteTx<'_>) -> Result<T, E> + Send + 'static,
+    {
         if self.0.signals.health.is_damaged() {
             return Err(StoreError::Damaged.into());
         }
         let (answer, receive) = oneshot::channel();
-        self.queue(writer::Message::Job(writer::job(savepoint, f, answer)))?;
+        self.queue(message(writer::job(savepoint, f, answer)))?;
         Ok(receive)
     }
 

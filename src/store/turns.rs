@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::failure::Failure;
 use super::tx::WriteTx;
-use super::{Savepoint, Store};
+use super::writer::Message;
+use super::{Savepoint, Store, dropped};
 
 /// Pages of the WAL (4 KiB each) that are not in the database file yet, beyond which a turn waits for them to be
 /// copied: whoever writes next then does not wait for a disk that has tens of megabytes before it.
@@ -32,7 +33,8 @@ impl<E: Failure> Store<E> {
         for _ in self.looks() {
             tokio::time::sleep(LOOK).await;
         }
-        self.write_as(Savepoint::Own, f).await
+        let answer = self.queue_job(Message::First, Savepoint::Own, f)?;
+        answer.await.map_err(|_| E::from(dropped()))?
     }
 
     /// [`Store::write_turn`] for threads outside the runtime.
@@ -48,7 +50,8 @@ impl<E: Failure> Store<E> {
         for _ in self.looks() {
             std::thread::sleep(LOOK);
         }
-        self.write_blocking(f)
+        let answer = self.queue_job(Message::First, Savepoint::Own, f)?;
+        answer.blocking_recv().map_err(|_| E::from(dropped()))?
     }
 
     /// One for each time that it is to be waited for the disk.

@@ -44,6 +44,9 @@ const MANY: usize = 3;
 pub(super) enum Message {
     /// Shares a commit with whoever else waits.
     Job(Job),
+    /// Begins a commit that others may share: with nothing before it that has to stay, all of the commit is undone
+    /// where it fails, and its pages need not be kept as they were. For what changes many of them.
+    First(Job),
     /// Has a commit of its own: it decides what time the next one is at.
     Alone(Job),
     /// Gets the connection with no transaction open, to replace or copy the whole database.
@@ -256,7 +259,9 @@ impl Writer {
         let mut next = Some(first);
         loop {
             next = match next {
-                Some(Message::Job(first)) => self.batch(&statements, first, Some(receiver)),
+                Some(Message::Job(first) | Message::First(first)) => {
+                    self.batch(&statements, first, Some(receiver))
+                }
                 Some(Message::Alone(job)) => self.batch(&statements, job, None),
                 other => return other,
             };

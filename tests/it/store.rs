@@ -344,6 +344,51 @@ fn a_full_queue_answers_503_and_nothing_has_happened() {
 }
 
 #[test]
+fn a_long_change_begins_a_commit_that_others_share() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    let (release, gate) = std::sync::mpsc::channel::<()>();
+    let (running, runs) = std::sync::mpsc::channel();
+    let held = {
+        let store = store.clone();
+        std::thread::spawn(move || {
+            store.write_blocking(move |_| {
+                running.send(()).ok();
+                gate.recv().ok();
+                Ok(())
+            })
+        })
+    };
+    runs.recv().unwrap();
+    // One after the other into the queue: a write, a turn of a long change, a write.
+    let mut waiting = Vec::new();
+    for turn in [false, true, false] {
+        let queue = store.clone();
+        let before = waiting.len();
+        waiting.push(std::thread::spawn(move || {
+            let number = |tx: &WriteTx<'_>| Ok(tx.transaction());
+            if turn {
+                queue.write_turn_blocking(number)
+            } else {
+                queue.write_blocking(number)
+            }
+        }));
+        while store.writes_waiting() <= before {
+            std::thread::yield_now();
+        }
+    }
+    release.send(()).unwrap();
+    held.join().unwrap().unwrap();
+    let numbers: Vec<u64> = waiting
+        .into_iter()
+        .map(|waiting| waiting.join().unwrap().unwrap())
+        .collect();
+    assert_ne!(numbers[0], numbers[1], "it has nobody before it");
+    assert_eq!(numbers[1], numbers[2], "and others beside it");
+    store.close();
+}
+
+#[test]
 fn what_a_savepoint_has_to_undo_may_be_large() {
     let dir = TempDir::new().unwrap();
     let store = open(&dir);
