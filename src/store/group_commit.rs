@@ -27,7 +27,7 @@ pub(super) struct GroupCommit {
 impl GroupCommit {
     /// Whether whoever comes next is left to the next commit: after `writes`, which took `micros` to run.
     pub(super) fn is_full(self, writes: usize, micros: u64) -> bool {
-        let half = 2 * writes >= self.callers;
+        let half = writes > 0 && 2 * writes >= self.callers;
         let worth_a_flush = 2 * micros >= self.flush;
         writes >= MOST || (half && worth_a_flush)
     }
@@ -77,6 +77,11 @@ mod tests {
         assert_eq!(turn(300), AWAITED_TURN_MICROS);
         assert!((4_900..=5_000).contains(&turn(5_000)));
         assert_eq!(turn(80_000), TURN_MICROS);
+    }
+
+    #[test]
+    fn nobody_is_no_half_of_nobody() {
+        assert!(!GroupCommit::default().is_full(0, 10_000));
     }
 
     #[test]

@@ -259,10 +259,9 @@ impl Writer {
         let mut next = Some(first);
         loop {
             next = match next {
-                Some(Message::Job(first) | Message::First(first)) => {
-                    self.batch(&statements, first, Some(receiver))
-                }
-                Some(Message::Alone(job)) => self.batch(&statements, job, None),
+                Some(Message::Job(job)) => self.batch(&statements, job, false, Some(receiver)),
+                Some(Message::First(job)) => self.batch(&statements, job, true, Some(receiver)),
+                Some(Message::Alone(job)) => self.batch(&statements, job, false, None),
                 other => return other,
             };
             self.copy_back();
@@ -271,17 +270,21 @@ impl Writer {
     }
 
     /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
-    /// commit.
+    /// commit. What a `long` first one takes says nothing of how many are to share the commit with it: it has
+    /// ended for them, and left to the next commit they would wait for the disk twice.
     fn batch(
         &self,
         statements: &Statements<'_>,
         first: Job,
+        long: bool,
         others: Option<&Receiver<Message>>,
     ) -> Option<Message> {
         let watch = Stopwatch::start();
         let mut answers = Vec::new();
         let mut effects = Effects::default();
         let (mut after, mut committing, mut gone) = (None, false, false);
+        // Writes, and their microseconds, that do not count for who shares the commit.
+        let mut apart = (0, 0);
         let mut flush = 0;
         self.writing.longest.take();
         let result = (|| -> rusqlite::Result<()> {
@@ -336,11 +339,11 @@ impl Writer {
                         Some("a write that shares this commit failed half way".into()),
                     ));
                 }
-                if !self
-                    .group_commit
-                    .get()
-                    .is_full(answers.len(), watch.micros())
-                {
+                if long && answers.len() == 1 {
+                    apart = (1, watch.micros());
+                }
+                let (writes, micros) = (answers.len() - apart.0, watch.micros() - apart.1);
+                if !self.group_commit.get().is_full(writes, micros) {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,
@@ -466,12 +469,10 @@ impl Writer {
         if held || !end {
             self.itself_at.set(pages.saturating_add(CHECKPOINT_PAGES));
         }
-        let most = if pages < self.itself_at.get() {
-            LEFT_PAGES
-        } else {
-            ITSELF_PAGES
-        };
-        if end && (pages >= HARD_PAGES || left <= most && !held) {
+        // While the rest is being copied beside it, the end is a matter of the next commit.
+        let few = left <= LEFT_PAGES && !commits.copying();
+        let late = left <= ITSELF_PAGES && pages >= self.itself_at.get();
+        if end && (pages >= HARD_PAGES || !held && (few || late)) {
             self.restart(pages);
         } else if pages >= self.copy_at.get() || end && !held {
             self.copy_at.set(pages.saturating_add(CHECKPOINT_PAGES));

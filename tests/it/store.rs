@@ -660,7 +660,8 @@ fn the_schema_is_strict_and_says_what_it_is() {
     assert!(!SCHEMA.to_lowercase().contains("strftime(") && !SCHEMA.contains("CURRENT_TIMESTAMP"));
 }
 
-/// However many long changes there are, who writes a little comes after the one turn that is under way.
+/// However many long changes there are, who writes a little comes after the one turn that is under way, and waits
+/// with it for the disk, not once more after it.
 #[test]
 fn a_small_write_waits_for_one_turn_of_something_long() {
     let dir = TempDir::new().unwrap();
@@ -676,13 +677,13 @@ fn a_small_write_waits_for_one_turn_of_something_long() {
         let first = tokio::spawn({
             let (store, note) = (store.clone(), note("a turn"));
             async move {
-                let turn = move |_: &WriteTx<'_>| {
+                let turn = move |tx: &WriteTx<'_>| {
                     begun.send(()).unwrap();
                     may_go_on.recv().unwrap();
                     note();
-                    Ok(())
+                    Ok(tx.transaction())
                 };
-                store.write_turn(turn).await.unwrap();
+                store.write_turn(turn).await.unwrap()
             }
         });
         tokio::task::spawn_blocking(move || has_begun.recv().unwrap())
@@ -704,19 +705,18 @@ fn a_small_write_waits_for_one_turn_of_something_long() {
         let small = tokio::spawn({
             let (store, note) = (store.clone(), note("a small write"));
             async move {
-                let write = move |_: &WriteTx<'_>| {
+                let write = move |tx: &WriteTx<'_>| {
                     note();
-                    Ok(())
+                    Ok(tx.transaction())
                 };
-                store.write(write).await.unwrap();
+                store.write(write).await.unwrap()
             }
         });
         while store.writes_waiting() == 0 {
             tokio::task::yield_now().await;
         }
         go_on.send(()).unwrap();
-        small.await.unwrap();
-        first.await.unwrap();
+        assert_eq!(small.await.unwrap(), first.await.unwrap(), "one commit");
         for other in others {
             other.await.unwrap();
         }
