@@ -119,7 +119,7 @@ pub mod testing {
         };
     }
     pub mod machines {
-        pub use crate::computers::machines::host::Host;
+        pub use crate::computers::machines::host::{Host, online_cpus};
         pub use crate::computers::machines::watch::run;
         pub use crate::rules::config::{
             EngineSettings, Firewall, Image, Network, OnBoot, Reserve, Snapshots,

@@ -18,7 +18,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use workspaced::testing::machines::{
-    EngineSettings, Firewall, Host, Image, Network, OnBoot, Reserve, Snapshots, run,
+    EngineSettings, Firewall, Host, Image, Network, OnBoot, Reserve, Snapshots, online_cpus, run,
 };
 use workspaced::testing::{Config, forget_deleted, verify};
 
@@ -46,6 +46,7 @@ fn settings(socket: std::path::PathBuf) -> EngineSettings {
         runtime: None,
         on_boot: OnBoot::Restore,
         allow_unlimited: false,
+        pin_cpus: true,
         terminal_idle: Duration::from_secs(60),
         probe: false,
         reserve: Reserve::default(),
@@ -250,6 +251,70 @@ fn a_computer_is_a_container_and_is_billed_for_what_it_ran() {
         h.fake.inside(|i| (i.count("create"), i.count("start"))),
         (1, 2)
     );
+}
+
+#[test]
+fn computers_run_on_the_cpus_that_fewest_others_have() {
+    let mut h = House::new();
+    h.fake.inside(|i| i.pins = true);
+    h.restart();
+    let all = online_cpus();
+    let made = |h: &House, size: &str| {
+        h.ready();
+        let body = json!({ "name": "One", "size": size });
+        let id = h.s.post("/computers", body).expect(201)["id"].clone();
+        let id = id.as_str().unwrap().to_owned();
+        h.becomes(&id, "running");
+        id
+    };
+    let held = |h: &House, id: &str| {
+        let container = h.fake.of(id).unwrap();
+        container.body["HostConfig"]["CpusetCpus"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let nth = |n: usize| all[all.len() - 1 - n % all.len()].to_string();
+    let mut ids: Vec<String> = (0..3).map(|_| made(&h, "xs")).collect();
+    // Who has which is read from the engine.
+    h.restart();
+    h.until("all to be looked at", || {
+        h.s.app.fleet.engine.standing.lock().looked_at
+    });
+    ids.push(made(&h, "xs"));
+    for (n, id) in ids.iter().enumerate() {
+        assert_eq!(held(&h, id), nth(n), "of {all:?}");
+    }
+    h.s.delete(&format!("/computers/{}", ids[3])).expect(200);
+    h.until("the container to go", || {
+        h.fake.of(&ids[3]).is_none().then_some(())
+    });
+    for id in &ids[..2] {
+        h.act(id, "stop");
+        h.becomes(id, "stopped");
+    }
+    h.s.clock.set(h.s.app.store.now().plus_seconds(10));
+    h.act(&ids[0], "start");
+    h.becomes(&ids[0], "running");
+    assert!(
+        all.len() == 1 || held(&h, &ids[0]) != held(&h, &ids[2]),
+        "another one has nobody on it"
+    );
+    let large = made(&h, "medium");
+    assert_eq!(held(&h, &large).split(',').count(), all.len().min(2));
+}
+
+#[test]
+fn on_any_cpu_where_the_engine_cannot_hold_them_or_is_not_to() {
+    let mut h = House::with(|settings| settings.pin_cpus = false);
+    h.fake.inside(|i| i.pins = true);
+    h.restart();
+    h.ready();
+    let id = h.computer();
+    assert_eq!(h.fake.of(&id).unwrap().body["HostConfig"]["CpusetCpus"], "");
+    let h = House::new();
+    let id = h.computer();
+    assert_eq!(h.fake.of(&id).unwrap().body["HostConfig"]["CpusetCpus"], "");
 }
 
 #[test]

@@ -32,6 +32,8 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
+use super::cores::{Cpus, parse, to_text};
+use super::host::online_cpus;
 use super::seam::{
     About, Answer, Engine, Fault, Life, Limits, Listed, Net, Output, Pieces, Program, Running,
     Seen, Spec, Usage,
@@ -248,10 +250,11 @@ fn output(log: LogOutput) -> Output {
     }
 }
 
-fn limits_of(limits: Limits) -> ContainerUpdateBody {
+fn limits_of(limits: &Limits) -> ContainerUpdateBody {
     ContainerUpdateBody {
         nano_cpus: Some(limits.nano_cpus),
         cpu_shares: Some(limits.cpu_shares),
+        cpuset_cpus: Some(to_text(&limits.cpus)),
         memory: Some(limits.memory),
         memory_swap: Some(limits.memory),
         pids_limit: Some(limits.processes),
@@ -274,7 +277,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         soft: Some(value),
         hard: Some(value),
     };
-    let limits = spec.limits;
+    let limits = &spec.limits;
     let tmp = ("/tmp".to_owned(), "rw,nosuid,nodev,mode=1777".to_owned());
     let log = [("max-size", "10m"), ("max-file", "3")].map(|(k, v)| (k.into(), v.into()));
     let given = (!spec.command.is_empty()).then(|| spec.command.clone());
@@ -289,6 +292,7 @@ fn body(spec: &Spec) -> ContainerCreateBody {
         host_config: Some(HostConfig {
             nano_cpus: Some(limits.nano_cpus),
             cpu_shares: Some(limits.cpu_shares),
+            cpuset_cpus: Some(to_text(&limits.cpus)),
             memory: Some(limits.memory),
             memory_swap: Some(limits.memory),
             pids_limit: Some(limits.processes),
@@ -394,12 +398,17 @@ impl Engine for DockerApi {
                 .iter()
                 .any(|c| c.name.to_lowercase().contains("podman"));
             let number = version.version.unwrap_or_default();
+            let cpus = info.ncpu.unwrap_or(1).max(1);
             let security = info.security_options.unwrap_or_default();
             let has = |what: &str| security.iter().any(|option| option.contains(what));
             Ok(About {
                 name: format!("{} {number}", if podman { "Podman" } else { "Docker" }),
                 podman,
-                cpus: info.ncpu.unwrap_or(1).max(1),
+                cpus,
+                // Where it has others than this machine, it does not say which.
+                pins_to: Some(online_cpus())
+                    .filter(|all| info.cpu_set == Some(true) && all.len() as i64 == cpus)
+                    .unwrap_or_default(),
                 limits_memory: info.memory_limit.unwrap_or(false),
                 limits_cpu: info.cpu_cfs_quota.unwrap_or(false),
                 limits_pids: info.pids_limit.unwrap_or(false),
@@ -478,6 +487,10 @@ impl Engine for DockerApi {
                 finished: nanos(state.finished_at.as_deref()),
                 exit_code: state.exit_code.unwrap_or(0),
                 out_of_memory: state.oom_killed.unwrap_or(false),
+                cpus: found
+                    .host_config
+                    .and_then(|host| host.cpuset_cpus)
+                    .map_or_else(Cpus::new, |cpus| parse(&cpus)),
                 address,
                 networks: networks.unwrap_or_default().into_keys().collect(),
                 labels,
@@ -553,7 +566,7 @@ impl Engine for DockerApi {
 
     fn update<'a>(&'a self, name: &'a str, limits: Limits) -> Answer<'a, ()> {
         Box::pin(async move {
-            let updated = self.docker.update_container(name, limits_of(limits)).await;
+            let updated = self.docker.update_container(name, limits_of(&limits)).await;
             match updated.map_err(fault) {
                 // Podman 4 has no such call in Docker's API.
                 Err(Fault::Missing(text)) if self.podman => Err(Fault::Unable(text)),

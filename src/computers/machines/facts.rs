@@ -317,6 +317,7 @@ mod tests {
             finished: Some(finished_s * 1_000_000_000),
             exit_code,
             out_of_memory: false,
+            cpus: Vec::new(),
             address: None,
             networks: Vec::new(),
             labels: BTreeMap::new(),

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use super::cores::{Cpus, parse};
+
 /// A host as it is now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Host {
@@ -34,6 +36,11 @@ impl Host {
             cpus,
         }
     }
+}
+
+/// The CPUs of this machine that work.
+pub fn online_cpus() -> Cpus {
+    parse(&std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default())
 }
 
 /// Which start of this machine this is.

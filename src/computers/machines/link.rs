@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::cores::Cores;
 use super::host::Host;
 use super::load::Loads;
 use super::pulse::Pulses;
@@ -41,6 +42,8 @@ pub struct Link {
     pub loads: Loads,
     /// Who is alive.
     pub pulses: Pulses,
+    /// Which CPUs they run on.
+    pub cores: Cores,
     /// What last happened in each, also what is not written down yet.
     active: Mutex<HashMap<ComputerId, (Timestamp, Activity)>>,
     pub standing: Mutex<Standing>,
@@ -90,6 +93,7 @@ impl Default for Link {
             seats: Arc::default(),
             loads: Loads::default(),
             pulses: Pulses::default(),
+            cores: Cores::default(),
             active: Mutex::default(),
             standing: Mutex::default(),
             pretended: Mutex::default(),

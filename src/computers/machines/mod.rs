@@ -27,6 +27,7 @@
 
 pub mod adopt;
 pub mod around;
+pub mod cores;
 pub mod desktop;
 pub mod disk;
 pub mod engine;

@@ -44,6 +44,10 @@ pub async fn probe(
     };
     let name = format!("ws-probe-{install}");
     let volume = format!("{name}-home");
+    let mut limits = spec::limits(fleet, about, crate::rules::size::Size::Xs);
+    if settings.pin_cpus {
+        limits.cpus.clone_from(&about.pins_to);
+    }
     let spec = Spec {
         name: name.clone(),
         host_name: "probe".into(),
@@ -51,7 +55,7 @@ pub async fn probe(
         command: image.command.clone(),
         env: Vec::new(),
         labels: [(spec::PROBE.to_owned(), install.to_owned())].into(),
-        limits: spec::limits(fleet, about, crate::rules::size::Size::Xs),
+        limits,
         files: spec::files(),
         user_processes: spec::user_processes(),
         network: None,

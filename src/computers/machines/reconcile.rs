@@ -193,6 +193,12 @@ async fn look(kit: &Kit, w: &Wanted) -> Result<(Option<Seen>, Observation), Trou
         .as_ref()
         .filter(|seen| seen.life == Life::Running && !dead);
     kit.fleet.engine.pulses.found(w.computer_id, runs);
+    let cores = &kit.fleet.engine.cores;
+    match runs {
+        Some(seen) => cores.found(w.computer_id, &seen.cpus),
+        None if w.desired == Desired::Running && w.pending() => {}
+        None => cores.forget(w.computer_id),
+    }
     let mut known = *kit.known.lock();
     known.seen_at = known.seen_at.max(w.seen_at.unwrap_or(known.seen_at));
     let what = judge(seen.as_ref(), dead, &known);
@@ -474,13 +480,19 @@ async fn follow(
         network_of(kit, &network).await?;
         bounded(LOOK, kit.engine.plug(&name, &network, &seen.networks)).await?;
     }
-    if w.held_to == Some(c.size) {
+    let held = w.held_to == Some(c.size);
+    if held && runs {
         return Ok(true);
     }
-    let limits = spec::limits(&kit.fleet, &kit.about, c.size);
+    let limits = spec::limits_of(&kit.fleet, &kit.about, id, c.size);
+    let has = seen.map_or(&[][..], |seen| &seen.cpus);
+    if held && limits.cpus == has {
+        return Ok(true);
+    }
     match bounded(LOOK, kit.engine.update(&name, limits)).await {
         Ok(()) => {}
-        Err(Fault::Unable(_)) => return Ok(false),
+        // The CPUs that it has are as good as others, only more in demand.
+        Err(Fault::Unable(_)) => return Ok(held),
         // Less memory than it uses, for one.
         Err(Fault::Refused(why)) if runs => {
             tracing::warn!(computer = %id, why, "a machine keeps its size until its next start");

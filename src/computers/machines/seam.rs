@@ -12,6 +12,8 @@ use axum::body::Bytes;
 use futures_util::Stream;
 use tokio::sync::mpsc;
 
+use super::cores::Cpus;
+
 /// What an engine answers, some time later.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
@@ -51,6 +53,8 @@ pub struct About {
     pub podman: bool,
     /// Of the host.
     pub cpus: i64,
+    /// Their numbers, where it can hold a container to some of them.
+    pub pins_to: Cpus,
     pub limits_memory: bool,
     pub limits_cpu: bool,
     pub limits_pids: bool,
@@ -96,6 +100,8 @@ pub struct Seen {
     pub finished: Option<i64>,
     pub exit_code: i64,
     pub out_of_memory: bool,
+    /// The CPUs of the host that it is held to.
+    pub cpus: Cpus,
     pub networks: Vec<String>,
     /// Where this machine reaches its ports, if it is in a network.
     pub address: Option<IpAddr>,
@@ -113,12 +119,14 @@ pub struct Net {
 }
 
 /// What holds a container.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// Billionths of a CPU.
     pub nano_cpus: i64,
     /// What it weighs where CPUs are scarce; a program outside of containers weighs 1024.
     pub cpu_shares: i64,
+    /// Those that it runs on.
+    pub cpus: Cpus,
     /// Bytes, without swap.
     pub memory: i64,
     pub processes: i64,

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use rustix::process::{Resource, getrlimit};
 
+use super::cores::Cpus;
 use super::seam::{About, Limits, Spec};
 use crate::computers::{Fleet, Record};
 use crate::error::{Error, Result};
@@ -68,7 +69,7 @@ pub fn label(install: &str) -> String {
 /// What a virtual CPU weighs where CPUs are scarce: the host's own services, this one among them, come first.
 const SHARES: i64 = 128;
 
-/// What holds a computer of this size on an engine.
+/// What holds a container of this size on an engine; it runs on any CPU.
 pub fn limits(fleet: &Fleet, about: &About, size: Size) -> Limits {
     let hardware = fleet.catalog.hardware(size);
     // An engine refuses more than the host has.
@@ -76,9 +77,25 @@ pub fn limits(fleet: &Fleet, about: &About, size: Size) -> Limits {
     Limits {
         nano_cpus: cpus * 1_000_000_000,
         cpu_shares: cpus * SHARES,
+        cpus: Cpus::new(),
         memory: hardware.memory_mb << 20,
         processes: PROCESSES * hardware.vcpus,
     }
+}
+
+/// What holds a computer, on CPUs that are given to it here.
+pub fn limits_of(fleet: &Fleet, about: &About, id: ComputerId, size: Size) -> Limits {
+    let pinned = fleet
+        .config
+        .engine
+        .as_ref()
+        .is_some_and(|engine| engine.pin_cpus);
+    let count = usize::try_from(fleet.catalog.hardware(size).vcpus).unwrap_or(usize::MAX);
+    let mut limits = limits(fleet, about, size);
+    if pinned {
+        limits.cpus = fleet.engine.cores.give(id, count, &about.pins_to);
+    }
+    limits
 }
 
 /// More than its own hard limit a process without CAP_SYS_RESOURCE cannot grant.
@@ -141,7 +158,7 @@ pub fn of(
             .map(|(k, v)| (k.to_owned(), v))
             .into_iter()
             .collect::<BTreeMap<_, _>>(),
-        limits: limits(fleet, about, c.size),
+        limits: limits_of(fleet, about, c.id, c.size),
         files: files(),
         user_processes: user_processes(),
         network: network_of(fleet, c),

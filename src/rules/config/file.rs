@@ -106,6 +106,8 @@ pub struct EngineConfig {
     pub on_boot: OnBoot,
     /// Go on where the engine cannot limit memory, CPU or processes, or filters no system calls.
     pub allow_unlimited: bool,
+    /// Each computer runs on as many CPUs of the host as it has; yes if left out.
+    pub pin_cpus: Option<bool>,
     /// Seconds after which a terminal is closed in which nothing is typed and nothing said; 1800 if left out.
     pub terminal_idle_seconds: Option<u32>,
     pub reserve: Reserve,

@@ -173,6 +173,8 @@ pub struct EngineSettings {
     pub runtime: Option<String>,
     pub on_boot: OnBoot,
     pub allow_unlimited: bool,
+    /// Each computer runs on as many CPUs of the host as it has.
+    pub pin_cpus: bool,
     /// A terminal in which nothing is typed and nothing said for so long is closed.
     pub terminal_idle: Duration,
     /// How often all containers are looked at, and whether their processes are there: what a loss of power can hide.
@@ -375,6 +377,7 @@ impl ServeArgs {
             runtime: file.engine.runtime.clone(),
             on_boot: file.engine.on_boot,
             allow_unlimited: file.engine.allow_unlimited,
+            pin_cpus: file.engine.pin_cpus.unwrap_or(true),
             terminal_idle: Duration::from_secs(u64::from(
                 file.engine.terminal_idle_seconds.unwrap_or(1800),
             )),

@@ -20,6 +20,7 @@ use tokio::net::UnixListener;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 
+use workspaced::testing::machines::online_cpus;
 use workspaced::testing::{Clock, Timestamp};
 
 use crate::harness::runtime;
@@ -58,6 +59,8 @@ pub struct Inside {
     pub fails: BTreeMap<String, (u16, String, usize)>,
     pub mute: bool,
     pub podman: bool,
+    /// It has the CPUs of this machine, and holds containers to some of them.
+    pub pins: bool,
     /// What is read of a disk ends before its end.
     pub breaks_off: bool,
     /// What was done, in order.
@@ -393,7 +396,8 @@ fn act(
         }
         ("info", _) => {
             let body = json!({ "ID": "fake", "MemoryLimit": true, "CpuCfsQuota": true, "CpuCfsPeriod": true,
-                "PidsLimit": true, "NCPU": 64, "SecurityOptions": ["name=seccomp,profile=default"],
+                "PidsLimit": true, "CPUSet": inside.pins, "NCPU": if inside.pins { online_cpus().len() } else { 64 },
+                "SecurityOptions": ["name=seccomp,profile=default"],
                 "Runtimes": { "runc": {} } });
             return (Json(body).into_response(), None);
         }
@@ -568,6 +572,7 @@ fn act(
                 .map(|n| (n, json!({ "IPAddress": "127.0.0.1" })))
                 .collect();
             let body = json!({ "Id": c.id, "Name": format!("/{name}"), "State": state_of(c),
+                "HostConfig": { "CpusetCpus": c.body["HostConfig"]["CpusetCpus"] },
                 "Config": { "Labels": c.body["Labels"] }, "NetworkSettings": { "Networks": networks } });
             (Json(body).into_response(), None)
         }
@@ -612,6 +617,7 @@ fn act(
         "update" if podman => (refused(404, "Not Found"), None),
         "update" => {
             c.memory = body["Memory"].as_i64().unwrap();
+            c.body["HostConfig"]["CpusetCpus"] = body["CpusetCpus"].clone();
             (Json(json!({ "Warnings": [] })).into_response(), None)
         }
         "remove" => {
