@@ -14,7 +14,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::checkpoint::HARD_PAGES;
+use super::checkpoint::KEEP_BYTES;
 use super::failure::StoreError;
 
 /// `PRAGMA auto_vacuum` where pages can be given back one by one.
@@ -188,10 +188,6 @@ const WRITER_CACHE_KIB: i64 = 8192;
 const READER_CACHE_KIB: i64 = 2048;
 /// Compiled statements kept per connection; more than the program has.
 const STATEMENTS: usize = 256;
-/// A WAL that was reset is cut to this size, bytes: what it may become it may keep. To cut it, and to let it grow
-/// again, waits for the file system's own log, hundreds of milliseconds where the disk is busy; what is written
-/// over does not.
-const WAL_KEEP_BYTES: i64 = HARD_PAGES as i64 * 4096;
 
 /// Makes the data directory (mode 0700) and takes its lock, which lasts as long as the returned
 /// file is open. The lock belongs to the process: it goes with a crash.
@@ -290,7 +286,7 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
             path.display()
         )));
     }
-    conn.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
+    conn.pragma_update(None, "journal_size_limit", KEEP_BYTES)?;
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false)?;
     Ok(conn)
 }

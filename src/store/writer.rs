@@ -18,7 +18,10 @@ use tokio::sync::oneshot;
 
 use super::Signals;
 use super::attachments::Attachments;
-use super::checkpoint::{CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, LEFT_PAGES};
+use super::checkpoint::{
+    CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, KEEP_BYTES, KEEP_HELD_BYTES,
+    LEFT_PAGES,
+};
 use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
 use super::home::Home;
@@ -155,6 +158,8 @@ pub(super) fn start(
             copy_at: Cell::new(CHECKPOINT_PAGES),
             insist_at: Cell::new(RESTART_PAGES),
             itself_at: Cell::default(),
+            keep: Cell::new(KEEP_BYTES),
+            was_held: Cell::default(),
             group_commit: Cell::default(),
             turn: Cell::default(),
         }
@@ -210,6 +215,10 @@ struct Writer {
     insist_at: Cell<u32>,
     /// Pages in the WAL at which the copying beside the writer has had its time to come near its end.
     itself_at: Cell<u32>,
+    /// Bytes to which the WAL is cut when it begins anew.
+    keep: Cell<i64>,
+    /// Whether a large read held it when it had to end.
+    was_held: Cell<bool>,
     group_commit: Cell<GroupCommit>,
     /// The last transaction.
     turn: Cell<Turn>,
@@ -466,6 +475,10 @@ impl Writer {
         }
         let (end, left) = (pages >= self.insist_at.get(), commits.left());
         let held = commits.large_reads.load(Ordering::Relaxed) > 0;
+        if held && end {
+            self.was_held.set(true);
+            self.keep(KEEP_HELD_BYTES);
+        }
         if held || !end {
             self.itself_at.set(pages.saturating_add(CHECKPOINT_PAGES));
         }
@@ -485,6 +498,18 @@ impl Writer {
         self.copy_at.set(CHECKPOINT_PAGES);
         self.insist_at.set(RESTART_PAGES);
         self.signals.commits.copied.store(0, Ordering::Relaxed);
+        if !self.was_held.take() {
+            self.keep(KEEP_BYTES);
+        }
+    }
+
+    /// To how many bytes it is cut from now on. It is when the first commit is written into it.
+    fn keep(&self, bytes: i64) {
+        if self.keep.replace(bytes) != bytes
+            && let Err(e) = self.conn.pragma_update(None, "journal_size_limit", bytes)
+        {
+            tracing::warn!(error = %e, "how long the log may stay was not set");
+        }
     }
 
     /// Copies what is left, and lets the next commit begin the WAL anew.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use crate::harness::{START, at};
+use crate::harness::{START, at, runtime};
 use workspaced::testing::Clock;
 use workspaced::testing::Error;
 use workspaced::testing::store::lock_data_dir;
@@ -489,6 +489,73 @@ fn large_reads_one_after_the_other_do_not_keep_the_wal_from_ending() {
         assert!(reader.join().unwrap() > 3, "they go on");
     }
     assert!(largest < 40 << 20, "the WAL grew to {largest} bytes");
+    store.close();
+}
+
+#[test]
+fn a_wal_that_large_reads_hold_is_cut_only_when_they_hold_it_no_longer() {
+    let dir = TempDir::new().unwrap();
+    let store = open(&dir);
+    scratch(&store);
+    let wal = dir.path().join("workspaced.db-wal");
+    let write = || {
+        let sql = "INSERT INTO scratch (n, t) SELECT count(*), zeroblob(400000) FROM scratch";
+        store
+            .write_blocking(move |tx| Ok(tx.execute(sql, [])?))
+            .unwrap();
+        std::fs::metadata(&wal).unwrap().len()
+    };
+    // Which one it is stands in its header.
+    let which = || {
+        let mut header = [0; 24];
+        let mut file = std::fs::File::open(&wal).unwrap();
+        std::io::Read::read_exact(&mut file, &mut header).unwrap();
+        header
+    };
+    let next = || {
+        let before = which();
+        for _ in 0..500 {
+            let length = write();
+            if which() != before {
+                return length;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        panic!("it does not begin anew");
+    };
+    let held = || {
+        let (began, begins) = std::sync::mpsc::channel();
+        let (let_go, waits) = std::sync::mpsc::channel::<()>();
+        let store = store.clone();
+        let reader = std::thread::spawn(move || {
+            let read = store.read(move |tx| {
+                let count: i64 =
+                    tx.query_row("SELECT count(*) FROM scratch", [], |row| row.get(0))?;
+                began.send(()).unwrap();
+                let _ = waits.recv();
+                Ok(count)
+            });
+            runtime()
+                .block_on(workspaced::testing::store::heavy(read))
+                .unwrap();
+        });
+        begins.recv().unwrap();
+        (let_go, reader)
+    };
+    let mut longest = 0;
+    for _ in 0..2 {
+        let (let_go, reader) = held();
+        for _ in 0..60 {
+            longest = write();
+        }
+        drop(let_go);
+        reader.join().unwrap();
+        assert!(longest > 20 << 20, "held: {longest} bytes");
+        let kept = next();
+        assert!(kept >= longest, "it keeps what it had: {kept} bytes");
+    }
+    next();
+    assert!(next() <= 16 << 20, "nobody holds it");
     store.close();
 }
 
