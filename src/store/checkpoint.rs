@@ -22,10 +22,9 @@ pub(super) const ITSELF_PAGES: u32 = 8000;
 /// From here on (256 MiB) the writer ends it whatever is left.
 pub(super) const HARD_PAGES: u32 = 64_000;
 
-/// A WAL that begins anew is cut to so many bytes,
-pub(super) const KEEP_BYTES: i64 = 16 << 20;
-/// or to so many while large reads hold it again and again: to cut it, and to let it grow again, waits for the file
-/// system's own log, for hundreds of milliseconds where the disk is busy; what is written over does not.
+/// Bytes to which a WAL that begins anew is cut while large reads hold it again and again: to cut it, and to let it
+/// grow again, waits for the file system's own log, for hundreds of milliseconds where the disk is busy; what is
+/// written over does not.
 pub(super) const KEEP_HELD_BYTES: i64 = HARD_PAGES as i64 * 4096;
 
 /// The thread, as the writer sees it.

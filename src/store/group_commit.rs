@@ -25,8 +25,14 @@ pub(super) struct GroupCommit {
 }
 
 impl GroupCommit {
-    /// Whether whoever comes next is left to the next commit: after `writes`, which took `micros` to run.
-    pub(super) fn is_full(self, writes: usize, micros: u64) -> bool {
+    /// Whether whoever comes next is left to the next commit: after `writes`, which took `micros` to run. What a long
+    /// change took that was the first of them says nothing of how many are to share the commit with it: it has ended
+    /// for them, and left to the next commit they would wait for the disk twice.
+    pub(super) fn is_full(self, writes: usize, micros: u64, long: Option<u64>) -> bool {
+        let (writes, micros) = match long {
+            Some(its_micros) => (writes - 1, micros - its_micros),
+            None => (writes, micros),
+        };
         let half = writes > 0 && 2 * writes >= self.callers;
         let worth_a_flush = 2 * micros >= self.flush;
         writes >= MOST || (half && worth_a_flush)
@@ -59,16 +65,16 @@ mod tests {
     #[test]
     fn one_half_shares_a_commit() {
         let policy = steady(GroupCommit::default(), 64, 400);
-        assert!(!policy.is_full(31, 1000));
-        assert!(policy.is_full(32, 1000));
+        assert!(!policy.is_full(31, 1000, None));
+        assert!(policy.is_full(32, 1000, None));
     }
 
     #[test]
     fn all_share_what_takes_the_disk_longer_than_them() {
         let policy = steady(GroupCommit::default(), 64, 10_000);
-        assert!(!policy.is_full(64, 1300));
-        assert!(!policy.is_full(MOST - 1, 4000));
-        assert!(policy.is_full(MOST, 4000));
+        assert!(!policy.is_full(64, 1300, None));
+        assert!(!policy.is_full(MOST - 1, 4000, None));
+        assert!(policy.is_full(MOST, 4000, None));
     }
 
     #[test]
@@ -80,15 +86,23 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_no_half_of_nobody() {
-        assert!(!GroupCommit::default().is_full(0, 10_000));
+    fn a_long_change_leaves_nobody_to_the_next_commit() {
+        let alone = GroupCommit::default();
+        assert!(alone.is_full(1, 10_000, None));
+        assert!(
+            !alone.is_full(1, 10_000, Some(10_000)),
+            "nobody has shared it"
+        );
+        let policy = steady(alone, 64, 400);
+        assert!(!policy.is_full(32, 11_000, Some(10_000)));
+        assert!(policy.is_full(33, 11_000, Some(10_000)));
     }
 
     #[test]
     fn those_who_have_left_are_forgotten() {
         let busy = steady(GroupCommit::default(), 200, 400);
-        assert!(!busy.after(2, 400).is_full(64, 2000));
+        assert!(!busy.after(2, 400).is_full(64, 2000, None));
         let quiet = steady(busy, 2, 400);
-        assert!(quiet.is_full(8, 2000));
+        assert!(quiet.is_full(8, 2000, None));
     }
 }

@@ -14,7 +14,6 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::{Connection, OpenFlags};
 use scheduled_thread_pool::ScheduledThreadPool;
 
-use super::checkpoint::KEEP_BYTES;
 use super::failure::StoreError;
 
 /// `PRAGMA auto_vacuum` where pages can be given back one by one.
@@ -188,6 +187,8 @@ const WRITER_CACHE_KIB: i64 = 8192;
 const READER_CACHE_KIB: i64 = 2048;
 /// Compiled statements kept per connection; more than the program has.
 const STATEMENTS: usize = 256;
+/// A WAL that begins anew is cut to so many bytes.
+pub(super) const KEEP_BYTES: i64 = 16 << 20;
 
 /// Makes the data directory (mode 0700) and takes its lock, which lasts as long as the returned
 /// file is open. The lock belongs to the process: it goes with a crash.

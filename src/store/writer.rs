@@ -19,13 +19,13 @@ use tokio::sync::oneshot;
 use super::Signals;
 use super::attachments::Attachments;
 use super::checkpoint::{
-    CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, KEEP_BYTES, KEEP_HELD_BYTES,
-    LEFT_PAGES,
+    CHECKPOINT_PAGES, Checkpointer, HARD_PAGES, ITSELF_PAGES, KEEP_HELD_BYTES, LEFT_PAGES,
 };
 use super::failure::{Failure, Fault, StoreError, fault_of};
 use super::group_commit::GroupCommit;
 use super::home::Home;
 use super::id_source::IdSource;
+use super::open::KEEP_BYTES;
 use super::schema::VERSION;
 use super::signals::RESTART_PAGES;
 use super::statements::Statements;
@@ -279,8 +279,7 @@ impl Writer {
     }
 
     /// Runs `first` and whoever waits by now; returns the message that came next and is not for this
-    /// commit. What a `long` first one takes says nothing of how many are to share the commit with it: it has
-    /// ended for them, and left to the next commit they would wait for the disk twice.
+    /// commit.
     fn batch(
         &self,
         statements: &Statements<'_>,
@@ -292,8 +291,8 @@ impl Writer {
         let mut answers = Vec::new();
         let mut effects = Effects::default();
         let (mut after, mut committing, mut gone) = (None, false, false);
-        // Writes, and their microseconds, that do not count for who shares the commit.
-        let mut apart = (0, 0);
+        // Microseconds of a long first one.
+        let mut its_micros = None;
         let mut flush = 0;
         self.writing.longest.take();
         let result = (|| -> rusqlite::Result<()> {
@@ -349,10 +348,10 @@ impl Writer {
                     ));
                 }
                 if long && answers.len() == 1 {
-                    apart = (1, watch.micros());
+                    its_micros = Some(watch.micros());
                 }
-                let (writes, micros) = (answers.len() - apart.0, watch.micros() - apart.1);
-                if !self.group_commit.get().is_full(writes, micros) {
+                let group_commit = self.group_commit.get();
+                if !group_commit.is_full(answers.len(), watch.micros(), its_micros) {
                     match others.and_then(|receiver| receiver.try_recv().ok()) {
                         Some(Message::Job(job)) => next = Some(job),
                         other => after = other,
@@ -533,8 +532,9 @@ impl Writer {
             self.signals.commits.pages.store(0, Ordering::Relaxed);
             self.begun_anew();
         } else {
-            // Somebody holds it whom nobody here knows of, such as another program: less and less often.
-            self.insist_at.set(pages.saturating_add(pages / 4));
+            // A short read did not come to its end on a busy machine, or somebody holds it whom nobody here knows of,
+            // such as another program: less and less often.
+            self.insist_at.set(pages.saturating_add(pages / 8));
         }
         if let Err(e) = done.and_then(|_| self.conn.busy_timeout(super::open::BUSY_TIMEOUT)) {
             tracing::warn!(error = %e, "checkpoint failed");
