@@ -12,7 +12,7 @@
 //! * [`desktop`]: a screen, where the image has one
 //! * [`env`], [`variables`], [`listening`]: what its programs find, and where they listen
 //! * [`around`]: what else published clients ask about it
-//! * [`load`], [`room`]: what each of them uses, and what the host has left
+//! * [`load`], [`room`]: what each of them uses, and what the host has left; [`cores`]: which of its CPUs each has
 //! * [`probe`]: a container that is only tried out
 //! * [`import`]: an image, given to an engine
 //! * [`walls`]: what keeps them apart, besides what an engine does

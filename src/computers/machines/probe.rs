@@ -45,9 +45,7 @@ pub async fn probe(
     let name = format!("ws-probe-{install}");
     let volume = format!("{name}-home");
     let mut limits = spec::limits(fleet, about, crate::rules::size::Size::Xs);
-    if settings.pin_cpus {
-        limits.cpus.clone_from(&about.pins_to);
-    }
+    limits.cpus.clone_from(&about.pins_to);
     let spec = Spec {
         name: name.clone(),
         host_name: "probe".into(),

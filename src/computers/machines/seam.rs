@@ -53,7 +53,7 @@ pub struct About {
     pub podman: bool,
     /// Of the host.
     pub cpus: i64,
-    /// Their numbers, where it can hold a container to some of them.
+    /// Their numbers, where it can and is to hold a container to some of them.
     pub pins_to: Cpus,
     pub limits_memory: bool,
     pub limits_cpu: bool,

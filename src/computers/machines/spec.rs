@@ -85,16 +85,9 @@ pub fn limits(fleet: &Fleet, about: &About, size: Size) -> Limits {
 
 /// What holds a computer, on CPUs that are given to it here.
 pub fn limits_of(fleet: &Fleet, about: &About, id: ComputerId, size: Size) -> Limits {
-    let pinned = fleet
-        .config
-        .engine
-        .as_ref()
-        .is_some_and(|engine| engine.pin_cpus);
     let count = usize::try_from(fleet.catalog.hardware(size).vcpus).unwrap_or(usize::MAX);
     let mut limits = limits(fleet, about, size);
-    if pinned {
-        limits.cpus = fleet.engine.cores.give(id, count, &about.pins_to);
-    }
+    limits.cpus = fleet.engine.cores.give(id, count, &about.pins_to);
     limits
 }
 

@@ -172,10 +172,13 @@ fn fit(settings: &EngineSettings, about: &About) -> Result<(), String> {
 
 /// Finds the engine and works with it, until it is lost; returns why.
 async fn serve(store: &Store, fleet: &Fleet, settings: &EngineSettings) -> String {
-    let (engine, about, socket) = match find(&settings.sockets).await {
+    let (engine, mut about, socket) = match find(&settings.sockets).await {
         Ok(found) => found,
         Err(why) => return why,
     };
+    if !settings.pin_cpus {
+        about.pins_to.clear();
+    }
     if let Err(why) = fit(settings, &about) {
         return why;
     }
